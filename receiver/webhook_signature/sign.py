@@ -1,0 +1,85 @@
+"""Signing: what sender and verifier must agree on, in one place.
+
+Pure functions of their arguments. ``sign_standard`` runs once per delivery attempt.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+import re
+from typing import TYPE_CHECKING
+
+from webhook_signature.errors import VerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HEADER_ID = "webhook-id"
+HEADER_TIMESTAMP = "webhook-timestamp"
+HEADER_SIGNATURE = "webhook-signature"
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 - says that a secret follows; is none
+KEY_BYTES_MIN = 24
+KEY_BYTES_MAX = 64
+KEYS_MAX = 3
+"""Secrets of one endpoint that may be active at once; a rotation needs two."""
+
+# No dot in an id: id and timestamp are joined by dots, so with one ("a.1" + "2" and "a" + "1.2") two different
+# requests would sign alike.
+MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+TIMESTAMP = re.compile(r"[0-9]{1,12}")
+
+
+def decode_secret(text: str) -> bytes:
+    """Return the key of a ``whsec_<base64>`` secret: 24 to 64 bytes.
+
+    Raises VerificationError(bad_secret) for anything else; the message never contains the secret.
+    """
+    if not isinstance(text, str) or not text.startswith(SECRET_PREFIX):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise VerificationError("bad_secret", f"a secret is text that starts with {SECRET_PREFIX}")
+    encoded = text[len(SECRET_PREFIX) :]
+    try:
+        key = binascii.a2b_base64(encoded)
+    except ValueError:
+        # "from None": the library's message would quote nothing useful, and a traceback must not show the secret.
+        raise VerificationError("bad_secret", f"what follows {SECRET_PREFIX} is not base64") from None
+    if not KEY_BYTES_MIN <= len(key) <= KEY_BYTES_MAX:
+        raise VerificationError("bad_secret", f"a key has {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes, not {len(key)}")
+    # a2b_base64 skips characters outside its alphabet, so a mistyped secret would yield another key: the key must
+    # encode to exactly what was given.
+    if encode(key) != encoded:
+        raise VerificationError("bad_secret", f"what follows {SECRET_PREFIX} is not strict base64")
+    return key
+
+
+def sign_standard(keys: Sequence[bytes], message_id: str, timestamp_seconds: int, body: bytes) -> str:
+    """Return the ``webhook-signature`` value of the Standard Webhooks scheme.
+
+    One ``v1,<base64>`` per key, in the order of ``keys``, separated by single spaces. ``timestamp_seconds`` is Unix
+    time. Raises ValueError when there is not one to three keys, or when id or timestamp could not be verified.
+    """
+    if not 1 <= len(keys) <= KEYS_MAX:
+        raise ValueError(f"sign with 1 to {KEYS_MAX} keys, not {len(keys)}")
+    timestamp = str(timestamp_seconds)
+    if MESSAGE_ID.fullmatch(message_id) is None:
+        raise ValueError(f"an id matches {MESSAGE_ID.pattern}")
+    if TIMESTAMP.fullmatch(timestamp) is None:
+        raise ValueError("a timestamp is a whole number of Unix seconds, of at most 12 digits")
+    content = standard_content(message_id, timestamp, body)
+    return " ".join([f"v1,{encode(hmac_sha256(key, content))}" for key in keys])
+
+
+def standard_content(message_id: str, timestamp: str, body: bytes) -> bytes:
+    """Return the bytes that Standard Webhooks signs: ``{id}.{timestamp}.{body}``."""
+    return f"{message_id}.{timestamp}.".encode() + body
+
+
+def hmac_sha256(key: bytes, content: bytes) -> bytes:
+    """Return the 32 bytes of HMAC-SHA256, computed in one call into C."""
+    return hmac.digest(key, content, "sha256")
+
+
+def encode(data: bytes) -> str:
+    """Return standard base64 with padding, without a newline."""
+    return binascii.b2a_base64(data, newline=False).decode("ascii")

@@ -1,0 +1,138 @@
+"""Decide whether a request came from someone who holds the secret, just now, and unchanged."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Callable
+
+from webhook_signature.errors import VerificationError
+from webhook_signature.headers import Headers, pick
+from webhook_signature.sign import KEYS_MAX, hmac_sha256
+from webhook_signature.styles import style_named
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from webhook_signature.replay import ReplayStore
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A request that was signed with one of the secrets.
+
+    ``id`` is the same on every attempt and every replay of an event: deduplicate on it. ``timestamp`` is when this
+    attempt was signed, in Unix seconds. ``key_index`` says which of the secrets matched, 0 being the first: once it
+    is always 0, the older secrets can go.
+    """
+
+    id: str
+    timestamp: int
+    body: bytes = field(repr=False)  # what people wrote to each other does not belong in logs
+    key_index: int
+
+    def json(self) -> Any:  # noqa: ANN401 - JSON is whatever it is
+        """Return the body parsed as JSON, on each call anew. Raises ValueError when it is not JSON."""
+        try:
+            return json.loads(self.body)
+        except RecursionError:
+            raise ValueError("the body is nested too deeply") from None
+
+
+class Webhook:
+    """Verifies the requests to one endpoint. Immutable, and safe to share between threads and tasks.
+
+    ``secrets``: the endpoint's ``whsec_`` secrets, newest first; more than one during a rotation.
+    ``tolerance_seconds``: how far the signed timestamp may be from our clock, in either direction.
+    ``replay_store``: if given, a request that was accepted before is refused as ``replayed``.
+    ``body_bytes_max``: larger bodies are refused before anything is computed.
+    ``now``: returns Unix time in seconds.
+
+    Raises VerificationError(bad_secret) for secrets that cannot be used, ValueError for an unknown style or a limit
+    below 1.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is one documented knob
+        self,
+        secrets: Sequence[str] | str,
+        tolerance_seconds: int = 300,
+        style: str = "standard",
+        replay_store: ReplayStore | None = None,
+        *,
+        body_bytes_max: int = 1_048_576,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        if tolerance_seconds < 1 or body_bytes_max < 1:
+            raise ValueError("tolerance_seconds and body_bytes_max are at least 1")
+        self._style = style_named(style)
+        self._keys = tuple(self._style.decode_secret(text) for text in _secret_texts(secrets))
+        self._tolerance_seconds = tolerance_seconds
+        self._replay_store = replay_store
+        self._body_bytes_max = body_bytes_max
+        self._now = now
+
+    def verify(self, raw_body: bytes, headers: Headers) -> Verified:
+        """Return the request as verified, or raise VerificationError, whatever a client sent.
+
+        ``raw_body`` is the body as it arrived: parsed and written again it is other bytes, and no signature matches.
+        Anything but bytes raises TypeError. What ``replay_store`` raises passes through unchanged: a store that is
+        down is no reason to call a request forged.
+        """
+        if not isinstance(raw_body, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"pass the raw body: bytes as they arrived, not {type(raw_body).__name__}")
+        if len(raw_body) > self._body_bytes_max:
+            raise VerificationError("too_large", f"the body is larger than {self._body_bytes_max} bytes")
+        claim = self._style.read(pick(headers, self._style.headers))
+        timestamp_seconds = int(claim.timestamp)
+        now_seconds = int(self._now())  # whole seconds, as in the header
+        self._check_age(now_seconds - timestamp_seconds)
+        key_index = self._match(self._style.content(claim, raw_body), self._style.signatures(claim))
+        if self._replay_store is not None:
+            # Only now, or anyone could fill the store, or block an id before its event arrives. Id and timestamp
+            # together name what was signed: a copy is refused, while a retry, signed afresh, is let through after
+            # the receiver failed on the first attempt. From this moment the copy stays valid for ttl seconds.
+            ttl = timestamp_seconds + self._tolerance_seconds - now_seconds + 1
+            if self._replay_store.seen(f"{claim.id}.{claim.timestamp}", ttl):
+                raise VerificationError("replayed", "this signed request was accepted before")
+        return Verified(claim.id, timestamp_seconds, raw_body, key_index)
+
+    def sign(self, id: str, timestamp: int, body: bytes) -> dict[str, str]:  # noqa: A002 - the header's own name
+        """Return the headers a sender would send, signed with every secret: for a receiver's own tests.
+
+        ``timestamp`` is Unix seconds. Raises ValueError for an id or timestamp that no sender sends.
+        """
+        return self._style.write(self._keys, id, timestamp, body)
+
+    def _check_age(self, age_seconds: int) -> None:
+        if age_seconds > self._tolerance_seconds:
+            raise VerificationError("too_old", f"signed {age_seconds} s ago; {self._tolerance_seconds} s are allowed")
+        if -age_seconds > self._tolerance_seconds:
+            raise VerificationError(
+                "too_new", f"signed {-age_seconds} s ahead; {self._tolerance_seconds} s are allowed"
+            )
+
+    def _match(self, content: bytes, signatures: Sequence[bytes]) -> int:
+        # Every key against every signature in constant time, without stopping early: how long it takes says nothing
+        # about which secret is in use or how close a guess came.
+        digests = [hmac_sha256(key, content) for key in self._keys]
+        matches = [
+            index
+            for index, digest in enumerate(digests)
+            for signature in signatures
+            if hmac.compare_digest(digest, signature)
+        ]
+        if not matches:
+            raise VerificationError("no_match", "no signature matches; check the secret, and that the body is raw")
+        return matches[0]
+
+
+def _secret_texts(secrets: Sequence[str] | str) -> tuple[str, ...]:
+    try:
+        texts = (secrets,) if isinstance(secrets, str) else tuple(secrets)
+    except TypeError:  # None, most often: an environment variable that is not set
+        raise VerificationError("bad_secret", "the secrets are not a list of text") from None
+    if not 1 <= len(texts) <= KEYS_MAX:
+        raise VerificationError("bad_secret", f"give 1 to {KEYS_MAX} secrets, not {len(texts)}")
+    return texts

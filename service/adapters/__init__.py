@@ -1,0 +1,1 @@
+"""One outside thing each. Siblings meet in app.py."""

@@ -1,0 +1,251 @@
+"""The POST itself: one request on a kept-alive connection, and what came back, as facts.
+
+aiohttp's connector and response parser are used without its ClientSession. A session adds cookies, redirects, proxies
+from the environment, default headers and decompression: all of them things a webhook sender must not do. What stays
+is the pool, the dial, TLS and HTTP parsing, at a quarter of the time per POST.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final, Self
+from weakref import WeakSet
+
+from aiohttp import ClientRequest, ClientTimeout, StreamReader, TCPConnector
+from aiohttp.client_exceptions import ClientOSError, ServerDisconnectedError
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError, RawResponseMessage
+from yarl import URL
+
+from service.adapters.guarded_dialer import DestinationBlockedError, GuardedResolver, blocked_by, socket_factory
+from service.adapters.http_faults import explain
+from service.core.request import Fault, Reply, Request
+from service.core.target_policy import EgressPolicy, TargetRefused, Verdict
+
+REPLY_BODY_BYTES_MAX: Final = 16 * 1024
+REPLY_LINE_BYTES_MAX: Final = 8190
+REPLY_HEADERS_MAX: Final = 100
+REPLY_INTERIM_MAX: Final = 8  # 1xx replies before the real one
+REPLY_TEXT_CHARACTERS_MAX: Final = 2048  # of a Location or Retry-After
+TARGETS_KEPT_MAX: Final = 4096
+_NO_TIMEOUT: Final = ClientTimeout(total=None)  # send() keeps one deadline over everything
+
+OnBlocked = Callable[[str, Verdict | None], None]
+"""Is told the true address (or host) and verdict of a refused destination: for the log, never for the customer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What a URL comes to, worked out once: what the connector needs, and the first lines of every request."""
+
+    dial: ClientRequest
+    head: str
+
+
+class _Exchange:
+    """What is known so far of one exchange, whatever interrupts it."""
+
+    __slots__ = ("body", "has_interim", "is_second_connection", "message")
+
+    def __init__(self) -> None:
+        self.message: RawResponseMessage | None = None
+        self.body = b""
+        self.has_interim = False
+        self.is_second_connection = False
+
+
+class HttpSender:
+    """A Sender. Its connections belong to the event loop of the first ``send``; close it there."""
+
+    def __init__(
+        self,
+        policy: EgressPolicy,
+        *,
+        on_blocked: OnBlocked | None = None,
+        extra_ca_file: str | None = None,
+        keepalive_seconds: float = 15.0,
+        resolver: GuardedResolver | None = None,
+    ) -> None:
+        """``extra_ca_file`` (PEM) is trusted beside the system's roots. Raises OSError if it cannot be read."""
+        self._policy = policy
+        self._on_blocked = on_blocked
+        self._keepalive_seconds = keepalive_seconds
+        self._tls = ssl.create_default_context()
+        self._tls.set_alpn_protocols(["http/1.1"])
+        if extra_ca_file is not None:
+            self._tls.load_verify_locations(extra_ca_file)
+        self._resolver = resolver
+        self._connector: TCPConnector | None = None
+        self._targets: dict[str, _Target] = {}
+        self._seasoned: WeakSet[ResponseHandler] = WeakSet()  # connections that have carried a POST already
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Hang up. POSTs under way fail as internal."""
+        connector, self._connector = self._connector, None
+        if connector is not None:
+            await connector.close()
+        resolver, self._resolver = self._resolver, None
+        if resolver is not None:
+            await resolver.close()
+
+    async def send(self, request: Request) -> Reply | Fault:
+        """POST once, within the request's timeout: DNS, connect, TLS, request and reply together.
+
+        A reply counts as soon as its header block is complete, whatever its body then does. When a connection that
+        was kept alive closes under the POST without a byte of reply, the POST goes out once more on a fresh one.
+        Raises nothing but CancelledError.
+        """
+        began_at = monotonic()
+        exchange = _Exchange()
+        try:
+            target = self._targets.get(request.url) or self._prepare(request.url)
+            wire = _serialise(target.head, request.headers, request.body)
+            async with asyncio.timeout(request.timeout_seconds):
+                await self._post_on_any(target.dial, wire, exchange)
+        except Exception as error:  # noqa: BLE001  the contract: whatever went wrong is a fault, with a reason
+            if exchange.message is None:
+                if self._on_blocked is not None and (blocked := blocked_by(error)):
+                    self._on_blocked(blocked.where, blocked.verdict)
+                reason, detail = explain(error)
+                return Fault(reason, _milliseconds_since(began_at), detail, exchange.is_second_connection)
+        return _reply(exchange, _milliseconds_since(began_at))
+
+    async def _post_on_any(self, dial: ClientRequest, wire: bytes, exchange: _Exchange) -> None:
+        connector = self._connector or self._open()
+        connection = await connector.connect(dial, [], _NO_TIMEOUT)
+        is_seasoned = connection.protocol in self._seasoned
+        try:
+            await self._post(connection, wire, exchange)
+        except (ServerDisconnectedError, ClientOSError, ConnectionError) as error:
+            if not is_seasoned or not _is_silent(error, exchange):
+                raise
+        else:
+            return
+        exchange.is_second_connection = True
+        while (connection := await connector.connect(dial, [], _NO_TIMEOUT)).protocol in self._seasoned:
+            connection.close()  # idle as long as the one that was stale: as good as stale
+        await self._post(connection, wire, exchange)
+
+    async def _post(self, connection: Connection, wire: bytes, exchange: _Exchange) -> None:
+        is_reusable = False
+        try:
+            protocol, transport = connection.protocol, connection.transport
+            if protocol is None or transport is None or len(protocol):  # len: it spoke before it was asked
+                raise ServerDisconnectedError
+            protocol.set_response_params(
+                read_until_eof=True,
+                auto_decompress=False,
+                read_bufsize=REPLY_BODY_BYTES_MAX,
+                max_line_size=REPLY_LINE_BYTES_MAX,
+                max_field_size=REPLY_LINE_BYTES_MAX,
+                max_headers=REPLY_HEADERS_MAX,
+            )
+            transport.write(wire)
+            message, payload = await protocol.read()
+            if message.code < 200:
+                message, payload = await _skip_interim(protocol, message, payload, exchange)
+            exchange.message = message
+            if payload.is_eof():
+                exchange.body = payload.read_nowait(REPLY_BODY_BYTES_MAX)
+            else:
+                await _read_body(payload, exchange)
+            is_reusable = payload.is_eof() and not transport.get_write_buffer_size()
+            self._seasoned.add(protocol)
+        finally:
+            if is_reusable:
+                connection.release()
+            else:
+                connection.close()
+
+    def _prepare(self, url: str) -> _Target:
+        """Judge a URL again, although it was judged at registration: the row may have come by another road."""
+        judged = self._policy.judge_url(url)
+        if isinstance(judged, TargetRefused):
+            raise DestinationBlockedError(judged.host, judged.verdict, judged.sentence)
+        parsed = URL(judged.url, encoded=True)
+        if (parsed.scheme, (parsed.raw_host or "").lower(), parsed.port) != (judged.scheme, judged.host, judged.port):
+            raise DestinationBlockedError(judged.host, None)  # two parsers disagree: trust neither
+        dial = ClientRequest("POST", parsed, loop=asyncio.get_running_loop())
+        head = f"POST {parsed.raw_path_qs} HTTP/1.1\r\nHost: {dial.headers['Host']}\r\nAccept-Encoding: identity\r\n"
+        if len(self._targets) >= TARGETS_KEPT_MAX:
+            del self._targets[next(iter(self._targets))]
+        target = self._targets[url] = _Target(dial, head)
+        return target
+
+    def _open(self) -> TCPConnector:
+        self._resolver = self._resolver or GuardedResolver(self._policy)
+        self._connector = TCPConnector(
+            resolver=self._resolver,
+            use_dns_cache=False,  # the resolver has its own
+            socket_factory=socket_factory(self._policy),
+            ssl=self._tls,
+            limit=0,  # lanes decide who may send; a queue here would eat the deadline of the healthy
+            keepalive_timeout=self._keepalive_seconds,
+        )
+        return self._connector
+
+
+def _serialise(head: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    lines = "\r\n".join([f"{name}: {value}" for name, value in headers.items()])
+    breaks = max(len(headers) - 1, 0)
+    if lines.count("\n") != breaks or lines.count("\r") != breaks or "\0" in lines:
+        raise ValueError("a header holds a line break or a NUL")
+    return f"{head}{lines}\r\nContent-Length: {len(body)}\r\n\r\n".encode("ascii") + body
+
+
+async def _skip_interim(
+    protocol: ResponseHandler, message: RawResponseMessage, payload: StreamReader, exchange: _Exchange
+) -> tuple[RawResponseMessage, StreamReader]:
+    """Read on past 1xx replies; 101 and what is below 100 are final, as strange as they are."""
+    interim_count = 0
+    while 100 <= message.code < 200 and message.code != 101:
+        exchange.has_interim = True
+        interim_count += 1
+        if interim_count > REPLY_INTERIM_MAX:
+            raise HttpProcessingError(message="too many interim replies")
+        message, payload = await protocol.read()
+    return message, payload
+
+
+async def _read_body(payload: StreamReader, exchange: _Exchange) -> None:
+    while len(exchange.body) < REPLY_BODY_BYTES_MAX and (chunk := await payload.readany()):
+        exchange.body += chunk
+
+
+def _is_silent(error: Exception, exchange: _Exchange) -> bool:
+    """Whether the connection closed without a byte of reply; half a header block comes as the error's message."""
+    if exchange.message is not None or exchange.has_interim:
+        return False
+    return not isinstance(error, ServerDisconnectedError) or isinstance(error.message, str)
+
+
+def _reply(exchange: _Exchange, duration_ms: int) -> Reply:
+    message = exchange.message
+    assert message is not None
+    headers = message.headers
+    return Reply(
+        status=message.code,
+        duration_ms=duration_ms,
+        body=exchange.body[:REPLY_BODY_BYTES_MAX],
+        retry_after=tuple(map(_text, headers.getall("Retry-After", ()))),
+        location=_text(headers.get("Location", "")),
+        is_second_connection=exchange.is_second_connection,
+    )
+
+
+def _text(value: str) -> str:
+    """A header's value without the lone surrogates that the parser leaves where it was not UTF-8."""
+    return value[:REPLY_TEXT_CHARACTERS_MAX].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _milliseconds_since(began_at: float) -> int:
+    return int((monotonic() - began_at) * 1000)

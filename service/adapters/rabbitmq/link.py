@@ -1,0 +1,93 @@
+"""One connection to the broker with one consumer on it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Self
+
+from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
+from pamqp.commands import Basic
+
+from service.adapters.rabbitmq.connection import connect, hang_up
+from service.adapters.rabbitmq.topology import Declare, Topology, ensure
+
+OnMessage = Callable[[DeliveredMessage], Coroutine[Any, Any, None]]
+
+PROBE_SECONDS_MAX = 10
+
+
+class ConsumerLostError(Exception):
+    """The connection lives, but the broker no longer has our consumer."""
+
+
+class Link:
+    """A connection, its channel and its consumer. When one of the three dies, all three are replaced.
+
+    There is nothing to mend in part: with the channel the delivery tags are void, and the broker sends again.
+    """
+
+    def __init__(self, connection: AbstractConnection, channel: AbstractChannel, queue: str) -> None:
+        self._connection = connection
+        self._channel = channel
+        self._queue = queue
+        self._consumer_tag: str | None = None
+        self._cancelled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @classmethod
+    async def open(
+        cls, url: str, topology: Topology, declare: Declare, *, prefetch: int, on_message: OnMessage, within: float
+    ) -> Self:
+        """Connect, see to the topology, consume; all ``within`` so many seconds. Raises TopologyError, or anything."""
+        async with asyncio.timeout(within):
+            connection = await connect(url, "posthorn intake")
+            try:
+                await ensure(connection, topology, declare)
+                channel = await connection.channel(publisher_confirms=False)
+                link = cls(connection, channel, topology.intake_queue)
+                await link._consume(prefetch, on_message)
+            except BaseException:
+                await hang_up(connection)
+                raise
+        return link
+
+    async def _consume(self, prefetch: int, on_message: OnMessage) -> None:
+        self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
+        await self._channel.basic_qos(prefetch_count=prefetch)
+        consuming = await self._channel.basic_consume(self._queue, on_message)
+        self._consumer_tag = consuming.consumer_tag
+
+    def _on_cancel(self, _: Basic.Cancel) -> None:
+        """The broker cancelled us: the queue was deleted, or lost its leader."""
+        if not self._cancelled.done():
+            self._cancelled.set_result(None)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can arrive."""
+        return not (self._cancelled.done() or self._channel.is_closed or self._connection.is_closed)
+
+    async def lost(self, probe_every: float) -> Exception:
+        """Wait until the link is of no more use; returns why.
+
+        Every ``probe_every`` seconds it asks the broker for the queue's consumers: a channel that does not answer, or
+        a queue that nobody consumes, is a loss of which no frame would have told us.
+        """
+        endings: list[asyncio.Future[Any]] = [self._connection.closing, self._channel.closing, self._cancelled]
+        while True:
+            ended, _ = await asyncio.wait(endings, timeout=probe_every, return_when=asyncio.FIRST_COMPLETED)
+            if self._cancelled in ended:
+                return ConsumerLostError(f"the broker cancelled the consumer of {self._queue!r}")
+            for ending in ended:
+                reason = None if ending.cancelled() else ending.exception()
+                return reason if isinstance(reason, Exception) else ConnectionError("the connection was lost")
+            queue = await self._channel.queue_declare(self._queue, passive=True, timeout=PROBE_SECONDS_MAX)
+            if queue.consumer_count == 0:
+                return ConsumerLostError(f"connected, but {self._queue!r} has no consumer")
+
+    async def cancel(self) -> None:
+        """Consume nothing more; the channel stays for acks."""
+        if self._consumer_tag is not None:
+            await self._channel.basic_cancel(self._consumer_tag, timeout=PROBE_SECONDS_MAX)
+
+    async def close(self) -> None:
+        """Hang up; the broker takes back what was not acked. Never raises."""
+        await hang_up(self._connection)

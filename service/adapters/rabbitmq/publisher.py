@@ -1,0 +1,146 @@
+"""Publishing that is known to have arrived: confirmed, mandatory, persistent."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from types import TracebackType
+from typing import Self
+
+from aiormq.abc import AbstractChannel
+from aiormq.exceptions import PublishError
+from pamqp.commands import Basic
+
+from service.adapters.rabbitmq.connection import connect, hang_up, unavailable
+from service.adapters.rabbitmq.topology import Topology
+from service.ports import UnavailableError
+
+CONFIRM_SECONDS_MAX = 10
+UNCONFIRMED_MAX = 256
+PERSISTENT = 2
+
+
+class UnroutableError(Exception):
+    """No queue is bound for this routing key, so the broker kept nothing."""
+
+
+class Outlet:
+    """A connection for publishing only, opened when first needed and again after a loss.
+
+    Never the consumer's: RabbitMQ stops reading from whoever publishes while it is short of memory or disk, and then
+    our acks, which would relieve it, would not be read either.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url = url
+        self._name = name
+        self._channel: AbstractChannel | None = None
+        self._opening = asyncio.Lock()
+
+    async def publish(self, body: bytes, *, exchange: str, routing_key: str, properties: Basic.Properties) -> None:
+        """Return once the broker has it. Raises ``UnroutableError``, ``UnavailableError``.
+
+        After an ``UnavailableError`` the broker may have it all the same: publishing again makes a duplicate.
+        """
+        with unavailable("not published"):
+            channel = await self._open()
+        try:
+            with unavailable("not confirmed"):
+                async with asyncio.timeout(CONFIRM_SECONDS_MAX):
+                    await channel.basic_publish(
+                        body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=True
+                    )
+        except UnavailableError as error:
+            match error.__cause__:
+                case PublishError() as returned:
+                    raise UnroutableError(f"{exchange!r} has no queue for {routing_key!r}") from returned
+                case TimeoutError():
+                    await hang_up(channel.connection)  # which confirmation belongs to what is no longer certain
+            raise
+
+    async def close(self) -> None:
+        """Hang up. A later ``publish`` connects again."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await hang_up(channel.connection)
+
+    async def _open(self) -> AbstractChannel:
+        async with self._opening:
+            if self._channel is None or self._channel.is_closed:
+                await self.close()  # a channel can die alone; its connection must not be left behind
+                connection = await connect(self._url, self._name)
+                try:
+                    self._channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+                except BaseException:
+                    await hang_up(connection)
+                    raise
+            return self._channel
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """An event's envelope on its way into the broker.
+
+    ``message_id`` is the event's id. Where it is None the client library invents one, and nothing is deduplicated.
+    """
+
+    body: bytes
+    event_type: str
+    message_id: str | None = None
+    occurred_at: datetime | None = None
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class EventPublisher:
+    """Publishes events the way a good producer does (``posthorn trigger``, the demo, tests, the benchmark)."""
+
+    def __init__(self, url: str, topology: Topology, *, app_id: str = "posthorn") -> None:
+        self._outlet = Outlet(url, f"{app_id} publisher")
+        self._exchange = topology.events_exchange
+        self._app_id = app_id
+
+    async def publish(self, publication: Publication) -> None:
+        """Return once a queue has it. Raises ``UnroutableError``, ``UnavailableError``."""
+        await self._outlet.publish(
+            publication.body,
+            exchange=self._exchange,
+            routing_key=publication.event_type,
+            properties=Basic.Properties(
+                content_type=publication.content_type,
+                headers=dict(publication.headers) or None,
+                delivery_mode=PERSISTENT,
+                message_id=publication.message_id,
+                timestamp=publication.occurred_at,
+                message_type=publication.event_type,
+                app_id=self._app_id,
+            ),
+        )
+
+    async def publish_many(self, publications: Iterable[Publication]) -> int:
+        """Publish in order, up to ``UNCONFIRMED_MAX`` awaiting confirmation at once; returns how many.
+
+        Raises what the first failed one raised; some after it may have arrived, so publish all again: ids deduplicate.
+        """
+        waiting = iter(publications)
+        published = 0
+        while batch := list(islice(waiting, UNCONFIRMED_MAX)):
+            results = await asyncio.gather(*map(self.publish, batch), return_exceptions=True)
+            for error in results:
+                if error is not None:
+                    raise error
+            published += len(batch)
+        return published
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._outlet.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,203 @@
+"""The queue of events, read in batches, over a connection that is replaced for as long as it takes."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import cast
+
+from aiormq.abc import DeliveredMessage
+
+from service.adapters.rabbitmq.connection import cancelled_by_nobody, unavailable
+from service.adapters.rabbitmq.link import Link
+from service.adapters.rabbitmq.parking import parked_properties
+from service.adapters.rabbitmq.publisher import Outlet, UnroutableError
+from service.adapters.rabbitmq.topology import Declare, Topology
+from service.core.reason import ParkReason
+from service.ports import Draw, IncomingMessage, Pause, UnavailableError
+
+BACKOFF_SECONDS_MIN = 0.1
+BACKOFF_SECONDS_MAX = 30.0
+WATCHDOG_SECONDS = 30.0
+
+
+class RabbitSource:
+    """An ``EventSource`` on RabbitMQ.
+
+    Messages wait in a buffer that ``prefetch`` bounds, in the order in which the broker sent them, so that acking the
+    last of a batch acks the batch. What dies with the connection (or with us) was not acked: the broker sends it again.
+    """
+
+    name = "rabbitmq"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefetch: int,
+        topology: Topology,
+        declare: Declare,
+        on_trouble: Callable[[str, BaseException], None],
+        draw: Draw,
+        pause: Pause = asyncio.sleep,
+        watchdog_seconds: float = WATCHDOG_SECONDS,
+    ) -> None:
+        """``on_trouble`` is told of every failure to connect and every loss; ``draw`` jitters the backoff.
+
+        ``watchdog_seconds``: how long to be connected without a consumer before connecting anew.
+        """
+        self._url = url
+        self._prefetch = prefetch
+        self._topology = topology
+        self._declare: Declare = declare
+        self._on_trouble = on_trouble
+        self._draw = draw
+        self._pause = pause
+        self._watchdog_seconds = watchdog_seconds
+        self._buffer: deque[DeliveredMessage] = deque()
+        self._arrived = asyncio.Event()
+        self._stopping = False
+        self._link: Link | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._outlet = Outlet(url, "posthorn parking")
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether messages can arrive right now."""
+        return not self._stopping and self._link is not None and self._link.is_open
+
+    async def run(self) -> None:
+        """Connect, consume and reconnect for ever, with backoff; returns after ``stop``."""
+        if self._stopping:
+            return
+        self._keeper = asyncio.create_task(self._stay_connected())
+        try:
+            await self._keeper
+        except asyncio.CancelledError:
+            if not (self._stopping and cancelled_by_nobody()):
+                raise
+
+    async def _stay_connected(self) -> None:
+        failures = 0
+        now = asyncio.get_running_loop().time
+        while True:
+            began_at = now()
+            error = await self._consume_until_lost()
+            self._on_trouble("rabbitmq", error)
+            failures = 0 if now() - began_at > BACKOFF_SECONDS_MAX else failures + 1
+            await self._pause(backoff_seconds(failures, self._draw()))
+
+    async def _consume_until_lost(self) -> Exception:
+        try:
+            self._link = await Link.open(
+                self._url,
+                self._topology,
+                self._declare,
+                prefetch=self._prefetch,
+                on_message=self._on_message,
+                within=self._watchdog_seconds,
+            )
+            return await self._link.lost(self._watchdog_seconds)
+        except asyncio.CancelledError:
+            if not cancelled_by_nobody():
+                raise
+            return ConnectionError("the connection was lost")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the answer is to tell, and to connect again
+            return error
+        finally:
+            if not self._stopping:  # else the link stays, for the acks
+                await self._drop_link()
+
+    async def _drop_link(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+        self._buffer.clear()  # its delivery tags are void
+
+    async def _on_message(self, message: DeliveredMessage) -> None:
+        """Called for every single message: the hot spot. A coroutine, because aiormq would only wrap a function."""
+        self._buffer.append(message)
+        self._arrived.set()
+
+    async def next_batch(self, limit: int) -> Sequence[IncomingMessage]:
+        """Wait for one message, then take what else is waiting, at most ``limit``. Empty only after ``stop``."""
+        while not self._buffer and not self._stopping:
+            self._arrived.clear()
+            await self._arrived.wait()
+        if self._stopping:
+            return ()
+        take = self._buffer.popleft
+        return [_incoming(take()) for _ in range(min(limit, len(self._buffer)))]
+
+    async def ack(self, batch: Sequence[IncomingMessage]) -> None:
+        """Let the broker forget ``batch`` and all before it. A lost channel is no error: the copies are known.
+
+        Returns when the ack is on its way, so that a ``close`` right after does not overtake it.
+        """
+        if not batch:
+            return
+        last = _original(batch[-1])
+        with suppress(UnavailableError), unavailable("not acked"):
+            await last.channel.basic_ack(last.delivery_tag or 0, multiple=True)
+
+    async def park(self, message: IncomingMessage, reason: ParkReason, detail: str) -> None:
+        """Set the original bytes aside, confirmed, with the reason. The caller acks. Raises ``UnavailableError``.
+
+        Dying between this and the ack parks the message twice. When its channel is gone already, the broker sends it
+        again, and it is parked then.
+        """
+        original = _original(message)
+        if original.channel.is_closed:
+            return
+        try:
+            await self._outlet.publish(
+                message.body,
+                exchange=self._topology.parked,
+                routing_key=original.routing_key or "",
+                properties=parked_properties(original, reason, detail),
+            )
+        except UnroutableError as error:
+            raise UnavailableError(f"no queue is bound to {self._topology.parked!r}") from error
+
+    async def stop(self) -> None:
+        """Consume nothing more; what was taken can still be acked until ``close``.
+
+        What was not taken stays unacked and goes back to the queue with ``close``.
+        """
+        if self._stopping:
+            return
+        self._stopping = True
+        self._arrived.set()
+        if self._keeper is not None:
+            self._keeper.cancel()
+        if self._link is not None:
+            with suppress(UnavailableError), unavailable("not cancelled"):
+                await self._link.cancel()
+        self._buffer.clear()
+
+    async def close(self) -> None:
+        """Hang up. What was not acked goes back to the queue."""
+        await self.stop()
+        await self._drop_link()
+        await self._outlet.close()
+
+
+def backoff_seconds(failures: int, jitter: float) -> float:
+    """Doubling from the minimum to the maximum, spread by half either way: workers must not return in step."""
+    return min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * 2.0 ** min(failures, 16)) * (1 + jitter / 2)
+
+
+def _incoming(message: DeliveredMessage) -> IncomingMessage:
+    properties = message.header.properties
+    return IncomingMessage(
+        body=message.body,
+        receipt=message,
+        message_id=properties.message_id,
+        content_type=properties.content_type,
+        is_redelivered=bool(message.redelivered),
+    )
+
+
+def _original(message: IncomingMessage) -> DeliveredMessage:
+    """A receipt of ours is aiormq's message: it knows its channel and its tag."""
+    return cast("DeliveredMessage", message.receipt)

@@ -1,0 +1,40 @@
+"""When to try again: min(cap, base x factor^(n-1)), spread by jitter."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySchedule:
+    """How long to wait after the n-th failed attempt, and when to give up.
+
+    ``delays_seconds``, when given, replaces the formula: a preset such as ``(4, 16, 64)`` means four attempts.
+    ``jitter`` is the fraction by which a delay may be shorter or longer.
+    """
+
+    base_seconds: float = 5.0
+    factor: float = 3.0
+    cap_seconds: float = 86_400.0
+    attempts_max: int = 12
+    age_max_seconds: float = 259_200.0
+    jitter: float = 0.2
+    delays_seconds: tuple[float, ...] | None = None
+
+    def delay_seconds(self, attempts_made: int) -> float | None:
+        """The wait after ``attempts_made`` failed attempts (at least 1), before jitter; None when no attempt is left."""
+        if self.delays_seconds is not None:
+            return self.delays_seconds[attempts_made - 1] if attempts_made <= len(self.delays_seconds) else None
+        if attempts_made >= self.attempts_max:
+            return None
+        exponent = min(attempts_made - 1, 64)  # factor ** 10_000 would overflow; the cap is long reached by then
+        return min(self.cap_seconds, self.base_seconds * self.factor**exponent)
+
+    def spread(self, delay_seconds: float, draw: float, *, upward: bool = False) -> float:
+        """Apply jitter. ``draw`` lies in [-1, 1]; ``upward`` never goes below what the receiver asked for."""
+        return delay_seconds * (1 + self.jitter * (abs(draw) if upward else draw))
+
+
+STANDARD = RetrySchedule()
+PRESETS = {
+    "standard-webhooks": STANDARD,
+    "politicalcomms": RetrySchedule(delays_seconds=(4.0, 16.0, 64.0), attempts_max=4),
+}

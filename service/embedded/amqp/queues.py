@@ -1,0 +1,110 @@
+"""Messages, queues and consumers: who gets what next, and what comes back."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pamqp.commands import Basic
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as it lies in a queue. ``returned_count``: how often it was delivered and came back unacked."""
+
+    exchange: str
+    routing_key: str
+    properties: Basic.Properties
+    body: bytes
+    returned_count: int = 0
+
+    def delivered_properties(self) -> Basic.Properties:
+        """What the consumer sees: the headers tell how often the message came back before."""
+        return self._with_headers({"x-delivery-count": self.returned_count}) if self.returned_count else self.properties
+
+    def dead_lettered(self, queue: str, reason: str) -> "Message":
+        """Return the copy for the dead-letter exchange, with RabbitMQ's note of why and from where."""
+        death = {
+            "count": 1,
+            "reason": reason,
+            "queue": queue,
+            "time": datetime.now(UTC),
+            "exchange": self.exchange,
+            "routing-keys": [self.routing_key],
+        }
+        earlier = (self.properties.headers or {}).get("x-death")
+        headers = {
+            "x-first-death-reason": reason,
+            "x-first-death-queue": queue,
+            "x-first-death-exchange": self.exchange,
+            "x-death": [death, *(earlier if isinstance(earlier, list) else [])],
+        }
+        return replace(self, properties=self._with_headers(headers), returned_count=0)
+
+    def _with_headers(self, headers: Mapping[str, Any]) -> Basic.Properties:
+        fields = dict(self.properties)
+        return Basic.Properties(**{**fields, "headers": {**(fields["headers"] or {}), **headers}})
+
+
+@dataclass(slots=True, eq=False)
+class Consumer:
+    """Someone who reads a queue. ``deliver`` writes to the socket; ``prefetch`` 0 means without limit."""
+
+    tag: str
+    deliver: Callable[["Queue", Message, "Consumer"], None]
+    prefetch: int
+    takes_without_ack: bool = False
+    unacked_count: int = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another message may be sent before an ack."""
+        return self.takes_without_ack or self.prefetch == 0 or self.unacked_count < self.prefetch
+
+
+@dataclass(slots=True, eq=False)
+class Queue:
+    """First in, first out, each message to one consumer, consumers in turn."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    dead_letter: Callable[["Queue", Message, str], None]
+    is_durable: bool = False
+    is_exclusive: bool = False
+    ready: deque[Message] = field(default_factory=deque)
+    consumers: deque[Consumer] = field(default_factory=deque)
+
+    def push(self, message: Message) -> None:
+        """Add a message at the end."""
+        self.ready.append(message)
+        self.dispatch()
+
+    def put_back(self, messages: list[Message]) -> None:
+        """Take back what was delivered and not acked, to the front and in the old order.
+
+        One that came back more often than ``x-delivery-limit`` is dead-lettered instead.
+        """
+        limit = self.arguments.get("x-delivery-limit")
+        staying: list[Message] = []
+        for message in messages:
+            returned = replace(message, returned_count=message.returned_count + 1)
+            if limit is not None and returned.returned_count > limit:
+                self.dead_letter(self, message, "delivery_limit")
+            else:
+                staying.append(returned)
+        self.ready.extendleft(reversed(staying))
+        self.dispatch()
+
+    def dispatch(self) -> None:
+        """Deliver while someone has room."""
+        while self.ready and (consumer := self._next_consumer()) is not None:
+            consumer.deliver(self, self.ready.popleft(), consumer)
+
+    def _next_consumer(self) -> Consumer | None:
+        for _ in range(len(self.consumers)):
+            consumer = self.consumers[0]
+            self.consumers.rotate(-1)
+            if consumer.has_room:
+                return consumer
+        return None

@@ -1,0 +1,34 @@
+"""The receiver's package needs Python and nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+RECEIVER = Path(__file__).parents[2] / "receiver"
+PROGRAM = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from webhook_signature import Webhook
+webhook = Webhook(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"], now=lambda: 1614265330)
+headers = {
+    "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+    "webhook-timestamp": "1614265330",
+    "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+}
+print(webhook.verify(b'{"test": 2432232314}', headers).json()["test"])
+"""
+
+
+def test_it_runs_without_any_installed_package() -> None:
+    """-I ignores the environment and the current folder, -S leaves site-packages out."""
+    command = [sys.executable, "-I", "-S", "-W", "error", "-c", PROGRAM, str(RECEIVER)]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603 - our own
+
+    assert (done.stdout, done.stderr) == ("2432232314\n", "")
+
+
+def test_it_ships_its_types() -> None:
+    assert (RECEIVER / "webhook_signature" / "py.typed").is_file()

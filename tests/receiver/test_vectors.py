@@ -1,0 +1,67 @@
+"""The published vectors: what must match, and what must be refused and why."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from webhook_signature import REASONS, VerificationError, Webhook
+from webhook_signature.sign import decode_secret, sign_standard
+
+VECTORS = json.loads((Path(__file__).parents[2] / "receiver" / "vectors.json").read_text("utf-8"))
+
+
+def _name(vector: dict[str, Any]) -> str:
+    return str(vector["name"])
+
+
+@pytest.mark.parametrize("vector", VECTORS["signatures"], ids=_name)
+def test_sender_writes_the_signature(vector: dict[str, Any]) -> None:
+    keys = [decode_secret(secret) for secret in vector["secrets"]]
+    body = base64.b64decode(vector["body_base64"])
+
+    assert sign_standard(keys, vector["id"], vector["timestamp_seconds"], body) == vector["signature"]
+
+
+@pytest.mark.parametrize("vector", VECTORS["requests"], ids=_name)
+def test_receiver_decides(vector: dict[str, Any]) -> None:
+    options = {name: vector[name] for name in ("tolerance_seconds", "body_bytes_max") if name in vector}
+    webhook = Webhook(vector["secrets"], now=lambda: vector["now_seconds"], **options)
+    body = base64.b64decode(vector["body_base64"])
+    headers = [(name, value) for name, value in vector["headers"]]
+
+    if "reason" in vector["expect"]:
+        with pytest.raises(VerificationError) as caught:
+            webhook.verify(body, headers)
+        assert caught.value.reason == vector["expect"]["reason"]
+    else:
+        verified = webhook.verify(body, headers)
+        assert verified.key_index == vector["expect"]["key_index"]
+        assert verified.body == body
+        by_name = {name.lower(): value for name, value in headers}
+        assert (verified.id, str(verified.timestamp)) == (by_name["webhook-id"], by_name["webhook-timestamp"])
+
+
+@pytest.mark.parametrize("vector", VECTORS["good_secrets"], ids=_name)
+def test_good_secret(vector: dict[str, Any]) -> None:
+    assert len(decode_secret(vector["secret"])) == vector["bytes"]
+
+
+@pytest.mark.parametrize("vector", VECTORS["bad_secrets"], ids=_name)
+def test_bad_secret_is_refused_at_construction_and_never_shown(vector: dict[str, Any]) -> None:
+    with pytest.raises(VerificationError) as caught:
+        Webhook([vector["secret"]])
+
+    assert caught.value.reason == "bad_secret"
+    encoded = vector["secret"][len("whsec_") :].strip()
+    assert len(encoded) < 4 or encoded not in str(caught.value)
+
+
+def test_vectors_cover_every_reason_a_single_request_can_give() -> None:
+    covered = {vector["expect"].get("reason") for vector in VECTORS["requests"]} - {None}
+
+    assert covered == set(REASONS) - {"replayed", "bad_secret"}  # a second copy, and no request at all
