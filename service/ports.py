@@ -65,6 +65,10 @@ class UnavailableError(Exception):
     """The database or the broker cannot be reached now; the same call may succeed later."""
 
 
+class RefusedError(Exception):
+    """The database refuses these rows, and would again: a fault of ours. Smaller batches find the culprit."""
+
+
 class Verdict(StrEnum):
     """What recording an event came to."""
 
@@ -119,7 +123,10 @@ class Backlog:
 
 
 class DeliveryStore(Protocol):
-    """The record of every event, delivery and attempt. Each verb is one transaction."""
+    """The record of every event, delivery and attempt. Each verb is one transaction.
+
+    Every verb may raise ``UnavailableError`` (try again later); ``record`` and ``settle`` also ``RefusedError``.
+    """
 
     async def record(self, batch: Sequence[Recording]) -> Recorded | Stale:
         """Keep new events and their deliveries; a known event is a no-op. Born leased only where no gate is shut."""
@@ -140,6 +147,13 @@ class DeliveryStore(Protocol):
 
     async def backlog(self) -> Backlog:
         """Measure what waits."""
+
+
+class RetentionStore(Protocol):
+    """The days that events, deliveries and attempts are kept in."""
+
+    async def keep_partitions(self) -> None:
+        """Create the partitions of the days ahead and drop those past retention. Any worker may, at any time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +254,7 @@ class Observer(Protocol):
     def batch_recorded(self, event_count: int, delivery_count: int, seconds: float) -> None:
         """An intake batch was committed."""
 
-    def attempt_settled(self, settled: Settled, *, moved: bool, latency_seconds: float) -> None:
+    def attempt_settled(self, settled: Settled, *, moved: bool) -> None:
         """An attempt's outcome is committed; ``moved`` is False when the delivery had moved on without us."""
 
     def batch_settled(self, count: int, seconds: float) -> None:

@@ -40,13 +40,13 @@ class DestinationBlockedError(OSError):
 
 
 def blocked_by(error: BaseException) -> DestinationBlockedError | None:
-    """The refusal behind a failed dial, if it was one."""
+    """Find the refusal behind a failed dial, if it was one."""
     cause = error.__cause__ if isinstance(error, ClientConnectorError) else error
     return cause if isinstance(cause, DestinationBlockedError) else None
 
 
 def socket_factory(policy: EgressPolicy) -> Callable[[AddrInfoType], socket.socket]:
-    """A maker of sockets that refuses, by the final address of the dial, before there is a socket to connect."""
+    """Make a maker of sockets that judges the final address of each dial before there is a socket to connect."""
 
     def open_socket(address_info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, sockaddr = address_info

@@ -24,14 +24,14 @@ _DETAIL_CHARACTERS_MAX: Final = 300
 
 
 def explain(error: Exception) -> tuple[Reason, str]:
-    """The reason and a sentence. Total: what we did not expect is our own fault. A status is never read from here."""
+    """Say why, in a reason and a sentence. Total: what nobody expected is our own fault. Yields no status, ever."""
     if blocked := blocked_by(error):
         return Reason.BLOCKED_DESTINATION, str(blocked)
     reason, detail = _read(error)
     return reason, detail[:_DETAIL_CHARACTERS_MAX]
 
 
-def _read(error: Exception) -> tuple[Reason, str]:
+def _read(error: Exception) -> tuple[Reason, str]:  # noqa: PLR0911  a table, one line per kind of error
     match error:
         case ClientConnectorDNSError():
             return Reason.DNS, str(error.os_error.strerror or "the name was not found")

@@ -1,4 +1,7 @@
-"""Signing secrets at rest: AES-256-GCM, each bound to its row. Sealed text: ``v1:<key id>:<base64(nonce + ciphertext)>``."""
+"""Signing secrets at rest: AES-256-GCM, each bound to its row.
+
+Sealed text is ``v1:<key id>:<base64(nonce + ciphertext)>``.
+"""
 
 import base64
 import binascii
@@ -50,7 +53,7 @@ class AesSecretBox:
     """Seals with the first key, opens with all: put a new key in front, rewrap, then drop the old one."""
 
     def __init__(self, keys: Sequence[SecretKey]) -> None:
-        """Raises ValueError without a key: a service that cannot seal must not start."""
+        """Take the keys in order. Raises ValueError without one: a service that cannot seal must not start."""
         if not keys:
             raise ValueError("SECRET_KEYS is empty")
         self._sealing_key_id = keys[0].id

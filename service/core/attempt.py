@@ -2,17 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
+from service.core.delivery import Delivery
+from service.core.outcome import Failed, Outcome, OutcomeKind
 from service.core.reason import Reason
+from service.core.request import Fault, Reply
 
-
-class OutcomeKind(StrEnum):
-    """Our reading of the reply."""
-
-    ACCEPTED = "accepted"
-    FAILED = "failed"
-    GONE = "gone"
+REPLY_STORED_BYTES_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +29,28 @@ class Attempt:
     reply: str = ""
     detail: str = ""
     is_counted: bool = True
+
+
+def attempt_of(
+    delivery: Delivery, claim_number: int, started_at: datetime, reply: Reply | Fault, outcome: Outcome
+) -> Attempt:
+    """The row that tells of this attempt. The retry on a fresh connection belongs to it, and the row says so."""
+    detail = outcome.detail
+    if reply.is_second_connection:
+        detail = f"{detail} (on a second connection: the kept-alive one had gone stale)".strip()
+    return Attempt(
+        number=delivery.attempts_recorded + 1,
+        claim_number=claim_number,
+        started_at=started_at,
+        duration_ms=reply.duration_ms,
+        outcome=outcome.kind,
+        reason=outcome.reason,
+        status=reply.status if isinstance(reply, Reply) else None,
+        reply=_as_text(reply.body) if isinstance(reply, Reply) else "",
+        detail=detail,
+        is_counted=not (isinstance(outcome, Failed) and outcome.is_ours),
+    )
+
+
+def _as_text(body: bytes) -> str:
+    return body[:REPLY_STORED_BYTES_MAX].decode(errors="replace").replace("\0", "\ufffd")

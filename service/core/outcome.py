@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 
-from service.core.attempt import OutcomeKind
 from service.core.reason import Reason
 from service.core.request import Fault, Reply
 
@@ -14,11 +14,21 @@ _DIGITS = re.compile(r"[0-9]{1,9}")
 _HTTP_DATES = ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y")  # RFC 9110 §5.6.7
 
 
+class OutcomeKind(StrEnum):
+    """Our reading of the reply, in one word."""
+
+    ACCEPTED = "accepted"
+    FAILED = "failed"
+    GONE = "gone"
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """The receiver has it."""
 
     kind = OutcomeKind.ACCEPTED
+    reason: Reason | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +36,8 @@ class Gone:
     """The receiver wants no more of this subscription's events (410, the REST-hook convention)."""
 
     kind = OutcomeKind.GONE
+    reason: Reason = Reason.GONE
+    detail: str = "the receiver answered 410: it wants no more of these"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +48,12 @@ class Failed:
     ``is_ours``: the fault lies with us, so neither the endpoint nor the delivery pays for it.
     """
 
+    kind = OutcomeKind.FAILED
     reason: Reason
     detail: str = ""
     retry_after_seconds: int | None = None
     gates_endpoint: bool = False
     is_ours: bool = False
-    kind = OutcomeKind.FAILED
 
 
 Outcome = Accepted | Gone | Failed

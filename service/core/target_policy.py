@@ -112,7 +112,9 @@ class TargetRefused:
     verdict: Verdict | None = None
 
 
-_RULE = re.compile(r"\[(?P<ipv6>[^]]*)](?::(?P<ipv6_port>.*))?|(?P<ipv4>[0-9./]+)(?::(?P<ipv4_port>.*))?|(?P<bare>.+)")
+_RULE = re.compile(
+    r"\[(?P<ipv6>[^]]*)](?::(?P<ipv6_port>.*))?|(?P<ipv4>[0-9]+[.][0-9./]+)(?::(?P<ipv4_port>.*))?|(?P<bare>.+)"
+)
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _PORT_MAX = 65535
 
@@ -144,7 +146,7 @@ class EgressPolicy:
     allow_http: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a permission so wide that it would switch the table off."""
+        """Refuse, with a ValueError, a permission so wide that it would switch the table off."""
         for rule in self.allow:
             if rule.network.prefixlen < ALLOW_PREFIX_BITS_MIN:
                 raise ValueError(f"{rule.network} is too wide to allow; /{ALLOW_PREFIX_BITS_MIN} is the widest")
@@ -170,27 +172,28 @@ class EgressPolicy:
 
     def judge_url(self, raw: str) -> Target | TargetRefused:
         """Judge a URL for registration, on its raw text: a parser that repairs would hide what was asked for."""
-        if complaint := _complaint_about_characters(raw):
+        if complaint := _complaint_about_text(raw) or self._complaint_about_scheme(raw):
             return TargetRefused(complaint)
-        match = _URL.fullmatch(raw)
+        match = _URL.fullmatch(raw.lower())
         if match is None:
-            return TargetRefused("the URL must look like https://host/path")
-        scheme, authority = match["scheme"].lower(), match["authority"].lower()
-        if scheme != "https" and not (scheme == "http" and self.allow_http):
-            return TargetRefused(
-                "the URL must start with " + ("https:// or http://" if self.allow_http else "https://")
-            )
-        if "@" in authority:
-            return TargetRefused("the URL must not contain a user name or password")
-        parts = _AUTHORITY.fullmatch(authority)
-        if parts is None:
             return TargetRefused("the host of the URL is not valid")
-        port = int(parts["port"] or (443 if scheme == "https" else 80))
+        scheme = match["scheme"]
+        port = int(match["port"] or (443 if scheme == "https" else 80))
+        host = match["ipv6"] or match["name"]
         if not _is_open(port) and all(rule.port != port for rule in self.allow):
-            return TargetRefused(f"port {port} is not allowed", authority, Verdict.DENIED_PORT)
-        host = parts["ipv6"] or parts["name"]
-        refusal = self._judge_host(host, port, is_bracketed=parts["ipv6"] is not None)
+            return TargetRefused(f"port {port} is not allowed", host, Verdict.DENIED_PORT)
+        refusal = self._judge_host(host, port, is_bracketed=match["ipv6"] is not None)
         return refusal or Target(raw, scheme, host, port)
+
+    def _complaint_about_scheme(self, raw: str) -> str:
+        scheme, separator, rest = raw.partition("://")
+        if not separator:
+            return "the URL must look like https://host/path"
+        if "@" in _AUTHORITY_END.split(rest, 1)[0]:
+            return "the URL must not contain a user name or password"
+        if self.allow_http:
+            return "" if scheme.lower() in {"http", "https"} else "the URL must start with https:// or http://"
+        return "" if scheme.lower() == "https" else "the URL must start with https://"
 
     def _judge_host(self, host: str, port: int, *, is_bracketed: bool) -> TargetRefused | None:
         last_label = host.rpartition(".")[2]
@@ -222,13 +225,15 @@ def _look_up(ip: Address) -> Verdict:
     return Verdict.DENIED_SPECIAL_RANGE if any(ip in network for network in table) else Verdict.ALLOWED
 
 
-_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?]*)(?:[/?].*)?")
-_AUTHORITY = re.compile(r"(?:\[(?P<ipv6>[0-9a-f:.]+)]|(?P<name>[a-z0-9._-]+))(?::(?P<port>[1-9][0-9]{0,4}))?")
+_AUTHORITY_END = re.compile(r"[/?]")
+_URL = re.compile(
+    r"(?P<scheme>https?)://(?:\[(?P<ipv6>[0-9a-f:.]+)]|(?P<name>[a-z0-9._-]+))(?::(?P<port>[1-9][0-9]{0,4}))?(?:[/?].*)?"
+)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
-def _complaint_about_characters(raw: str) -> str:
+def _complaint_about_text(raw: str) -> str:
     if not 0 < len(raw) <= URL_MAX_CHARACTERS:
         return f"the URL must have between 1 and {URL_MAX_CHARACTERS} characters"
     if not raw.isascii():

@@ -20,12 +20,14 @@ class Names(AbstractResolver):
     def __init__(self, **answers: list[list[str] | Exception]) -> None:
         self.answers = answers
         self.asked: list[str] = []
+        self.was_asked = asyncio.Event()
         self.gate: asyncio.Event | None = None
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         self.asked.append(host)
+        self.was_asked.set()
         if self.gate is not None:
             await self.gate.wait()
         left = self.answers[host.replace(".", "_")]
@@ -100,8 +102,7 @@ async def test_one_lookup_serves_all_who_ask_and_survives_the_first_one_leaving(
     names.gate = asyncio.Event()
     resolver = GuardedResolver(SHIPPED, resolver=names)
     askers = [asyncio.create_task(resolver.resolve("a.example", 443)) for _ in range(20)]
-    while not names.asked:
-        await asyncio.sleep(0)
+    await names.was_asked.wait()
     askers[0].cancel()
     names.gate.set()
     answers = await asyncio.gather(*askers, return_exceptions=True)
@@ -132,8 +133,7 @@ async def test_close_gives_up_lookups_under_way() -> None:
     names.gate = asyncio.Event()
     resolver = GuardedResolver(SHIPPED, resolver=names)
     asker = asyncio.create_task(resolver.resolve("a.example", 443))
-    while not names.asked:
-        await asyncio.sleep(0)
+    await names.was_asked.wait()
     await resolver.close()
     with pytest.raises(asyncio.CancelledError):
         await asker

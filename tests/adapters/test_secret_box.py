@@ -1,6 +1,7 @@
 """Secrets at rest: bound to their row, openable with old keys, and silent about key material."""
 
 import base64
+from collections.abc import Callable
 
 import pytest
 
@@ -56,18 +57,18 @@ def test_the_first_key_seals_and_all_keys_open() -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda sealed: "",
-        lambda sealed: "plain text",
+        lambda _: "",
+        lambda _: "plain text",
         lambda sealed: "v2" + sealed[2:],
         lambda sealed: sealed[:-8],
-        lambda sealed: "v1:k1:",
-        lambda sealed: "v1:k1:AAAA",
-        lambda sealed: "v1:k1:***",
-        lambda sealed: "v1:k1:\u00e9",
+        lambda _: "v1:k1:",
+        lambda _: "v1:k1:AAAA",
+        lambda _: "v1:k1:***",
+        lambda _: "v1:k1:\u00e9",
         lambda sealed: sealed[:10] + ("A" if sealed[10] != "A" else "B") + sealed[11:],
     ],
 )
-def test_a_damaged_secret_raises_one_error_without_the_secret(damage) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_secret_raises_one_error_without_the_secret(damage: Callable[[str], str]) -> None:
     box = AesSecretBox([OLD])
     with pytest.raises(SecretUnopenableError) as caught:
         box.open(damage(box.seal(SECRET, **ROW)), **ROW)

@@ -30,7 +30,7 @@ class Link:
         self._channel = channel
         self._queue = queue
         self._consumer_tag: str | None = None
-        self._cancelled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @classmethod
     async def open(
@@ -57,13 +57,16 @@ class Link:
 
     def _on_cancel(self, _: Basic.Cancel) -> None:
         """The broker cancelled us: the queue was deleted, or lost its leader."""
-        if not self._cancelled.done():
-            self._cancelled.set_result(None)
+        self._end()
+
+    def _end(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
 
     @property
     def is_open(self) -> bool:
         """Whether messages can arrive."""
-        return not (self._cancelled.done() or self._channel.is_closed or self._connection.is_closed)
+        return not (self._ended.done() or self._channel.is_closed or self._connection.is_closed)
 
     async def lost(self, probe_every: float) -> Exception:
         """Wait until the link is of no more use; returns why.
@@ -71,10 +74,10 @@ class Link:
         Every ``probe_every`` seconds it asks the broker for the queue's consumers: a channel that does not answer, or
         a queue that nobody consumes, is a loss of which no frame would have told us.
         """
-        endings: list[asyncio.Future[Any]] = [self._connection.closing, self._channel.closing, self._cancelled]
+        endings: list[asyncio.Future[Any]] = [self._connection.closing, self._channel.closing, self._ended]
         while True:
             ended, _ = await asyncio.wait(endings, timeout=probe_every, return_when=asyncio.FIRST_COMPLETED)
-            if self._cancelled in ended:
+            if self._ended in ended:
                 return ConsumerLostError(f"the broker cancelled the consumer of {self._queue!r}")
             for ending in ended:
                 reason = None if ending.cancelled() else ending.exception()
@@ -89,5 +92,6 @@ class Link:
             await self._channel.basic_cancel(self._consumer_tag, timeout=PROBE_SECONDS_MAX)
 
     async def close(self) -> None:
-        """Hang up; the broker takes back what was not acked. Never raises."""
+        """Hang up; the broker takes back what was not acked. Never raises, and may be called again."""
+        self._end()
         await hang_up(self._connection)

@@ -55,13 +55,13 @@ class Outlet:
             match error.__cause__:
                 case PublishError() as returned:
                     raise UnroutableError(f"{exchange!r} has no queue for {routing_key!r}") from returned
-                case TimeoutError():
-                    await hang_up(channel.connection)  # which confirmation belongs to what is no longer certain
+                case TimeoutError() if self._channel is channel:
+                    await self.close()  # the link may be dead without a word: the next one starts anew
             raise
 
     async def close(self) -> None:
         """Hang up. A later ``publish`` connects again."""
-        channel, self._channel = self._channel, None
+        channel, self._channel = self._channel, None  # at once: hanging up may take its time, or fail
         if channel is not None:
             await hang_up(channel.connection)
 

@@ -55,6 +55,7 @@ class RabbitSource:
         self._pause = pause
         self._watchdog_seconds = watchdog_seconds
         self._buffer: deque[DeliveredMessage] = deque()
+        self._parked_tags: set[int] = set()  # of messages parked and not acked yet
         self._arrived = asyncio.Event()
         self._stopping = False
         self._link: Link | None = None
@@ -88,13 +89,20 @@ class RabbitSource:
             await self._pause(backoff_seconds(failures, self._draw()))
 
     async def _consume_until_lost(self) -> Exception:
+        buffer = self._buffer = deque()  # of this link alone: one that lingers must not mix its messages in later
+        arrived = self._arrived
+
+        async def on_message(message: DeliveredMessage) -> None:  # for every single message, so nothing else in here
+            buffer.append(message)
+            arrived.set()
+
         try:
             self._link = await Link.open(
                 self._url,
                 self._topology,
                 self._declare,
                 prefetch=self._prefetch,
-                on_message=self._on_message,
+                on_message=on_message,
                 within=self._watchdog_seconds,
             )
             return await self._link.lost(self._watchdog_seconds)
@@ -109,15 +117,11 @@ class RabbitSource:
                 await self._drop_link()
 
     async def _drop_link(self) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            await link.close()
-        self._buffer.clear()  # its delivery tags are void
-
-    async def _on_message(self, message: DeliveredMessage) -> None:
-        """Called for every single message: the hot spot. A coroutine, because aiormq would only wrap a function."""
-        self._buffer.append(message)
-        self._arrived.set()
+        if self._link is not None:
+            await self._link.close()
+            self._link = None  # not before: cancelled half-way, ``close`` finishes it
+        self._buffer = deque()  # the delivery tags are void
+        self._parked_tags.clear()
 
     async def next_batch(self, limit: int) -> Sequence[IncomingMessage]:
         """Wait for one message, then take what else is waiting, at most ``limit``. Empty only after ``stop``."""
@@ -137,17 +141,20 @@ class RabbitSource:
         if not batch:
             return
         last = _original(batch[-1])
+        tag = _tag(last)
         with suppress(UnavailableError), unavailable("not acked"):
-            await last.channel.basic_ack(last.delivery_tag or 0, multiple=True)
+            await last.channel.basic_ack(tag, multiple=True)
+            self._parked_tags = {parked for parked in self._parked_tags if parked > tag}
 
     async def park(self, message: IncomingMessage, reason: ParkReason, detail: str) -> None:
         """Set the original bytes aside, confirmed, with the reason. The caller acks. Raises ``UnavailableError``.
 
-        Dying between this and the ack parks the message twice. When its channel is gone already, the broker sends it
-        again, and it is parked then.
+        Parking it again changes nothing, so a batch can be gone through again after an error. Dying between this and
+        the ack parks it twice. When its channel is gone already, the broker sends it again, and it is parked then.
         """
         original = _original(message)
-        if original.channel.is_closed:
+        tag = _tag(original)
+        if original.channel.is_closed or tag in self._parked_tags:
             return
         try:
             await self._outlet.publish(
@@ -158,6 +165,8 @@ class RabbitSource:
             )
         except UnroutableError as error:
             raise UnavailableError(f"no queue is bound to {self._topology.parked!r}") from error
+        if not original.channel.is_closed:
+            self._parked_tags.add(tag)
 
     async def stop(self) -> None:
         """Consume nothing more; what was taken can still be acked until ``close``.
@@ -201,3 +210,8 @@ def _incoming(message: DeliveredMessage) -> IncomingMessage:
 def _original(message: IncomingMessage) -> DeliveredMessage:
     """A receipt of ours is aiormq's message: it knows its channel and its tag."""
     return cast("DeliveredMessage", message.receipt)
+
+
+def _tag(message: DeliveredMessage) -> int:
+    """Every delivery has one. A default would be worse than an error: acking 0 with ``multiple`` acks everything."""
+    return cast("int", message.delivery_tag)

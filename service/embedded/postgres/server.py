@@ -1,0 +1,195 @@
+"""The server's life: made once, started, ready, stopped."""
+
+import asyncio
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from service.embedded.postgres.binaries import EmbeddedPostgresError, find_binaries
+from service.embedded.postgres.launcher import Launcher
+
+USER: Final = "posthorn"
+DATABASE: Final = "posthorn"
+POLL_SECONDS: Final = 0.01
+RETRY_SECONDS: Final = 0.1
+RETRY_SECONDS_MAX: Final = 5.0
+START_SECONDS_MAX: Final = 60.0
+STOP_SECONDS_MAX: Final = 15.0
+LOG_CHARACTERS_SHOWN: Final = 2000
+STATE_LINE: Final = 7
+
+Steps = Generator[float, None, None]
+"""Work that yields how many seconds to wait before it goes on: the same with an event loop and without."""
+
+
+class EmbeddedPostgres:
+    """``async with EmbeddedPostgres(directory) as server:``, or plain ``with``; then connect to ``server.url``.
+
+    ``settings`` are PostgreSQL's own, by name (tests: ``{"fsync": "off"}``). Start it from the main thread, or one that
+    lives as long as the server shall: on Linux the server stops when that thread ends, killed or not.
+    """
+
+    def __init__(self, data_directory: Path | str, settings: Mapping[str, str] | None = None) -> None:
+        self._directory = Path(data_directory).absolute()
+        self._settings = dict(settings or {})
+        self._cluster = self._directory / "cluster"
+        self._password = self._directory / "password"
+        self._log = self._directory / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        """Where to connect, password included."""
+        return f"postgresql://{USER}:{self._password.read_text()}@127.0.0.1:{self._port}/{DATABASE}"
+
+    @property
+    def process_id(self) -> int | None:
+        """The server's process, while it is started."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Make the cluster if there is none, start, wait until it answers. Raises ``EmbeddedPostgresError``."""
+        with closing(self._starting()) as steps:
+            for seconds in steps:
+                time.sleep(seconds)
+
+    def stop(self) -> None:
+        """Shut down: connections are broken off, nothing committed is lost. Without a server, nothing."""
+        with closing(self._stopping()) as steps:
+            for seconds in steps:
+                time.sleep(seconds)
+
+    def _starting(self) -> Steps:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        launcher = Launcher(find_binaries(self._cluster), self._directory)
+        try:
+            if not self._cluster.exists():
+                yield from self._make_cluster(launcher)
+            launcher.own()
+            yield from self._start_server(launcher)
+        except BaseException:  # also when we are cancelled: whatever runs now would outlive us
+            self._abandon()
+            raise
+
+    def _make_cluster(self, launcher: Launcher) -> Steps:
+        """Build it aside and rename it when complete: dying half-way leaves nothing that looks like a cluster."""
+        draft = self._directory / "cluster.draft"
+        shutil.rmtree(draft, ignore_errors=True)
+        self._password.unlink(missing_ok=True)
+        self._password.touch(mode=0o600, exist_ok=False)
+        self._password.write_text(secrets.token_hex(24))
+        launcher.own()
+        options = ["--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", f"--pwfile={self._password}"]
+        if self._settings.get("fsync") == "off":
+            options.append("--no-sync")
+        yield from self._run(launcher, ["initdb", f"--pgdata={draft}", f"--username={USER}", *options])
+        # Without a server there is nobody to connect to yet: single-user mode reads SQL from its standard input.
+        yield from self._run(
+            launcher, ["postgres", "--single", "-D", str(draft), "postgres"], f"CREATE DATABASE {DATABASE}"
+        )
+        draft.rename(self._cluster)
+
+    def _run(self, launcher: Launcher, command: list[str], told: str = "") -> Steps:
+        with self._log.open("wb") as log:
+            process = self._process = launcher.spawn(command, log, stdin=subprocess.PIPE)
+        if process.stdin is not None:
+            with process.stdin as stdin:
+                stdin.write(told.encode())
+        while process.poll() is None:
+            yield POLL_SECONDS
+        said = self._log.read_text(errors="replace")
+        if process.returncode != 0 or "ERROR:" in said:  # single-user mode exits 0 after an error
+            raise EmbeddedPostgresError(f"{command[0]} failed in {self._directory}: {said[-LOG_CHARACTERS_SHOWN:]}")
+
+    def _start_server(self, launcher: Launcher) -> Steps:
+        """Start, and again for a while if the last server is still going down, or someone took our port."""
+        began_at = time.monotonic()
+        while True:
+            self._port = _free_port()
+            process = self._process = self._spawn_server(launcher)
+            while process.poll() is None:
+                if self._is_ready(process):
+                    return
+                if time.monotonic() - began_at > START_SECONDS_MAX:
+                    raise EmbeddedPostgresError(f"PostgreSQL is not ready after {START_SECONDS_MAX} s, see {self._log}")
+                yield POLL_SECONDS
+            said = self._log.read_text(errors="replace")
+            may_pass = 'lock file "postmaster.pid" already exists' in said or "Address already in use" in said
+            if not may_pass or time.monotonic() - began_at > RETRY_SECONDS_MAX:
+                raise EmbeddedPostgresError(f"PostgreSQL does not start: {said[-LOG_CHARACTERS_SHOWN:]}")
+            yield RETRY_SECONDS
+
+    def _spawn_server(self, launcher: Launcher) -> subprocess.Popen[bytes]:
+        settings = {
+            **self._settings,
+            "listen_addresses": "127.0.0.1",
+            "port": str(self._port),
+            "unix_socket_directories": "",
+        }
+        options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
+        with self._log.open("wb") as log:  # the log of the last start only: it is for finding out why it failed
+            return launcher.spawn(["postgres", "-D", str(self._cluster), *options], log)
+
+    def _is_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        """Read the server's own note, as pg_ctl does: whose it is, and whether connections are taken."""
+        try:
+            lines = (self._cluster / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) > STATE_LINE and lines[0] == str(process.pid) and lines[STATE_LINE].strip() == "ready"
+
+    def _stopping(self) -> Steps:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + STOP_SECONDS_MAX
+        while process.poll() is None:
+            if time.monotonic() > deadline:
+                process.send_signal(signal.SIGQUIT)  # as in a crash: the next start recovers
+                process.wait()
+            yield POLL_SECONDS
+
+    def _abandon(self) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGQUIT)
+            process.wait()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        with closing(self._starting()) as steps:
+            for seconds in steps:
+                await asyncio.sleep(seconds)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with closing(self._stopping()) as steps:
+            for seconds in steps:
+                await asyncio.sleep(seconds)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

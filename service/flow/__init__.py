@@ -1,0 +1,1 @@
+"""The verbs: what happens to an event from the broker to the receiver. Sees only the core and the ports."""

@@ -1,0 +1,161 @@
+"""Dispatch: leases into lanes, lanes onto the wire, and the claim of what PostgreSQL holds due."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from service.core.delivery import Lease
+from service.core.lane import Lanes
+from service.core.settlement import Cancel, Retry, Settled
+from service.flow.deliver import Deliver
+from service.flow.directory import Directory
+from service.flow.patience import Patience
+from service.flow.settle import Settle
+from service.ports import Claim, Clock, DeliveryStore, Draw, Observer, Pause
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimLimits:
+    """How much to claim at a time, and how often to look."""
+
+    batch_max: int = 500
+    per_endpoint_max: int = 100
+    poll_seconds: float = 0.25
+    poll_idle_seconds: float = 1.0
+
+
+class Dispatch:
+    """Keeps the slots of one worker busy, endpoints in turn."""
+
+    def __init__(
+        self,
+        store: DeliveryStore,
+        directory: Directory,
+        deliver: Deliver,
+        settle: Settle,
+        lanes: Lanes,
+        clock: Clock,
+        draw: Draw,
+        pause: Pause,
+        observer: Observer,
+        patience: Patience,
+        *,
+        claim_limits: ClaimLimits,
+        lease_seconds: float,
+    ) -> None:
+        self.lanes = lanes
+        self._store = store
+        self._directory = directory
+        self._deliver = deliver
+        self._settle = settle
+        self._clock = clock
+        self._draw = draw
+        self._pause = pause
+        self._observer = observer
+        self._patience = patience
+        self._claim_limits = claim_limits
+        self._lease_seconds = lease_seconds
+        self._slots: set[asyncio.Task[None]] = set()
+        self._has_room = asyncio.Event()
+
+    def put(self, lease: Lease) -> None:
+        """Queue a lease whose place was reserved, and start a slot if one is free."""
+        self.lanes.put(lease)
+        first = self.lanes.take(self._clock.monotonic())
+        if first is not None:
+            slot = asyncio.create_task(self._slot(first))
+            self._slots.add(slot)
+            slot.add_done_callback(self._slots.discard)
+
+    async def room(self) -> None:
+        """Wait until this worker can hold more."""
+        while self.lanes.is_full:
+            self._has_room.clear()
+            await self._has_room.wait()
+
+    async def _slot(self, lease: Lease | None) -> None:
+        """Attempt one lease after another until none is ready: under load no attempt costs a task of its own."""
+        while lease is not None:
+            try:
+                settled = await self._deliver(lease)
+                if settled is None:
+                    await self._patience.through("release", lambda lease=lease: self._store.release([lease]))
+                else:
+                    self._gate(settled)
+                    await self._settle.put(settled)
+            except Exception as error:  # noqa: BLE001 - a task's boundary: the lease expires and is rescued
+                self._observer.trouble("deliver", error, delivery_id=str(lease.delivery.key))
+            finally:
+                self.lanes.done(lease)
+                if not self.lanes.is_full:
+                    self._has_room.set()
+            lease = self.lanes.take(self._clock.monotonic())
+
+    def _gate(self, settled: Settled) -> None:
+        settlement = settled.settlement
+        if isinstance(settlement, Retry) and settlement.gate_seconds:
+            self.lanes.gate(settled.delivery.endpoint_id, self._clock.monotonic() + settlement.gate_seconds)
+
+    # ------------------------------------------------------------------ what PostgreSQL holds
+
+    async def run(self) -> None:
+        """Claim what is due, for ever. Polling is the truth; nothing depends on a notification arriving."""
+        while True:
+            await self.room()
+            await self._give_back()
+            claimed = await self._patience.through("claim", self._claim)
+            self._observe_load()
+            if claimed < self._claim_limits.batch_max // 2:  # else there is more: look again at once
+                limits = self._claim_limits
+                seconds = limits.poll_seconds if claimed or self.lanes.held else limits.poll_idle_seconds
+                await self._pause(seconds * (1 + 0.2 * self._draw()))
+
+    async def drain(self, seconds: float) -> None:
+        """Give back what has not begun, and let what has begun finish, at most ``seconds``."""
+        await self._give_back(everything=True)
+        if self._slots:
+            await asyncio.wait(self._slots, timeout=seconds)
+        for slot in self._slots:  # out of time: their leases expire, and another worker attempts them again
+            slot.cancel()
+        await self._settle.drained()
+
+    async def _give_back(self, *, everything: bool = False) -> None:
+        evicted = self.lanes.evict(self._clock.monotonic(), everything=everything)
+        if evicted:
+            await self._patience.through("release", lambda: self._store.release(evicted))
+
+    async def _claim(self) -> int:
+        now = self._clock.monotonic()
+        expires_at = now + self._lease_seconds
+        limit = min(self._claim_limits.batch_max, self.lanes.limits.held_max - self.lanes.held)
+        claims = await self._store.claim_due(
+            limit,
+            per_endpoint_limit=self._claim_limits.per_endpoint_max,
+            excluding_endpoint_ids=self.lanes.busy_endpoint_ids(now),
+        )
+        if claims:
+            await self._take_on(claims, expires_at)
+        return len(claims)
+
+    async def _take_on(self, claims: Sequence[Claim], expires_at: float) -> None:
+        versions = {claim.delivery.organization_id: claim.directory_version for claim in claims}
+        directories = await self._patience.through("directory", lambda: self._directory.at(versions))
+        unwanted: list[Lease] = []
+        for claim in claims:
+            delivery = claim.delivery
+            directory = directories.get(delivery.organization_id)
+            subscription = directory.subscriptions.get(delivery.key.subscription_id) if directory else None
+            if subscription is None:
+                await self._settle.put(Settled(delivery, claim.claim_number, Cancel(), None))
+                continue
+            lease = Lease(delivery, subscription.endpoint, claim.claim_number, expires_at)
+            if self.lanes.reserve(delivery.endpoint_id, self._clock.monotonic()):
+                self.put(lease)
+            else:
+                unwanted.append(lease)
+        if unwanted:  # the lane filled up while we claimed
+            await self._patience.through("release", lambda: self._store.release(unwanted))
+
+    def _observe_load(self) -> None:
+        now = self._clock.monotonic()
+        self._observer.load_changed(self.lanes.in_flight, self.lanes.held, self.lanes.states(now))

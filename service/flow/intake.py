@@ -1,0 +1,208 @@
+"""Intake: broker messages in, recorded events out; the broker is acked only after COMMIT."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from service.core.delivery import Lease, NewDelivery, fan_out
+from service.core.event import Event, Rejected, parse_event
+from service.core.reason import ParkReason
+from service.core.subscription import OrganizationDirectory
+from service.flow.directory import Directory
+from service.flow.dispatch import Dispatch
+from service.flow.patience import Patience
+from service.ports import (
+    Clock,
+    DeliveryStore,
+    EventSource,
+    IncomingMessage,
+    NewUid,
+    Observer,
+    Recorded,
+    Recording,
+    RefusedError,
+    Stale,
+    Verdict,
+)
+
+
+@dataclass(slots=True)
+class _Taken:
+    """One event on its way in, and what became of it."""
+
+    event: Event
+    uid: UUID
+    outcome: Verdict | Rejected | None = field(default=None)
+
+
+class Intake:
+    """Turns messages into recorded events and deliveries. The HTTP face publishes through the same ``take_in``."""
+
+    def __init__(
+        self,
+        store: DeliveryStore,
+        directory: Directory,
+        dispatch: Dispatch | None,
+        clock: Clock,
+        observer: Observer,
+        new_uid: NewUid,
+        patience: Patience,
+        *,
+        batch_max: int,
+        lease_seconds: float,
+    ) -> None:
+        self._store = store
+        self._directory = directory
+        self._dispatch = dispatch  # None in a process that delivers nothing: its deliveries are born pending
+        self._clock = clock
+        self._observer = observer
+        self._new_uid = new_uid
+        self._patience = patience
+        self._batch_max = batch_max
+        self._lease_seconds = lease_seconds
+
+    async def run(self, source: EventSource) -> None:
+        """Take in what ``source`` brings until it stops. No timer: a batch is what arrived during the last commit."""
+        while True:
+            if self._dispatch is not None:
+                await self._dispatch.room()  # a full worker stops consuming: the broker is the buffer
+            batch = await source.next_batch(self._batch_max)
+            if not batch:
+                return
+            await self._patience.through("intake", lambda batch=batch: self._take_in_messages(source, batch))
+            # Dying on this line is harmless: the broker sends the batch again, and each event is known by its id.
+            await source.ack(batch)
+
+    async def _take_in_messages(self, source: EventSource, batch: Sequence[IncomingMessage]) -> None:
+        now = self._clock.now()
+        events: list[Event] = []
+        carriers: list[IncomingMessage] = []
+        rejected: list[tuple[IncomingMessage, Rejected]] = []
+        for message in batch:
+            if message.is_redelivered:
+                self._observer.message_redelivered()
+            parsed = parse_event(
+                message.body, now, message_id=message.message_id, content_type=message.content_type
+            )
+            if isinstance(parsed, Event):
+                events.append(parsed)
+                carriers.append(message)
+            else:
+                rejected.append((message, parsed))
+        outcomes = await self.take_in(events, source.name)
+        rejected += [(m, o) for m, o in zip(carriers, outcomes, strict=True) if isinstance(o, Rejected)]
+        for message, why in rejected:
+            # Parked before the ack: dying in between parks it twice, which a person can see; never loses it.
+            detail = f"{why.field}: {why.detail}" if why.field else why.detail
+            await source.park(message, why.reason, detail)
+            self._observer.event_received(source.name, "parked")
+            self._observer.message_parked(why.reason, detail, message.message_id)
+
+    async def take_in(self, events: Sequence[Event], source_name: str) -> Sequence[Verdict | Rejected]:
+        """Record events, at once and together; in order, what became of each. Raises ``UnavailableError``.
+
+        When this returns, everything with a Verdict is committed.
+        """
+        taken = [_Taken(event, self._new_uid()) for event in events]
+        firsts: dict[tuple[str, str], _Taken] = {}
+        for each in taken:
+            first = firsts.setdefault((each.event.organization_id, each.event.id), each)
+            if first is not each:  # the same id twice in one batch
+                is_same = first.event.body == each.event.body
+                each.outcome = Verdict.DUPLICATE if is_same else _conflict(each.event)
+        await self._record([each for each in taken if each.outcome is None])
+        for each in taken:
+            if isinstance(each.outcome, Verdict):
+                self._observer.event_received(source_name, each.outcome)
+        return [each.outcome for each in taken if each.outcome is not None]
+
+    async def _record(self, taken: Sequence[_Taken]) -> None:
+        # In key order, so that two workers recording the same redelivered batch cannot lock each other out.
+        waiting = sorted(taken, key=lambda each: (each.event.organization_id, each.event.id))
+        while waiting:
+            directories = await self._directory.of({each.event.organization_id for each in waiting})
+            for each in waiting:
+                if each.event.organization_id not in directories:
+                    each.outcome = _unknown_organization(each.event)
+            waiting = [each for each in waiting if each.outcome is None]
+            try:
+                if not waiting or await self._record_once(waiting, directories):
+                    return
+            except RefusedError as error:
+                await self._divide(waiting, error)
+                return
+
+    async def _divide(self, taken: Sequence[_Taken], error: RefusedError) -> None:
+        """Find the event the database refuses; the others go through."""
+        if len(taken) == 1:
+            self._observer.trouble("record", error, event_id=taken[0].event.id)
+            taken[0].outcome = Rejected(ParkReason.UNRECORDABLE, f"the database refuses it: {error}")
+            return
+        middle = len(taken) // 2
+        await self._record(taken[:middle])
+        await self._record(taken[middle:])
+
+    async def _record_once(
+        self, taken: Sequence[_Taken], directories: Mapping[str, OrganizationDirectory]
+    ) -> bool:
+        """One transaction. False when a directory was stale: nothing is recorded, try again."""
+        started = self._clock.monotonic()
+        expires_at = started + self._lease_seconds  # reckoned from before the COMMIT: early rather than late
+        batch = [self._recording(each, directories[each.event.organization_id], started) for each in taken]
+        try:
+            recorded = await self._store.record(batch)
+        except BaseException:
+            self._hand_over(batch, None, expires_at)
+            raise
+        if isinstance(recorded, Stale):
+            self._hand_over(batch, None, expires_at)
+            self._directory.forget(recorded.organization_ids)
+            return False
+        delivery_count = self._hand_over(batch, recorded, expires_at)
+        for each, verdict in zip(taken, recorded.verdicts, strict=True):
+            each.outcome = _conflict(each.event) if verdict is Verdict.CONFLICT else verdict
+        self._observer.batch_recorded(len(batch), delivery_count, self._clock.monotonic() - started)
+        return True
+
+    def _recording(self, taken: _Taken, directory: OrganizationDirectory, now: float) -> Recording:
+        event = taken.event
+        matching = directory.matching(event.type)
+        deliveries = fan_out(taken.uid, event.id, event.type, event.body, self._clock.now(), matching)
+        return Recording(
+            taken.uid,
+            event,
+            directory.version,
+            tuple(
+                NewDelivery(delivery, subscription.endpoint, self._wants_lease(subscription.endpoint.id, now))
+                if not subscription.endpoint.is_paused
+                else NewDelivery(delivery, subscription.endpoint, wants_lease=False)
+                for delivery, subscription in zip(deliveries, matching, strict=True)
+            ),
+        )
+
+    def _wants_lease(self, endpoint_id: str, now: float) -> bool:
+        return self._dispatch is not None and self._dispatch.lanes.reserve(endpoint_id, now)
+
+    def _hand_over(self, batch: Sequence[Recording], recorded: Recorded | None, expires_at: float) -> int:
+        """Give what is now leased to the lanes, give the other reservations back; how many deliveries were new."""
+        count = 0
+        for index, recording in enumerate(batch):
+            is_new = recorded is not None and recorded.verdicts[index] is Verdict.RECORDED
+            count += len(recording.deliveries) if is_new else 0
+            for new in recording.deliveries:
+                if not new.wants_lease or self._dispatch is None:
+                    continue
+                if is_new and recorded is not None and new.delivery.key in recorded.leased:
+                    self._dispatch.put(Lease(new.delivery, new.endpoint, 1, expires_at))
+                else:
+                    self._dispatch.lanes.cancel_reservation(new.endpoint.id)
+        return count
+
+
+def _conflict(event: Event) -> Rejected:
+    return Rejected(ParkReason.CONFLICT, f"another event with the id {event.id!r} was recorded first", "id")
+
+
+def _unknown_organization(event: Event) -> Rejected:
+    detail = f"no organization {event.organization_id!r}; make it with: posthorn keys create --organization ID"
+    return Rejected(ParkReason.UNKNOWN_ORGANIZATION, detail, "organization_id")

@@ -1,0 +1,80 @@
+"""Settle: attempts and state changes, committed in groups."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from service.core.settlement import Settled
+from service.flow.patience import Patience
+from service.ports import Clock, DeliveryStore, Observer, RefusedError
+
+FLUSHERS = 2  # one batch commits while the next gathers; more only make the batches smaller
+
+
+class Settle:
+    """Takes settlements and commits them by the batch: whatever came in while the last commit ran."""
+
+    def __init__(
+        self, store: DeliveryStore, clock: Clock, observer: Observer, patience: Patience, *, batch_max: int, waiting_max: int
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._observer = observer
+        self._patience = patience
+        self._batch_max = batch_max
+        self._waiting_max = waiting_max
+        self._waiting: deque[Settled] = deque()
+        self._unfinished = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._wakeup = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def put(self, settled: Settled) -> None:
+        """Hand a settlement over. Waits while the database is behind, which slows the sending down as it should."""
+        while len(self._waiting) >= self._waiting_max:
+            self._room.clear()
+            await self._room.wait()
+        self._waiting.append(settled)
+        self._unfinished += 1
+        self._idle.clear()
+        self._wakeup.set()
+
+    async def drained(self) -> None:
+        """Wait until all that was put is committed."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Flush for ever; several of these run side by side. Dying here loses no fact but the last batch's replies:
+        their leases expire, and the deliveries are attempted again."""
+        while True:
+            while not self._waiting:
+                self._wakeup.clear()
+                await self._wakeup.wait()
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_max))]
+            self._room.set()
+            await self._flush(batch)
+            self._unfinished -= len(batch)
+            if not self._unfinished:
+                self._idle.set()
+
+    async def _flush(self, batch: Sequence[Settled]) -> None:
+        started = self._clock.monotonic()
+        try:
+            moved = await self._patience.through("settle", lambda: self._store.settle(batch))
+        except RefusedError as error:
+            await self._divide(batch, error)
+            return
+        self._observer.batch_settled(len(batch), self._clock.monotonic() - started)
+        for settled, has_moved in zip(batch, moved, strict=True):
+            self._observer.attempt_settled(settled, moved=has_moved)
+
+    async def _divide(self, batch: Sequence[Settled], error: RefusedError) -> None:
+        """Find the row the database refuses. It alone stays leased, is rescued, and ends as ``crashes_worker``."""
+        if len(batch) == 1:
+            self._observer.trouble("settle", error, delivery_id=str(batch[0].delivery.key))
+            return
+        middle = len(batch) // 2
+        await self._flush(batch[:middle])
+        await self._flush(batch[middle:])

@@ -1,0 +1,711 @@
+"""The sender against real sockets on loopback: hostile replies, stale connections, and addresses it must not touch."""
+
+import asyncio
+import datetime as dt
+import errno
+import ipaddress
+import socket
+import ssl
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Self
+
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from service.adapters import http_sender
+from service.adapters.guarded_dialer import GuardedResolver
+from service.adapters.http_reply import BODY_BYTES_MAX
+from service.adapters.http_sender import HttpSender
+from service.core.reason import Reason
+from service.core.request import Fault, Reply, Request
+from service.core.target_policy import ADDRESS_REFUSED, EgressPolicy, Verdict, parse_cidr_rule
+
+LOOPBACK = EgressPolicy(allow=(parse_cidr_rule("127.0.0.0/8"), parse_cidr_rule("::1/128")), allow_http=True)
+SHIPPED = EgressPolicy(allow_http=True)
+HEADERS = {"Content-Type": "application/json", "User-Agent": "Posthorn/0.1.0", "webhook-id": "evt_1"}
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+Answer = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
+"""Answers the POST of this number (1 is the first of the receiver's life)."""
+
+
+class Receiver:
+    """A server on loopback that counts what reaches it and answers byte by byte as it is told."""
+
+    def __init__(self, answer: Answer | bytes, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
+        self.answer = answer
+        self.accept_count = 0
+        self.posts: list[bytes] = []
+        self._tls = tls
+        self._host = host
+        self._tasks: list[asyncio.Task[object]] = []
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, self._host, 0, ssl=self._tls, backlog=512)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accept_count += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.append(task)
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+                self.posts.append(head + await reader.readexactly(length))
+                if isinstance(self.answer, bytes):
+                    writer.write(self.answer)
+                else:
+                    await self.answer(len(self.posts), writer)
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+    def post(self, path: str = "/hook", *, scheme: str = "http", host: str = "", seconds: float = 5.0) -> Request:
+        return Request(f"{scheme}://{host or self._host}:{self.port}{path}", HEADERS, b'{"a":1}', seconds)
+
+
+@pytest.fixture
+async def sender() -> AsyncIterator[HttpSender]:
+    async with HttpSender(LOOPBACK) as sender:
+        yield sender
+
+
+def closing(raw: bytes) -> Answer:
+    async def answer(_: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(raw)
+        writer.close()
+
+    return answer
+
+
+# ------------------------------------------------------------------ what goes out, what comes back
+
+
+async def test_the_request_is_exactly_what_was_asked_for(sender: HttpSender) -> None:
+    async with Receiver(OK) as receiver:
+        reply = await sender.send(receiver.post("/hook%7e/../x?q=a+b%20c"))
+    assert isinstance(reply, Reply)
+    assert (reply.status, reply.body, reply.is_second_connection) == (200, b"ok", False)
+    assert receiver.posts == [
+        b"POST /hook%7e/../x?q=a+b%20c HTTP/1.1\r\n"
+        + f"Host: 127.0.0.1:{receiver.port}\r\n".encode()
+        + b"Accept-Encoding: identity\r\nContent-Type: application/json\r\nUser-Agent: Posthorn/0.1.0\r\n"
+        + b'webhook-id: evt_1\r\nContent-Length: 7\r\n\r\n{"a":1}'
+    ]
+
+
+async def test_a_request_without_headers_keeps_its_shape(sender: HttpSender) -> None:
+    async with Receiver(OK) as receiver:
+        await sender.send(Request(receiver.post().url, {}, b"", 5.0))
+    assert receiver.posts[0].endswith(b"\r\nAccept-Encoding: identity\r\nContent-Length: 0\r\n\r\n")
+
+
+async def test_connections_are_kept_alive_and_nothing_queues_for_one(sender: HttpSender) -> None:
+    async with Receiver(OK) as receiver:
+        for _ in range(5):
+            await sender.send(receiver.post())
+        assert receiver.accept_count == 1
+        await asyncio.gather(*(sender.send(receiver.post(f"/{number}")) for number in range(150)))
+        assert len(receiver.posts) == 155
+        assert receiver.accept_count > 100
+
+
+async def test_an_empty_path_and_an_ipv6_host(sender: HttpSender) -> None:
+    async with Receiver(OK, host="::1") as receiver:
+        await sender.send(receiver.post("?x=1", host="[::1]"))
+    assert receiver.posts[0].startswith(f"POST /?x=1 HTTP/1.1\r\nHost: [::1]:{receiver.port}\r\n".encode())
+
+
+async def test_location_and_every_retry_after_are_reported(sender: HttpSender) -> None:
+    raw = b"HTTP/1.1 503 No\r\nRetry-After: 5\r\nretry-after: 7\r\nLocation: /\xff\xc3\xa9\r\nContent-Length: 0\r\n\r\n"
+    async with Receiver(raw) as receiver:
+        reply = await sender.send(receiver.post())
+    assert isinstance(reply, Reply)
+    assert (reply.status, reply.retry_after, reply.location) == (503, ("5", "7"), "/\ufffd\u00e9")
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_are_not_followed(sender: HttpSender, status: int) -> None:
+    async with Receiver(OK) as second:
+        raw = f"HTTP/1.1 {status} Moved\r\nLocation: http://127.0.0.1:{second.port}/\r\nContent-Length: 0\r\n\r\n"
+        async with Receiver(raw.encode()) as first:
+            reply = await sender.send(first.post())
+        assert isinstance(reply, Reply)
+        assert (reply.status, reply.location) == (status, f"http://127.0.0.1:{second.port}/")
+        assert second.accept_count == 0
+
+
+async def test_cookies_do_not_come_back(sender: HttpSender) -> None:
+    raw = b"HTTP/1.1 200 OK\r\nSet-Cookie: tenant=1; Path=/\r\nContent-Length: 0\r\n\r\n"
+    async with Receiver(raw) as receiver:
+        await sender.send(receiver.post("/tenant-1"))
+        await sender.send(receiver.post("/tenant-2"))
+    assert b"cookie" not in receiver.posts[1].lower()
+
+
+async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Receiver(OK) as proxy, Receiver(OK) as receiver, HttpSender(LOOPBACK) as sender:
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+        reply = await sender.send(receiver.post())
+        assert isinstance(reply, Reply)
+        assert (proxy.accept_count, receiver.accept_count) == (0, 1)
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Injected: 1", "a\nb", "a\rb", "a\0b", "caf\u00e9"])
+async def test_a_header_that_would_break_the_request_is_our_fault_and_is_not_sent(
+    sender: HttpSender, value: str
+) -> None:
+    async with Receiver(OK) as receiver:
+        request = receiver.post()
+        fault = await sender.send(Request(request.url, HEADERS | {"x-custom": value}, b"", 5.0))
+        assert isinstance(fault, Fault)
+        assert fault.reason is Reason.INTERNAL
+        assert receiver.accept_count == 0
+
+
+# ------------------------------------------------------------------ hostile replies
+
+MALFORMED = {
+    "not HTTP": b"hello world\r\n\r\n",
+    "HTTP/2": b"HTTP/2 200 OK\r\n\r\n",
+    "status of four digits": b"HTTP/1.1 1000 X\r\nContent-Length: 0\r\n\r\n",
+    "bad content-length": b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\nhi",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nhi",
+    "half a status line": b"HTTP/1.1 20",
+    "half a header": b"HTTP/1.1 200 OK\r\nContent-Le",
+    "no blank line": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n",
+    "endless header": b"HTTP/1.1 200 OK\r\nX: " + b"a" * 20_000 + b"\r\n\r\n",
+    "header without end": b"HTTP/1.1 200 OK\r\nX: " + b"a" * 20_000,
+    "too many headers": b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 300 + b"\r\n",
+    "too many interim replies": b"HTTP/1.1 102 Processing\r\n\r\n" * 9 + OK,
+    "a space in a name": b"HTTP/1.1 200 OK\r\nA B: c\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED.keys())
+async def test_a_malformed_reply_has_no_status(sender: HttpSender, raw: bytes) -> None:
+    async with Receiver(closing(raw)) as receiver:
+        fault = await sender.send(receiver.post())
+        assert isinstance(fault, Fault), fault
+        assert fault.reason is Reason.PROTOCOL_ERROR
+        assert len(receiver.posts) == 1
+
+
+BROKEN_BODIES = {
+    "short": (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", b"hi"),
+    "short chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"5\r\nhi"),
+    "bad chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"zz\r\n"),
+    "not gzip": (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n", b"hi"),
+    "until close": (b"HTTP/1.1 200 OK\r\n\r\n", b"hi"),
+    "none at all": (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", b""),
+}
+
+
+@pytest.mark.parametrize(("head", "body"), BROKEN_BODIES.values(), ids=BROKEN_BODIES.keys())
+async def test_a_status_counts_whatever_the_body_then_does(sender: HttpSender, head: bytes, body: bytes) -> None:
+    async def answer(_: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        await writer.drain()
+        for _turn in range(20):  # lets the sender see the head first
+            await asyncio.sleep(0)
+        writer.write(body)
+        writer.close()
+
+    async with Receiver(answer) as receiver:
+        reply = await sender.send(receiver.post())
+        assert isinstance(reply, Reply), reply
+        assert reply.status == 200
+        assert reply.body in {b"", b"hi"}
+        assert reply.duration_ms < 1000
+        assert isinstance(await sender.send(receiver.post()), Reply)
+        assert receiver.accept_count == 2  # the broken connection was not used again
+
+
+@pytest.mark.parametrize("status", [99, 101, 204, 299, 304, 410, 500, 999])
+async def test_strange_statuses_are_facts_too(sender: HttpSender, status: int) -> None:
+    raw = f"HTTP/1.1 {status:03d} X\r\nContent-Length: 0\r\n\r\n".encode()
+    async with Receiver(closing(raw)) as receiver:
+        reply = await sender.send(receiver.post())
+    assert isinstance(reply, Reply)
+    assert reply.status == status
+
+
+async def test_interim_replies_are_read_past(sender: HttpSender) -> None:
+    async with Receiver(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" + OK) as receiver:
+        reply = await sender.send(receiver.post())
+    assert isinstance(reply, Reply)
+    assert reply.status == 200
+
+
+async def test_an_endless_reply_is_cut_off_and_memory_stays_flat(sender: HttpSender) -> None:
+    has_hung_up = asyncio.Event()
+
+    async def answer(_: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        piece = b"10000\r\n" + b"a" * 65536 + b"\r\n"
+        try:
+            while True:
+                writer.write(piece)
+                await writer.drain()
+        except ConnectionError:
+            has_hung_up.set()
+            raise
+
+    async with Receiver(answer) as receiver:
+        await sender.send(receiver.post())
+        has_hung_up.clear()
+        tracemalloc.start()
+        reply = await sender.send(receiver.post())
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        await has_hung_up.wait()
+    assert isinstance(reply, Reply)
+    assert reply.body == b"a" * BODY_BYTES_MAX
+    assert peak_bytes < 4_000_000  # both ends of the connection live in this process
+
+
+async def test_a_compressed_reply_is_not_unpacked(sender: HttpSender) -> None:
+    packed = b"\x1f\x8b" + b"\0" * 600
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n".encode()
+    async with Receiver(head + packed) as receiver:
+        reply = await sender.send(receiver.post())
+    assert isinstance(reply, Reply)
+    assert reply.body == packed
+
+
+async def test_a_long_reply_that_ends_keeps_its_first_16_kib(sender: HttpSender) -> None:
+    body = bytes(range(256)) * 80
+    async with Receiver(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body) as receiver:
+        reply = await sender.send(receiver.post())
+    assert isinstance(reply, Reply)
+    assert reply.body == body[:BODY_BYTES_MAX]
+
+
+async def test_what_a_server_says_unasked_is_no_reply_to_the_next_post(sender: HttpSender) -> None:
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK)
+        if number == 1:
+            await writer.drain()
+            for _turn in range(20):
+                await asyncio.sleep(0)
+            writer.write(b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n")
+            spoken.set()
+
+    spoken = asyncio.Event()
+    async with Receiver(answer) as receiver:
+        await sender.send(receiver.post())
+        await spoken.wait()
+        for _turn in range(20):
+            await asyncio.sleep(0)
+        reply = await sender.send(receiver.post())
+        assert isinstance(reply, Reply)
+        assert (reply.status, receiver.accept_count) == (200, 2)
+
+
+# ------------------------------------------------------------------ time
+
+
+@pytest.mark.parametrize("drip", [b"HTTP/1.1 200 OK\r\nX: ", b""])
+async def test_the_deadline_covers_a_server_that_never_finishes_its_header(sender: HttpSender, drip: bytes) -> None:
+    async def answer(_: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(drip)
+        while drip:
+            writer.write(b"a")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+        await asyncio.Event().wait()
+
+    async with Receiver(answer) as receiver:
+        fault = await sender.send(receiver.post(seconds=0.15))
+        assert isinstance(fault, Fault)
+        assert fault.reason is Reason.TIMEOUT
+        assert 140 <= fault.duration_ms < 1000
+
+
+async def test_a_body_that_drips_past_the_deadline_leaves_the_status_standing(sender: HttpSender) -> None:
+    async def answer(_: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        while True:
+            writer.write(b"a")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with Receiver(answer) as receiver:
+        reply = await sender.send(receiver.post(seconds=0.15))
+        assert isinstance(reply, Reply)
+        assert reply.status == 200
+        assert set(reply.body) == {ord("a")}
+        assert 140 <= reply.duration_ms < 1000
+
+
+async def test_the_deadline_covers_dns_connect_and_tls(sender: HttpSender) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as silent:  # accepts, and never says a word of TLS
+        port = silent.getsockname()[1]
+        fault = await sender.send(Request(f"https://127.0.0.1:{port}/", HEADERS, b"", 0.15))
+    assert isinstance(fault, Fault)
+    assert fault.reason is Reason.TIMEOUT
+
+
+async def test_cancellation_passes_through_and_hangs_up(sender: HttpSender) -> None:
+    arrived = asyncio.Event()
+
+    async def answer(_: int, _writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await asyncio.Event().wait()
+
+    async with Receiver(answer) as receiver:
+        task = asyncio.create_task(sender.send(receiver.post()))
+        await arrived.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_closing_the_sender_is_our_fault_and_for_good() -> None:
+    arrived = asyncio.Event()
+
+    async def answer(_: int, _writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await asyncio.Event().wait()
+
+    sender = HttpSender(LOOPBACK)
+    async with Receiver(answer) as receiver:
+        under_way = asyncio.create_task(sender.send(receiver.post()))
+        await arrived.wait()
+        await sender.close()
+        for fault in (await under_way, await sender.send(receiver.post())):
+            assert isinstance(fault, Fault)
+            assert (fault.reason, fault.detail) == (Reason.INTERNAL, "the sender was closed")
+        assert receiver.accept_count == 1
+
+
+async def test_a_reply_before_the_body_is_read_counts_and_the_connection_does_not(sender: HttpSender) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        closers.append(writer)
+
+    closers: list[asyncio.StreamWriter] = []
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, limit=256) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        for _ in range(2):
+            reply = await sender.send(Request(url, HEADERS, b"a" * 20_000_000, 5.0))
+            assert isinstance(reply, Reply)
+            assert (reply.status, reply.is_second_connection) == (413, False)
+        assert len(closers) == 2
+        for writer in closers:
+            writer.close()
+
+
+# ------------------------------------------------------------------ stale connections
+
+
+async def test_a_stale_connection_is_tried_again_once_on_a_fresh_one(sender: HttpSender) -> None:
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        if number == 2:
+            writer.close()
+        else:
+            writer.write(OK)
+
+    async with Receiver(answer) as receiver:
+        await sender.send(receiver.post())
+        reply = await sender.send(receiver.post())
+        assert isinstance(reply, Reply)
+        assert (reply.status, reply.is_second_connection) == (200, True)
+        assert (len(receiver.posts), receiver.accept_count) == (3, 2)
+        assert receiver.posts[1] == receiver.posts[2]
+
+
+async def test_a_stale_connection_is_tried_again_once_only(sender: HttpSender) -> None:
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        if number == 1:
+            writer.write(OK)
+        else:
+            writer.close()
+
+    async with Receiver(answer) as receiver:
+        await sender.send(receiver.post())
+        fault = await sender.send(receiver.post())
+        assert isinstance(fault, Fault)
+        assert (fault.reason, fault.is_second_connection) == (Reason.CONNECT_RESET, True)
+        assert (len(receiver.posts), receiver.accept_count) == (3, 2)
+
+
+async def test_the_second_connection_is_fresh_however_many_are_idle(sender: HttpSender) -> None:
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        if number <= 3:
+            held.append(writer)
+            if len(held) == 3:
+                for each in held:
+                    each.write(OK)
+        elif receiver.accept_count == 3:
+            writer.close()
+        else:
+            writer.write(OK)
+
+    held: list[asyncio.StreamWriter] = []
+    async with Receiver(answer) as receiver:
+        await asyncio.gather(*(sender.send(receiver.post()) for _ in range(3)))
+        assert receiver.accept_count == 3
+        reply = await sender.send(receiver.post())
+        assert isinstance(reply, Reply)
+        assert (reply.status, reply.is_second_connection) == (200, True)
+        assert (len(receiver.posts), receiver.accept_count) == (5, 4)
+
+
+async def test_a_fresh_connection_that_closes_is_not_tried_again(sender: HttpSender) -> None:
+    async with Receiver(closing(b"")) as receiver:
+        fault = await sender.send(receiver.post())
+        assert isinstance(fault, Fault)
+        assert (fault.reason, fault.is_second_connection) == (Reason.CONNECT_RESET, False)
+        assert len(receiver.posts) == 1
+
+
+@pytest.mark.parametrize("raw", [b"HTTP/1.1 20", b"HTTP/1.1 100 Continue\r\n\r\n", b"rubbish\r\n\r\n"])
+async def test_a_single_byte_of_reply_forbids_the_second_try(sender: HttpSender, raw: bytes) -> None:
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK if number == 1 else raw)
+        if number > 1:
+            writer.close()
+
+    async with Receiver(answer) as receiver:
+        await sender.send(receiver.post())
+        fault = await sender.send(receiver.post())
+        assert isinstance(fault, Fault)
+        assert fault.reason in {Reason.PROTOCOL_ERROR, Reason.CONNECT_RESET}
+        assert not fault.is_second_connection
+        assert len(receiver.posts) == 2
+
+
+async def test_the_second_try_keeps_to_the_same_deadline(sender: HttpSender) -> None:
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        if number == 1:
+            writer.write(OK)
+        elif number == 2:
+            await asyncio.sleep(0.2)
+            writer.close()
+        else:
+            await asyncio.Event().wait()
+
+    async with Receiver(answer) as receiver:
+        await sender.send(receiver.post())
+        fault = await sender.send(receiver.post(seconds=0.4))
+        assert isinstance(fault, Fault)
+        assert (fault.reason, fault.is_second_connection) == (Reason.TIMEOUT, True)
+        assert 390 <= fault.duration_ms < 590
+
+
+# ------------------------------------------------------------------ faults
+
+
+async def test_a_refused_connection(sender: HttpSender) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    fault = await sender.send(Request(f"http://127.0.0.1:{port}/", HEADERS, b"", 5.0))
+    assert isinstance(fault, Fault)
+    assert fault.reason is Reason.CONNECT_REFUSED
+
+
+async def test_a_name_that_does_not_resolve(sender: HttpSender) -> None:
+    fault = await sender.send(Request("http://no-such-host.invalid/", HEADERS, b"", 5.0))
+    assert isinstance(fault, Fault)
+    assert fault.reason is Reason.DNS
+
+
+async def test_running_out_of_sockets_is_our_fault(monkeypatch: pytest.MonkeyPatch, sender: HttpSender) -> None:
+    def no_sockets(*_: object) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(http_sender, "socket_factory", lambda _: no_sockets)
+    fault = await sender.send(Request("http://127.0.0.1:8080/", HEADERS, b"", 5.0))
+    assert isinstance(fault, Fault)
+    assert fault.reason is Reason.INTERNAL
+    assert "Too many open files" in fault.detail
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("File descriptor 7 is used by transport"), KeyError(1)])
+async def test_the_unexpected_is_our_fault(
+    monkeypatch: pytest.MonkeyPatch, sender: HttpSender, error: Exception
+) -> None:
+    def broken(*_: object) -> socket.socket:
+        raise error
+
+    monkeypatch.setattr(http_sender, "socket_factory", lambda _: broken)
+    fault = await sender.send(Request("http://127.0.0.1:8080/", HEADERS, b"", 5.0))
+    assert isinstance(fault, Fault)
+    assert fault.reason is Reason.INTERNAL
+    assert type(error).__name__ in fault.detail or str(error) in fault.detail
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate for 127.0.0.1, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "receiver")])
+    today = dt.datetime.now(dt.UTC)
+    built = (
+        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(today - dt.timedelta(days=1))
+        .not_valid_after(today + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "receiver.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private + built.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+async def test_tls_is_verified_and_an_extra_authority_can_be_trusted(sender: HttpSender, certificate: Path) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    async with Receiver(OK, tls=tls) as receiver:
+        fault = await sender.send(receiver.post(scheme="https"))
+        assert isinstance(fault, Fault)
+        assert (fault.reason, fault.detail) == (Reason.TLS, "self-signed certificate")
+        assert not receiver.posts
+        async with HttpSender(LOOPBACK, extra_ca_file=str(certificate)) as trusting:
+            for _ in range(2):
+                reply = await trusting.send(receiver.post(scheme="https"))
+                assert isinstance(reply, Reply)
+        assert receiver.accept_count == 1  # handshakes completed
+
+
+async def test_https_to_a_server_that_speaks_no_tls(sender: HttpSender) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        fault = await sender.send(Request(f"https://127.0.0.1:{port}/", HEADERS, b"", 5.0))
+    assert isinstance(fault, Fault)
+    assert fault.reason is Reason.TLS
+
+
+# ------------------------------------------------------------------ addresses we must not touch
+
+
+class Names(AbstractResolver):
+    """DNS that gives each lookup the next answer, and the last one for ever."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self.answers = list(answers)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return [ResolveResult(hostname=host, host=a, port=port, family=family, proto=0, flags=0) for a in answer]
+
+    async def close(self) -> None: ...
+
+
+WAYS_IN = [
+    "http://127.0.0.1:{port}/",
+    "http://localhost:{port}/",
+    "http://[::1]:{port}/",
+    "http://[::ffff:127.0.0.1]:{port}/",
+    "http://[::ffff:7f00:1]:{port}/",
+    "http://[::127.0.0.1]:{port}/",
+    "http://0.0.0.0:{port}/",
+    "http://[::]:{port}/",
+    "http://2130706433:{port}/",
+    "http://0x7f000001:{port}/",
+    "http://0177.0.0.1:{port}/",
+    "http://127.1:{port}/",
+    "http://\u2460\u2461\u2466.\u24ea.\u24ea.\u2460:{port}/",
+    "http://127\u30020\u30020\u30021:{port}/",
+    "http://127.0.0\r\n.1:{port}/",
+    "http://\t127.0.0.1:{port}/",
+    "http://127.0.0.1.:{port}/",
+    "http://user@127.0.0.1:{port}/",
+    "http://1.1.1.1\\@127.0.0.1:{port}/",
+    "http://1.1.1.1#@127.0.0.1:{port}/",
+    "http://runs-inside.example:{port}/",
+    "http://mixed.example:{port}/",
+    "https://127.0.0.1:{port}/",
+    "ws://127.0.0.1:{port}/",
+]
+
+
+@pytest.mark.parametrize("way_in", WAYS_IN)
+async def test_no_way_in_even_when_the_url_comes_from_the_database(way_in: str) -> None:
+    told: list[tuple[str, Verdict | None]] = []
+    answers = ["1.1.1.1", "127.0.0.1"] if "mixed" in way_in else ["127.0.0.1"]
+    resolver = None if "localhost" in way_in else GuardedResolver(SHIPPED, resolver=Names(answers))
+    async with (
+        Receiver(OK) as receiver,
+        HttpSender(SHIPPED, resolver=resolver, on_blocked=lambda *what: told.append(what)) as sender,
+    ):
+        fault = await sender.send(Request(way_in.format(port=receiver.port), HEADERS, b"", 5.0))
+        assert isinstance(fault, Fault)
+        assert fault.reason is Reason.BLOCKED_DESTINATION, fault
+        assert receiver.accept_count == 0
+    assert len(told) == 1
+    assert "127.0.0.1" not in fault.detail
+
+
+async def test_the_dial_is_judged_even_if_the_resolver_lets_an_address_through() -> None:
+    careless = GuardedResolver(LOOPBACK, resolver=Names(["127.0.0.1", "::1"]))
+    async with Receiver(OK) as receiver, HttpSender(SHIPPED, resolver=careless) as sender:
+        fault = await sender.send(receiver.post(host="a.example"))
+        assert isinstance(fault, Fault)
+        assert (fault.reason, fault.detail) == (Reason.BLOCKED_DESTINATION, ADDRESS_REFUSED)
+        assert receiver.accept_count == 0
+
+
+async def test_rebinding_gets_nowhere() -> None:
+    async def answer(_: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        writer.close()
+
+    now = 0.0
+    policy = EgressPolicy(allow=(parse_cidr_rule("127.0.0.1/32"),), allow_http=True)  # the "public" address here
+    names = GuardedResolver(policy, resolver=Names(["127.0.0.1"], ["127.0.0.2"]), monotonic=lambda: now)
+    async with Receiver(answer, host="0.0.0.0") as receiver, HttpSender(policy, resolver=names) as sender:  # noqa: S104
+        now = 1.0
+        assert isinstance(await sender.send(receiver.post(host="a.example")), Reply)
+        now = 60.0
+        fault = await sender.send(receiver.post(host="a.example"))
+        assert isinstance(fault, Fault)
+        assert fault.reason is Reason.BLOCKED_DESTINATION
+        assert receiver.accept_count == 1
+
+
+async def test_a_resolved_name_gets_its_post() -> None:
+    names = GuardedResolver(LOOPBACK, resolver=Names(["127.0.0.1"]))
+    async with Receiver(OK) as receiver, HttpSender(LOOPBACK, resolver=names) as sender:
+        assert isinstance(await sender.send(receiver.post(host="a.example")), Reply)
+    assert f"Host: a.example:{receiver.port}\r\n".encode() in receiver.posts[0]
+
+
+async def test_targets_kept_are_bounded(monkeypatch: pytest.MonkeyPatch, sender: HttpSender) -> None:
+    monkeypatch.setattr(http_sender, "TARGETS_KEPT_MAX", 2)
+    async with Receiver(OK) as receiver:
+        for number in (1, 2, 3, 1):
+            assert isinstance(await sender.send(receiver.post(f"/{number}")), Reply)
+        assert len(sender._targets) == 2  # noqa: SLF001

@@ -1,0 +1,31 @@
+"""The brokers that the event source suite runs against."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+from yarl import URL
+
+from service.embedded.amqp import LoopbackBroker
+from tests.contract.broker_bench import Bench, Troubles
+from tests.contract.relay import Relay
+
+
+@pytest.fixture(params=["loopback", "rabbitmq"])
+async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    async with AsyncExitStack() as stack:
+        if request.param == "loopback":
+            url = (await stack.enter_async_context(LoopbackBroker())).url
+        elif (url := os.environ.get("TEST_AMQP_URL", "")) == "":
+            pytest.skip("TEST_AMQP_URL is not set")
+        target = URL(url)
+        relay = await stack.enter_async_context(Relay(target.host or "127.0.0.1", target.port or 5672))
+        bench = Bench(url, relay, stack)
+        stack.push_async_callback(bench.clean)
+        yield bench
+
+
+@pytest.fixture
+def troubles() -> Troubles:
+    return Troubles()

@@ -1,0 +1,77 @@
+"""A TCP relay between a client and a broker: where a test cuts the cable, or lets every byte sink without a word."""
+
+import asyncio
+from contextlib import suppress
+from typing import Self
+
+
+class Relay:
+    """``async with Relay(host, port) as relay:`` and connect to ``relay.port`` instead."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._links: dict[asyncio.Task[None], tuple[asyncio.StreamWriter, ...]] = {}
+        self._server: asyncio.Server | None = None
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self.port = 0
+        self.accepted_count = 0
+
+    def cut(self) -> None:
+        """Break every connection off; new ones are let through."""
+        for writers in self._links.values():
+            for writer in writers:
+                writer.transport.abort()
+
+    def sink(self) -> None:
+        """Pass nothing on any more, in either direction, with every connection left open."""
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        """Pass everything on again."""
+        self._flowing.set()
+
+    async def close(self) -> None:
+        """Cut, and accept nothing more: connections to ``port`` are refused."""
+        if self._server is not None:
+            self._server.close()
+            self.cut()
+            self.flow()
+            await asyncio.gather(*self._links, return_exceptions=True)
+            await self._server.wait_closed()
+            self._server = None
+
+    async def open(self) -> None:
+        """Accept connections, on the same port as before if there was one."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted_count += 1
+        task = asyncio.create_task(self._join(reader, writer))
+        self._links[task] = (writer,)
+        task.add_done_callback(self._links.pop)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection(*self._target)
+        task = asyncio.current_task()
+        assert task is not None
+        self._links[task] = (writer, there_writer)
+        await asyncio.gather(self._pass(reader, there_writer), self._pass(there_reader, writer))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while chunk := await reader.read(65536):
+                await self._flowing.wait()
+                writer.write(chunk)
+                await writer.drain()
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
