@@ -1,0 +1,35 @@
+"""Alembic's environment: one connection, one advisory lock, SQL written out in the revisions."""
+
+import asyncio
+
+from alembic import context
+from sqlalchemy import Connection, pool, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+ADVISORY_LOCK = 0x706F7374686F726E  # "posthorn": two deployments that migrate at once take turns
+
+
+def run(connection: Connection) -> None:
+    """Upgrade within one transaction: all of it, or nothing."""
+    context.configure(connection=connection, transaction_per_migration=False)
+    with context.begin_transaction():
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
+        context.run_migrations()
+
+
+async def main() -> None:
+    """Connect as the settings say and upgrade."""
+    engine = create_async_engine(context.config.get_main_option("sqlalchemy.url") or "", poolclass=pool.NullPool)
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(run)
+            await connection.commit()
+    finally:
+        await engine.dispose()
+
+
+connection = context.config.attributes.get("connection")
+if connection is not None:
+    run(connection)
+else:
+    asyncio.run(main())

@@ -1,0 +1,23 @@
+"""PostgreSQL: the retry queue and the record."""
+
+from service.adapters.postgres.deliveries import PostgresDeliveryStore
+from service.adapters.postgres.engine import connect, is_migrated, migrate
+from service.adapters.postgres.subscriptions import (
+    Administration,
+    ListedEndpoint,
+    NewEndpoint,
+    PostgresSubscriptionStore,
+    StoredKey,
+)
+
+__all__ = [
+    "Administration",
+    "ListedEndpoint",
+    "NewEndpoint",
+    "PostgresDeliveryStore",
+    "PostgresSubscriptionStore",
+    "StoredKey",
+    "connect",
+    "is_migrated",
+    "migrate",
+]

@@ -1,0 +1,242 @@
+"""Deliveries in PostgreSQL: the hot road in, out, and back again."""
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from hashlib import sha256
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.adapters.postgres import statements
+from service.adapters.postgres.engine import driver
+from service.adapters.postgres.partitions import create_partitions, drop_partitions
+from service.adapters.postgres.removal import cancel_pending, remove_subscriptions
+from service.core.attempt import Attempt
+from service.core.delivery import Delivery, DeliveryKey, Lease
+from service.core.reason import Reason
+from service.core.settlement import Retry, Settled, Unsubscribe
+from service.ports import Backlog, Claim, Recorded, Recording, Stale, Verdict
+
+TURNS_MAX = 500  # endpoints looked at in one claim; the next one goes on where this one stopped
+
+
+class PostgresDeliveryStore:
+    """Implements ``DeliveryStore`` and ``RetentionStore``. Due times and leases are the database's clock."""
+
+    def __init__(
+        self, engine: AsyncEngine, *, worker_name: str, lease_seconds: float, retention_days: int = 30
+    ) -> None:
+        self._engine = engine
+        self._worker_name = worker_name
+        self._lease = timedelta(seconds=lease_seconds)
+        self._retention_days = retention_days
+        self._last_served = ""  # the endpoint after which the next claim goes on: each has its turn
+
+    async def record(self, batch: Sequence[Recording]) -> Recorded | Stale:
+        """Keep new events and their deliveries; a known event is a no-op."""
+        versions = {each.event.organization_id: each.directory_version for each in batch}
+        events = [each.event for each in batch]
+        digests = [sha256(event.body).digest() for event in events]
+        born = [new for each in batch for new in each.deliveries]
+        keys = [new.delivery.key for new in born]
+        async with driver(self._engine) as connection:
+            row = await connection.fetchrow(
+                statements.RECORD,
+                list(versions),
+                list(versions.values()),
+                [each.uid for each in batch],
+                [event.organization_id for event in events],
+                [event.id for event in events],
+                [event.type for event in events],
+                [event.occurred_at for event in events],
+                [event.is_test for event in events],
+                [event.body for event in events],
+                digests,
+                [key.event_uid for key in keys],
+                [key.subscription_id for key in keys],
+                [new.endpoint.id for new in born],
+                [new.wants_lease for new in born],
+                self._worker_name,
+                self._lease,
+            )
+            if row["stale"]:
+                return Stale(frozenset(row["stale"]))
+            fresh = set(row["fresh"] or ())
+            verdicts = [Verdict.RECORDED if each.uid in fresh else Verdict.DUPLICATE for each in batch]
+            if len(fresh) < len(batch):
+                await self._find_conflicts(connection, batch, digests, verdicts)
+        pending = {(uid, subscription_id) for uid, subscription_id in row["pending"] or ()}
+        leased = frozenset(
+            key
+            for key, new in zip(keys, born, strict=True)
+            if new.wants_lease and key.event_uid in fresh and (key.event_uid, key.subscription_id) not in pending
+        )
+        return Recorded(tuple(verdicts), leased)
+
+    async def _find_conflicts(
+        self,
+        connection: asyncpg.Connection,
+        batch: Sequence[Recording],
+        digests: Sequence[bytes],
+        verdicts: list[Verdict],
+    ) -> None:
+        """Tell an event that came again from another that took its id. The first one stays."""
+        known = [index for index, verdict in enumerate(verdicts) if verdict is Verdict.DUPLICATE]
+        rows = await connection.fetch(
+            statements.KNOWN,
+            [batch[index].event.organization_id for index in known],
+            [batch[index].event.id for index in known],
+        )
+        kept = {(row["organization_id"], row["event_id"]): row["digest"] for row in rows}
+        for index in known:
+            event = batch[index].event
+            if kept.get((event.organization_id, event.id), digests[index]) != digests[index]:
+                verdicts[index] = Verdict.CONFLICT
+
+    async def claim_due(
+        self, limit: int, *, per_endpoint_limit: int, excluding_endpoint_ids: Collection[str]
+    ) -> Sequence[Claim]:
+        """Lease due deliveries, endpoints in turn. An idle claim is one short read."""
+        if limit <= 0:
+            return ()
+        async with driver(self._engine) as connection:
+            turns = await self._next_turns(connection, limit, excluding_endpoint_ids)
+            if not turns:
+                return ()
+            share = max(1, min(per_endpoint_limit, limit // len(turns)))
+            async with connection.transaction():
+                rows = await connection.fetch(statements.CLAIM, turns, share, self._worker_name, self._lease)
+                uids = list({row["event_uid"] for row in rows})
+                bodies = dict(await connection.fetch(statements.BODIES, uids)) if uids else {}
+        return [_claim(row, bodies.get(row["event_uid"], b"")) for row in rows]
+
+    async def _next_turns(
+        self, connection: asyncpg.Connection, limit: int, excluding_endpoint_ids: Collection[str]
+    ) -> list[str]:
+        excluded = set(excluding_endpoint_ids)
+        turns: list[str] = []
+        for start in dict.fromkeys((self._last_served, "")):  # from where we were, then once from the beginning
+            rows = await connection.fetch(statements.TURNS, start, TURNS_MAX)
+            for row in rows:
+                self._last_served = row["endpoint_id"]
+                if row["is_due"] and row["endpoint_id"] not in excluded and row["endpoint_id"] not in turns:
+                    turns.append(row["endpoint_id"])
+                if len(turns) >= limit:
+                    return turns
+            if len(rows) == TURNS_MAX:
+                return turns
+            self._last_served = ""
+        return turns
+
+    async def settle(self, batch: Sequence[Settled]) -> Sequence[bool]:
+        """Record the attempts and move the deliveries, in one commit."""
+        attempts = [(each.delivery.key, each.attempt) for each in batch if each.attempt is not None]
+        arguments = (*_columns([_settled_row(each) for each in batch], 10), *_columns(_attempt_rows(attempts), 13))
+        gated = [(each.delivery.endpoint_id, each.settlement.gate_seconds) for each in batch if _gates(each)]
+        unsubscribed = [each for each in batch if isinstance(each.settlement, Unsubscribe)]
+        async with driver(self._engine) as connection:
+            if not gated and not unsubscribed:  # nearly always: one statement is the transaction
+                row = await connection.fetchrow(statements.SETTLE, *arguments)
+            else:
+                async with connection.transaction():
+                    row = await connection.fetchrow(statements.SETTLE, *arguments)
+                    if gated:
+                        await connection.execute(statements.GATE, *_columns(gated, 2))
+                    if unsubscribed:
+                        ids = sorted({each.delivery.key.subscription_id for each in unsubscribed})
+                        removed = await remove_subscriptions(connection, ids, because="gone")
+                        await cancel_pending(connection, removed, Reason.GONE)
+            if row["tried"] < len(attempts):
+                for values in _attempt_rows(attempts):
+                    await connection.execute(statements.RECORD_LATE_ATTEMPT, *values)
+        unmoved = set(row["unmoved"] or ())
+        return [ordinal not in unmoved for ordinal in range(1, len(batch) + 1)]
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """Give leases back, due at once; nothing was attempted."""
+        rows = [_key(lease.delivery.key) + (lease.claim_number,) for lease in leases]
+        async with driver(self._engine) as connection:
+            await connection.execute(statements.RELEASE, *_columns(rows, 4))
+
+    async def rescue(self, limit: int) -> Sequence[Claim]:
+        """Take over leases that have expired."""
+        async with driver(self._engine) as connection:
+            rows = await connection.fetch(statements.RESCUE, limit, self._worker_name, self._lease)
+        return [_claim(row, b"") for row in rows]
+
+    async def backlog(self) -> Backlog:
+        """Measure what waits. Counting stops at 100,001: past that, the exact number helps nobody."""
+        async with driver(self._engine) as connection:
+            row = await connection.fetchrow(statements.BACKLOG)
+            gates = await connection.fetch("SELECT kind, count(*) FROM gates WHERE until > now() GROUP BY kind")
+        return Backlog(row["due_count"], row["due_age"], row["gated_count"], row["gated_age"], dict(gates))
+
+    async def keep_partitions(self) -> None:
+        """Create the partitions of the days ahead and drop those past retention."""
+        async with driver(self._engine) as connection:
+            await create_partitions(connection)
+            await drop_partitions(connection, self._retention_days)
+
+
+def _key(key: DeliveryKey) -> tuple[object, ...]:
+    return (key.event_uid, key.subscription_id, key.replay_number)
+
+
+def _columns(rows: Sequence[Sequence[object]], width: int) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+
+
+def _gates(each: Settled) -> bool:
+    return isinstance(each.settlement, Retry) and each.settlement.gate_seconds is not None
+
+
+def _settled_row(each: Settled) -> tuple[object, ...]:
+    settlement, attempt = each.settlement, each.attempt
+    is_retry = isinstance(settlement, Retry)
+    return (
+        *_key(each.delivery.key),
+        each.claim_number,
+        None if is_retry else settlement.state.value,
+        settlement.reason.value if settlement.reason else None,
+        settlement.delay_seconds if is_retry else None,
+        int(attempt is not None and attempt.is_counted),
+        attempt is not None and attempt.reason is Reason.LOST,
+        int(attempt is not None),
+    )
+
+
+def _attempt_rows(attempts: Sequence[tuple[DeliveryKey, Attempt]]) -> list[tuple[object, ...]]:
+    return [
+        (
+            *_key(key),
+            attempt.number,
+            attempt.claim_number,
+            attempt.started_at,
+            attempt.duration_ms,
+            attempt.outcome.value,
+            attempt.reason.value if attempt.reason else None,
+            attempt.status,
+            attempt.is_counted,
+            attempt.detail,
+            attempt.reply,
+        )
+        for key, attempt in attempts
+    ]
+
+
+def _claim(row: asyncpg.Record, body: bytes) -> Claim:
+    delivery = Delivery(
+        key=DeliveryKey(row["event_uid"], row["subscription_id"], row["replay_number"]),
+        organization_id=row["organization_id"],
+        event_id=row["event_id"],
+        event_type=row["event_type"],
+        body=body,
+        endpoint_id=row["endpoint_id"],
+        created_at=row["created_at"],
+        attempts_made=row["attempts_made"],
+        attempts_recorded=row["attempts_recorded"],
+        lost_in_a_row=row["lost_in_a_row"],
+    )
+    return Claim(delivery, row["claims_made"], row["directory_version"])
+
+

@@ -1,0 +1,133 @@
+"""The way to PostgreSQL: one pool per process, and errors told apart by whether trying again can help."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import asyncpg
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from service.adapters.postgres.partitions import create_partitions
+from service.ports import RefusedError, UnavailableError
+
+# What a second try can mend: the link, the server's state, a lost race. Everything else would fail again.
+_PASSING = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.InvalidPasswordError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
+    OSError,
+    TimeoutError,
+    asyncio.IncompleteReadError,
+    OperationalError,
+    InterfaceError,
+    PoolTimeoutError,
+)
+
+
+def connect(url: str, *, pool_size: int = 8, command_timeout_seconds: float = 30.0) -> AsyncEngine:
+    """An engine for ``url`` (``postgres://``, ``postgresql://``); connections are made when first needed."""
+    return create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=10,
+        connect_args={
+            "timeout": 5,
+            "command_timeout": command_timeout_seconds,
+            "server_settings": {
+                "application_name": "posthorn",
+                # A generic plan made while a table was empty turns into a sequential scan that grows with it.
+                "plan_cache_mode": "force_custom_plan",
+                "jit": "off",
+                "timezone": "UTC",
+            },
+        },
+    )
+
+
+@asynccontextmanager
+async def driver(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
+    """A pooled connection, as asyncpg's own: the hot statements pass arrays, which it binds fastest.
+
+    Raises ``UnavailableError`` where a second try may work, ``RefusedError`` where it would not.
+    """
+    try:
+        async with engine.connect() as connection:
+            raw = await connection.get_raw_connection()
+            native = raw.driver_connection
+            try:
+                yield native
+            except BaseException:
+                if native.is_closed():  # else the pool would hand the dead connection out again
+                    await connection.invalidate()
+                raise
+    except _PASSING as error:
+        raise UnavailableError(_sentence(error)) from error
+    except DBAPIError as error:
+        raise (UnavailableError if error.connection_invalidated else RefusedError)(_sentence(error)) from error
+    except (asyncpg.PostgresError, ValueError, OverflowError) as error:  # the last two: a value no column can hold
+        raise RefusedError(_sentence(error)) from error
+
+
+def _sentence(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'}"
+
+
+def _alembic(url: str) -> Config:
+    config = Config()
+    beside = Path(str(files("service"))) / "migrations"  # in a wheel; in a checkout they lie at the root
+    location = beside if beside.is_dir() else Path(__file__).resolve().parents[3] / "migrations"
+    config.set_main_option("script_location", str(location))
+    config.set_main_option("path_separator", "os")
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return config
+
+
+async def migrate(url: str) -> None:
+    """Bring the schema to this release's head, and make the first partitions; a second time changes nothing."""
+    engine = connect(url, pool_size=1, command_timeout_seconds=600)
+    config = _alembic(url)
+    script = ScriptDirectory.from_config(config)
+    try:
+        async with engine.begin() as connection:
+
+            def upgrade(sync_connection: object) -> None:
+                config.attributes["connection"] = sync_connection
+                with EnvironmentContext(
+                    config, script, fn=lambda revision, _: script._upgrade_revs("head", revision)  # noqa: SLF001
+                ):
+                    script.run_env()
+
+            await connection.run_sync(upgrade)
+        async with driver(engine) as connection:
+            await create_partitions(connection)
+    finally:
+        await engine.dispose()
+
+
+async def is_migrated(engine: AsyncEngine) -> bool:
+    """Whether the schema is at this release's head. Raises ``UnavailableError``."""
+    heads = ScriptDirectory.from_config(_alembic("")).get_heads()
+    try:
+        async with engine.connect() as connection:
+            if await connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+                return False
+            rows = await connection.execute(text("SELECT version_num FROM alembic_version"))
+            return {row[0] for row in rows} == set(heads)
+    except (*_PASSING, DBAPIError) as error:
+        raise UnavailableError(_sentence(error)) from error

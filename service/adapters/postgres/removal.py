@@ -1,0 +1,53 @@
+"""Ending subscriptions: used by a receiver's 410 and by a subscriber's request alike."""
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from service.core.reason import Reason
+
+
+async def bump_directory(connection: asyncpg.Connection, organization_ids: Sequence[str]) -> None:
+    """Tell every worker, through the version its next transaction compares, that the directory has changed."""
+    await connection.execute(
+        "UPDATE organizations SET directory_version = directory_version + 1 WHERE id = ANY ($1)", organization_ids
+    )
+
+
+async def remove_subscriptions(
+    connection: asyncpg.Connection, subscription_ids: Sequence[int], *, because: str
+) -> Sequence[int]:
+    """End these subscriptions, and the endpoints that have none left; those that were still active."""
+    rows = await connection.fetch(
+        """UPDATE subscriptions SET removed_at = now(), removed_because = $2
+            WHERE id = ANY ($1) AND removed_at IS NULL RETURNING id, organization_id, endpoint_id""",
+        subscription_ids,
+        because,
+    )
+    if rows:
+        await connection.execute(
+            """UPDATE endpoints SET removed_at = now()
+                WHERE id = ANY ($1) AND removed_at IS NULL AND NOT EXISTS (
+                    SELECT FROM subscriptions s WHERE s.endpoint_id = endpoints.id AND s.removed_at IS NULL)""",
+            [row["endpoint_id"] for row in rows],
+        )
+        await bump_directory(connection, sorted({row["organization_id"] for row in rows}))
+    return [row["id"] for row in rows]
+
+
+async def cancel_pending(connection: asyncpg.Connection, subscription_ids: Sequence[int], reason: Reason) -> None:
+    """Cancel what waits for these subscriptions. What is leased ends with its attempt, or at its next claim."""
+    await connection.execute(
+        """WITH ended AS (
+               DELETE FROM open_deliveries
+                WHERE state = 'pending' AND subscription_id = ANY ($1)
+                  AND endpoint_id IN (SELECT endpoint_id FROM subscriptions WHERE id = ANY ($1))
+               RETURNING *)
+           INSERT INTO final_deliveries (event_uid, subscription_id, replay_number, organization_id, endpoint_id,
+                                         event_id, event_type, state, reason, created_at, claims_made, attempts_made)
+           SELECT event_uid, subscription_id, replay_number, organization_id, endpoint_id,
+                  event_id, event_type, 'cancelled', $2, created_at, claims_made, attempts_made
+             FROM ended""",
+        subscription_ids,
+        reason.value,
+    )

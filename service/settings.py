@@ -1,0 +1,274 @@
+"""One frozen ``Settings``, read from the environment: units in names, every bound checked, every problem told at once.
+
+Each setting is read from ``NAME`` or, for mounted secrets, from the file that ``NAME_FILE`` names.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from service.adapters.secret_box import SecretKey, parse_secret_keys
+from service.core.retry_schedule import STANDARD, RetrySchedule
+from service.core.target_policy import CidrRule, EgressPolicy, parse_cidr_rule
+from service.environment import PREFIX, Source, read_environment
+
+LEASE_MARGIN_MAX_SECONDS: Final = 5.0
+DAY_SECONDS: Final = 86_400
+
+_WITHOUT_PREFIX: Final = {"database_url", "amqp_url", "amqp_declare", "secret_keys", "public_url"}
+_SECRET: Final = {"DATABASE_URL", "AMQP_URL", "SECRET_KEYS", "PUBLIC_URL"}  # values that no message may quote
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. Its text has one line for every problem, and no secret."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _database_url(url: str) -> str:
+    address = re.fullmatch(r"postgres(?:ql)?(?:\+asyncpg)?(://.+)", url)
+    if address is None:
+        raise ValueError("write postgresql://user:password@host:port/database")
+    return "postgresql" + _well_formed(address[1])
+
+
+def _amqp_url(url: str) -> str:
+    if not re.match(r"amqps?://[^/]", url):
+        raise ValueError("write amqp://user:password@host:port/vhost, or amqps:// for TLS")
+    return _well_formed(url)
+
+
+def _well_formed(url: str) -> str:
+    try:
+        urlsplit(url).port  # noqa: B018 - reading it is the check
+    except ValueError:
+        raise ValueError("the host or the port in it cannot be read; is a character not percent-encoded?") from None
+    return url
+
+
+def _public_url(url: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?", url):
+        raise ValueError("write https://host or https://host/prefix, without user, query or fragment")
+    return _well_formed(url).rstrip("/")
+
+
+def _secret_keys(text: SecretStr) -> SecretStr:
+    try:
+        parse_secret_keys(text.get_secret_value())
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix("SECRET_KEYS, ")) from None
+    return text
+
+
+def _cidr_rules(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    rules, complaints = [], []
+    for text in filter(None, map(str.strip, value.split(","))):
+        try:
+            rules.append(parse_cidr_rule(text))
+        except ValueError as error:
+            complaints.append(str(error))
+    if complaints:
+        raise ValueError("; ".join(complaints))
+    return tuple(rules)
+
+
+def _existing_file(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError("there is no such file; give the path of a PEM file")
+    return path
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+Seconds = Annotated[float, Field(gt=0, le=365 * DAY_SECONDS, allow_inf_nan=False)]
+CidrRules = Annotated[tuple[CidrRule, ...], BeforeValidator(_cidr_rules)]
+Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:%-]{1,255}$")]
+
+
+class Settings(BaseModel):
+    """Everything an operator decides. ``sources`` tells where each value that is no default came from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    database_url: Annotated[str, AfterValidator(_database_url)] | None = Field(None, repr=False)
+    amqp_url: Annotated[str, AfterValidator(_amqp_url)] | None = Field(None, repr=False)
+    amqp_declare: Annotated[Literal["active", "passive"], BeforeValidator(_lower)] = "active"
+    secret_keys: Annotated[SecretStr, AfterValidator(_secret_keys)] | None = None
+    public_url: Annotated[str, AfterValidator(_public_url)] | None = None
+
+    http_host: Host = "127.0.0.1"
+    http_port: Port = 8080
+    ops_host: Host = "127.0.0.1"
+    ops_port: Port = 9090
+
+    egress_allow: CidrRules = ()
+    egress_deny: CidrRules = ()
+    allow_http: bool = False
+    extra_ca_file: Annotated[Path, AfterValidator(_existing_file)] | None = None
+
+    attempt_timeout_seconds: Annotated[Seconds, Field(le=600)] = 15.0
+    lease_seconds: Annotated[Seconds, Field(le=3_600)] = 60.0
+
+    retry_base_seconds: Seconds = STANDARD.base_seconds
+    retry_factor: Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)] = STANDARD.factor
+    retry_cap_seconds: Seconds = STANDARD.cap_seconds
+    retry_attempts_max: Annotated[int, Field(ge=1, le=1_000)] = STANDARD.attempts_max
+    retry_age_max_seconds: Seconds = STANDARD.age_max_seconds
+    retry_jitter: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = STANDARD.jitter
+
+    prefetch: Annotated[int, Field(gt=0, le=65_535)] = 2_000  # AMQP carries it in 16 bits
+    intake_batch_max: Annotated[int, Field(gt=0, le=10_000)] = 500
+    in_flight_max: Annotated[int, Field(gt=0, le=100_000)] = 512
+    endpoint_in_flight_max: Annotated[int, Field(gt=0, le=10_000)] = 64
+
+    retention_days: Annotated[int, Field(gt=0, le=3_650)] = 30
+    drain_seconds: Annotated[Seconds, Field(le=3_600)] = 25.0
+    rate_limit_per_hour: Count = 2_500
+
+    log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = "auto"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
+    log_attempts: Annotated[Literal["failures", "all", "sampled"], BeforeValidator(_lower)] = "failures"
+
+    sources: Mapping[str, Source] = Field(default_factory=dict, repr=False)
+
+    # Rules between two settings sit on the later one, so that they are reported along with all other problems.
+
+    @field_validator("lease_seconds")
+    @classmethod
+    def _outlasts_an_attempt(cls, lease_seconds: float, info: ValidationInfo) -> float:
+        timeout_seconds = info.data.get("attempt_timeout_seconds", 0.0)
+        if lease_seconds < timeout_seconds + _margin_seconds(lease_seconds):
+            needed = timeout_seconds + min(LEASE_MARGIN_MAX_SECONDS, timeout_seconds / 3)
+            rule = f"must outlast an attempt: at least {needed:g} with an attempt timeout of {timeout_seconds:g} s"
+            raise ValueError(f"{rule} ({environment_name('attempt_timeout_seconds')})")
+        return lease_seconds
+
+    @field_validator("retry_cap_seconds")
+    @classmethod
+    def _is_no_less_than_the_base(cls, cap_seconds: float, info: ValidationInfo) -> float:
+        base_seconds = info.data.get("retry_base_seconds", 0.0)
+        if cap_seconds < base_seconds:
+            raise ValueError(f"must be at least {environment_name('retry_base_seconds')}, which is {base_seconds:g}")
+        return cap_seconds
+
+    @field_validator("ops_port")
+    @classmethod
+    def _is_a_port_of_its_own(cls, port: int, info: ValidationInfo) -> int:
+        if port == info.data.get("http_port"):
+            raise ValueError(f"must differ from {environment_name('http_port')}")
+        return port
+
+    @field_validator("egress_allow")
+    @classmethod
+    def _is_no_off_switch(cls, rules: tuple[CidrRule, ...]) -> tuple[CidrRule, ...]:
+        EgressPolicy(allow=rules)  # raises ValueError for a permission that is too wide
+        return rules
+
+    @property
+    def lease_margin_seconds(self) -> float:
+        """What must be left of a lease, beyond the attempt's timeout, for the attempt to begin."""
+        return _margin_seconds(self.lease_seconds)
+
+    @property
+    def egress_policy(self) -> EgressPolicy:
+        """Where we may connect."""
+        return EgressPolicy(deny=self.egress_deny, allow=self.egress_allow, allow_http=self.allow_http)
+
+    @property
+    def retry_schedule(self) -> RetrySchedule:
+        """When a delivery is tried again."""
+        return RetrySchedule(
+            base_seconds=self.retry_base_seconds,
+            factor=self.retry_factor,
+            cap_seconds=self.retry_cap_seconds,
+            attempts_max=self.retry_attempts_max,
+            age_max_seconds=self.retry_age_max_seconds,
+            jitter=self.retry_jitter,
+        )
+
+    def opened_secret_keys(self) -> tuple[SecretKey, ...]:
+        """The keys that seal and open signing secrets; none when SECRET_KEYS is not set."""
+        return parse_secret_keys(self.secret_keys.get_secret_value()) if self.secret_keys else ()
+
+    def redacted(self) -> dict[str, dict[str, Any]]:
+        """Every setting by its variable's name, with its value and source; passwords masked, keys by id only."""
+        return {
+            environment_name(name): {"value": self._shown(name), "source": self.sources.get(name, "default")}
+            for name in type(self).model_fields
+            if name != "sources"
+        }
+
+    def _shown(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
+        if name == "secret_keys":
+            return [key.id for key in self.opened_secret_keys()]
+        value = getattr(self, name)
+        if name in {"database_url", "amqp_url"} and value is not None:
+            return _masked(value)
+        if isinstance(value, tuple):
+            return [str(rule) for rule in value]
+        return str(value) if isinstance(value, Path) else value
+
+
+def environment_name(field_name: str) -> str:
+    """The variable that sets a field."""
+    return field_name.upper() if field_name in _WITHOUT_PREFIX else PREFIX + field_name.upper()
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings. Raises ``SettingsError``, which lists every problem by the name of its variable."""
+    fields = {environment_name(name): name for name in Settings.model_fields if name != "sources"}
+    found = read_environment(os.environ if environ is None else environ, fields)
+    problems = list(found.problems)
+    values: dict[str, Any] = {fields[name]: value for name, value in found.values.items()}
+    sources = {fields[name]: source for name, source in found.sources.items()}
+    try:
+        settings = Settings.model_validate({**values, "sources": sources})
+    except ValidationError as error:
+        problems += [_problem(str(each["loc"][0]), each["msg"], each["input"]) for each in error.errors()]
+    else:
+        if not problems:
+            return settings
+    raise SettingsError(tuple(problems))
+
+
+def _problem(field_name: str, message: str, value: object) -> str:
+    name = environment_name(field_name)
+    text = message.removeprefix("Value error, ").replace("Input should be", "must be")
+    quoted = "" if name in _SECRET or not isinstance(value, str) else f" (it is {value[:64]!r})"
+    return f"{name}: {text}{quoted}"
+
+
+def _margin_seconds(lease_seconds: float) -> float:
+    return min(LEASE_MARGIN_MAX_SECONDS, lease_seconds / 4)
+
+
+def _masked(url: str) -> str:
+    """Without the password, and without the query, which may hold one too."""
+    parts = urlsplit(url)
+    credentials, at, place = parts.netloc.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    query = "***" if parts.query else ""
+    return urlunsplit(parts._replace(netloc=f"{user}{colon and ':***'}{at}{place}", query=query, fragment=""))

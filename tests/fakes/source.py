@@ -1,0 +1,81 @@
+"""A broker's queue in memory: what was not acked comes again."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+
+from service.core.reason import ParkReason
+from service.ports import IncomingMessage
+
+
+class MemoryEventSource:
+    """The EventSource port. ``lose_channel`` puts back what was unacked, as a broker does when a client vanishes."""
+
+    def __init__(self, name: str = "memory") -> None:
+        self.name = name
+        self.is_connected = True
+        self.ready: deque[IncomingMessage] = deque()
+        self.unacked: list[IncomingMessage] = []
+        self.acked: list[IncomingMessage] = []
+        self.parked: list[tuple[IncomingMessage, ParkReason, str]] = []
+        self.park_troubles: deque[BaseException] = deque()
+        self._receipts = 0
+        self._is_stopped = False
+        self._has_changed = asyncio.Event()
+
+    def publish(self, body: bytes, *, message_id: str | None = None, content_type: str | None = None) -> None:
+        """What a producer does."""
+        self._receipts += 1
+        self.ready.append(IncomingMessage(body, self._receipts, message_id, content_type))
+        self._has_changed.set()
+
+    def lose_channel(self) -> None:
+        """Put back what was not acked, in order, marked as redelivered."""
+        for message in reversed(self.unacked):
+            self.ready.appendleft(replace(message, is_redelivered=True))
+        self.unacked.clear()
+        self._has_changed.set()
+
+    async def until_acked(self, count: int) -> None:
+        """Wait until ``count`` messages have been acked in all."""
+        async with asyncio.timeout(10):
+            while len(self.acked) < count:
+                self._has_changed.clear()
+                await self._has_changed.wait()
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    async def next_batch(self, limit: int) -> Sequence[IncomingMessage]:
+        while not self.ready and not self._is_stopped:
+            self._has_changed.clear()
+            await self._has_changed.wait()
+        if self._is_stopped:
+            return ()
+        batch = [self.ready.popleft() for _ in range(min(limit, len(self.ready)))]
+        self.unacked += batch
+        return batch
+
+    async def ack(self, batch: Sequence[IncomingMessage]) -> None:
+        last = batch[-1].receipt
+        if not any(message.receipt == last for message in self.unacked):
+            return  # the channel was lost meanwhile: the copies are known
+        while self.unacked:
+            message = self.unacked.pop(0)
+            self.acked.append(message)
+            if message.receipt == last:
+                break
+        self._has_changed.set()
+
+    async def park(self, message: IncomingMessage, reason: ParkReason, detail: str) -> None:
+        if self.park_troubles:
+            raise self.park_troubles.popleft()
+        self.parked.append((message, reason, detail))
+
+    async def stop(self) -> None:
+        self._is_stopped = True
+        self._has_changed.set()
+
+    async def close(self) -> None:
+        self.lose_channel()
