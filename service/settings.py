@@ -4,31 +4,33 @@ Each setting is read from ``NAME`` or, for mounted secrets, from the file that `
 """
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from service.adapters.secret_box import SecretKey, parse_secret_keys
 from service.core.retry_schedule import STANDARD, RetrySchedule
-from service.core.target_policy import CidrRule, EgressPolicy, parse_cidr_rule
+from service.core.target_policy import CidrRule, EgressPolicy
 from service.environment import PREFIX, Source, read_environment
+from service.setting_values import (
+    AmqpUrl,
+    CidrRules,
+    Count,
+    DatabaseUrl,
+    ExistingFile,
+    Host,
+    Lowered,
+    Port,
+    PublicUrl,
+    Seconds,
+    SecretKeys,
+    masked,
+    written,
+)
 
 LEASE_MARGIN_MAX_SECONDS: Final = 5.0
-DAY_SECONDS: Final = 86_400
 
 _WITHOUT_PREFIX: Final = {"database_url", "amqp_url", "amqp_declare", "secret_keys", "public_url"}
 _SECRET: Final = {"DATABASE_URL", "AMQP_URL", "SECRET_KEYS", "PUBLIC_URL"}  # values that no message may quote
@@ -42,82 +44,16 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-def _database_url(url: str) -> str:
-    address = re.fullmatch(r"postgres(?:ql)?(?:\+asyncpg)?(://.+)", url)
-    if address is None:
-        raise ValueError("write postgresql://user:password@host:port/database")
-    return "postgresql" + _well_formed(address[1])
-
-
-def _amqp_url(url: str) -> str:
-    if not re.match(r"amqps?://[^/]", url):
-        raise ValueError("write amqp://user:password@host:port/vhost, or amqps:// for TLS")
-    return _well_formed(url)
-
-
-def _well_formed(url: str) -> str:
-    try:
-        urlsplit(url).port  # noqa: B018 - reading it is the check
-    except ValueError:
-        raise ValueError("the host or the port in it cannot be read; is a character not percent-encoded?") from None
-    return url
-
-
-def _public_url(url: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?", url):
-        raise ValueError("write https://host or https://host/prefix, without user, query or fragment")
-    return _well_formed(url).rstrip("/")
-
-
-def _secret_keys(text: SecretStr) -> SecretStr:
-    try:
-        parse_secret_keys(text.get_secret_value())
-    except ValueError as error:
-        raise ValueError(str(error).removeprefix("SECRET_KEYS, ")) from None
-    return text
-
-
-def _cidr_rules(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    rules, complaints = [], []
-    for text in filter(None, map(str.strip, value.split(","))):
-        try:
-            rules.append(parse_cidr_rule(text))
-        except ValueError as error:
-            complaints.append(str(error))
-    if complaints:
-        raise ValueError("; ".join(complaints))
-    return tuple(rules)
-
-
-def _existing_file(path: Path) -> Path:
-    if not path.is_file():
-        raise ValueError("there is no such file; give the path of a PEM file")
-    return path
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
-Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
-Port = Annotated[int, Field(ge=1, le=65_535)]
-Seconds = Annotated[float, Field(gt=0, le=365 * DAY_SECONDS, allow_inf_nan=False)]
-CidrRules = Annotated[tuple[CidrRule, ...], BeforeValidator(_cidr_rules)]
-Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:%-]{1,255}$")]
-
-
 class Settings(BaseModel):
     """Everything an operator decides. ``sources`` tells where each value that is no default came from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    database_url: Annotated[str, AfterValidator(_database_url)] | None = Field(None, repr=False)
-    amqp_url: Annotated[str, AfterValidator(_amqp_url)] | None = Field(None, repr=False)
-    amqp_declare: Annotated[Literal["active", "passive"], BeforeValidator(_lower)] = "active"
-    secret_keys: Annotated[SecretStr, AfterValidator(_secret_keys)] | None = None
-    public_url: Annotated[str, AfterValidator(_public_url)] | None = None
+    database_url: DatabaseUrl | None = Field(None, repr=False)
+    amqp_url: AmqpUrl | None = Field(None, repr=False)
+    amqp_declare: Annotated[Literal["active", "passive"], Lowered] = "active"
+    secret_keys: SecretKeys | None = None
+    public_url: PublicUrl | None = None
 
     http_host: Host = "127.0.0.1"
     http_port: Port = 8080
@@ -127,7 +63,7 @@ class Settings(BaseModel):
     egress_allow: CidrRules = ()
     egress_deny: CidrRules = ()
     allow_http: bool = False
-    extra_ca_file: Annotated[Path, AfterValidator(_existing_file)] | None = None
+    extra_ca_file: ExistingFile | None = None
 
     attempt_timeout_seconds: Annotated[Seconds, Field(le=600)] = 15.0
     lease_seconds: Annotated[Seconds, Field(le=3_600)] = 60.0
@@ -148,9 +84,9 @@ class Settings(BaseModel):
     drain_seconds: Annotated[Seconds, Field(le=3_600)] = 25.0
     rate_limit_per_hour: Count = 2_500
 
-    log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = "auto"
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
-    log_attempts: Annotated[Literal["failures", "all", "sampled"], BeforeValidator(_lower)] = "failures"
+    log_format: Annotated[Literal["auto", "json", "console"], Lowered] = "auto"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Lowered] = "info"
+    log_attempts: Annotated[Literal["failures", "all", "sampled"], Lowered] = "failures"
 
     sources: Mapping[str, Source] = Field(default_factory=dict, repr=False)
 
@@ -226,9 +162,9 @@ class Settings(BaseModel):
             return [key.id for key in self.opened_secret_keys()]
         value = getattr(self, name)
         if name in {"database_url", "amqp_url"} and value is not None:
-            return _masked(value)
+            return masked(value)
         if isinstance(value, tuple):
-            return [str(rule) for rule in value]
+            return [written(rule) for rule in value]
         return str(value) if isinstance(value, Path) else value
 
 
@@ -263,12 +199,3 @@ def _problem(field_name: str, message: str, value: object) -> str:
 
 def _margin_seconds(lease_seconds: float) -> float:
     return min(LEASE_MARGIN_MAX_SECONDS, lease_seconds / 4)
-
-
-def _masked(url: str) -> str:
-    """Without the password, and without the query, which may hold one too."""
-    parts = urlsplit(url)
-    credentials, at, place = parts.netloc.rpartition("@")
-    user, colon, _ = credentials.partition(":")
-    query = "***" if parts.query else ""
-    return urlunsplit(parts._replace(netloc=f"{user}{colon and ':***'}{at}{place}", query=query, fragment=""))

@@ -96,12 +96,18 @@ SELECT (SELECT array_agg(ordinal) FROM settled
 RECORD_LATE_ATTEMPT = """
 INSERT INTO attempts (event_uid, subscription_id, replay_number, number, claim_number, started_at, duration_ms,
                       outcome, reason, status, is_counted, detail, reply)
-SELECT $1, $2, $3, 1 + (SELECT max(number) FROM attempts
-                         WHERE event_uid = $1 AND subscription_id = $2 AND replay_number = $3),
-       $5, $6, $7, $8, $9, $10, $11, $12, $13
- WHERE NOT EXISTS (SELECT FROM attempts
-                    WHERE event_uid = $1 AND subscription_id = $2 AND replay_number = $3
-                      AND claim_number = $5 AND reason IS NOT DISTINCT FROM $9)
+SELECT late.event_uid, late.subscription_id, late.replay_number, 1 + known.number, late.claim_number, late.started_at,
+       late.duration_ms, late.outcome, late.reason, late.status, late.is_counted, late.detail, late.reply
+  FROM (SELECT $1::uuid, $2::bigint, $3::int, $4::int, $5::int, $6::timestamptz, $7::int, $8::text, $9::text,
+               $10::int, $11::boolean, $12::text, $13::text)
+           AS late (event_uid, subscription_id, replay_number, number, claim_number, started_at, duration_ms,
+                    outcome, reason, status, is_counted, detail, reply),
+       LATERAL (SELECT max(number) AS number, bool_or(a.claim_number = late.claim_number
+                                                      AND a.reason IS NOT DISTINCT FROM late.reason) AS is_written
+                  FROM attempts a
+                 WHERE a.event_uid = late.event_uid AND a.subscription_id = late.subscription_id
+                   AND a.replay_number = late.replay_number) AS known
+ WHERE NOT known.is_written
 """
 
 GATE = """

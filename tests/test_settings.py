@@ -1,0 +1,176 @@
+"""The settings: every problem told at once, by name, and never with a secret in it."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings, SettingsError, environment_name, load_settings
+
+KEY = base64.b64encode(b"k" * 32).decode()
+
+
+def problem_of(**environ: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ)
+    return str(caught.value)
+
+
+def test_nothing_set_means_the_documented_defaults() -> None:
+    settings = load_settings({})
+    assert settings.database_url is None
+    assert settings.amqp_url is None
+    assert settings.secret_keys is None
+    assert settings.opened_secret_keys() == ()
+    assert (settings.http_host, settings.http_port, settings.ops_port) == ("127.0.0.1", 8080, 9090)
+    assert (settings.attempt_timeout_seconds, settings.lease_seconds, settings.lease_margin_seconds) == (15, 60, 5)
+    assert (settings.retention_days, settings.drain_seconds, settings.rate_limit_per_hour) == (30, 25, 2500)
+    assert settings.retry_schedule.attempts_max == 12
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
+def test_the_database_url_is_normalised(scheme: str) -> None:
+    assert load_settings({"DATABASE_URL": f"{scheme}://u:p@h:5432/d"}).database_url == "postgresql://u:p@h:5432/d"
+
+
+def test_a_value_can_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"k1:{KEY}\n")
+    settings = load_settings({"SECRET_KEYS_FILE": str(file), "POSTHORN_HTTP_PORT_FILE": ""})
+    assert [key.id for key in settings.opened_secret_keys()] == ["k1"]
+    assert settings.redacted()["SECRET_KEYS"] == {"value": ["k1"], "source": "file"}
+
+
+def test_a_file_that_is_missing_empty_or_besides_a_value_is_told(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    assert problem_of(DATABASE_URL_FILE="/nowhere/at/all").startswith("DATABASE_URL_FILE: '/nowhere/at/all' cannot")
+    assert problem_of(AMQP_URL_FILE=str(empty)) == f"AMQP_URL_FILE: '{empty}' is empty"
+    assert "not both" in problem_of(AMQP_URL="amqp://h", AMQP_URL_FILE=str(empty))
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [
+        ("POSTHORN_HTTP_PRT", "POSTHORN_HTTP_PORT"),
+        ("POSTHORN_DATABASE_URL", "DATABASE_URL"),
+        ("posthorn_log_level", "POSTHORN_LOG_LEVEL"),
+        ("POSTHORN_LEASE", "POSTHORN_LEASE_SECONDS"),
+    ],
+)
+def test_an_unknown_name_is_an_error_with_a_suggestion(typo: str, meant: str) -> None:
+    assert problem_of(**{typo: "1"}) == f"{typo}: there is no such setting; did you mean {meant}?"
+
+
+def test_what_kubernetes_puts_beside_a_service_named_posthorn_is_no_error() -> None:
+    load_settings(
+        {
+            "POSTHORN_SERVICE_HOST": "10.0.0.1",
+            "POSTHORN_SERVICE_PORT_HTTP": "8080",
+            "POSTHORN_PORT": "tcp://10.0.0.1:8080",
+            "POSTHORN_PORT_8080_TCP_ADDR": "10.0.0.1",
+        }
+    )
+
+
+NUMBERS = [
+    name
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.default, int | float) and not isinstance(field.default, bool)
+]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "inf", "-inf", "nan", "many", "1e400"])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_has_bounds(name: str, value: str) -> None:
+    if (name, value) == ("retry_jitter", "0"):
+        assert load_settings({environment_name(name): value}).retry_jitter == 0  # no jitter is a choice
+        return
+    assert problem_of(**{environment_name(name): value}).startswith(f"{environment_name(name)}: ")
+
+
+def test_a_lease_must_outlast_an_attempt() -> None:
+    assert "at least 20" in problem_of(POSTHORN_LEASE_SECONDS="19.9")
+    assert load_settings({"POSTHORN_LEASE_SECONDS": "20"}).lease_margin_seconds == 5
+    assert "POSTHORN_LEASE_SECONDS" in problem_of(POSTHORN_ATTEMPT_TIMEOUT_SECONDS="56")
+    short = load_settings({"POSTHORN_LEASE_SECONDS": "2", "POSTHORN_ATTEMPT_TIMEOUT_SECONDS": "1.5"})
+    assert short.lease_margin_seconds == 0.5
+    assert "at least 2 " in problem_of(POSTHORN_LEASE_SECONDS="1.9", POSTHORN_ATTEMPT_TIMEOUT_SECONDS="1.5")
+
+
+def test_egress_rules_are_read_and_all_bad_ones_named() -> None:
+    policy = load_settings({"POSTHORN_EGRESS_ALLOW": "127.0.0.0/8, [fd00::/8]:443,"}).egress_policy
+    assert policy.judge_address("127.0.0.1", 8080).is_allowed
+    complaint = problem_of(POSTHORN_EGRESS_DENY="10.0.0.0/8,here,there")
+    assert "'here'" in complaint
+    assert "'there'" in complaint
+    assert "too wide" in problem_of(POSTHORN_EGRESS_ALLOW="0.0.0.0/0")
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"DATABASE_URL": "mysql://u:hunter2@h/d"},
+        {"DATABASE_URL": "postgresql://u:hunter2@h:port/d"},
+        {"DATABASE_URL": "hunter2"},
+        {"AMQP_URL": "redis://:hunter2@h"},
+        {"SECRET_KEYS": "k1:hunter2"},
+        {"SECRET_KEYS": "hunter2"},
+        {"PUBLIC_URL": "https://u:hunter2@h"},
+    ],
+)
+def test_no_message_quotes_a_secret(environ: dict[str, str]) -> None:
+    text = problem_of(**environ)
+    assert text.startswith(f"{next(iter(environ))}: ")
+    assert "hunter2" not in text
+
+
+def test_every_problem_is_told_at_once() -> None:
+    text = problem_of(
+        POSTHORN_HTTP_PORT="http",
+        POSTHORN_LOG_LEVEL="loud",
+        POSTHORN_RETRY_CAP_SECONDS="1",
+        POSTHORN_OPS_PORT="8080",
+        POSTHORN_ALLOW_HTTP="perhaps",
+        POSTHORN_EXTRA_CA_FILE="/nowhere",
+        POSTHORN_LEASE_SECONDS="3",
+        POSTHORN_SPEED="9",
+    )
+    names = [line.partition(":")[0] for line in text.splitlines()]
+    assert sorted(names) == [
+        "POSTHORN_ALLOW_HTTP",
+        "POSTHORN_EXTRA_CA_FILE",
+        "POSTHORN_HTTP_PORT",
+        "POSTHORN_LEASE_SECONDS",
+        "POSTHORN_LOG_LEVEL",
+        "POSTHORN_RETRY_CAP_SECONDS",
+        "POSTHORN_SPEED",
+    ]
+    assert "POSTHORN_OPS_PORT: must differ" in problem_of(POSTHORN_OPS_PORT="8080")
+
+
+def test_what_is_shown_holds_no_password_and_is_json() -> None:
+    settings = load_settings(
+        {
+            "DATABASE_URL": "postgresql://u:hunter2@h/d?password=hunter2",
+            "AMQP_URL": "amqps://u:hunter2@h/v",
+            "SECRET_KEYS": f"k2:{KEY}",
+            "POSTHORN_EGRESS_ALLOW": "127.0.0.0/8:80,[fd00::/8]:443",
+        }
+    )
+    shown = settings.redacted()
+    for text in (json.dumps(shown), repr(settings), str(settings)):
+        assert "hunter2" not in text
+        assert KEY not in text
+    assert shown["DATABASE_URL"] == {"value": "postgresql://u:***@h/d?***", "source": "environment"}
+    assert shown["POSTHORN_EGRESS_ALLOW"]["value"] == ["127.0.0.0/8:80", "[fd00::/8]:443"]
+    assert shown["POSTHORN_PREFETCH"] == {"value": 2000, "source": "default"}
+
+
+def test_settings_are_frozen_and_public_urls_lose_their_last_slash() -> None:
+    settings = load_settings({"PUBLIC_URL": "https://example.org/hooks/"})
+    assert settings.public_url == "https://example.org/hooks"
+    with pytest.raises(ValidationError):
+        settings.http_port = 1  # type: ignore[misc]
