@@ -17,7 +17,7 @@ def _database_url(url: str) -> str:
     address = re.fullmatch(r"postgres(?:ql)?(?:\+asyncpg)?(://.+)", url)
     if address is None:
         raise ValueError("write postgresql://user:password@host:port/database")
-    return "postgresql" + _well_formed(address[1])
+    return _well_formed("postgresql" + address[1])
 
 
 def _amqp_url(url: str) -> str:

@@ -2,6 +2,7 @@
 
 from service.adapters.postgres.deliveries import PostgresDeliveryStore
 from service.adapters.postgres.engine import connect, is_migrated, migrate
+from service.adapters.postgres.reads import AttemptView, DeliveryFilter, DeliveryReader, DeliveryView
 from service.adapters.postgres.subscriptions import (
     Administration,
     ListedEndpoint,
@@ -12,6 +13,10 @@ from service.adapters.postgres.subscriptions import (
 
 __all__ = [
     "Administration",
+    "AttemptView",
+    "DeliveryFilter",
+    "DeliveryReader",
+    "DeliveryView",
     "ListedEndpoint",
     "NewEndpoint",
     "PostgresDeliveryStore",

@@ -1,8 +1,8 @@
 """The way to PostgreSQL: one pool per process, and errors told apart by whether trying again can help."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import asyncpg
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import make_url, text
+from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -60,13 +60,26 @@ def connect(url: str, *, pool_size: int = 8, command_timeout_seconds: float = 30
     )
 
 
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise ``UnavailableError`` where a second try may work, ``RefusedError`` where it would not."""
+    try:
+        yield
+    except _PASSING as error:
+        raise UnavailableError(_sentence(error)) from error
+    except DBAPIError as error:
+        raise (UnavailableError if error.connection_invalidated else RefusedError)(_sentence(error)) from error
+    except (asyncpg.PostgresError, ValueError, OverflowError) as error:  # the last two: a value no column can hold
+        raise RefusedError(_sentence(error)) from error
+
+
 @asynccontextmanager
 async def driver(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
     """A pooled connection, as asyncpg's own: the hot statements pass arrays, which it binds fastest.
 
-    Raises ``UnavailableError`` where a second try may work, ``RefusedError`` where it would not.
+    Errors come ``translated``.
     """
-    try:
+    with translated():
         async with engine.connect() as connection:
             raw = await connection.get_raw_connection()
             native = raw.driver_connection
@@ -76,12 +89,6 @@ async def driver(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
                 if native.is_closed():  # else the pool would hand the dead connection out again
                     await connection.invalidate()
                 raise
-    except _PASSING as error:
-        raise UnavailableError(_sentence(error)) from error
-    except DBAPIError as error:
-        raise (UnavailableError if error.connection_invalidated else RefusedError)(_sentence(error)) from error
-    except (asyncpg.PostgresError, ValueError, OverflowError) as error:  # the last two: a value no column can hold
-        raise RefusedError(_sentence(error)) from error
 
 
 def _sentence(error: BaseException) -> str:
@@ -123,11 +130,7 @@ async def migrate(url: str) -> None:
 async def is_migrated(engine: AsyncEngine) -> bool:
     """Whether the schema is at this release's head. Raises ``UnavailableError``."""
     heads = ScriptDirectory.from_config(_alembic("")).get_heads()
-    try:
-        async with engine.connect() as connection:
-            if await connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
-                return False
-            rows = await connection.execute(text("SELECT version_num FROM alembic_version"))
-            return {row[0] for row in rows} == set(heads)
-    except (*_PASSING, DBAPIError) as error:
-        raise UnavailableError(_sentence(error)) from error
+    async with driver(engine) as connection:
+        if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+            return False
+        return {row[0] for row in await connection.fetch("SELECT version_num FROM alembic_version")} == set(heads)

@@ -1,0 +1,94 @@
+"""The servers the tests share: one PostgreSQL and one broker per run of a worker, a clean database per test.
+
+TEST_DATABASE_URL names a PostgreSQL where databases may be made, TEST_AMQP_URL a RabbitMQ; without them the embedded
+ones are used.
+"""
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+from sqlalchemy import make_url
+
+from service.adapters.postgres import migrate
+from service.embedded.amqp import LoopbackBroker
+from service.embedded.postgres import EmbeddedPostgres
+
+NEVER_TRUNCATED = ("alembic_version",)
+
+
+@pytest.fixture(scope="session")
+def postgres_server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server in which databases may be made and dropped. When ours stops, no process of it may be left."""
+    given = os.environ.get("TEST_DATABASE_URL", "")
+    if given:
+        yield given
+        return
+    directory = tmp_path_factory.mktemp("postgres")
+    settings = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
+    with EmbeddedPostgres(directory, settings) as server:
+        ours = psutil.Process(server.process_id)
+        yield server.url
+        family = [ours, *ours.children(recursive=True)]
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive, f"PostgreSQL processes outlived the tests: {alive}"
+    _assert_no_process_uses(directory)
+
+
+def _assert_no_process_uses(directory: Path) -> None:
+    for process in psutil.process_iter(["cmdline"]):
+        assert str(directory) not in (process.info["cmdline"] or []), f"{process} still uses {directory}"
+
+
+@pytest.fixture(scope="session")
+def migrated_database_url(postgres_server_url: str) -> Iterator[str]:
+    """A database at the head of the migrations, made for this worker of the run, dropped after it."""
+    name = f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'only')}_{secrets.token_hex(4)}"
+    url = make_url(postgres_server_url).set(database=name).render_as_string(hide_password=False)
+    asyncio.run(_on_server(postgres_server_url, f'CREATE DATABASE "{name}"'))
+    try:
+        asyncio.run(migrate(url))
+        yield url
+    finally:
+        asyncio.run(_on_server(postgres_server_url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+async def _on_server(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def database_url(migrated_database_url: str) -> str:
+    """The migrated database, empty."""
+    connection = await asyncpg.connect(migrated_database_url)
+    try:
+        tables = await connection.fetch(
+            """SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition
+                AND relnamespace = 'public'::regnamespace AND relname <> ALL ($1)""",
+            NEVER_TRUNCATED,
+        )
+        names = ", ".join(f'"{row["relname"]}"' for row in tables)
+        await connection.execute(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
+    finally:
+        await connection.close()
+    return migrated_database_url
+
+
+@pytest.fixture
+async def amqp_url() -> AsyncIterator[str]:
+    """A broker: a real one where TEST_AMQP_URL names it, else the loopback endpoint, fresh for each test."""
+    given = os.environ.get("TEST_AMQP_URL", "")
+    if given:
+        yield given
+        return
+    async with LoopbackBroker() as broker:
+        yield broker.url
