@@ -158,6 +158,7 @@ class MemoryDeliveryStore:
             self._append(row, settled.attempt, has_moved=has_moved)
         if has_moved:
             self._apply(row, settled)
+        self._heed(row, settled)
         return has_moved
 
     def _may_move(self, row: DeliveryRow, settled: Settled) -> bool:
@@ -186,6 +187,11 @@ class MemoryDeliveryStore:
         row.reason = settlement.reason
         if isinstance(settlement, Retry):
             row.next_attempt_at = self.database.now + settlement.delay_seconds
+
+    def _heed(self, row: DeliveryRow, settled: Settled) -> None:
+        """What the receiver said of the endpoint or the subscription holds, even where the delivery has moved on."""
+        settlement = settled.settlement
+        if isinstance(settlement, Retry):
             if settlement.gate_seconds is not None:
                 gate = (row.delivery.endpoint_id, "retry_after")
                 until = self.database.now + settlement.gate_seconds
