@@ -4,7 +4,6 @@ TEST_DATABASE_URL names a PostgreSQL where databases may be made, TEST_AMQP_URL 
 ones are used.
 """
 
-import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -46,16 +45,16 @@ def _assert_no_process_uses(directory: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def migrated_database_url(postgres_server_url: str) -> Iterator[str]:
+async def migrated_database_url(postgres_server_url: str) -> AsyncIterator[str]:
     """A database at the head of the migrations, made for this worker of the run, dropped after it."""
     name = f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'only')}_{secrets.token_hex(4)}"
     url = make_url(postgres_server_url).set(database=name).render_as_string(hide_password=False)
-    asyncio.run(_on_server(postgres_server_url, f'CREATE DATABASE "{name}"'))
+    await _on_server(postgres_server_url, f'CREATE DATABASE "{name}"')
     try:
-        asyncio.run(migrate(url))
+        await migrate(url)
         yield url
     finally:
-        asyncio.run(_on_server(postgres_server_url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+        await _on_server(postgres_server_url, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 async def _on_server(url: str, statement: str) -> None:

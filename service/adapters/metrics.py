@@ -32,7 +32,7 @@ _BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
 GaugeMode = Literal["livesum", "livemin", "livemax", "livemostrecent"]
 
-disable_created_metrics()  # they double the series and tell nothing that process_start_time_seconds does not
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series and tell nothing that process_start_time_seconds does not
 
 
 class MetricsObserver:

@@ -70,6 +70,11 @@ class Lanes:
         """Whether the worker as a whole has no room: time to stop consuming."""
         return self.held >= self.limits.held_max
 
+    @property
+    def has_ample_room(self) -> bool:
+        """Whether a full worker should start taking again: with a quarter free, batches stay large."""
+        return self.held <= self.limits.held_max * 3 // 4
+
     def reserve(self, endpoint_id: str, now: float) -> bool:
         """Set room for one lease aside. False: leave the delivery pending in PostgreSQL."""
         lane = self._lanes.get(endpoint_id) or self._lanes.setdefault(endpoint_id, Lane(self.limits.lane_in_flight_max))

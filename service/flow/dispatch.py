@@ -87,7 +87,7 @@ class Dispatch:
                 self._observer.trouble("deliver", error, delivery_id=str(lease.delivery.key))
             finally:
                 self.lanes.done(lease)
-                if not self.lanes.is_full:
+                if self.lanes.has_ample_room:
                     self._has_room.set()
             lease = self.lanes.take(self._clock.monotonic())
 
@@ -101,13 +101,12 @@ class Dispatch:
     async def run(self) -> None:
         """Claim what is due, for ever. Polling is the truth; nothing depends on a notification arriving."""
         while True:
-            await self.room()
             await self._give_back()
-            claimed = await self._patience.through("claim", self._claim)
+            claimed = 0 if self.lanes.is_full else await self._patience.through("claim", self._claim)
             self._observe_load()
-            if claimed < self._claim_limits.batch_max // 2:  # else there is more: look again at once
+            if not claimed:  # else there may be more: look again at once
                 limits = self._claim_limits
-                seconds = limits.poll_seconds if claimed or self.lanes.held else limits.poll_idle_seconds
+                seconds = limits.poll_seconds if self.lanes.held else limits.poll_idle_seconds
                 await self._pause(seconds * (1 + 0.2 * self._draw()))
 
     async def drain(self, seconds: float) -> None:
@@ -123,6 +122,8 @@ class Dispatch:
         evicted = self.lanes.evict(self._clock.monotonic(), everything=everything)
         if evicted:
             await self._patience.through("release", lambda: self._store.release(evicted))
+        if self.lanes.has_ample_room:
+            self._has_room.set()
 
     async def _claim(self) -> int:
         now = self._clock.monotonic()

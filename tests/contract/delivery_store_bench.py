@@ -114,10 +114,10 @@ class InPostgres:
         async with driver(self._engine) as connection:
             await connection.execute(
                 """UPDATE open_deliveries
-                      SET next_attempt_at = next_attempt_at - $1, lease_expires_at = lease_expires_at - $1""",
+                      SET next_attempt_at = next_attempt_at - $1::interval, lease_expires_at = lease_expires_at - $1::interval""",
                 passed,
             )
-            await connection.execute("UPDATE gates SET until = until - $1 WHERE until < 'infinity'", passed)
+            await connection.execute("UPDATE gates SET until = until - $1::interval WHERE until < 'infinity'", passed)
 
     async def show(self, key: DeliveryKey) -> Shown | None:
         rows = await self._of("SELECT state, reason, claims_made, attempts_made FROM deliveries", key)

@@ -9,28 +9,37 @@ import pytest
 from service.adapters.postgres import connect
 from service.core.delivery import OPEN_STATES, State
 from service.core.reason import Reason
+from service.core.request import Fault
 from service.core.settlement import Cancel, Settled
 from service.ports import Stale, Verdict
-from tests.contract.delivery_store_bench import Bench, InMemory, InPostgres, claimed, is_same, lease_of, leased
+from tests.contract.delivery_store_bench import Bench, Database, InMemory, InPostgres, claimed, is_same, lease_of, leased
 from tests.fakes.settlements import INTERNAL, LOST, settled_by
 
 LONG_SECONDS = 100 * 24 * 3600.0
 
 
-@pytest.fixture(params=["memory", "postgres"])
-async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
-    if request.param == "memory":
-        bench = Bench(InMemory())
-        await bench.administration.create_organization("org_1")
-        yield bench
-        return
-    engine = connect(request.getfixturevalue("database_url"))
-    try:
-        bench = Bench(InPostgres(engine))
-        await bench.administration.create_organization("org_1")
-        yield bench
-    finally:
-        await engine.dispose()
+@pytest.fixture
+def in_memory() -> InMemory:
+    return InMemory()
+
+
+@pytest.fixture
+async def in_postgres(database_url: str) -> AsyncIterator[InPostgres]:
+    engine = connect(database_url)
+    yield InPostgres(engine)
+    await engine.dispose()
+
+
+@pytest.fixture(params=["in_memory", "in_postgres"])
+def database(request: pytest.FixtureRequest) -> Database:
+    found: Database = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+async def bench(database: Database) -> Bench:
+    await database.administration.create_organization("org_1")
+    return Bench(database)
 
 
 # --------------------------------------------------------------------------- record
@@ -396,8 +405,8 @@ async def test_who_lost_the_lease_moves_nothing_but_the_attempt_is_kept(bench: B
     assert sorted(reasons) == [(1, "http_status"), (2, "lost")]
 
 
-@pytest.mark.parametrize("reply", [500, 410, LOST, INTERNAL], ids=str)
-async def test_a_late_failure_moves_nothing(bench: Bench, reply: int) -> None:
+@pytest.mark.parametrize("reply", [500, 410, LOST, INTERNAL], ids=["500", "410", "lost", "internal"])
+async def test_a_late_failure_moves_nothing(bench: Bench, reply: int | Fault) -> None:
     await bench.endpoint("a")
     (key,) = await bench.pending()
     late = await bench.claim_one()
@@ -455,8 +464,8 @@ async def test_a_late_success_wins_over_the_loss_settled_in_the_same_batch(bench
 
 
 @pytest.mark.parametrize("final", [State.DELIVERED, State.DEAD, State.CANCELLED])
-@pytest.mark.parametrize("late_reply", [200, 500, 410, LOST], ids=str)
-async def test_a_final_state_is_final(bench: Bench, final: State, late_reply: int) -> None:
+@pytest.mark.parametrize("late_reply", [200, 500, 410, LOST], ids=["200", "500", "410", "lost"])
+async def test_a_final_state_is_final(bench: Bench, final: State, late_reply: int | Fault) -> None:
     await bench.endpoint("a")
     (key,) = await bench.pending()
     claim = await bench.claim_one()

@@ -1,0 +1,35 @@
+"""The API's application: what holds for every request, and the surfaces under it.
+
+A surface with another error shape is a sub-application with an error middleware of its own: the inner one answers.
+"""
+
+from typing import Final
+
+from aiohttp import web
+
+from service.api.auth import KeyRing
+from service.api.errors import error_middleware
+from service.api.request_id import NewRequestId, random_request_id, request_id_middleware, show_request_id
+from service.api.v1.events import BATCH_BYTES_MAX, Publish, PublishEvents
+from service.ports import Clock, Observer
+
+_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+def make_api(
+    publish: Publish, keys: KeyRing, clock: Clock, observer: Observer, new_request_id: NewRequestId = random_request_id
+) -> web.Application:
+    """Build the application. ``publish`` returns only after COMMIT (``flow.intake.Intake.take_in``)."""
+    app = web.Application(
+        middlewares=[request_id_middleware(new_request_id), error_middleware(observer)],
+        client_max_size=BATCH_BYTES_MAX,
+    )
+    app.on_response_prepare.append(show_request_id)
+    app.on_response_prepare.append(_add_headers)
+    app.router.add_post("/v1/events", PublishEvents(publish, keys, clock).post)
+    return app
+
+
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)

@@ -1,0 +1,110 @@
+"""Errors of the native surface: one shape, whatever went wrong and wherever."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from service.ports import Observer, UnavailableError
+
+RETRY_AFTER_SECONDS: Final = 1
+
+FieldErrors = Mapping[str, Sequence[str]]
+
+
+class Code(StrEnum):
+    """What went wrong, for programs."""
+
+    INVALID_API_KEY = "INVALID_API_KEY"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    NOT_FOUND = "NOT_FOUND"
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
+    UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
+    REQUEST_TIMEOUT = "REQUEST_TIMEOUT"
+    VALIDATION_ERROR = "VALIDATION_ERROR"
+    CONFLICT = "CONFLICT"
+    IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
+    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
+    RATE_LIMIT_EXCEEDED = "RATE_LIMIT_EXCEEDED"
+    UNAVAILABLE = "UNAVAILABLE"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+
+
+class ApiError(Exception):
+    """An answer that is not the one asked for. ``sentence`` and ``errors`` are read by the caller."""
+
+    def __init__(
+        self,
+        status: int,
+        code: Code,
+        sentence: str,
+        *,
+        errors: FieldErrors | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.code = code
+        self.sentence = sentence
+        self.errors = errors or {}
+        self.headers = headers or {}
+
+
+def invalid(sentence: str, errors: FieldErrors | None = None) -> ApiError:
+    """The request says something that cannot be (400)."""
+    return ApiError(400, Code.VALIDATION_ERROR, sentence, errors=errors)
+
+
+def error_middleware(observer: Observer) -> Middleware:
+    """Answer whatever is raised below in the one shape. Faults of ours are told to ``observer``, not to the caller."""
+
+    @web.middleware
+    async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except ApiError as error:
+            return _response(error)
+        except web.HTTPException as error:
+            if error.status < HTTPStatus.BAD_REQUEST:
+                raise
+            return _response(_from_aiohttp(error))
+        except UnavailableError as error:
+            observer.trouble("api", error)
+            sentence = "the service cannot reach its database now; try again"
+            retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+            return _response(ApiError(503, Code.UNAVAILABLE, sentence, headers=retry))
+        except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the caller gets the one shape
+            observer.trouble("api", error)
+            return _response(ApiError(500, Code.INTERNAL_ERROR, "something went wrong on our side"))
+
+    return answer_errors
+
+
+def _response(error: ApiError) -> web.Response:
+    body: dict[str, Any] = {
+        "success": False,
+        "error": error.sentence,
+        "code": error.code,
+        "statusCode": error.status,
+    }
+    if error.errors:
+        body["errors"] = error.errors
+    return web.json_response(body, status=error.status, headers=error.headers)
+
+
+_FROM_AIOHTTP: Final = {
+    404: (Code.NOT_FOUND, "there is nothing here"),
+    405: (Code.METHOD_NOT_ALLOWED, "this method is not allowed here"),
+    413: (Code.PAYLOAD_TOO_LARGE, "the request body is too large"),
+}
+
+
+def _from_aiohttp(error: web.HTTPException) -> ApiError:
+    code, sentence = _FROM_AIOHTTP.get(error.status, (Code.VALIDATION_ERROR, "the request cannot be read"))
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        code, sentence = Code.INTERNAL_ERROR, "something went wrong on our side"
+    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+    return ApiError(error.status, code, sentence, headers=headers)

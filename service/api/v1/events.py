@@ -1,0 +1,163 @@
+"""``POST /v1/events``: the same intake as the broker's, for producers without AMQP. 202 only after COMMIT."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from service.api.auth import KeyRing, authorize
+from service.api.errors import ApiError, Code, invalid
+from service.core.event import BODY_BYTES_MAX, CLOUDEVENTS, Event, Rejected, parse_event
+from service.core.reason import ParkReason
+from service.ports import Clock, Verdict
+
+EVENTS_MAX: Final = 100
+BATCH_BYTES_MAX: Final = 16 * BODY_BYTES_MAX
+BODY_SECONDS_MAX: Final = 30.0
+SOURCE_NAME: Final = "http"
+MEDIA_TYPES: Final = {"application/json", CLOUDEVENTS}
+
+Publish = Callable[[Sequence[Event], str], Awaitable[Sequence[Verdict | Rejected]]]
+"""Records events together and says, in order, what became of each; ``flow.intake.Intake.take_in`` is one."""
+
+_STATUSES: Final = {Verdict.RECORDED: "accepted", Verdict.DUPLICATE: "duplicate"}
+_ORGANIZATION_NAMES: Final = {"organization_id", "organizationid"}  # the second is CloudEvents' spelling
+
+_fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_items_of = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+@dataclass(frozen=True, slots=True)
+class _Submission:
+    """The events of one request, as bytes."""
+
+    bodies: tuple[bytes, ...]
+    is_batch: bool
+
+    def name(self, index: int, field: str | None) -> str:
+        """The key under which an error about an event is reported."""
+        if not self.is_batch:
+            return field or "event"
+        return f"events[{index}].{field}" if field else f"events[{index}]"
+
+
+class PublishEvents:
+    """The handler."""
+
+    def __init__(self, publish: Publish, keys: KeyRing, clock: Clock) -> None:
+        self._publish = publish
+        self._keys = keys
+        self._clock = clock
+
+    async def post(self, request: web.Request) -> web.Response:
+        """Take one envelope, or a batch of them: all are valid, or none is stored."""
+        key = await authorize(request, self._keys, self._clock.now(), "publish")
+        if request.content_type not in MEDIA_TYPES:
+            sentence = f"send {' or '.join(sorted(MEDIA_TYPES))}"
+            raise ApiError(415, Code.UNSUPPORTED_MEDIA_TYPE, sentence, headers={"Accept": "application/json"})
+        submission = _split(await _read(request))
+        events = _parse(submission, key.organization_id, self._clock.now(), request.content_type)
+        outcomes = await self._publish(events, SOURCE_NAME)
+        _refuse_unrecorded(submission, events, outcomes)
+        data = [
+            {"id": event.id, "status": _STATUSES[outcome]}
+            for event, outcome in zip(events, outcomes, strict=True)
+            if not isinstance(outcome, Rejected)
+        ]
+        return web.json_response({"data": data}, status=202)
+
+
+async def _read(request: web.Request) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_SECONDS_MAX):
+            return await request.read()
+    except TimeoutError:
+        sentence = f"the request body did not arrive within {BODY_SECONDS_MAX:g} s"
+        raise ApiError(408, Code.REQUEST_TIMEOUT, sentence, headers={"Connection": "close"}) from None
+    except web.HTTPRequestEntityTooLarge:
+        sentence = f"the request body may have at most {BATCH_BYTES_MAX} bytes"
+        raise ApiError(413, Code.PAYLOAD_TOO_LARGE, sentence) from None
+
+
+def _split(body: bytes) -> _Submission:
+    """Tell a batch from an envelope: a batch has ``events`` and no ``type``. What is neither, parse_event explains."""
+    try:
+        fields = _fields_of.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _Submission((body,), is_batch=False)
+    if "events" not in fields or "type" in fields:
+        return _Submission((body,), is_batch=False)
+    try:
+        items = _items_of.decode(fields["events"])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        items = []
+    if not 1 <= len(items) <= EVENTS_MAX:
+        raise invalid("the batch is not valid", {"events": [f"must be a list of 1 to {EVENTS_MAX} events"]})
+    return _Submission(tuple(map(bytes, items)), is_batch=True)
+
+
+def _parse(submission: _Submission, organization_id: str, now: datetime, content_type: str) -> list[Event]:
+    """Every event, or an error that names everything wrong with the batch."""
+    events: list[Event] = []
+    rejected: list[tuple[int, Rejected]] = []
+    bodies: dict[str, bytes] = {}
+    for index, body in enumerate(submission.bodies):
+        parsed = parse_event(_with_organization(body, organization_id), now, content_type=content_type)
+        if isinstance(parsed, Event):
+            parsed = _checked(parsed, organization_id, bodies)
+        if isinstance(parsed, Event):
+            events.append(parsed)
+        else:
+            rejected.append((index, parsed))
+    if not rejected:
+        return events
+    errors = {submission.name(index, why.field): [why.detail] for index, why in rejected}
+    sentence = f"{len(rejected)} of {len(submission.bodies)} events are not valid" if submission.is_batch else ""
+    sentence = sentence or f"the event is not valid: {rejected[0][1].detail}"
+    if any(why.reason is ParkReason.TOO_LARGE for _, why in rejected):
+        raise ApiError(413, Code.PAYLOAD_TOO_LARGE, sentence, errors=errors)
+    raise invalid(sentence, errors)
+
+
+def _checked(event: Event, organization_id: str, bodies: dict[str, bytes]) -> Event | Rejected:
+    """The event, if it is the caller's own and agrees with those before it in the batch."""
+    if event.organization_id != organization_id:
+        detail = "must be the organization of the API key, or be left out"
+        return Rejected(ParkReason.BAD_FIELD, detail, "organization_id")
+    if bodies.setdefault(event.id, event.body) != event.body:
+        return Rejected(ParkReason.CONFLICT, "another event of this batch has the same id", "id")
+    return event
+
+
+def _with_organization(body: bytes, organization_id: str) -> bytes:
+    """The envelope, with the key's organization where it names none."""
+    try:
+        fields = _fields_of.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return body
+    if fields.keys() & _ORGANIZATION_NAMES:
+        return body
+    _, _, rest = body.partition(b"{")
+    return b'{"organization_id":%b%b%b' % (msgspec.json.encode(organization_id), b"," if fields else b"", rest)
+
+
+def _refuse_unrecorded(
+    submission: _Submission, events: Sequence[Event], outcomes: Sequence[Verdict | Rejected]
+) -> None:
+    """Name the events that were not recorded. What else is in the batch stays recorded, and may be sent again."""
+    refused = [(i, outcome) for i, outcome in enumerate(outcomes) if isinstance(outcome, Rejected)]
+    if not refused:
+        return
+    ids = ", ".join(events[index].id for index, _ in refused)
+    others = "; the others were accepted" if len(refused) < len(events) else ""
+    if any(why.reason is ParkReason.UNRECORDABLE for _, why in refused):  # its detail is about our database
+        raise ApiError(500, Code.INTERNAL_ERROR, f"not recorded, through a fault of ours: {ids}{others}")
+    errors = {submission.name(index, why.field): [why.detail] for index, why in refused}
+    if any(why.reason is ParkReason.CONFLICT for _, why in refused):
+        sentence = f"another event was recorded first under the id of: {ids}{others}"
+        raise ApiError(409, Code.CONFLICT, sentence, errors=errors)
+    raise invalid(f"not recorded: {ids}{others}", errors)

@@ -1,0 +1,89 @@
+"""The commands' way to the database, and what they say when it is not there."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.adapters.postgres import Administration, connect
+from service.adapters.secret_box import AesSecretBox
+from service.cli.terminal import BAD_USAGE, CommandError
+from service.ports import RefusedError, SecretUnopenableError, UnavailableError
+from service.setting_values import masked
+from service.settings import Settings
+
+NO_DATABASE_URL = """\
+DATABASE_URL is not set: it says where the PostgreSQL is, and only 'posthorn demo' brings one of its own.
+Set it, for example: export DATABASE_URL=postgresql://posthorn:PASSWORD@127.0.0.1:5432/posthorn
+(or DATABASE_URL_FILE, the path of a file that holds it)"""
+NO_SECRET_KEYS = """\
+SECRET_KEYS is not set: it seals the signing secrets in the database.
+Make one, and keep it (what it sealed opens with nothing else): export SECRET_KEYS="k1:$(openssl rand -base64 32)"
+(or SECRET_KEYS_FILE, the path of a file that holds it)"""
+NOT_MIGRATED = "The database's schema is not this release's: run 'posthorn migrate' (twice does no harm), then try again."
+
+_NO_SUCH_TABLE = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedObjectError)
+
+
+class NoSecretBox:
+    """Implements ``SecretBox`` for commands that touch no secret, so that they need no SECRET_KEYS."""
+
+    def seal(self, secret: str, *, organization_id: str, endpoint_id: str, secret_id: str) -> str:
+        """Refuse."""
+        raise CommandError(NO_SECRET_KEYS, BAD_USAGE)
+
+    def open(self, sealed: str, *, organization_id: str, endpoint_id: str, secret_id: str) -> str:
+        """Refuse."""
+        raise SecretUnopenableError("SECRET_KEYS is not set")
+
+
+def database_url_of(settings: Settings) -> str:
+    """Where the database is. Raises ``CommandError`` where no setting says so."""
+    if settings.database_url is None:
+        raise CommandError(NO_DATABASE_URL, BAD_USAGE)
+    return settings.database_url
+
+
+def require_secret_keys(settings: Settings) -> None:
+    """Raise ``CommandError`` without SECRET_KEYS."""
+    if not settings.opened_secret_keys():
+        raise CommandError(NO_SECRET_KEYS, BAD_USAGE)
+
+
+def administration(engine: AsyncEngine, settings: Settings) -> Administration:
+    """What changes organizations, keys and endpoints."""
+    keys = settings.opened_secret_keys()
+    return Administration(engine, AesSecretBox(keys) if keys else NoSecretBox())
+
+
+@contextmanager
+def explained(settings: Settings) -> Iterator[None]:
+    """Say which thing is away and what to check, in place of the database's own words alone."""
+    try:
+        yield
+    except UnavailableError as error:
+        raise CommandError(f"{unreachable(settings)} It said: {error}") from error
+    except RefusedError as error:
+        if isinstance(error.__cause__, _NO_SUCH_TABLE):
+            raise CommandError(NOT_MIGRATED) from error
+        raise CommandError(f"The database refused: {error}") from error
+
+
+def unreachable(settings: Settings) -> str:
+    """What to check when the database does not answer."""
+    return (
+        f"The database cannot be used at {masked(settings.database_url or '')}: check that PostgreSQL runs there, and "
+        f"host, port, user, password and database name in DATABASE_URL."
+    )
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """An engine for one command; every database error inside becomes a ``CommandError``."""
+    engine = connect(database_url_of(settings), pool_size=2)
+    try:
+        with explained(settings):
+            yield engine
+    finally:
+        await engine.dispose()

@@ -1,0 +1,85 @@
+"""Signing and verifying by hand: to find out who is wrong, the sender or the receiver."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from webhook_signature import VerificationError, Webhook
+
+from service.cli.terminal import BAD_USAGE, CommandError, JsonOption, print_json, print_line
+
+BodyArgument = Annotated[str, typer.Argument(metavar="FILE", help="The raw body; - reads standard input.")]
+SecretOption = Annotated[list[str], typer.Option(help="whsec_<base64>; repeat it during a rotation.")]
+
+
+def sign(
+    body_file: BodyArgument,
+    secret: SecretOption,
+    message_id: Annotated[str, typer.Option("--id", help="The event's id, sent as webhook-id.", show_default=False)],
+    timestamp: Annotated[int | None, typer.Option(help="Unix seconds; now otherwise.")] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the three headers that Posthorn would send with this body, one a line (curl -H @file takes them)."""
+    body = _read(body_file)
+    try:
+        webhook = Webhook(secret)
+        headers = webhook.sign(message_id, int(time.time()) if timestamp is None else timestamp, body)
+    except VerificationError as error:
+        raise CommandError(f"--secret: {error.detail}", BAD_USAGE) from None
+    except ValueError as error:
+        raise CommandError(f"{error}", BAD_USAGE) from None
+    if as_json:
+        print_json(headers)
+        return
+    for name, value in headers.items():
+        print_line(f"{name}: {value}")
+
+
+def verify(
+    body_file: BodyArgument,
+    secret: SecretOption,
+    headers_file: Annotated[
+        Path, typer.Option("--headers", help="A file of the request's headers, one 'name: value' a line.")
+    ],
+    tolerance_seconds: Annotated[int, typer.Option(min=1, help="How old it may be.")] = 300,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify a request as a receiver does: ok, or the reason why not (and exit code 1)."""
+    headers = _parse_headers(_read(str(headers_file)))
+    body = _read(body_file)
+    try:
+        verified = Webhook(secret, tolerance_seconds, body_bytes_max=max(1, len(body))).verify(body, headers)
+    except VerificationError as error:
+        if error.reason == "bad_secret":
+            raise CommandError(f"--secret: {error.detail}", BAD_USAGE) from None
+        if as_json:
+            print_json({"ok": False, "reason": error.reason, "detail": error.detail})
+            raise typer.Exit(1) from None
+        raise CommandError(str(error)) from None
+    if as_json:
+        print_json({"ok": True, "id": verified.id, "timestamp": verified.timestamp, "key_index": verified.key_index})
+    else:
+        print_line("ok")
+
+
+def _read(name: str) -> bytes:
+    if name == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise CommandError(f"{name} cannot be read: {error.strerror}.", BAD_USAGE) from None
+
+
+def _parse_headers(raw: bytes) -> list[tuple[str, str]]:
+    """``name: value`` lines, as curl -v and proxies log them; a request line and blank lines are passed over."""
+    pairs = []
+    for line in raw.decode("latin-1").splitlines():
+        name, colon, value = line.removeprefix("> ").removeprefix("< ").partition(":")
+        if colon and " " not in name.strip():
+            pairs.append((name.strip(), value.strip()))
+    return pairs

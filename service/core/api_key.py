@@ -1,0 +1,44 @@
+"""API keys: ``ph_live_<id>_<secret>``. The id finds the row; the secret is known to its holder alone."""
+
+import base64
+import hashlib
+import re
+from typing import Final, NamedTuple
+
+KEY_ID_BYTES: Final = 8
+SECRET_BYTES: Final = 32
+RANDOM_BYTES: Final = KEY_ID_BYTES + SECRET_BYTES
+PREFIX: Final = "ph_live_"
+
+SCOPES: Final = frozenset({"read", "write", "publish", "admin"})
+
+_KEY = re.compile(rf"{PREFIX}(?P<id>[0-9a-f]{{{2 * KEY_ID_BYTES}}})_[A-Za-z0-9_-]{{43}}")
+
+
+class NewKey(NamedTuple):
+    """A key just made. ``text`` is shown once and never stored; ``digest`` is what is stored."""
+
+    key_id: str
+    text: str
+    digest: bytes
+
+
+def generate_key(random_bytes: bytes) -> NewKey:
+    """Make a key of 40 random bytes. Raises ValueError for any other number of them."""
+    if len(random_bytes) != RANDOM_BYTES:
+        raise ValueError(f"a key is made of {RANDOM_BYTES} random bytes, not {len(random_bytes)}")
+    key_id = random_bytes[:KEY_ID_BYTES].hex()
+    secret = base64.urlsafe_b64encode(random_bytes[KEY_ID_BYTES:]).rstrip(b"=").decode()
+    text = f"{PREFIX}{key_id}_{secret}"
+    return NewKey(key_id, text, digest_of(text))
+
+
+def parse_key(text: str) -> str | None:
+    """The id in a key's text, or None when it is no key of ours."""
+    found = _KEY.fullmatch(text)
+    return found["id"] if found else None
+
+
+def digest_of(text: str) -> bytes:
+    """SHA-256 of the whole key. A slow hash would add nothing: nobody guesses 256 random bits."""
+    return hashlib.sha256(text.encode()).digest()

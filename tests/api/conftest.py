@@ -1,0 +1,122 @@
+"""The API on a real socket, with a publish that remembers and a key ring that tests fill."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from service.api import make_api
+from service.api.auth import StoredKey
+from service.core.api_key import generate_key
+from service.core.event import Event, Rejected
+from service.ports import Verdict
+
+NOW = datetime(2026, 11, 20, 18, 30, tzinfo=UTC)
+KEY = generate_key(bytes(range(40)))
+OTHER_KEY = generate_key(bytes(range(1, 41)))
+
+Client = TestClient[Any, Any]
+
+
+class FixedClock:
+    def now(self) -> datetime:
+        return NOW
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+class Ring:
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.keys = {
+            key.key_id: StoredKey(key.key_id, organization_id, key.digest, frozenset({"publish"}))
+            for key, organization_id in ((KEY, "org_a"), (OTHER_KEY, "org_b"))
+        }
+
+    async def find(self, key_id: str) -> StoredKey | None:
+        if self.error is not None:
+            raise self.error
+        return self.keys.get(key_id)
+
+    def change(self, **changes: Any) -> None:
+        self.keys[KEY.key_id] = replace(self.keys[KEY.key_id], **changes)
+
+
+@dataclass
+class Publishing:
+    """Stands in for the intake: the real one is tested with the flow."""
+
+    taken: list[Event] = field(default_factory=list)
+    outcomes: dict[str, Verdict | Rejected] = field(default_factory=dict)
+    error: Exception | None = None
+    sources: set[str] = field(default_factory=set)
+
+    async def __call__(self, events: Sequence[Event], source_name: str) -> Sequence[Verdict | Rejected]:
+        if self.error is not None:
+            raise self.error
+        self.taken += events
+        self.sources.add(source_name)
+        return [self.outcomes.get(event.id, Verdict.RECORDED) for event in events]
+
+
+@dataclass
+class Troubles:
+    """Hears of troubles; the API tells an observer nothing else."""
+
+    heard: list[BaseException] = field(default_factory=list)
+
+    def trouble(self, where: str, error: BaseException, **_: object) -> None:
+        assert where == "api"
+        self.heard.append(error)
+
+
+@pytest.fixture
+def ring() -> Ring:
+    return Ring()
+
+
+@pytest.fixture
+def publishing() -> Publishing:
+    return Publishing()
+
+
+@pytest.fixture
+def troubles() -> Troubles:
+    return Troubles()
+
+
+@pytest.fixture
+async def client(ring: Ring, publishing: Publishing, troubles: Troubles) -> AsyncIterator[Client]:
+    app = make_api(publishing, ring, FixedClock(), troubles, lambda: "req_1")  # type: ignore[arg-type]
+    async with TestClient(TestServer(app)) as client:
+        yield client
+
+
+@pytest.fixture
+def bearer() -> dict[str, str]:
+    return {"Authorization": f"Bearer {KEY.text}"}
+
+
+def envelope(event_id: str = "evt_1", **changes: Any) -> dict[str, Any]:
+    """A valid event; a change to None leaves the key out."""
+    whole = {
+        "id": event_id,
+        "type": "link.clicked",
+        "timestamp": "2026-11-20T18:25:35Z",
+        "organization_id": "org_a",
+        "data": {
+            "message": {"id": "msg_1"},
+            "link": {"url": "https://example.org"},
+            "click": {"id": "c_1", "clicked_at": "2026-11-20T18:25:35Z"},
+        },
+    }
+    return {name: value for name, value in {**whole, **changes}.items() if value is not None}
+
+
+def as_json(value: object) -> bytes:
+    return json.dumps(value).encode()

@@ -1,0 +1,74 @@
+"""Health and metrics over HTTP."""
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from service.adapters.metrics import MetricsObserver, render
+from service.api import make_ops
+from service.api.ops import Checks
+
+WELL = {"database": (True, "reachable"), "broker": (True, "not configured"), "draining": (True, "no")}
+
+
+def checks_that(found: Mapping[str, tuple[bool, str]] | Exception) -> Checks:
+    async def checks() -> Mapping[str, tuple[bool, str]]:
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    return checks
+
+
+def no_metrics(_: str) -> tuple[bytes, str]:
+    return b"", "text/plain"
+
+
+async def test_alive() -> None:
+    async with TestClient(TestServer(make_ops(checks_that({}), no_metrics))) as client, client.get("/livez") as response:
+        assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "database"),
+    [
+        (WELL, 200, {"ok": True, "detail": "reachable"}),
+        ({**WELL, "database": (False, "away")}, 503, {"ok": False, "detail": "away"}),
+    ],
+)
+async def test_ready_lists_each_check(found: Mapping[str, tuple[bool, str]], status: int, database: object) -> None:
+    app = make_ops(checks_that(found), no_metrics)
+    async with TestClient(TestServer(app)) as client, client.get("/readyz") as response:
+        body = await response.json()
+        assert response.status == status
+    assert list(body["checks"]) == ["database", "broker", "draining"]
+    assert body["checks"]["database"] == database
+    assert body["checks"]["broker"] == {"ok": True, "detail": "not configured"}
+
+
+async def test_checks_that_fail_or_hang_mean_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.api.ops.CHECKS_SECONDS_MAX", 0.01)
+
+    async def hang() -> Mapping[str, tuple[bool, str]]:
+        await asyncio.Event().wait()
+        return {}
+
+    for checks in (checks_that(RuntimeError("password=hunter2")), hang):
+        app = make_ops(checks, no_metrics)
+        async with TestClient(TestServer(app)) as client, client.get("/readyz") as response:
+            assert response.status == 503
+            assert "hunter2" not in await response.text()
+
+
+async def test_metrics_in_the_format_asked_for() -> None:
+    metrics = MetricsObserver()
+    app = make_ops(checks_that(WELL), lambda accept: render(metrics.registry, accept))
+    async with TestClient(TestServer(app)) as client:
+        async with client.get("/metrics") as response:
+            assert response.content_type == "text/plain"
+            assert "posthorn_build_info{" in await response.text()
+        async with client.get("/metrics", headers={"Accept": "application/openmetrics-text"}) as response:
+            assert response.content_type == "application/openmetrics-text"
+            assert (await response.text()).endswith("# EOF\n")

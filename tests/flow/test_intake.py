@@ -1,0 +1,298 @@
+"""From the broker to COMMIT to the ack: nothing is acked that is not recorded or parked."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from service.core.event import Event
+from service.core.lane import LaneLimits
+from service.core.reason import ParkReason
+from service.ports import UnavailableError, Verdict
+from tests.fakes.delivery_store import AFTER_COMMIT
+from tests.fakes.events import body_of, event_of
+from tests.flow.worker import Worker
+
+
+async def test_what_is_recorded_is_acked_and_sent() -> None:
+    async with Worker() as worker:
+        await worker.endpoint("a")
+        worker.source.publish(body_of())
+        worker.start_settle()
+        worker.start_intake()
+        await worker.source.until_acked(1)
+        await worker.observer.until(lambda seen: seen.settled)
+        assert worker.observer.received == [("memory", "recorded")]
+        assert worker.observer.recorded == [(1, 1)]
+        assert worker.states() == ["delivered"]
+        assert worker.sender.requests[0].body == worker.database.events["org_1", "evt_1"].event.body
+
+
+async def test_nothing_is_acked_while_the_database_is_away_and_nothing_is_dropped() -> None:
+    async with Worker(delivers=False) as worker:
+        await worker.endpoint("a")
+        worker.store.fail("record", *[UnavailableError("away")] * 8)
+        for number in range(3):
+            worker.source.publish(body_of(id=f"evt_{number}"))
+        worker.start_intake()
+        for count in range(1, 9):
+            await worker.clock.until_pauses(count)
+            assert worker.source.acked == []
+            worker.clock.advance(10)
+        await worker.source.until_acked(3)
+        assert worker.states() == ["pending"] * 3
+        assert worker.clock.pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0])
+        assert [where for where, _, _ in worker.observer.troubles] == ["intake"] * 8
+
+
+async def test_a_commit_whose_answer_was_lost_is_no_second_event() -> None:
+    async with Worker() as worker:
+        await worker.endpoint("a")
+        worker.store.fail("record", UnavailableError("cut off"), when=AFTER_COMMIT)
+        worker.source.publish(body_of())
+        worker.start_intake()
+        await worker.clock.until_pauses(1)
+        assert worker.states() == ["leased"]
+        assert worker.lanes.held == 0, "the lease is in doubt: the place was given back"
+        worker.clock.advance(1)
+        await worker.source.until_acked(1)
+        assert worker.observer.received == [("memory", "duplicate")]
+        assert len(worker.database.deliveries) == 1
+        assert worker.sender.requests == []
+        worker.clock.advance(61)
+        worker.start_settle()
+        assert await worker.upkeep.rescue_once() == 1
+
+
+async def test_dying_between_commit_and_ack_records_nothing_twice() -> None:
+    async with Worker(delivers=False) as worker:
+        await worker.endpoint("a")
+        worker.source.publish(body_of())
+        batch = await worker.source.next_batch(10)
+        await worker.intake._take_in_messages(worker.source, batch)  # noqa: SLF001 - the step before the ack
+        worker.source.lose_channel()
+        worker.start_intake()
+        await worker.source.until_acked(1)
+        assert worker.observer.redelivered_count == 1
+        assert worker.observer.received == [("memory", "recorded"), ("memory", "duplicate")]
+        assert len(worker.database.deliveries) == 1
+
+
+async def test_poison_is_parked_once_with_its_reason_and_the_rest_goes_through() -> None:
+    async with Worker(delivers=False) as worker:
+        await worker.endpoint("a")
+        worker.source.publish(b"{not json", message_id="m-1")
+        worker.source.publish(body_of())
+        worker.source.publish(body_of(id="a.b"))
+        worker.start_intake()
+        await worker.source.until_acked(3)
+        assert [(m.body[:5], reason) for m, reason, _ in worker.source.parked] == [
+            (b"{not ", ParkReason.BAD_JSON),
+            (body_of()[:5], ParkReason.BAD_FIELD),
+        ]
+        assert worker.source.parked[1][2].startswith("id: ")
+        assert [parked[0] for parked in worker.observer.parked] == [ParkReason.BAD_JSON, ParkReason.BAD_FIELD]
+        assert worker.observer.parked[0][2] == "m-1"
+        assert worker.states() == ["pending"]
+        assert sorted(worker.observer.received) == [("memory", "parked")] * 2 + [("memory", "recorded")]
+
+
+async def test_what_cannot_be_parked_now_is_not_acked() -> None:
+    async with Worker(delivers=False) as worker:
+        worker.source.publish(b"[]")
+        worker.source.park_troubles.append(UnavailableError("the channel is gone"))
+        worker.start_intake()
+        await worker.clock.until_pauses(1)
+        assert worker.source.acked == []
+        worker.clock.advance(1)
+        await worker.source.until_acked(1)
+        assert [reason for _, reason, _ in worker.source.parked] == [ParkReason.NOT_AN_OBJECT]
+
+
+async def test_what_was_parked_before_a_fault_is_not_parked_again() -> None:
+    async with Worker(delivers=False) as worker:
+        worker.source.publish(b"[1]")
+        worker.source.publish(b"[2]")
+        park = worker.source.park
+        calls = 0
+
+        async def second_fails(message: object, reason: ParkReason, detail: str) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                raise UnavailableError("the channel is gone")
+            await park(message, reason, detail)  # type: ignore[arg-type]
+
+        worker.source.park = second_fails  # type: ignore[method-assign]
+        worker.start_intake()
+        await worker.clock.until_pauses(1)
+        worker.clock.advance(1)
+        await worker.source.until_acked(2)
+        assert [message.body for message, _, _ in worker.source.parked] == [b"[1]", b"[2]"]
+
+
+async def test_an_unknown_organization_is_parked_but_one_made_meanwhile_is_known_at_once() -> None:
+    async with Worker(delivers=False) as worker:
+        worker.source.publish(body_of(organization_id="org_new"))
+        worker.start_intake()
+        await worker.source.until_acked(1)
+        (parked,) = worker.source.parked
+        assert parked[1] is ParkReason.UNKNOWN_ORGANIZATION
+        await worker.administration.create_organization("org_new")
+        worker.source.publish(body_of(organization_id="org_new"))
+        await worker.source.until_acked(2)
+        assert len(worker.source.parked) == 1
+
+
+async def test_a_subscription_made_before_the_publish_gets_the_event() -> None:
+    async with Worker(delivers=False) as worker:
+        await worker.intake.take_in([event_of(id="evt_0")], "test")
+        await worker.endpoint("a")  # the directory in memory knows nothing of it
+        await worker.intake.take_in([event_of(id="evt_1")], "test")
+        assert [row.delivery.event_id for row in worker.database.deliveries.values()] == ["evt_1"]
+        assert len(worker.subscriptions.loads) == 2
+
+
+async def test_a_stale_directory_gives_the_reserved_places_back() -> None:
+    async with Worker() as worker:
+        await worker.endpoint("a")
+        await worker.intake.take_in([], "test")
+        await worker.directory.of(["org_1"])
+        await worker.endpoint("b")
+        worker.sender.hang("https://a.example/")
+        worker.sender.hang("https://b.example/")
+        await worker.intake.take_in([event_of()], "test")
+        await worker.sender.until_sent(2)
+        assert worker.lanes.held == 2
+
+
+async def test_an_organization_removed_under_our_hands_is_parked() -> None:
+    async with Worker(delivers=False) as worker:
+        await worker.directory.of(["org_1"])
+        del worker.database.versions["org_1"]
+        (outcome,) = await worker.intake.take_in([event_of()], "test")
+        assert not isinstance(outcome, Verdict)
+        assert outcome.reason is ParkReason.UNKNOWN_ORGANIZATION
+
+
+async def test_a_second_event_with_the_same_id_is_parked_as_a_conflict() -> None:
+    async with Worker(delivers=False) as worker:
+        for extra in ("first", "first", "second"):
+            worker.source.publish(body_of(extra=extra))
+        worker.start_intake()
+        await worker.source.until_acked(3)
+        assert [reason for _, reason, _ in worker.source.parked] == [ParkReason.CONFLICT]
+        assert b"first" in worker.database.events["org_1", "evt_1"].event.body
+        worker.source.publish(body_of(extra="second"))
+        await worker.source.until_acked(4)
+        assert [reason for _, reason, _ in worker.source.parked] == [ParkReason.CONFLICT] * 2
+
+
+async def test_outcomes_come_in_the_order_of_the_events() -> None:
+    async with Worker(delivers=False) as worker:
+        events = [event_of(id="evt_z"), event_of(id="evt_a", organization_id="org_no"), event_of(id="evt_a")]
+        events += [event_of(id="evt_z"), event_of(id="evt_z", extra=1)]
+        outcomes = await worker.intake.take_in(events, "test")
+        kinds = [each if isinstance(each, Verdict) else each.reason for each in outcomes]
+        assert kinds == [
+            Verdict.RECORDED,
+            ParkReason.UNKNOWN_ORGANIZATION,
+            Verdict.RECORDED,
+            Verdict.DUPLICATE,
+            ParkReason.CONFLICT,
+        ]
+
+
+@pytest.mark.parametrize("culprit", range(7))
+async def test_the_one_event_the_database_refuses_is_found_and_parked(culprit: int) -> None:
+    async with Worker() as worker:
+        await worker.endpoint("a")
+        worker.store.refuses_event = lambda event: event.id == f"evt_{culprit}"
+        worker.sender.hang("https://a.example/")
+        events = [event_of(id=f"evt_{number}") for number in range(7)]
+        outcomes = await worker.intake.take_in(events, "test")
+        refused = outcomes[culprit]
+        assert not isinstance(refused, Verdict)
+        assert refused.reason is ParkReason.UNRECORDABLE
+        assert [each for each in outcomes if each is not refused] == [Verdict.RECORDED] * 6
+        assert worker.lanes.held == 6
+        assert worker.observer.troubles[0][2] == {"event_id": f"evt_{culprit}"}
+
+
+async def test_a_copy_of_a_refused_event_in_the_same_batch_is_not_a_duplicate() -> None:
+    """Only what is recorded may be acked as known."""
+    async with Worker(delivers=False) as worker:
+        worker.store.refuses_event = lambda event: True
+        outcomes = await worker.intake.take_in([event_of(), event_of()], "test")
+        assert not any(isinstance(outcome, Verdict) for outcome in outcomes)
+
+
+async def test_a_full_lane_spills_into_the_database_and_holds_up_no_other() -> None:
+    async with Worker(limits=LaneLimits(lane_held_max=3, lane_in_flight_max=2)) as worker:
+        await worker.endpoint("hung")
+        await worker.endpoint("well")
+        hung = worker.sender.hang("https://hung.example/")
+        worker.start_settle()
+        await worker.intake.take_in([event_of(id=f"evt_{n}") for n in range(3)], "test")
+        await worker.observer.until(lambda seen: len(seen.settled) == 3)
+        await worker.intake.take_in([event_of(id=f"evt_{n}") for n in range(3, 6)], "test")
+        await worker.observer.until(lambda seen: len(seen.settled) == 6)
+        states = {row.delivery.key: row.state.value for row in worker.database.deliveries.values()}
+        assert sorted(states.values()) == ["delivered"] * 6 + ["leased"] * 3 + ["pending"] * 3
+        hung.set()
+
+
+async def test_a_full_worker_stops_consuming() -> None:
+    async with Worker(limits=LaneLimits(held_max=2)) as worker:
+        await worker.endpoint("a")
+        hung = worker.sender.hang("https://a.example/")
+        worker.start_settle()
+        worker.start_intake()
+        for number in range(2):
+            worker.source.publish(body_of(id=f"evt_{number}"))
+        await worker.source.until_acked(2)
+        worker.source.publish(body_of(id="evt_2"))
+        await worker.sender.until_sent(2)
+        assert len(worker.source.ready) == 1, "the broker is the buffer"
+        hung.set()
+        await worker.source.until_acked(3)
+
+
+async def test_nothing_is_born_leased_for_a_paused_endpoint() -> None:
+    async with Worker() as worker:
+        endpoint_id = await worker.endpoint("a")
+        await worker.administration.pause_endpoint("org_1", endpoint_id, True)  # noqa: FBT003
+        await worker.intake.take_in([event_of()], "test")
+        assert worker.states() == ["pending"]
+        assert worker.lanes.held == 0
+
+
+async def test_a_cancelled_intake_gives_its_places_back() -> None:
+    async with Worker() as worker:
+        await worker.endpoint("a")
+        worker.store.fail("record", asyncio.CancelledError())
+        with pytest.raises(asyncio.CancelledError):
+            await worker.intake.take_in([event_of()], "test")
+        assert worker.lanes.held == 0
+
+
+async def test_the_batch_keeps_to_its_limit() -> None:
+    async with Worker(delivers=False, batch_max=4) as worker:
+        for number in range(10):
+            worker.source.publish(body_of(id=f"evt_{number}"))
+        worker.start_intake()
+        await worker.source.until_acked(10)
+        assert [count for verb, count in worker.store.calls if verb == "record"] == [4, 4, 2]
+
+
+async def test_intake_ends_when_the_source_stops() -> None:
+    async with Worker() as worker:
+        await worker.source.stop()
+        await worker.intake.run(worker.source)
+
+
+async def test_the_timestamp_of_an_event_may_lie_in_the_past() -> None:
+    async with Worker(delivers=False) as worker:
+        old = event_of(timestamp="2020-01-01T00:00:00Z")
+        assert isinstance(replace(old), Event)
+        assert await worker.intake.take_in([old], "test") == [Verdict.RECORDED]

@@ -1,0 +1,158 @@
+"""A whole worker over the fakes, put together as ``app.py`` does it."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from service.core.lane import LaneLimits, Lanes
+from service.core.retry_schedule import STANDARD, RetrySchedule
+from service.flow.deliver import Deliver
+from service.flow.directory import Directory
+from service.flow.dispatch import ClaimLimits, Dispatch
+from service.flow.intake import Intake
+from service.flow.patience import Patience
+from service.flow.settle import FLUSHERS, Settle
+from service.flow.upkeep import Upkeep
+from tests.fakes.clock import ManualClock
+from tests.fakes.database import MemoryDatabase
+from tests.fakes.delivery_store import MemoryDeliveryStore
+from tests.fakes.events import CountedUids
+from tests.fakes.observer import RecordingObserver
+from tests.fakes.secret_box import PlainSecretBox
+from tests.fakes.sender import ScriptedSender
+from tests.fakes.source import MemoryEventSource
+from tests.fakes.subscription_store import MemoryAdministration, MemorySubscriptionStore
+
+LEASE_SECONDS = 60.0
+TIMEOUT_SECONDS = 15.0
+MARGIN_SECONDS = 5.0
+
+
+class Retention:
+    """The RetentionStore port; counts."""
+
+    def __init__(self) -> None:
+        self.kept_count = 0
+
+    async def keep_partitions(self) -> None:
+        self.kept_count += 1
+
+
+@dataclass
+class Worker:
+    """One worker. Nothing runs until a test starts it; leaving ``async with`` ends what it started."""
+
+    database: MemoryDatabase = field(default_factory=MemoryDatabase)
+    sender: ScriptedSender = field(default_factory=ScriptedSender)
+    secret_box: PlainSecretBox = field(default_factory=PlainSecretBox)
+    new_uid: CountedUids = field(default_factory=CountedUids)
+    limits: LaneLimits = LaneLimits()
+    claim_limits: ClaimLimits = ClaimLimits()
+    schedule: RetrySchedule = STANDARD
+    batch_max: int = 100
+    settle_batch_max: int = 100
+    settle_waiting_max: int = 1000
+    delivers: bool = True
+
+    def __post_init__(self) -> None:
+        self.clock: ManualClock = self.database.clock
+        self.observer = RecordingObserver()
+        self.store = MemoryDeliveryStore(self.database, lease_seconds=LEASE_SECONDS)
+        self.subscriptions = MemorySubscriptionStore(self.database)
+        self.administration = MemoryAdministration(self.database, self.secret_box)
+        self.source = MemoryEventSource()
+        self.retention = Retention()
+        self.directory = Directory(self.subscriptions, self.secret_box)
+        self.patience = Patience(self.observer, self.clock.pause, _no_jitter)
+        self.deliver = Deliver(self.sender, self.clock, _no_jitter, self.schedule, TIMEOUT_SECONDS, MARGIN_SECONDS)
+        self.settle = Settle(
+            self.store,
+            self.clock,
+            self.observer,
+            self.patience,
+            batch_max=self.settle_batch_max,
+            waiting_max=self.settle_waiting_max,
+        )
+        self.lanes = Lanes(self.limits)
+        self.dispatch = Dispatch(
+            self.store,
+            self.directory,
+            self.deliver,
+            self.settle,
+            self.lanes,
+            self.clock,
+            _no_jitter,
+            self.clock.pause,
+            self.observer,
+            self.patience,
+            claim_limits=self.claim_limits,
+            lease_seconds=LEASE_SECONDS,
+        )
+        self.intake = Intake(
+            self.store,
+            self.directory,
+            self.dispatch if self.delivers else None,
+            self.clock,
+            self.observer,
+            self.new_uid,
+            self.patience,
+            batch_max=self.batch_max,
+            lease_seconds=LEASE_SECONDS,
+        )
+        self.upkeep = Upkeep(
+            self.store,
+            self.retention,
+            self.settle,
+            self.schedule,
+            self.clock,
+            _no_jitter,
+            self.clock.pause,
+            self.observer,
+            self.patience,
+            rescue_seconds=10.0,
+        )
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self.administration.create_organization("org_1")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        ended = await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.dispatch.drain(0)
+        for result in ended:
+            if isinstance(result, Exception):
+                raise result
+
+    def start(self, *loops: Coroutine[Any, Any, None]) -> None:
+        """Run these beside the test."""
+        self._tasks += [asyncio.create_task(loop) for loop in loops]
+
+    def start_intake(self) -> None:
+        self.start(self.intake.run(self.source))
+
+    def start_settle(self) -> None:
+        self.start(*(self.settle.run() for _ in range(FLUSHERS)))
+
+    async def endpoint(self, name: str = "a", *event_types: str) -> str:
+        """Register ``https://<name>.example/``; its id."""
+        made = await self.administration.add_endpoint(
+            "org_1", f"https://{name}.example/", event_types or ("message.sent",)
+        )
+        return made.id
+
+    def states(self) -> list[str]:
+        """The states of all deliveries, in the order they were made."""
+        return [row.state.value for row in self.database.deliveries.values()]
+
+
+def _no_jitter() -> float:
+    return 0.0
