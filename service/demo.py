@@ -11,12 +11,8 @@ import os
 import signal
 import socket
 import sys
-import time
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -24,131 +20,22 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.logs import configure_logs, safe_text
 from service.adapters.postgres import Administration, connect, migrate
-from service.adapters.rabbitmq import EventPublisher, Publication, TopologyError, UnroutableError
+from service.adapters.rabbitmq import EventPublisher, Topology, TopologyError, UnroutableError
 from service.adapters.secret_box import AesSecretBox
 from service.app import Role, serve
-from service.core.sample import sample_event
-from service.embedded.demo_broker import DemoBroker, demo_broker
+from service.embedded.demo_broker import demo_broker
 from service.embedded.demo_directory import demo_directory
 from service.embedded.demo_display import DemoDisplay
 from service.embedded.demo_receiver import demo_receiver
-from service.embedded.demo_record import Record, read_record
-from service.embedded.demo_subscribers import EVENT_TYPES, Subscriber, demo_subscribers
+from service.embedded.demo_run import ORGANIZATION_ID, Demo
+from service.embedded.demo_subscribers import Subscriber, demo_subscribers
 from service.embedded.postgres import EmbeddedPostgres, EmbeddedPostgresError
 from service.ports import RefusedError, UnavailableError
 from service.settings import Settings, SettingsError, load_settings
 from webhook_signature import Webhook
 
-ORGANIZATION_ID: Final = "org_demo"
-RETRIES: Final = {"POSTHORN_RETRY_BASE_SECONDS": "0.5", "POSTHORN_RETRY_FACTOR": "2"}
-EVENTS_PER_SECOND: Final = 50.0
-EVENTS_PER_SECOND_MAX: Final = 200.0
-EVENTS_SECONDS: Final = 10.0
-LATE_SECONDS_MAX: Final = 60.0
-LOOK_SECONDS: Final = 0.2
-TRICKLE_SECONDS: Final = 1.0
-TRICKLE_LINE_SECONDS: Final = 10.0
 START_TRIES_MAX: Final = 5
 INTERRUPTED: Final = 130
-
-
-@dataclass(slots=True)
-class Demo:
-    """One run. ``problems`` is what is not (or not yet) as it should be; None before anybody looked."""
-
-    events: int
-    subscribers: Sequence[Subscriber]
-    display: DemoDisplay
-    engine: AsyncEngine
-    publisher: EventPublisher
-    published: Counter[str] = field(default_factory=Counter)
-    published_at: dict[str, float] = field(default_factory=dict)
-
-    async def run(self) -> bool:
-        """Publish, watch, show; whether all is well. Never longer than the publishing and a minute."""
-        planned = Counter(_event_type(number) for number in range(self.events))
-        with self.display.live():
-            publishing = asyncio.create_task(self._publish_all())
-            try:
-                record, problems = await self._watch(publishing, planned)
-            finally:
-                publishing.cancel()
-        self.display.table(self.published, self.published_at, record)
-        self._conclude(record, problems)
-        return not problems
-
-    async def _publish_all(self) -> None:
-        rate = min(max(EVENTS_PER_SECOND, self.events / EVENTS_SECONDS), EVENTS_PER_SECOND_MAX)
-        began_at = time.monotonic()
-        number = 0
-        while number < self.events:
-            due = min(self.events, int((time.monotonic() - began_at) * rate) + 1)
-            await self._publish(range(number, due))
-            number = due
-            await asyncio.sleep(max(0.0, began_at + number / rate - time.monotonic()))
-
-    async def _publish(self, numbers: range) -> None:
-        now, publications = datetime.now(UTC), []
-        for number in numbers:
-            event_type, event_id = _event_type(number), f"evt_demo_{number + 1:06}"
-            body = sample_event(event_type, ORGANIZATION_ID, event_id=event_id, number=number, now=now)
-            publications.append(Publication(body, event_type, event_id, now))
-            self.published_at[event_id] = time.monotonic()
-        await self.publisher.publish_many(publications)
-        self.published.update(publication.event_type for publication in publications)
-
-    async def _watch(self, publishing: asyncio.Task[None], planned: Counter[str]) -> tuple[Record, list[str]]:
-        give_up_at = None
-        while True:
-            record = await read_record(self.engine, ORGANIZATION_ID)
-            self.display.show(self.published, planned, record)
-            if publishing.done():
-                publishing.result()
-                problems = self._problems(record)
-                give_up_at = give_up_at or time.monotonic() + LATE_SECONDS_MAX
-                if not problems or time.monotonic() > give_up_at:
-                    return record, problems
-            await asyncio.sleep(LOOK_SECONDS)
-
-    def _problems(self, record: Record) -> list[str]:
-        """What is missing or wrong, by the receivers' account and the database's together."""
-        found = []
-        total, published = record.total, self.published.total()
-        if record.events != published:
-            found.append(f"{published} events were published, {record.events} are recorded")
-        if total.open or total.dead:
-            found.append(f"{total.open} deliveries have not ended, {total.dead} are dead")
-        for subscriber in self.subscribers:
-            ends, accepted = record.of(subscriber.endpoint_id), len(subscriber.accepted)
-            wanted = subscriber.wanted(self.published)
-            if subscriber.unverified_count:
-                found.append(f"{subscriber.name}: {subscriber.unverified_count} requests could not be verified")
-            if accepted != wanted and not subscriber.is_leaver:
-                found.append(f"{subscriber.name}: accepted {accepted} of {wanted} events")
-            if accepted != ends.delivered:
-                found.append(f"{subscriber.name}: accepted {accepted}, but {ends.delivered} are recorded as delivered")
-        return found
-
-    def _conclude(self, record: Record, problems: Sequence[str]) -> None:
-        total = record.total
-        ended = total.delivered + total.cancelled + total.dead
-        self.display.say(
-            f"Checked against the database: {record.events} events, {ended + total.open} deliveries, {ended} ended: "
-            f"{total.delivered} delivered, {total.cancelled} cancelled by a 410, {total.dead} dead."
-        )
-        for problem in problems:
-            self.display.say(f"NOT AS IT SHOULD BE: {problem}")
-
-    async def trickle(self) -> None:
-        """An event every second, until cancelled."""
-        self.display.plain_seconds = TRICKLE_LINE_SECONDS
-        number = self.events
-        with self.display.live():
-            while True:
-                await self._publish(range(number, number + 1))
-                number += 1
-                await asyncio.sleep(TRICKLE_SECONDS)
-                self.display.show(self.published, self.published, await read_record(self.engine, ORGANIZATION_ID))
 
 
 def run_demo(*, events: int, once: bool) -> int:
@@ -175,9 +62,148 @@ async def _run_demo(events: int, *, once: bool) -> int:
         is_well = await demo.run()
         if once:
             return 0 if is_well else 1
+        display.say(f"Look closer: DATABASE_URL={demo.database_url} posthorn deliveries list")
         display.say("An event a second from here on. Ctrl-C ends the demo and removes everything.")
         try:
             await demo.trickle()
         except asyncio.CancelledError:
             return 0 if is_well else 1
     return 1
+
+
+async def _set_up(stack: AsyncExitStack, events: int, subscribers: Sequence[Subscriber], display: DemoDisplay) -> Demo:
+    display.say("Posthorn demo: all of it on this machine, gone when it ends.")
+    amqp_url = _heeded_settings().amqp_url
+    directory = stack.enter_context(demo_directory())
+    postgres = await stack.enter_async_context(EmbeddedPostgres(directory))
+    await migrate(postgres.url)
+    aside = " (your DATABASE_URL is left alone)" if os.environ.get("DATABASE_URL") else ""
+    display.fact("PostgreSQL", f"embedded{aside}, its data in {directory}, removed at the end")
+    broker = await stack.enter_async_context(demo_broker(amqp_url))
+    display.fact("Broker", broker.description)
+    receiver_url = await stack.enter_async_context(demo_receiver(subscribers))
+    display.fact("Receivers", f"{receiver_url}/<subscriber>, each verifies every signature")
+    settings = _settings(postgres.url, broker.url, receiver_url)
+    engine = connect(postgres.url, pool_size=2)
+    stack.push_async_callback(engine.dispose)
+    await _subscribe(engine, settings, subscribers, receiver_url)
+    settings = await stack.enter_async_context(_serving(settings, broker.topology))
+    service_url = f"http://{settings.http_host}:{settings.http_port}"
+    display.fact("Service", f"{service_url}, with secret keys generated for this run")
+    display.fact("", "may call http:// and loopback addresses; retries after 0.5, 1, 2 s, usually 5, 15, 45 s")
+    display.fact("Operations", f"http://{settings.ops_host}:{settings.ops_port}/metrics and /readyz")
+    display.say()
+    publisher = await stack.enter_async_context(EventPublisher(broker.url, broker.topology, app_id="posthorn-demo"))
+    return Demo(events, subscribers, display, postgres.url, engine, publisher)
+
+
+def _heeded_settings() -> Settings:
+    """The only thing of the environment that counts here: AMQP_URL, or AMQP_URL_FILE."""
+    return load_settings({name: value for name, value in os.environ.items() if name in {"AMQP_URL", "AMQP_URL_FILE"}})
+
+
+def _settings(database_url: str, amqp_url: str, receiver_url: str) -> Settings:
+    http_port, ops_port = _free_ports()
+    return load_settings(
+        {
+            "DATABASE_URL": database_url,
+            "AMQP_URL": amqp_url,
+            "SECRET_KEYS": f"demo:{base64.b64encode(os.urandom(32)).decode()}",
+            "POSTHORN_HTTP_PORT": str(http_port),
+            "POSTHORN_OPS_PORT": str(ops_port),
+            # Named with its port once more: a free port may be one that is known for databases, and so refused.
+            "POSTHORN_EGRESS_ALLOW": f"127.0.0.0/8,::1/128,127.0.0.1/32:{urlsplit(receiver_url).port}",
+            "POSTHORN_ALLOW_HTTP": "true",
+            "POSTHORN_RETRY_BASE_SECONDS": "0.5",
+            "POSTHORN_RETRY_FACTOR": "2",
+            "POSTHORN_DRAIN_SECONDS": "3",
+            "POSTHORN_LOG_LEVEL": "error",
+        }
+    )
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+async def _subscribe(
+    engine: AsyncEngine, settings: Settings, subscribers: Sequence[Subscriber], receiver_url: str
+) -> None:
+    administration = Administration(engine, AesSecretBox(settings.opened_secret_keys()))
+    await administration.create_organization(ORGANIZATION_ID)
+    for subscriber in subscribers:
+        url = f"{receiver_url}/{subscriber.name}"
+        endpoint = await administration.add_endpoint(ORGANIZATION_ID, url, subscriber.event_types)
+        subscriber.endpoint_id = endpoint.id
+        subscriber.webhook = Webhook(endpoint.secret or "")
+
+
+@asynccontextmanager
+async def _serving(settings: Settings, topology: Topology) -> AsyncIterator[Settings]:
+    """Run the service meanwhile; yields the settings that it runs with. Should it end by itself, its error is ours."""
+    stop, us = asyncio.Event(), _current_task()
+    service, settings = await _start(settings, topology, stop)
+    service.add_done_callback(lambda _: None if stop.is_set() else us.cancel())
+    try:
+        yield settings
+    except asyncio.CancelledError:
+        if service.done() and not service.cancelled():
+            service.result()
+        raise
+    finally:
+        stop.set()
+        await asyncio.wait([service])
+    service.result()
+
+
+async def _start(settings: Settings, topology: Topology, stop: asyncio.Event) -> tuple[asyncio.Task[None], Settings]:
+    """Start the service, on other ports should somebody take ours before it listens."""
+    for _ in range(START_TRIES_MAX - 1):
+        try:
+            return await _start_once(settings, topology, stop), settings
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        settings = settings.model_copy(update=dict(zip(("http_port", "ops_port"), _free_ports(), strict=True)))
+    return await _start_once(settings, topology, stop), settings
+
+
+async def _start_once(settings: Settings, topology: Topology, stop: asyncio.Event) -> asyncio.Task[None]:
+    started = asyncio.Event()
+    service = asyncio.create_task(serve(settings, Role.ALL, stop, name="demo", topology=topology, on_started=started))
+    starting = asyncio.create_task(started.wait())
+    try:
+        await asyncio.wait([service, starting], return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        service.cancel()
+        await asyncio.wait([service])
+        raise
+    finally:
+        starting.cancel()
+    if service.done():
+        service.result()
+    return service
+
+
+def _end_on_signals(display: DemoDisplay) -> None:
+    """Ctrl-C, SIGTERM and a closed terminal end the demo in good order. Impatience changes nothing: it is seconds."""
+    us = _current_task()
+    signalled = asyncio.Event()
+
+    def end() -> None:
+        if not signalled.is_set():
+            signalled.set()
+            us.cancel()
+            display.say("Stopping: removing everything.")
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, end)
+
+
+def _current_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - for the type checker: a coroutine that runs has a task
+    return task

@@ -1,6 +1,7 @@
 """How each kind of setting is written, and what is said of one written otherwise. No message quotes a secret."""
 
 import re
+from ipaddress import IPv6Network
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -62,8 +63,8 @@ def _cidr_rules(value: object) -> object:
     return tuple(rules)
 
 
-def _existing_file(path: Path) -> Path:
-    if not path.is_file():
+def _existing_file(path: str) -> str:
+    if not Path(path).is_file():
         raise ValueError("there is no such file; give the path of a PEM file")
     return path
 
@@ -87,7 +88,7 @@ DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 AmqpUrl = Annotated[str, AfterValidator(_amqp_url)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
 SecretKeys = Annotated[SecretStr, AfterValidator(_secret_keys)]
-ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
+ExistingFile = Annotated[str, AfterValidator(_existing_file)]
 Lowered = BeforeValidator(_lower)
 
 
@@ -104,4 +105,4 @@ def written(rule: CidrRule) -> str:
     """A rule as an operator writes it."""
     if rule.port is None:
         return str(rule.network)
-    return f"[{rule.network}]:{rule.port}" if rule.network.version == 6 else f"{rule.network}:{rule.port}"
+    return f"[{rule.network}]:{rule.port}" if isinstance(rule.network, IPv6Network) else f"{rule.network}:{rule.port}"

@@ -5,7 +5,6 @@ Each setting is read from ``NAME`` or, for mounted secrets, from the file that `
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -165,7 +164,7 @@ class Settings(BaseModel):
             return masked(value)
         if isinstance(value, tuple):
             return [written(rule) for rule in value]
-        return str(value) if isinstance(value, Path) else value
+        return value
 
 
 def environment_name(field_name: str) -> str:

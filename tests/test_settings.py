@@ -173,4 +173,4 @@ def test_settings_are_frozen_and_public_urls_lose_their_last_slash() -> None:
     settings = load_settings({"PUBLIC_URL": "https://example.org/hooks/"})
     assert settings.public_url == "https://example.org/hooks"
     with pytest.raises(ValidationError):
-        settings.http_port = 1  # type: ignore[misc]
+        settings.http_port = 1

@@ -26,9 +26,7 @@ FRAMES_MAX: Final = 8
 LogFormat = Literal["auto", "json", "console"]
 LogAttempts = Literal["failures", "all", "sampled"]
 
-_URL = re.compile(
-    r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s/?#'\"]*@)?(?P<place>[^\s?#'\"]*)(?P<query>[?#][^\s'\"]*)?"
-)
+_URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s?#'\"]*@)?(?P<place>[^\s?#'\"]*)(?P<query>[?#][^\s'\"]*)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 

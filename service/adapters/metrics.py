@@ -19,6 +19,7 @@ from service.core.lane import LaneState
 from service.core.outcome import OutcomeKind
 from service.core.reason import ParkReason, Reason
 from service.core.settlement import Settled
+from service.core.target_policy import Verdict as EgressVerdict
 from service.ports import Backlog, Verdict
 
 NAMESPACE: Final = "posthorn"
@@ -32,7 +33,8 @@ _BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
 GaugeMode = Literal["livesum", "livemin", "livemax", "livemostrecent"]
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series and tell nothing that process_start_time_seconds does not
+# They double the series, and tell nothing that process_start_time_seconds does not.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class MetricsObserver:
@@ -77,6 +79,7 @@ class MetricsObserver:
         self._settle_commits = self._commits.labels("settle")
         self._rescued = self._counter("leases_rescued", "Leases that expired and were taken over.")
         self._late = self._counter("late_settlements", "Settlements of deliveries that had moved on without us.")
+        self._egress_blocked = self._counter("egress_blocked", "Connections that the policy forbade.", "reason")
         self._troubles = self._counter("troubles", "Steps of ours that failed and were tried again.", "where")
 
     def _make_gauges(self) -> None:
@@ -92,7 +95,7 @@ class MetricsObserver:
         self._gated_age = self._gauge("oldest_gated_age_seconds", "How long the oldest of them is due.", latest)
         self._gates = self._gauge("gates", "Shut gates by kind.", latest, "kind")
         self._gate_kinds: set[str] = set()
-        self.broker_connected = self._gauge("broker_connected", "1 while messages can arrive.", "livemin")
+        self._broker_connected = self._gauge("broker_connected", "1 while messages can arrive.", "livemin")
         self.database_pool_in_use = self._gauge("database_pool_in_use", "Database connections in use.", everyone)
         self.clock_skew_seconds = self._gauge("clock_skew_seconds", "Our clock minus the database's.", latest)
         build = self._gauge("build_info", "What is running.", "livemax", "version", "python")
@@ -186,6 +189,20 @@ class MetricsObserver:
     def trouble(self, where: str, error: BaseException, **context: object) -> None:  # noqa: ARG002
         """Count a failure of ours."""
         self._troubles.labels(where).inc()
+
+    # ------------------------------------------------------------------ what others tell
+
+    def egress_blocked(self, verdict: EgressVerdict | None) -> None:
+        """Count a connection that the policy forbade."""
+        self._egress_blocked.labels(verdict or NO_REASON).inc()
+
+    def broker_connected(self, connected: bool) -> None:  # noqa: FBT001 - it is the measurement
+        """Show whether messages can arrive."""
+        self._broker_connected.set(connected)
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The metrics in the format that an Accept header asks for, and its content type."""
+        return render(self.registry, accept)
 
 
 _ENDS: Final = (

@@ -3,6 +3,8 @@
 A surface with another error shape is a sub-application with an error middleware of its own: the inner one answers.
 """
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final
 
 from aiohttp import web
@@ -11,13 +13,22 @@ from service.api.auth import KeyRing
 from service.api.errors import error_middleware
 from service.api.request_id import NewRequestId, random_request_id, request_id_middleware, show_request_id
 from service.api.v1.events import BATCH_BYTES_MAX, Publish, PublishEvents
-from service.ports import Clock, Observer
+from service.ports import Observer
 
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 def make_api(
-    publish: Publish, keys: KeyRing, clock: Clock, observer: Observer, new_request_id: NewRequestId = random_request_id
+    publish: Publish,
+    keys: KeyRing,
+    observer: Observer,
+    *,
+    now: Callable[[], datetime] = _utc_now,
+    new_request_id: NewRequestId = random_request_id,
 ) -> web.Application:
     """Build the application. ``publish`` returns only after COMMIT (``flow.intake.Intake.take_in``)."""
     app = web.Application(
@@ -26,7 +37,7 @@ def make_api(
     )
     app.on_response_prepare.append(show_request_id)
     app.on_response_prepare.append(_add_headers)
-    app.router.add_post("/v1/events", PublishEvents(publish, keys, clock).post)
+    app.router.add_post("/v1/events", PublishEvents(publish, keys, now).post)
     return app
 
 

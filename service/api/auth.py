@@ -4,7 +4,6 @@ import base64
 import binascii
 import hmac
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -18,16 +17,32 @@ CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="posthorn"'}
 _NO_DIGEST: Final = bytes(32)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredKey:
+class StoredKey(Protocol):
     """A key as it lies in the database: ``digest`` is SHA-256 of its text."""
 
-    key_id: str
-    organization_id: str
-    digest: bytes
-    scopes: frozenset[str]
-    expires_at: datetime | None = None
-    revoked_at: datetime | None = None
+    @property
+    def key_id(self) -> str:
+        """What finds the row."""
+
+    @property
+    def organization_id(self) -> str:
+        """Whose key it is."""
+
+    @property
+    def digest(self) -> bytes:
+        """What the key's text must hash to."""
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """What its holder may do."""
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """From when on it is no longer valid."""
+
+    @property
+    def revoked_at(self) -> datetime | None:
+        """When it was taken back."""
 
 
 class KeyRing(Protocol):

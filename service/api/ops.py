@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 
@@ -11,13 +11,18 @@ CHECKS_SECONDS_MAX: Final = 5.0
 Checks = Callable[[], Awaitable[Mapping[str, tuple[bool, str]]]]
 """Looks at what the service needs: by name, whether it is well and, in a few words, how it stands."""
 
-RenderMetrics = Callable[[str], tuple[bytes, str]]
-"""The metrics in the format an Accept header asks for, and its content type."""
+
+class Metrics(Protocol):
+    """What Prometheus reads."""
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The metrics in the format an Accept header asks for, and its content type."""
+
 
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
-def make_ops(checks: Checks, render_metrics: RenderMetrics) -> web.Application:
+def make_ops(checks: Checks, metrics: Metrics) -> web.Application:
     """Build the application with /livez, /readyz and /metrics."""
 
     async def livez(_: web.Request) -> web.Response:
@@ -32,14 +37,14 @@ def make_ops(checks: Checks, render_metrics: RenderMetrics) -> web.Application:
         }
         return web.json_response(body, status=200 if is_ready else 503, headers=_NO_STORE)
 
-    async def metrics(request: web.Request) -> web.Response:
-        body, content_type = render_metrics(",".join(request.headers.getall("Accept", [])))
+    async def show_metrics(request: web.Request) -> web.Response:
+        body, content_type = metrics.render(",".join(request.headers.getall("Accept", [])))
         return web.Response(body=body, headers={"Content-Type": content_type, **_NO_STORE})
 
     app = web.Application()
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
-    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/metrics", show_metrics)
     return app
 
 

@@ -20,8 +20,10 @@ Set it, for example: export DATABASE_URL=postgresql://posthorn:PASSWORD@127.0.0.
 NO_SECRET_KEYS = """\
 SECRET_KEYS is not set: it seals the signing secrets in the database.
 Make one, and keep it (what it sealed opens with nothing else): export SECRET_KEYS="k1:$(openssl rand -base64 32)"
-(or SECRET_KEYS_FILE, the path of a file that holds it)"""
-NOT_MIGRATED = "The database's schema is not this release's: run 'posthorn migrate' (twice does no harm), then try again."
+(or SECRET_KEYS_FILE, the path of a file that holds it)"""  # noqa: S105 - says how to make one
+NOT_MIGRATED = (
+    "The database's schema is not this release's: run 'posthorn migrate' (twice does no harm), then try again."
+)
 
 _NO_SUCH_TABLE = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedObjectError)
 
@@ -29,11 +31,11 @@ _NO_SUCH_TABLE = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asy
 class NoSecretBox:
     """Implements ``SecretBox`` for commands that touch no secret, so that they need no SECRET_KEYS."""
 
-    def seal(self, secret: str, *, organization_id: str, endpoint_id: str, secret_id: str) -> str:
+    def seal(self, secret: str, **row: str) -> str:  # noqa: ARG002
         """Refuse."""
         raise CommandError(NO_SECRET_KEYS, BAD_USAGE)
 
-    def open(self, sealed: str, *, organization_id: str, endpoint_id: str, secret_id: str) -> str:
+    def open(self, sealed: str, **row: str) -> str:  # noqa: ARG002
         """Refuse."""
         raise SecretUnopenableError("SECRET_KEYS is not set")
 

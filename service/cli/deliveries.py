@@ -75,9 +75,7 @@ def list_deliveries(
 
 
 @deliveries.command("show")
-def show_delivery(
-    delivery_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: JsonOption = False
-) -> None:
+def show_delivery(delivery_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: JsonOption = False) -> None:
     """One delivery with every attempt, oldest first."""
     settings = load_settings()
     key = DeliveryKey.parse(delivery_id)

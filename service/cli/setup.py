@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from webhook_signature import VerificationError
-from webhook_signature.sign import decode_secret
 
-from service.adapters.postgres import Administration, ListedEndpoint, NewEndpoint, migrate
+from service.adapters.postgres import Administration, ListedEndpoint, NewEndpoint
+from service.adapters.postgres import migrate as migrate_database
 from service.adapters.postgres.engine import translated
 from service.cli.database import administration, connected, database_url_of, explained, require_secret_keys
 from service.cli.terminal import (
@@ -30,6 +29,8 @@ from service.core.event_type import REGISTRY
 from service.core.sample import sample_event
 from service.core.target_policy import TargetRefused
 from service.settings import Settings, load_settings
+from webhook_signature import VerificationError
+from webhook_signature.sign import decode_secret
 
 OrganizationOption = Annotated[str, typer.Option("--organization", help="The organization's id.", show_default=False)]
 
@@ -46,12 +47,12 @@ def check_organization_id(organization_id: str) -> None:
         raise CommandError(f"{organization_id!r} cannot be an organization's id: {judged.detail}", BAD_USAGE)
 
 
-def migrate_command() -> None:
+def migrate() -> None:
     """Bring the database's schema to this release; a second time changes nothing."""
     settings = load_settings()
     url = database_url_of(settings)
     with explained(settings), translated():
-        asyncio.run(migrate(url))
+        asyncio.run(migrate_database(url))
     tell("The database is at this release's schema.")
 
 
@@ -76,7 +77,7 @@ def create_key(
 
     asyncio.run(create())
     if as_json:
-        print_json({"organization_id": organization_id, "key_id": new.key_id, "key": new.text, "scopes": sorted(chosen)})
+        print_json({"organization_id": organization_id, "key_id": new.key_id, "key": new.text})
         return
     tell(f"A key of {organization_id} ({', '.join(sorted(chosen))}). It is shown this once:")
     print_line(new.text)

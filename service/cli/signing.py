@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from webhook_signature import VerificationError, Webhook
 
 from service.cli.terminal import BAD_USAGE, CommandError, JsonOption, print_json, print_line
+from webhook_signature import VerificationError, Webhook
 
 BodyArgument = Annotated[str, typer.Argument(metavar="FILE", help="The raw body; - reads standard input.")]
 SecretOption = Annotated[list[str], typer.Option(help="whsec_<base64>; repeat it during a rotation.")]

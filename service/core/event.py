@@ -27,6 +27,7 @@ _CLOUDEVENTS_OWN: Set[str] = {"specversion", "datacontenttype", "dataschema"}
 
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _plain = msgspec.json.Decoder()
+_names_of = json.JSONDecoder(object_pairs_hook=lambda pairs: [name for name, _ in pairs], parse_int=str).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,8 @@ def parse_event(
 
 
 def format_timestamp(at: datetime) -> str:
-    """Six digits and a Z, always (``isoformat`` drops zero microseconds)."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    """Six digits and a Z, always (a bare ``isoformat`` drops zero microseconds)."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def _envelope(body: bytes) -> dict[str, msgspec.Raw]:
@@ -138,7 +139,7 @@ def _refuse_duplicate_keys(body: bytes, fields: Mapping[str, msgspec.Raw]) -> No
     data = bytes(fields.get("data", b""))
     outline = body.replace(data, b"null", 1) if len(data) > 2 else body
     try:
-        names = json.loads(outline, object_pairs_hook=lambda pairs: [name for name, _ in pairs], parse_int=str)
+        names = _names_of(outline.decode())
     except ValueError as error:
         raise _Invalid(ParkReason.BAD_JSON, f"not JSON: {error}") from None
     if len(names) != len(fields):

@@ -1,4 +1,4 @@
-"""Sample events: what a real producer would send, made of nothing but their number (``trigger``, the demo, the bench)."""
+"""Sample events, such as a real producer sends, for ``trigger``, the demo and the benchmark."""
 
 from datetime import datetime, timedelta
 from typing import Any, Final

@@ -4,11 +4,14 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from service.adapters.rabbitmq import Topology, declare_topology
 from service.adapters.rabbitmq.connection import connect, hang_up, unavailable
 from service.embedded.amqp import LoopbackBroker
 from service.setting_values import masked
+
+IN_MEMORY: Final = "in memory, loopback only, not RabbitMQ (set AMQP_URL to use yours)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +25,14 @@ class DemoBroker:
 
 @asynccontextmanager
 async def demo_broker(amqp_url: str | None) -> AsyncIterator[DemoBroker]:
-    """Have exchanges and queues of the demo's own, removed at the end. Raises ``UnavailableError``, ``TopologyError``."""
+    """Have exchanges and queues of the demo's own, removed at the end.
+
+    Raises ``UnavailableError``, ``TopologyError``.
+    """
     if amqp_url is None:
         async with LoopbackBroker() as broker:
             await declare_topology(broker.url, Topology())
-            yield DemoBroker(broker.url, Topology(), "in memory, loopback only, not RabbitMQ (set AMQP_URL to use yours)")
+            yield DemoBroker(broker.url, Topology(), IN_MEMORY)
         return
     topology = Topology(prefix=f"posthorn-demo-{secrets.token_hex(4)}")
     description = f"{masked(amqp_url)}, in exchanges and queues named {topology.prefix}.*, deleted at the end"

@@ -15,7 +15,7 @@ from service.embedded.demo_record import Record
 from service.embedded.demo_subscribers import LEAVES_AFTER, Subscriber
 
 WIDTH_WITHOUT_TERMINAL: Final = 110
-LABEL_WIDTH: Final = 12
+LABEL_WIDTH: Final = 13
 PLAIN_SECONDS: Final = 1.0
 CAPTION: Final = (
     "p50, p99: milliseconds from publishing to the first arrival at the receiver. "

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from service.embedded.demo_subscribers import Subscriber
-from webhook_signature import VerificationError, Webhook
+from webhook_signature import VerificationError, Verified, Webhook
 
 BODY_BYTES_MAX = 1024 * 1024
 
@@ -47,14 +47,11 @@ def printing_receiver(webhook: Webhook) -> web.Application:
     async def receive(request: web.Request) -> web.Response:
         try:
             verified = webhook.verify(await request.read(), request.headers)
-            event = verified.json()
         except VerificationError as error:
             print(f"refused {request.path}: {error}", file=sys.stderr, flush=True)  # noqa: T201 - what it is for
             return web.Response(status=401, text=f"{error.reason}\n")
-        except ValueError:
-            event = {}
-        event_type = event.get("type") if isinstance(event, dict) else None
-        print(f"verified {request.path} {event_type} {verified.id} {len(verified.body)} bytes", flush=True)  # noqa: T201
+        what = f"{_event_type(verified)} {verified.id} {len(verified.body)} bytes"
+        print(f"verified {request.path} {what}", flush=True)  # noqa: T201
         return web.Response(status=204)
 
     async def greet(_: web.Request) -> web.Response:
@@ -66,9 +63,18 @@ def printing_receiver(webhook: Webhook) -> web.Application:
     return application
 
 
+def _event_type(verified: Verified) -> str:
+    try:
+        event = verified.json()
+    except ValueError:
+        return "(not JSON)"
+    return str(event.get("type")) if isinstance(event, dict) else "(not an object)"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m service.embedded.demo_receiver", description=printing_receiver.__doc__)
+    program = "python -m service.embedded.demo_receiver"
+    parser = argparse.ArgumentParser(prog=program, description=printing_receiver.__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="(default: %(default)s)")
     parser.add_argument(

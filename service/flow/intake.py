@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
 from service.core.delivery import Lease, NewDelivery, fan_out
@@ -69,7 +70,7 @@ class Intake:
             batch = await source.next_batch(self._batch_max)
             if not batch:
                 return
-            await self._patience.through("intake", lambda batch=batch: self._take_in_messages(source, batch))
+            await self._take_in_messages(source, batch)
             # Dying on this line is harmless: the broker sends the batch again, and each event is known by its id.
             await source.ack(batch)
 
@@ -89,12 +90,12 @@ class Intake:
                 carriers.append(message)
             else:
                 rejected.append((message, parsed))
-        outcomes = await self.take_in(events, source.name)
+        outcomes = await self._patience.through("intake", lambda: self.take_in(events, source.name))
         rejected += [(m, o) for m, o in zip(carriers, outcomes, strict=True) if isinstance(o, Rejected)]
         for message, why in rejected:
             # Parked before the ack: dying in between parks it twice, which a person can see; never loses it.
             detail = f"{why.field}: {why.detail}" if why.field else why.detail
-            await source.park(message, why.reason, detail)
+            await self._patience.through("park", partial(source.park, message, why.reason, detail))
             self._observer.event_received(source.name, "parked")
             self._observer.message_parked(why.reason, detail, message.message_id)
 
@@ -104,13 +105,16 @@ class Intake:
         When this returns, everything with a Verdict is committed.
         """
         taken = [_Taken(event, self._new_uid()) for event in events]
-        firsts: dict[tuple[str, str], _Taken] = {}
-        for each in taken:
-            first = firsts.setdefault((each.event.organization_id, each.event.id), each)
-            if first is not each:  # the same id twice in one batch
-                is_same = first.event.body == each.event.body
-                each.outcome = Verdict.DUPLICATE if is_same else _conflict(each.event)
-        await self._record([each for each in taken if each.outcome is None])
+        waiting = taken
+        while waiting:
+            firsts: dict[tuple[str, str], _Taken] = {}
+            for each in waiting:
+                firsts.setdefault((each.event.organization_id, each.event.id), each)
+            await self._record(list(firsts.values()))
+            for each in waiting:
+                if each.outcome is None:  # the same id twice in one batch: what became of the first decides
+                    each.outcome = _of_copy(each, firsts[each.event.organization_id, each.event.id])
+            waiting = [each for each in waiting if each.outcome is None]
         for each in taken:
             if isinstance(each.outcome, Verdict):
                 self._observer.event_received(source_name, each.outcome)
@@ -197,6 +201,14 @@ class Intake:
                 else:
                     self._dispatch.lanes.cancel_reservation(new.endpoint.id)
         return count
+
+
+def _of_copy(copy: _Taken, first: _Taken) -> Verdict | Rejected | None:
+    """What became of an event whose id another in the batch had first; None: it must be tried by itself."""
+    is_same = copy.event.body == first.event.body
+    if isinstance(first.outcome, Verdict):
+        return Verdict.DUPLICATE if is_same else _conflict(copy.event)
+    return first.outcome if is_same else None  # nothing is recorded by the first: it proves nothing of another
 
 
 def _conflict(event: Event) -> Rejected:

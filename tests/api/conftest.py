@@ -10,7 +10,6 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from service.api import make_api
-from service.api.auth import StoredKey
 from service.core.api_key import generate_key
 from service.core.event import Event, Rejected
 from service.ports import Verdict
@@ -22,12 +21,14 @@ OTHER_KEY = generate_key(bytes(range(1, 41)))
 Client = TestClient[Any, Any]
 
 
-class FixedClock:
-    def now(self) -> datetime:
-        return NOW
-
-    def monotonic(self) -> float:
-        return 0.0
+@dataclass(frozen=True)
+class StoredKey:
+    key_id: str
+    organization_id: str
+    digest: bytes
+    scopes: frozenset[str]
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
 
 
 class Ring:
@@ -92,7 +93,7 @@ def troubles() -> Troubles:
 
 @pytest.fixture
 async def client(ring: Ring, publishing: Publishing, troubles: Troubles) -> AsyncIterator[Client]:
-    app = make_api(publishing, ring, FixedClock(), troubles, lambda: "req_1")  # type: ignore[arg-type]
+    app = make_api(publishing, ring, troubles, now=lambda: NOW, new_request_id=lambda: "req_1")  # type: ignore[arg-type]
     async with TestClient(TestServer(app)) as client:
         yield client
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from service.adapters.metrics import MetricsObserver, render
+from service.adapters.metrics import MetricsObserver
 from service.api import make_ops
 from service.api.ops import Checks
 
@@ -22,12 +22,11 @@ def checks_that(found: Mapping[str, tuple[bool, str]] | Exception) -> Checks:
     return checks
 
 
-def no_metrics(_: str) -> tuple[bytes, str]:
-    return b"", "text/plain"
+METRICS = MetricsObserver()
 
 
 async def test_alive() -> None:
-    async with TestClient(TestServer(make_ops(checks_that({}), no_metrics))) as client, client.get("/livez") as response:
+    async with TestClient(TestServer(make_ops(checks_that({}), METRICS))) as client, client.get("/livez") as response:
         assert response.status == 200
 
 
@@ -39,7 +38,7 @@ async def test_alive() -> None:
     ],
 )
 async def test_ready_lists_each_check(found: Mapping[str, tuple[bool, str]], status: int, database: object) -> None:
-    app = make_ops(checks_that(found), no_metrics)
+    app = make_ops(checks_that(found), METRICS)
     async with TestClient(TestServer(app)) as client, client.get("/readyz") as response:
         body = await response.json()
         assert response.status == status
@@ -56,15 +55,14 @@ async def test_checks_that_fail_or_hang_mean_not_ready(monkeypatch: pytest.Monke
         return {}
 
     for checks in (checks_that(RuntimeError("password=hunter2")), hang):
-        app = make_ops(checks, no_metrics)
+        app = make_ops(checks, METRICS)
         async with TestClient(TestServer(app)) as client, client.get("/readyz") as response:
             assert response.status == 503
             assert "hunter2" not in await response.text()
 
 
 async def test_metrics_in_the_format_asked_for() -> None:
-    metrics = MetricsObserver()
-    app = make_ops(checks_that(WELL), lambda accept: render(metrics.registry, accept))
+    app = make_ops(checks_that(WELL), METRICS)
     async with TestClient(TestServer(app)) as client:
         async with client.get("/metrics") as response:
             assert response.content_type == "text/plain"

@@ -276,6 +276,22 @@ async def test_a_cancelled_intake_gives_its_places_back() -> None:
         assert worker.lanes.held == 0
 
 
+async def test_a_conflict_with_the_record_is_no_conflict_for_a_true_copy_behind_it() -> None:
+    async with Worker(delivers=False) as worker:
+        await worker.intake.take_in([event_of()], "test")
+        conflicting, copy = await worker.intake.take_in([event_of(extra=1), event_of()], "test")
+        assert not isinstance(conflicting, Verdict)
+        assert copy is Verdict.DUPLICATE
+
+
+async def test_a_good_event_behind_a_refused_one_with_its_id_goes_through() -> None:
+    async with Worker(delivers=False) as worker:
+        worker.store.refuses_event = lambda event: b"bad" in event.body
+        refused, recorded = await worker.intake.take_in([event_of(extra="bad"), event_of()], "test")
+        assert not isinstance(refused, Verdict)
+        assert recorded is Verdict.RECORDED
+
+
 async def test_the_batch_keeps_to_its_limit() -> None:
     async with Worker(delivers=False, batch_max=4) as worker:
         for number in range(10):

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -115,7 +114,6 @@ class Worker:
             rescue_seconds=10.0,
         )
         self._tasks: list[asyncio.Task[Any]] = []
-        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         await self.administration.create_organization("org_1")
@@ -127,7 +125,9 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         ended = await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.dispatch.drain(0)
+        for slot in self.dispatch._slots:  # noqa: SLF001 - as a kill would; ``drain`` has its own tests
+            slot.cancel()
+        await asyncio.gather(*self.dispatch._slots, return_exceptions=True)  # noqa: SLF001
         for result in ended:
             if isinstance(result, Exception):
                 raise result

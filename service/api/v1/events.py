@@ -13,7 +13,7 @@ from service.api.auth import KeyRing, authorize
 from service.api.errors import ApiError, Code, invalid
 from service.core.event import BODY_BYTES_MAX, CLOUDEVENTS, Event, Rejected, parse_event
 from service.core.reason import ParkReason
-from service.ports import Clock, Verdict
+from service.ports import Verdict
 
 EVENTS_MAX: Final = 100
 BATCH_BYTES_MAX: Final = 16 * BODY_BYTES_MAX
@@ -48,19 +48,19 @@ class _Submission:
 class PublishEvents:
     """The handler."""
 
-    def __init__(self, publish: Publish, keys: KeyRing, clock: Clock) -> None:
+    def __init__(self, publish: Publish, keys: KeyRing, now: Callable[[], datetime]) -> None:
         self._publish = publish
         self._keys = keys
-        self._clock = clock
+        self._now = now
 
     async def post(self, request: web.Request) -> web.Response:
         """Take one envelope, or a batch of them: all are valid, or none is stored."""
-        key = await authorize(request, self._keys, self._clock.now(), "publish")
+        key = await authorize(request, self._keys, self._now(), "publish")
         if request.content_type not in MEDIA_TYPES:
             sentence = f"send {' or '.join(sorted(MEDIA_TYPES))}"
             raise ApiError(415, Code.UNSUPPORTED_MEDIA_TYPE, sentence, headers={"Accept": "application/json"})
         submission = _split(await _read(request))
-        events = _parse(submission, key.organization_id, self._clock.now(), request.content_type)
+        events = _parse(submission, key.organization_id, self._now(), request.content_type)
         outcomes = await self._publish(events, SOURCE_NAME)
         _refuse_unrecorded(submission, events, outcomes)
         data = [
@@ -78,6 +78,8 @@ async def _read(request: web.Request) -> bytes:
     except TimeoutError:
         sentence = f"the request body did not arrive within {BODY_SECONDS_MAX:g} s"
         raise ApiError(408, Code.REQUEST_TIMEOUT, sentence, headers={"Connection": "close"}) from None
+    except web.RequestPayloadError:  # broken off, or not what its Content-Encoding says
+        raise invalid("the request body cannot be read") from None
     except web.HTTPRequestEntityTooLarge:
         sentence = f"the request body may have at most {BATCH_BYTES_MAX} bytes"
         raise ApiError(413, Code.PAYLOAD_TOO_LARGE, sentence) from None

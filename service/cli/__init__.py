@@ -1,0 +1,86 @@
+"""The command line: ``posthorn`` (``main``)."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from service import __version__
+from service.cli.deliveries import deliveries
+from service.cli.doctor import doctor
+from service.cli.serving import serve
+from service.cli.setup import endpoints, keys, migrate
+from service.cli.signing import sign, verify
+from service.cli.terminal import (
+    BAD_USAGE,
+    EXIT_CODES,
+    CommandError,
+    JsonOption,
+    print_json,
+    print_line,
+    print_table,
+    tell,
+)
+from service.cli.trigger import trigger
+from service.settings import SettingsError, load_settings
+
+__all__ = ["main"]
+
+application = typer.Typer(
+    name="posthorn",
+    help="Posthorn delivers messaging events as signed webhooks, and records every attempt.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+config = typer.Typer(no_args_is_help=True, help="The settings, as they were read.")
+
+
+def demo(
+    events: Annotated[int, typer.Option(min=1, help="How many events to publish.")] = 200,
+    *,
+    once: Annotated[bool, typer.Option("--once", help="End when all have arrived: 0, or 1 if some did not.")] = False,
+) -> None:
+    """Everything in one command: a database, a broker, the service and receivers, on this machine."""
+    from service.embedded.demo import run_demo  # noqa: PLC0415 - only the demo needs what is embedded
+
+    raise typer.Exit(run_demo(events=events, once=once))
+
+
+@config.command("show")
+def show_config(*, as_json: JsonOption = False) -> None:
+    """Every setting, its value and where it came from. Passwords and keys are not shown."""
+    shown = load_settings().redacted()
+    if as_json:
+        print_json(shown)
+        return
+    rows = [(name, each["value"], each["source"]) for name, each in shown.items()]
+    print_table(("setting", "value", "source"), rows, nothing="There are no settings.")
+
+
+@application.callback(invoke_without_command=True)
+def _global(
+    *, version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False
+) -> None:
+    if version:
+        print_line(f"posthorn {__version__}")
+        raise typer.Exit
+
+
+for command in (demo, serve, migrate, trigger, sign, verify, doctor):
+    application.command(epilog=EXIT_CODES)(command)
+for name, group in {"keys": keys, "endpoints": endpoints, "deliveries": deliveries, "config": config}.items():
+    application.add_typer(group, name=name, epilog=EXIT_CODES)
+
+
+def main() -> None:
+    """Run the command that the arguments name. What a person can put right is said without a traceback."""
+    try:
+        application()
+    except CommandError as error:
+        tell(str(error))
+        sys.exit(error.exit_code)
+    except SettingsError as error:
+        tell(str(error))
+        sys.exit(BAD_USAGE)

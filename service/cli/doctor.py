@@ -1,0 +1,205 @@
+"""``doctor``: is everything there that the service needs, and if not, what is to be done."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.adapters.postgres import connect, is_migrated
+from service.adapters.postgres.engine import driver
+from service.adapters.rabbitmq import Topology, TopologyError, declare_topology
+from service.adapters.rabbitmq.connection import unavailable
+from service.adapters.secret_box import AesSecretBox
+from service.cli.database import NO_DATABASE_URL, NO_SECRET_KEYS, NOT_MIGRATED, unreachable
+from service.cli.terminal import FAILED, JsonOption, print_json, print_line
+from service.core.target_policy import TargetRefused
+from service.ports import RefusedError, SecretUnopenableError, UnavailableError
+from service.setting_values import masked, written
+from service.settings import Settings, SettingsError, load_settings
+
+CLOCK_SKEW_SECONDS_MAX: Final = 5.0
+DATABASE_VERSION_MIN: Final = 14
+ENDPOINTS_MAX: Final = 10_000
+NAMED_MAX: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at. ``advice`` says what to do where it is not well."""
+
+    name: str
+    ok: bool
+    detail: str
+    advice: str = ""
+
+
+def doctor(*, as_json: JsonOption = False) -> None:
+    """Check settings, database, migrations, clock, broker, secrets and egress; exit 1 where one is not well."""
+    checks = asyncio.run(_examine())
+    is_well = all(check.ok for check in checks)
+    if as_json:
+        print_json({"ok": is_well, "checks": [asdict(check) for check in checks]})
+    else:
+        for check in checks:
+            print_line(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<10}  {check.detail}")
+            if check.advice:
+                print_line("\n".join(f"{'':18}{line}" for line in check.advice.splitlines()))
+    if not is_well:
+        raise typer.Exit(FAILED)
+
+
+async def _examine() -> list[Check]:
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        detail = f"{len(error.problems)} cannot be used; nothing else was checked"
+        return [Check("settings", ok=False, detail=detail, advice=str(error))]
+    checks = [_settings(settings)]
+    if settings.database_url is not None:
+        engine = connect(settings.database_url, pool_size=2)
+        try:
+            checks += [check async for check in _database(engine, settings)]
+        finally:
+            await engine.dispose()
+    return [*checks, await _broker(settings)]
+
+
+def _settings(settings: Settings) -> Check:
+    missing = []
+    if settings.database_url is None:
+        missing.append(NO_DATABASE_URL)
+    if settings.secret_keys is None:
+        missing.append(NO_SECRET_KEYS)
+    detail = "'posthorn config show' shows them" if not missing else "what 'posthorn serve' needs is not set"
+    return Check("settings", ok=not missing, detail=detail, advice="\n".join(missing))
+
+
+async def _database(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Check]:
+    """Each check needs those before it."""
+    name = "database"
+    try:
+        yield await _version(engine, settings)
+        name = "migrations"
+        if not await is_migrated(engine):
+            yield Check(name, ok=False, detail="not at this release's schema", advice=NOT_MIGRATED)
+            return
+        yield Check(name, ok=True, detail="at this release's schema")
+        name = "clock"
+        yield await _clock(engine)
+        name = "secrets"
+        yield await _secrets(engine, settings)
+        name = "egress"
+        yield await _egress(engine, settings)
+    except UnavailableError as error:
+        yield Check(name, ok=False, detail=str(error), advice=unreachable(settings))
+    except RefusedError as error:
+        yield Check(name, ok=False, detail=str(error), advice="Check what the user in DATABASE_URL may read.")
+
+
+async def _version(engine: AsyncEngine, settings: Settings) -> Check:
+    async with driver(engine) as connection:
+        version = await connection.fetchval("SHOW server_version")
+        number = int(await connection.fetchval("SHOW server_version_num")) // 10_000
+    detail = f"PostgreSQL {version} at {masked(settings.database_url or '')}"
+    is_known = number >= DATABASE_VERSION_MIN
+    return Check("database", is_known, detail, "" if is_known else f"Use PostgreSQL {DATABASE_VERSION_MIN} or later.")
+
+
+async def _clock(engine: AsyncEngine) -> Check:
+    async with driver(engine) as connection:
+        await connection.fetchval("SELECT 1")
+        asked_at = time.time()
+        theirs = await connection.fetchval("SELECT clock_timestamp()")
+        answered_at = time.time()
+    skew_seconds = (asked_at + answered_at) / 2 - theirs.timestamp()
+    if abs(skew_seconds) <= CLOCK_SKEW_SECONDS_MAX:
+        return Check("clock", ok=True, detail=f"{skew_seconds:+.3f} s against the database")
+    advice = "Check NTP here and at the database: receivers refuse signatures that are some minutes off."
+    return Check("clock", ok=False, detail=f"{skew_seconds:+.3f} s against the database", advice=advice)
+
+
+async def _secrets(engine: AsyncEngine, settings: Settings) -> Check:
+    """Of what each key sealed, open one: a wrong key under a known id shows as well as a missing one."""
+    async with driver(engine) as connection:
+        rows = await connection.fetch(
+            """SELECT DISTINCT ON (key_id) key_id, count(*) OVER (PARTITION BY key_id) AS sealed_count,
+                      s.id, s.organization_id, s.endpoint_id, s.sealed
+                 FROM (SELECT *, split_part(sealed, ':', 2) AS key_id FROM endpoint_secrets) AS s
+                 JOIN endpoints e ON e.id = s.endpoint_id AND e.removed_at IS NULL
+                WHERE coalesce(s.expires_at > now(), true) ORDER BY key_id, s.created_at DESC"""
+        )
+    keys = settings.opened_secret_keys()
+    if not keys:
+        return Check("secrets", ok=False, detail="SECRET_KEYS is not set", advice=NO_SECRET_KEYS)
+    box, closed = AesSecretBox(keys), []
+    for row in rows:
+        try:
+            box.open(
+                row["sealed"],
+                organization_id=row["organization_id"],
+                endpoint_id=row["endpoint_id"],
+                secret_id=row["id"],
+            )
+        except SecretUnopenableError as error:
+            closed.append(f"{row['sealed_count']} sealed with key {row['key_id']!r}: {error}")
+    if closed:
+        advice = "Put the key that sealed them back into SECRET_KEYS; until then their endpoints get nothing."
+        return Check("secrets", ok=False, detail="; ".join(closed), advice=advice)
+    count = sum(row["sealed_count"] for row in rows)
+    return Check("secrets", ok=True, detail=f"{count} stored; SECRET_KEYS opens what each key sealed")
+
+
+async def _egress(engine: AsyncEngine, settings: Settings) -> Check:
+    """Judge the registered URLs by today's policy: those it refuses fail at every attempt."""
+    async with driver(engine) as connection:
+        rows = await connection.fetch(
+            "SELECT id, url FROM endpoints WHERE removed_at IS NULL ORDER BY id LIMIT $1", ENDPOINTS_MAX
+        )
+    policy, refused = settings.egress_policy, []
+    for row in rows:
+        judged = policy.judge_url(row["url"])
+        if isinstance(judged, TargetRefused):
+            refused.append(f"{row['id']} ({urlsplit(row['url']).hostname}): {judged.sentence}")
+    if refused:
+        more = f" and {len(refused) - NAMED_MAX} more" if len(refused) > NAMED_MAX else ""
+        advice = (
+            "POSTHORN_EGRESS_ALLOW, POSTHORN_EGRESS_DENY and POSTHORN_ALLOW_HTTP decide this; remove the endpoints\n"
+            "that are not to be reached: posthorn endpoints remove ID --organization O"
+        )
+        return Check("egress", ok=False, detail="; ".join(refused[:NAMED_MAX]) + more, advice=advice)
+    allowed = ", ".join(map(written, settings.egress_allow)) or "no private network"
+    plain = " and http://" if settings.allow_http else ""
+    return Check(
+        "egress", ok=True, detail=f"https://{plain}; beyond public addresses: {allowed}; {len(rows)} endpoints"
+    )
+
+
+async def _broker(settings: Settings) -> Check:
+    """Look, and make nothing: what is not there yet is no fault where serve would make it."""
+    if settings.amqp_url is None:
+        return Check("broker", ok=True, detail="AMQP_URL is not set: events arrive over HTTP only")
+    place, is_active = masked(settings.amqp_url), settings.amqp_declare == "active"
+    try:
+        with unavailable("no connection"):
+            try:
+                await declare_topology(settings.amqp_url, Topology(), "passive")
+                if is_active:  # all of it exists, so this makes none, but compares what it is made of
+                    await declare_topology(settings.amqp_url, Topology(), "active")
+            except TopologyError as error:
+                return _unsuitable(error, place, is_active=is_active)
+    except UnavailableError as error:
+        advice = f"Check that RabbitMQ runs at {place}, and host, port, user, password and vhost in AMQP_URL."
+        return Check("broker", ok=False, detail=str(error), advice=advice)
+    return Check("broker", ok=True, detail=f"reachable at {place}; exchanges and queues are there")
+
+
+def _unsuitable(error: TopologyError, place: str, *, is_active: bool) -> Check:
+    if is_active and "does not exist" in str(error):
+        return Check("broker", ok=True, detail=f"reachable at {place}; serve makes exchanges and queues when it starts")
+    advice = "Make them as deploy/rabbitmq/definitions.json says, or let serve do it: AMQP_DECLARE=active."
+    return Check("broker", ok=False, detail=str(error), advice=advice)

@@ -1,0 +1,161 @@
+"""``serve``: run the service, in one process or in several under a supervisor."""
+
+import asyncio
+import errno
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+import structlog
+import typer
+
+from service.adapters.logs import configure_logs
+from service.adapters.postgres import is_migrated
+from service.cli.database import NOT_MIGRATED, connected, database_url_of, require_secret_keys
+from service.cli.terminal import CommandError
+from service.settings import Settings, environment_name, load_settings
+
+PROCESSES_MAX: Final = 64
+
+
+class RoleName(StrEnum):
+    """The roles, by name: the module that knows what they mean is loaded when it is their turn."""
+
+    ALL = "all"
+    API = "api"
+    WORKER = "worker"
+
+
+def serve(
+    role: Annotated[RoleName, typer.Option(help="all, the HTTP API alone, or delivering alone.")] = RoleName.ALL,
+    processes: Annotated[int, typer.Option(min=1, max=PROCESSES_MAX, help="How many; they share port and work.")] = 1,
+    ops_socket: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    supervisor_id: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Take events in and deliver them, until SIGTERM or SIGINT: then drain and exit 0. A second signal ends at once."""
+    from service.supervisor import Supervisor, follow  # noqa: PLC0415 - other commands do without its imports
+
+    if supervisor_id is not None:
+        follow(supervisor_id)
+    settings = load_settings()
+    database_url_of(settings)
+    require_secret_keys(settings)
+    configure_logs(settings.log_format, settings.log_level)
+    asyncio.run(_require_schema(settings))
+    if processes > 1:
+        _require_free_port(settings, role)
+        with _explained_port(settings):
+            supervisor = Supervisor(settings, role.value, processes)
+            raise typer.Exit(asyncio.run(supervisor.run()))
+    with _explained_port(settings), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(settings, role, ops_socket))
+
+
+async def _require_schema(settings: Settings) -> None:
+    async with connected(settings) as engine:
+        if not await is_migrated(engine):
+            raise CommandError(NOT_MIGRATED)
+
+
+async def _serve(settings: Settings, role: RoleName, ops_socket: Path | None) -> None:
+    from service import app  # noqa: PLC0415 - other commands do without the whole service
+
+    stop, started = asyncio.Event(), asyncio.Event()
+    _stop_on_signals(stop, is_supervised=ops_socket is not None)
+    telling = asyncio.create_task(_tell_start(settings, role, started, is_supervised=ops_socket is not None))
+    try:
+        await app.serve(
+            settings, app.Role(role.value), stop, name=worker_name(), ops_socket=ops_socket, on_started=started
+        )
+    finally:
+        telling.cancel()
+    structlog.get_logger().info("service.stopped")
+
+
+def _stop_on_signals(stop: asyncio.Event, *, is_supervised: bool) -> None:
+    """Drain at the first signal, end at the second.
+
+    Under a supervisor only it decides to end: an init system may signal everyone, and what the supervisor passes on
+    would be the second.
+    """
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            if not is_supervised:
+                os._exit(128 + number)
+            return
+        structlog.get_logger().info("service.stopping", signal=signal.Signals(number).name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+
+
+async def _tell_start(settings: Settings, role: RoleName, started: asyncio.Event, *, is_supervised: bool) -> None:
+    await started.wait()
+    told = {"role": role.value, "pid": os.getpid()}
+    if role is not RoleName.WORKER:
+        told["api"] = f"http://{settings.http_host}:{settings.http_port}"
+    if not is_supervised:
+        told["ops"] = f"http://{settings.ops_host}:{settings.ops_port}"
+    if role is not RoleName.API:
+        told["broker"] = "configured" if settings.amqp_url else "none: events arrive over HTTP only"
+    structlog.get_logger().info("service.started", **told)
+
+
+def worker_name() -> str:
+    """Who holds a lease: host, process, and something that tells this process from one of the same number before."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop  # noqa: PLC0415 - the extra "speed"
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+def _require_free_port(settings: Settings, role: RoleName) -> None:
+    """Refuse a port that is taken. The processes share theirs, and would share it with a stranger just as well."""
+    if role is RoleName.WORKER:
+        return
+    family, _, _, _, address = socket.getaddrinfo(settings.http_host, settings.http_port, type=socket.SOCK_STREAM)[0]
+    with _explained_port(settings), socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what is left of a service just stopped is no one
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror} ({settings.http_host!r}, {settings.http_port})") from error
+
+
+_PORT_ADVICE: Final = {
+    errno.EADDRINUSE: "is taken: stop what listens there (ss -ltnp shows it), or set another",
+    errno.EACCES: "may not be used by this user: set one from 1024 on",
+    errno.EADDRNOTAVAIL: "is on an address that this machine does not have: set another",
+}
+
+
+@contextmanager
+def _explained_port(settings: Settings) -> Iterator[None]:
+    """Name the setting of a port that cannot be listened on."""
+    try:
+        yield
+    except OSError as error:
+        advice = _PORT_ADVICE.get(error.errno or 0)
+        if advice is None:
+            raise
+        is_ops = f"{settings.ops_port})" in str(error)
+        part = "ops" if is_ops else "http"
+        host, port = (settings.ops_host, settings.ops_port) if is_ops else (settings.http_host, settings.http_port)
+        names = [environment_name(f"{part}_port")]
+        if error.errno == errno.EADDRNOTAVAIL:
+            names = [environment_name(f"{part}_host")]
+        raise CommandError(f"{host}:{port} {advice} {names[0]}.") from error

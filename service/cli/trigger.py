@@ -1,0 +1,174 @@
+"""``trigger``: publish sample events the way a good producer does, through the broker or over HTTP."""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Final
+
+import aiohttp
+import typer
+import uuid_utils.compat
+
+from service.adapters.postgres import Administration, connect
+from service.adapters.rabbitmq import (
+    EventPublisher,
+    Publication,
+    Topology,
+    TopologyError,
+    UnroutableError,
+    declare_topology,
+)
+from service.adapters.rabbitmq.connection import unavailable
+from service.cli.database import NoSecretBox
+from service.cli.setup import OrganizationOption, check_organization_id
+from service.cli.terminal import BAD_USAGE, CommandError, JsonOption, print_json, print_line, split_names, tell
+from service.core.event_type import REGISTRY
+from service.core.sample import sample_event
+from service.ports import RefusedError, UnavailableError
+from service.setting_values import masked
+from service.settings import Settings, load_settings
+
+COUNT_MAX: Final = 1_000_000
+HTTP_BATCH: Final = 100
+HTTP_SECONDS_MAX: Final = 30
+ACCEPTED: Final = 202
+
+NO_AMQP_URL: Final = """\
+AMQP_URL is not set: it says where the RabbitMQ is. Set it, for example:
+export AMQP_URL=amqp://posthorn:PASSWORD@127.0.0.1:5672/ (or use --via http, with --key)"""
+
+
+class Via(StrEnum):
+    """The way in."""
+
+    AMQP = "amqp"
+    HTTP = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An event to publish."""
+
+    id: str
+    type: str
+    body: bytes
+    at: datetime
+
+
+def trigger(
+    event_type: Annotated[str, typer.Argument(metavar="TYPE", help=f"One of {', '.join(REGISTRY)}.")],
+    organization_id: OrganizationOption,
+    count: Annotated[int, typer.Option(min=1, max=COUNT_MAX, help="How many.")] = 1,
+    via: Annotated[Via | None, typer.Option(help="The broker or POST /v1/events; amqp where AMQP_URL is set.")] = None,
+    key: Annotated[str | None, typer.Option(help="An API key with the scope publish, for --via http.")] = None,
+    url: Annotated[str | None, typer.Option(help="Where the API is, for --via http; as set otherwise.")] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish sample events, and print their ids: 'posthorn deliveries list --event ID' shows what became of one."""
+    settings = load_settings()
+    (event_type,) = split_names(event_type.partition(",")[0], REGISTRY, "event type")
+    check_organization_id(organization_id)
+    way = via or (Via.AMQP if settings.amqp_url or not key else Via.HTTP)
+    samples = _samples(event_type, organization_id, count)
+    if way is Via.AMQP:
+        asyncio.run(_publish(settings, organization_id, samples))
+    else:
+        if key is None:
+            raise CommandError("--via http needs --key: 'posthorn keys create' makes one.", BAD_USAGE)
+        asyncio.run(_post(url or settings.public_url or _local_url(settings), key, samples))
+    ids = [sample.id for sample in samples]
+    if as_json:
+        print_json({"organization_id": organization_id, "type": event_type, "via": way.value, "event_ids": ids})
+        return
+    tell(f"Published {count} {event_type} via {way}.")
+    for event_id in ids:
+        print_line(event_id)
+
+
+def _samples(event_type: str, organization_id: str, count: int) -> list[Sample]:
+    first = secrets.randbelow(2**31)
+    samples = []
+    for number in range(first, first + count):
+        event_id, now = f"evt_{uuid_utils.compat.uuid7().hex}", datetime.now(UTC)
+        body = sample_event(event_type, organization_id, event_id=event_id, number=number, now=now)
+        samples.append(Sample(event_id, event_type, body, now))
+    return samples
+
+
+async def _publish(settings: Settings, organization_id: str, samples: Sequence[Sample]) -> None:
+    if settings.amqp_url is None:
+        raise CommandError(NO_AMQP_URL, BAD_USAGE)
+    await _check_organization(settings, organization_id)
+    topology = Topology()
+    try:
+        with unavailable("not connected"):
+            await _declare(settings.amqp_url, topology, settings)
+        async with EventPublisher(settings.amqp_url, topology, app_id="posthorn-trigger") as publisher:
+            await publisher.publish_many(
+                Publication(sample.body, sample.type, message_id=sample.id, occurred_at=sample.at) for sample in samples
+            )
+    except UnroutableError as error:
+        raise CommandError(f"The broker kept nothing: {error}. Bind {topology.intake_queue} to it.") from error
+    except UnavailableError as error:
+        check = "check that RabbitMQ runs there, and host, port, user, password and vhost in AMQP_URL"
+        raise CommandError(f"The broker cannot be used at {masked(settings.amqp_url)}: {check}. {error}") from error
+
+
+async def _declare(url: str, topology: Topology, settings: Settings) -> None:
+    # Also here, so that events published before the first worker ever ran are kept for it.
+    try:
+        await declare_topology(url, topology, settings.amqp_declare)
+    except TopologyError as error:
+        raise CommandError(f"The broker is not set up for Posthorn: {error}") from error
+
+
+async def _check_organization(settings: Settings, organization_id: str) -> None:
+    """An unknown organization's events would be parked, without a word to us. No database, no check."""
+    if settings.database_url is None:
+        return
+    engine = connect(settings.database_url, pool_size=1)
+    try:
+        is_known = await Administration(engine, NoSecretBox()).has_organization(organization_id)
+    except (UnavailableError, RefusedError) as error:
+        tell(f"Not checked whether {organization_id} exists, for the database cannot be used: {error}")
+        return
+    finally:
+        await engine.dispose()
+    if not is_known:
+        makes = f"'posthorn keys create --organization {organization_id}' makes it"
+        raise CommandError(f"There is no organization {organization_id!r}, so its events would be parked: {makes}.")
+
+
+def _local_url(settings: Settings) -> str:
+    host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
+    return f"http://{host}:{settings.http_port}"
+
+
+async def _post(base_url: str, key: str, samples: Sequence[Sample]) -> None:
+    url = f"{base_url.rstrip('/')}/v1/events"
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    timeout = aiohttp.ClientTimeout(total=HTTP_SECONDS_MAX)
+    try:
+        async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
+            for start in range(0, len(samples), HTTP_BATCH):
+                bodies = [sample.body for sample in samples[start : start + HTTP_BATCH]]
+                async with session.post(url, data=b'{"events":[' + b",".join(bodies) + b"]}") as reply:
+                    if reply.status != ACCEPTED:
+                        raise CommandError(await _refusal(url, reply, start))
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        runs = "check that 'posthorn serve' runs there (--url names another place)"
+        raise CommandError(f"The API does not answer at {url}: {runs}. {type(error).__name__}: {error}") from error
+
+
+async def _refusal(url: str, reply: aiohttp.ClientResponse, accepted_count: int) -> str:
+    try:
+        told = await reply.json(content_type=None)
+        sentence = " ".join(filter(None, (str(told.get("error", "")), str(told.get("errors") or ""))))
+    except (ValueError, AttributeError):
+        sentence = ""
+    before = f" ({accepted_count} were accepted before)" if accepted_count else ""
+    return f"{url} answered {reply.status}{before}. {sentence}".rstrip()

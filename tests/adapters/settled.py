@@ -1,0 +1,34 @@
+"""Settlements for the observers to be told of."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from service.core.attempt import attempt_of
+from service.core.delivery import Delivery, DeliveryKey
+from service.core.outcome import classify
+from service.core.request import Fault, Reply
+from service.core.retry_schedule import STANDARD
+from service.core.settlement import Cancel, Settled, settle
+
+CREATED_AT = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)
+PAYLOAD = b'{"text":"hunter2"}'
+
+
+def delivery(**changes: int) -> Delivery:
+    key = DeliveryKey(UUID(int=7), 3)
+    return Delivery(key, "org_a", "evt_1", "link.clicked", PAYLOAD, "ep_1", CREATED_AT, **changes)
+
+
+def settled(reply: Reply | Fault, **changes: int) -> Settled:
+    """What the flow makes of a reply two seconds after intake."""
+    promise, started_at = delivery(**changes), CREATED_AT + timedelta(seconds=2)
+    outcome = classify(reply, started_at)
+    settlement = settle(outcome, promise, STANDARD, started_at, 0.0)
+    return Settled(promise, 1, settlement, attempt_of(promise, 1, started_at, reply, outcome))
+
+
+ACCEPTED = settled(Reply(204, 500))
+FAILED = settled(Reply(500, 70, b"hunter2", location="https://x/?token=hunter2"))
+BURIED = settled(Reply(500, 70), attempts_made=11)
+GONE = settled(Reply(410, 5))
+CANCELLED = Settled(delivery(), 1, Cancel(), None)

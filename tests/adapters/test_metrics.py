@@ -1,0 +1,151 @@
+"""The metrics: each call on the observer is seen in what Prometheus reads, under a closed set of labels."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.adapters.logs import LogObserver
+from service.adapters.metrics import MetricsObserver
+from service.adapters.observers import Observers
+from service.core.reason import ParkReason, Reason
+from service.core.request import Fault
+from service.core.target_policy import Verdict as EgressVerdict
+from service.ports import Backlog, Observer, UnavailableError, Verdict
+from tests.adapters.settled import ACCEPTED, BURIED, CANCELLED, FAILED, GONE, settled
+
+
+@pytest.fixture
+def metrics() -> MetricsObserver:
+    return MetricsObserver()
+
+
+def value(metrics: MetricsObserver, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(f"posthorn_{name}", labels)
+
+
+def test_intake_is_counted(metrics: MetricsObserver) -> None:
+    for verdict in (Verdict.RECORDED, Verdict.RECORDED, Verdict.DUPLICATE):
+        metrics.event_received("rabbitmq", verdict)
+    metrics.message_parked(ParkReason.BAD_JSON, "not JSON", None)
+    metrics.message_redelivered()
+    metrics.batch_recorded(3, 7, 0.02)
+    assert value(metrics, "events_received_total", source="rabbitmq", outcome="recorded") == 2
+    assert value(metrics, "events_duplicate_total") == 1
+    assert value(metrics, "events_parked_total", reason="bad_json") == 1
+    assert value(metrics, "broker_redeliveries_total") == 1
+    assert value(metrics, "deliveries_recorded_total") == 7
+    assert value(metrics, "intake_batch_size_sum") == 3
+    assert value(metrics, "commit_duration_seconds_count", kind="intake") == 1
+
+
+def test_attempts_and_ends_are_counted(metrics: MetricsObserver) -> None:
+    for each in (ACCEPTED, ACCEPTED, FAILED, BURIED, GONE, CANCELLED, settled(Fault(Reason.DNS, 3))):
+        metrics.attempt_settled(each, moved=True)
+    metrics.attempt_settled(BURIED, moved=False)
+    assert value(metrics, "attempts_total", outcome="accepted", reason="none") == 2
+    assert value(metrics, "attempts_total", outcome="failed", reason="http_status") == 3
+    assert value(metrics, "attempts_total", outcome="failed", reason="dns") == 1
+    assert value(metrics, "attempts_total", outcome="gone", reason="gone") == 1
+    assert value(metrics, "deliveries_finished_total", state="delivered", reason="none") == 2
+    assert value(metrics, "deliveries_finished_total", state="dead", reason="attempts_exhausted") == 1
+    assert value(metrics, "deliveries_finished_total", state="cancelled", reason="gone") == 1
+    assert value(metrics, "deliveries_finished_total", state="cancelled", reason="subscription_deleted") == 1
+    assert value(metrics, "late_settlements_total") == 1
+    assert (
+        value(metrics, "delivery_latency_seconds_sum") == 5.0
+    )  # twice two seconds of waiting and half a one of sending
+    assert value(metrics, "attempt_duration_seconds_count") == 7
+
+
+def test_settling_rescue_and_trouble_are_counted(metrics: MetricsObserver) -> None:
+    metrics.batch_settled(5, 0.1)
+    metrics.leases_rescued(4)
+    metrics.trouble("claim", UnavailableError("away"), delivery_id="dlv_1")
+    metrics.egress_blocked(EgressVerdict.DENIED_PORT)
+    assert value(metrics, "settle_batch_size_sum") == 5
+    assert value(metrics, "commit_duration_seconds_sum", kind="settle") == pytest.approx(0.1)
+    assert value(metrics, "leases_rescued_total") == 4
+    assert value(metrics, "troubles_total", where="claim") == 1
+    assert value(metrics, "egress_blocked_total", reason="denied_port") == 1
+
+
+def test_gauges_follow_and_forget(metrics: MetricsObserver) -> None:
+    metrics.load_changed(3, 9, {"moving": 2, "stalled": 1})
+    metrics.load_changed(1, 2, {"moving": 1})
+    metrics.backlog_measured(Backlog(10, 2.5, 4, 60.0, {"paused": 2}))
+    metrics.backlog_measured(Backlog(9, 1.5, 0, 0.0, {}))
+    metrics.broker_connected(connected=True)
+    assert (value(metrics, "in_flight"), value(metrics, "leases_held")) == (1, 2)
+    assert (value(metrics, "lanes", state="moving"), value(metrics, "lanes", state="stalled")) == (1, 0)
+    assert (value(metrics, "due_backlog"), value(metrics, "oldest_due_age_seconds")) == (9, 1.5)
+    assert (value(metrics, "gated_backlog"), value(metrics, "oldest_gated_age_seconds")) == (0, 0)
+    assert value(metrics, "gates", kind="paused") == 0
+    assert value(metrics, "broker_connected") == 1
+
+
+def test_the_page_is_small_and_names_no_one(metrics: MetricsObserver) -> None:
+    for each in (ACCEPTED, FAILED, BURIED, GONE, CANCELLED):
+        metrics.attempt_settled(each, moved=True)
+    page, content_type = metrics.render()
+    assert content_type.startswith("text/plain")
+    samples = [line for line in page.decode().splitlines() if not line.startswith("#")]
+    assert len(samples) < 250
+    assert not [line for line in samples if "_created" in line]
+    assert not any(name in page for name in (b"ep_1", b"org_a", b"evt_1"))
+
+
+def test_several_observers_are_told_alike(metrics: MetricsObserver) -> None:
+    second = MetricsObserver()
+    both: Observer = Observers(metrics, second, LogObserver())
+    both.event_received("http", "recorded")
+    both.message_parked(ParkReason.BAD_JSON, "", None)
+    both.message_redelivered()
+    both.batch_recorded(1, 1, 0.1)
+    both.attempt_settled(ACCEPTED, moved=True)
+    both.batch_settled(1, 0.1)
+    both.leases_rescued(1)
+    both.backlog_measured(Backlog(5))
+    both.load_changed(1, 1, {})
+    both.trouble("settle", UnavailableError())
+    assert _without_process(metrics) == _without_process(second)
+    assert value(second, "due_backlog") == 5
+    assert value(second, "troubles_total", where="settle") == 1
+
+
+def _without_process(metrics: MetricsObserver) -> list[str]:
+    return [line for line in metrics.render()[0].decode().splitlines() if line.startswith("posthorn_")]
+
+
+PROGRAM = """
+import os, sys
+from service.adapters.metrics import MetricsObserver, process_ended
+metrics = MetricsObserver()
+metrics.event_received("http", "recorded")
+metrics.load_changed(2, 2, {})
+metrics.broker_connected(sys.argv[1] == "1")
+if sys.argv[2:]:
+    before = metrics.render()[0].decode()
+    process_ended(int(sys.argv[2]))
+    print(before, "=====", metrics.render()[0].decode(), sep="\\n")
+else:
+    print(os.getpid())
+"""
+
+
+def test_processes_share_one_page(tmp_path: Path) -> None:
+    def run(*arguments: str) -> str:
+        environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+        command = [sys.executable, "-c", PROGRAM, *arguments]
+        return subprocess.run(command, env=environ, check=True, capture_output=True, text=True).stdout  # noqa: S603
+
+    first_pid = run("0").strip()
+    before, after = run("1", first_pid).split("=====")
+    assert 'posthorn_events_received_total{outcome="recorded",source="http"} 2.0' in before
+    assert "posthorn_in_flight 4.0" in before
+    assert "posthorn_broker_connected 0.0" in before
+    assert "posthorn_in_flight 2.0" in after  # the ended process's gauges are gone
+    assert "posthorn_broker_connected 1.0" in after
+    assert 'posthorn_events_received_total{outcome="recorded",source="http"} 2.0' in after  # its counts are not

@@ -1,0 +1,87 @@
+"""One delivery, one attempt."""
+
+import pytest
+
+from service.core.delivery import Lease
+from service.core.outcome import OutcomeKind
+from service.core.reason import Reason
+from service.core.request import Fault, Reply
+from service.core.settlement import Deliver, Retry
+from tests.fakes.events import event_of
+from tests.flow.worker import MARGIN_SECONDS, TIMEOUT_SECONDS, Worker
+from webhook_signature import Webhook
+
+URL = "https://a.example/"
+
+
+async def _lease(worker: Worker, seconds: float = 60.0) -> Lease:
+    """A lease of a delivery to ``a``, with so much of it left."""
+    await worker.endpoint("a")
+    await worker.intake.take_in([event_of()], "test")
+    (claim,) = await worker.store.claim_due(1, per_endpoint_limit=1, excluding_endpoint_ids=())
+    directory = (await worker.directory.of(["org_1"]))["org_1"]
+    (subscription,) = directory.matching("message.sent")
+    return Lease(claim.delivery, subscription.endpoint, claim.claim_number, worker.clock.monotonic() + seconds)
+
+
+async def test_the_stored_bytes_are_sent_signed_and_the_reply_becomes_an_attempt() -> None:
+    async with Worker(delivers=False) as worker:
+        lease = await _lease(worker)
+        worker.sender.script(URL, Reply(200, 12, b"thanks"))
+        settled = await worker.deliver(lease)
+        assert settled is not None
+        assert settled.attempt is not None
+        assert settled.settlement == Deliver()
+        assert (settled.attempt.number, settled.attempt.claim_number, settled.attempt.reply) == (1, 1, "thanks")
+        (request,) = worker.sender.requests
+        assert (request.url, request.timeout_seconds) == (URL, TIMEOUT_SECONDS)
+        assert request.body == lease.delivery.body
+        secret = worker.database.endpoints[lease.endpoint.id].secrets[0].sealed.rpartition("|")[2]
+        verified = Webhook([secret]).verify(
+            request.body, dict(request.headers), now=worker.clock.now().timestamp()
+        )
+        assert verified.id == "evt_1"
+
+
+async def test_too_little_lease_left_to_begin() -> None:
+    async with Worker(delivers=False) as worker:
+        lease = await _lease(worker, TIMEOUT_SECONDS + MARGIN_SECONDS - 0.001)
+        assert await worker.deliver(lease) is None
+        assert worker.sender.requests == []
+
+
+async def test_just_enough_lease_left_to_begin() -> None:
+    async with Worker(delivers=False) as worker:
+        lease = await _lease(worker, TIMEOUT_SECONDS + MARGIN_SECONDS)
+        assert await worker.deliver(lease) is not None
+
+
+async def test_a_worker_that_was_stopped_does_not_begin_with_an_old_lease() -> None:
+    async with Worker(delivers=False) as worker:
+        lease = await _lease(worker)
+        worker.clock.advance(59)
+        assert await worker.deliver(lease) is None
+
+
+async def test_an_endpoint_whose_secret_does_not_open_is_not_called_and_pays_nothing() -> None:
+    async with Worker(delivers=False) as worker:
+        worker.secret_box.forget_keys()
+        settled = await worker.deliver(await _lease(worker))
+        assert settled is not None
+        assert settled.attempt is not None
+        assert settled.settlement == Retry(30.0, Reason.INTERNAL)
+        assert not settled.attempt.is_counted
+        assert worker.sender.requests == []
+
+
+@pytest.mark.parametrize("reason", [Reason.TIMEOUT, Reason.DNS, Reason.TLS, Reason.BLOCKED_DESTINATION])
+async def test_no_reply_is_a_failed_attempt_without_a_status(reason: Reason) -> None:
+    async with Worker(delivers=False) as worker:
+        lease = await _lease(worker)
+        worker.sender.script(URL, Fault(reason, 15_000, "what happened"))
+        settled = await worker.deliver(lease)
+        assert settled is not None
+        attempt = settled.attempt
+        assert attempt is not None
+        assert (attempt.outcome, attempt.reason, attempt.status) == (OutcomeKind.FAILED, reason, None)
+        assert (attempt.duration_ms, attempt.detail, attempt.reply) == (15_000, "what happened", "")

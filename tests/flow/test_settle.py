@@ -1,0 +1,120 @@
+"""Group commit: nothing is lost, nothing is told before it is committed, one bad row costs the others nothing."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from service.core.settlement import Settled
+from service.ports import UnavailableError
+from tests.fakes.delivery_store import AFTER_COMMIT
+from tests.fakes.events import event_of
+from tests.fakes.settlements import settled_by
+from tests.flow.worker import Worker
+
+
+async def _settled(worker: Worker, count: int, status: int = 200) -> Sequence[Settled]:
+    await worker.endpoint("a")
+    await worker.intake.take_in([event_of(id=f"evt_{number}") for number in range(count)], "test")
+    claims = await worker.store.claim_due(count, per_endpoint_limit=count, excluding_endpoint_ids=())
+    return [settled_by(claim, status) for claim in claims]
+
+
+async def test_what_waits_is_committed_together() -> None:
+    async with Worker(delivers=False, settle_batch_max=4) as worker:
+        for settled in await _settled(worker, 10):
+            await worker.settle.put(settled)
+        worker.start_settle()
+        await worker.settle.drained()
+        assert sorted(worker.observer.settled_batches) == [2, 4, 4]
+        assert all(moved for _, moved in worker.observer.settled)
+        assert worker.states() == ["delivered"] * 10
+
+
+async def test_nothing_is_told_before_it_is_committed_and_nothing_is_dropped() -> None:
+    async with Worker(delivers=False) as worker:
+        (settled,) = await _settled(worker, 1)
+        worker.store.fail("settle", UnavailableError("away"), UnavailableError("away"))
+        worker.start_settle()
+        await worker.settle.put(settled)
+        for count in (1, 2):
+            await worker.clock.until_pauses(count)
+            assert worker.observer.settled == []
+            worker.clock.advance(10)
+        await worker.settle.drained()
+        assert worker.observer.settled == [(settled, True)]
+
+
+async def test_a_commit_whose_answer_was_lost_moves_once() -> None:
+    async with Worker(delivers=False) as worker:
+        (settled,) = await _settled(worker, 1)
+        worker.store.fail("settle", UnavailableError("cut off"), when=AFTER_COMMIT)
+        worker.start_settle()
+        await worker.settle.put(settled)
+        await worker.clock.until_pauses(1)
+        worker.clock.advance(1)
+        await worker.settle.drained()
+        assert worker.observer.settled == [(settled, False)]
+        assert worker.states() == ["delivered"]
+
+
+async def test_a_full_queue_slows_the_sending_down() -> None:
+    async with Worker(delivers=False, settle_waiting_max=2) as worker:
+        first, second, third = await _settled(worker, 3)
+        await worker.settle.put(first)
+        await worker.settle.put(second)
+        waiting = asyncio.create_task(worker.settle.put(third))
+        worker.store.fail("settle", UnavailableError("away"))
+        assert not waiting.done()
+        worker.start_settle()
+        await waiting
+        await worker.clock.until_pauses(1)
+        worker.clock.advance(1)
+        await worker.settle.drained()
+        assert worker.states() == ["delivered"] * 3
+
+
+@pytest.mark.parametrize("culprit", range(5))
+async def test_the_one_row_the_database_refuses_is_found_and_the_others_go_through(culprit: int) -> None:
+    async with Worker(delivers=False) as worker:
+        batch = await _settled(worker, 5)
+        worker.store.refuses_settled = lambda settled: settled is batch[culprit]
+        for settled in batch:
+            await worker.settle.put(settled)
+        worker.start_settle()
+        await worker.settle.drained()
+        assert sorted(worker.states()) == ["delivered"] * 4 + ["leased"]
+        (trouble,) = worker.observer.troubles
+        assert trouble[2] == {"delivery_id": str(batch[culprit].delivery.key)}
+
+
+async def test_a_row_the_database_always_refuses_ends_as_dead() -> None:
+    """Its lease is rescued, and lost, three times: nothing is stuck for ever."""
+    async with Worker(delivers=False) as worker:
+        (settled,) = await _settled(worker, 1)
+        worker.store.refuses_settled = lambda each: each is settled
+        worker.start_settle()
+        await worker.settle.put(settled)
+        await worker.settle.drained()
+        for _ in range(3):
+            worker.clock.advance(90_000)
+            await worker.store.claim_due(1, per_endpoint_limit=1, excluding_endpoint_ids=())
+            worker.clock.advance(61)
+            await worker.upkeep.rescue_once()
+            await worker.settle.drained()
+        assert worker.states() == ["dead"]
+
+
+async def test_drained_waits_for_what_is_being_committed() -> None:
+    async with Worker(delivers=False) as worker:
+        (settled,) = await _settled(worker, 1)
+        worker.store.fail("settle", UnavailableError("away"))
+        worker.start_settle()
+        await worker.settle.put(settled)
+        await worker.clock.until_pauses(1)
+        drained = asyncio.create_task(worker.settle.drained())
+        await worker.settle.put(settled)
+        assert not drained.done()
+        worker.clock.advance(1)
+        await drained
+        assert len(worker.observer.settled) == 2
