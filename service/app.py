@@ -1,6 +1,7 @@
 """The composition root: the only place where the flow meets the adapters. Starts, drains and stops one process."""
 
 import asyncio
+import gc
 import random
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
@@ -26,7 +27,7 @@ from service.adapters.postgres import (
     connect,
     is_migrated,
 )
-from service.adapters.rabbitmq import RabbitSource, Topology
+from service.adapters.rabbitmq import RabbitSource
 from service.adapters.secret_box import AesSecretBox
 from service.api import make_api, make_ops
 from service.core.lane import LaneLimits, Lanes
@@ -154,7 +155,7 @@ async def _cancel(tasks: Sequence[asyncio.Task[object]]) -> None:
 
 
 @asynccontextmanager
-async def assembled(settings: Settings, role: Role, *, name: str, topology: Topology | None = None) -> AsyncIterator[Service]:
+async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterator[Service]:
     """Build the service for this process; closes what it opened."""
     if settings.database_url is None:
         raise ValueError("DATABASE_URL is not set")
@@ -227,7 +228,7 @@ async def assembled(settings: Settings, role: Role, *, name: str, topology: Topo
             source = RabbitSource(
                 settings.amqp_url,
                 prefetch=settings.prefetch,
-                topology=topology or Topology(),
+                topology=settings.topology,
                 declare=settings.amqp_declare,
                 on_trouble=observer.trouble,
                 draw=draw,
@@ -257,11 +258,12 @@ async def serve(
     *,
     name: str,
     ops_socket: Path | None = None,
-    topology: Topology | None = None,
     on_started: asyncio.Event | None = None,
 ) -> None:
     """Run one process: its HTTP faces and its loops. ``ops_socket`` replaces the ops port where a supervisor asks."""
-    async with assembled(settings, role, name=name, topology=topology) as service, AsyncExitStack() as stack:
+    gc.freeze()  # what is loaded by now stays: the collector need not walk it again and again
+    gc.set_threshold(20_000, 20, 20)  # the hot path makes many small values and no cycles
+    async with assembled(settings, role, name=name) as service, AsyncExitStack() as stack:
         ops = make_ops(service.readiness, service.metrics)
         await _listen(stack, ops, settings.ops_host, settings.ops_port, ops_socket)
         if role is not Role.WORKER:

@@ -20,10 +20,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.logs import configure_logs, safe_text
 from service.adapters.postgres import Administration, connect, migrate
-from service.adapters.rabbitmq import EventPublisher, Topology, TopologyError, UnroutableError
+from service.adapters.rabbitmq import EventPublisher, TopologyError, UnroutableError
 from service.adapters.secret_box import AesSecretBox
 from service.app import Role, serve
-from service.embedded.demo_broker import demo_broker
+from service.embedded.demo_broker import DemoBroker, demo_broker
 from service.embedded.demo_directory import demo_directory
 from service.embedded.demo_display import DemoDisplay
 from service.embedded.demo_receiver import demo_receiver
@@ -83,11 +83,11 @@ async def _set_up(stack: AsyncExitStack, events: int, subscribers: Sequence[Subs
     display.fact("Broker", broker.description)
     receiver_url = await stack.enter_async_context(demo_receiver(subscribers))
     display.fact("Receivers", f"{receiver_url}/<subscriber>, each verifies every signature")
-    settings = _settings(postgres.url, broker.url, receiver_url)
+    settings = _settings(postgres.url, broker.url, broker.topology.prefix, receiver_url)
     engine = connect(postgres.url, pool_size=2)
     stack.push_async_callback(engine.dispose)
     await _subscribe(engine, settings, subscribers, receiver_url)
-    settings = await stack.enter_async_context(_serving(settings, broker.topology))
+    settings = await stack.enter_async_context(_serving(settings))
     service_url = f"http://{settings.http_host}:{settings.http_port}"
     display.fact("Service", f"{service_url}, with secret keys generated for this run")
     display.fact("", "may call http:// and loopback addresses; retries after 0.5, 1, 2 s, usually 5, 15, 45 s")
@@ -102,12 +102,14 @@ def _heeded_settings() -> Settings:
     return load_settings({name: value for name, value in os.environ.items() if name in {"AMQP_URL", "AMQP_URL_FILE"}})
 
 
-def _settings(database_url: str, amqp_url: str, receiver_url: str) -> Settings:
+def _settings(database_url: str, amqp_url: str, amqp_prefix: str, receiver_url: str) -> Settings:
     http_port, ops_port = _free_ports()
     return load_settings(
         {
             "DATABASE_URL": database_url,
-            "AMQP_URL": amqp_url,
+            "AMQP_URL": broker.url,
+            "AMQP_PREFIX": broker.topology.prefix,
+            "POSTHORN_AMQP_PREFIX": amqp_prefix,
             "SECRET_KEYS": f"demo:{base64.b64encode(os.urandom(32)).decode()}",
             "POSTHORN_HTTP_PORT": str(http_port),
             "POSTHORN_OPS_PORT": str(ops_port),
@@ -142,10 +144,10 @@ async def _subscribe(
 
 
 @asynccontextmanager
-async def _serving(settings: Settings, topology: Topology) -> AsyncIterator[Settings]:
+async def _serving(settings: Settings) -> AsyncIterator[Settings]:
     """Run the service meanwhile; yields the settings that it runs with. Should it end by itself, its error is ours."""
     stop, us = asyncio.Event(), _current_task()
-    service, settings = await _start(settings, topology, stop)
+    service, settings = await _start(settings, stop)
     service.add_done_callback(lambda _: None if stop.is_set() else us.cancel())
     try:
         yield settings
@@ -159,21 +161,21 @@ async def _serving(settings: Settings, topology: Topology) -> AsyncIterator[Sett
     service.result()
 
 
-async def _start(settings: Settings, topology: Topology, stop: asyncio.Event) -> tuple[asyncio.Task[None], Settings]:
+async def _start(settings: Settings, stop: asyncio.Event) -> tuple[asyncio.Task[None], Settings]:
     """Start the service, on other ports should somebody take ours before it listens."""
     for _ in range(START_TRIES_MAX - 1):
         try:
-            return await _start_once(settings, topology, stop), settings
+            return await _start_once(settings, stop), settings
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
         settings = settings.model_copy(update=dict(zip(("http_port", "ops_port"), _free_ports(), strict=True)))
-    return await _start_once(settings, topology, stop), settings
+    return await _start_once(settings, stop), settings
 
 
-async def _start_once(settings: Settings, topology: Topology, stop: asyncio.Event) -> asyncio.Task[None]:
+async def _start_once(settings: Settings, stop: asyncio.Event) -> asyncio.Task[None]:
     started = asyncio.Event()
-    service = asyncio.create_task(serve(settings, Role.ALL, stop, name="demo", topology=topology, on_started=started))
+    service = asyncio.create_task(serve(settings, Role.ALL, stop, name="demo", on_started=started))
     starting = asyncio.create_task(started.wait())
     try:
         await asyncio.wait([service, starting], return_when=asyncio.FIRST_COMPLETED)

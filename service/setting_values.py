@@ -79,9 +79,27 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _amqp_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
+        raise ValueError("must be 1 to 64 letters, digits, dots, dashes or underscores")
+    return text
+
+
+def _amqp_patterns(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    patterns = tuple(part.strip() for part in value.split(",") if part.strip())
+    wrong = [pattern for pattern in patterns if not re.fullmatch(r"(\*|#|[a-z0-9_]+)(\.(\*|#|[a-z0-9_]+))*", pattern)]
+    if wrong or not patterns:
+        raise ValueError("must be binding keys, such as message.*,link.clicked")
+    return patterns
+
+
 Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=365 * DAY_SECONDS, allow_inf_nan=False)]
+AmqpName = Annotated[str, AfterValidator(_amqp_name)]
+AmqpPatterns = Annotated[tuple[str, ...], BeforeValidator(_amqp_patterns)]
 CidrRules = Annotated[tuple[CidrRule, ...], BeforeValidator(_cidr_rules)]
 Host = Annotated[str, AfterValidator(_host)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]

@@ -9,11 +9,14 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from service.adapters.rabbitmq import Topology
 from service.adapters.secret_box import SecretKey, parse_secret_keys
 from service.core.retry_schedule import STANDARD, RetrySchedule
 from service.core.target_policy import CidrRule, EgressPolicy
 from service.environment import PREFIX, Source, read_environment
 from service.setting_values import (
+    AmqpName,
+    AmqpPatterns,
     AmqpUrl,
     CidrRules,
     Count,
@@ -51,6 +54,8 @@ class Settings(BaseModel):
     database_url: DatabaseUrl | None = Field(None, repr=False)
     amqp_url: AmqpUrl | None = Field(None, repr=False)
     amqp_declare: Annotated[Literal["active", "passive"], Lowered] = "active"
+    amqp_prefix: AmqpName = "posthorn"
+    amqp_bindings: AmqpPatterns = ("message.*", "link.clicked")
     secret_keys: SecretKeys | None = None
     public_url: PublicUrl | None = None
 
@@ -128,6 +133,11 @@ class Settings(BaseModel):
         return _margin_seconds(self.lease_seconds)
 
     @property
+    def topology(self) -> Topology:
+        """Where events arrive on the broker."""
+        return Topology(self.amqp_prefix, self.amqp_bindings)
+
+    @property
     def egress_policy(self) -> EgressPolicy:
         """Where we may connect."""
         return EgressPolicy(deny=self.egress_deny, allow=self.egress_allow, allow_http=self.allow_http)
@@ -163,7 +173,7 @@ class Settings(BaseModel):
         if name in {"database_url", "amqp_url"} and value is not None:
             return masked(value)
         if isinstance(value, tuple):
-            return [written(rule) for rule in value]
+            return [written(each) if isinstance(each, CidrRule) else each for each in value]
         return value
 
 

@@ -33,6 +33,8 @@ PAUSE_SECONDS_MIN: Final = 0.25
 PAUSE_SECONDS_MAX: Final = 30.0
 ASK_SECONDS_MAX: Final = 3.0
 DRAIN_MARGIN_SECONDS: Final = 5.0
+ECHO_SECONDS: Final = 0.1
+"""A signal that comes again this soon is the same one: who signals a group, and passes it on too, sends two."""
 
 Checks = Mapping[str, tuple[bool, str]]
 
@@ -63,6 +65,7 @@ class Supervisor:
         self._children: list[Child] = []
         self._stop = asyncio.Event()
         self._had_to_kill = False
+        self._signalled_at = 0.0
         self._log = structlog.get_logger()
 
     async def run(self) -> int:
@@ -136,7 +139,11 @@ class Supervisor:
             loop.add_signal_handler(number, self._on_signal, number)
 
     def _on_signal(self, number: int) -> None:
+        now = time.monotonic()
         is_second = self._stop.is_set()
+        if is_second and now - self._signalled_at < ECHO_SECONDS:
+            return
+        self._signalled_at = now
         self._stop.set()
         self._log.info("supervisor.stopping", signal=signal.Signals(number).name)
         for child in self._children:

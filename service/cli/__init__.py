@@ -43,7 +43,7 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="End when all have arrived: 0, or 1 if some did not.")] = False,
 ) -> None:
     """Everything in one command: a database, a broker, the service and receivers, on this machine."""
-    from service.embedded.demo import run_demo  # noqa: PLC0415 - only the demo needs what is embedded
+    from service.demo import run_demo  # noqa: PLC0415 - only the demo needs what is embedded
 
     raise typer.Exit(run_demo(events=events, once=once))
 

@@ -69,7 +69,7 @@ def explained(settings: Settings) -> Iterator[None]:
     except RefusedError as error:
         if isinstance(error.__cause__, _NO_SUCH_TABLE):
             raise CommandError(NOT_MIGRATED) from error
-        raise CommandError(f"The database refused: {error}") from error
+        raise CommandError(f"The database at {masked(settings.database_url or '')} refused: {error}") from error
 
 
 def unreachable(settings: Settings) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres import connect, is_migrated
 from service.adapters.postgres.engine import driver
-from service.adapters.rabbitmq import Topology, TopologyError, declare_topology
+from service.adapters.rabbitmq import TopologyError, declare_topology
 from service.adapters.rabbitmq.connection import unavailable
 from service.adapters.secret_box import AesSecretBox
 from service.cli.database import NO_DATABASE_URL, NO_SECRET_KEYS, NOT_MIGRATED, unreachable
@@ -173,10 +173,8 @@ async def _egress(engine: AsyncEngine, settings: Settings) -> Check:
         )
         return Check("egress", ok=False, detail="; ".join(refused[:NAMED_MAX]) + more, advice=advice)
     allowed = ", ".join(map(written, settings.egress_allow)) or "no private network"
-    plain = " and http://" if settings.allow_http else ""
-    return Check(
-        "egress", ok=True, detail=f"https://{plain}; beyond public addresses: {allowed}; {len(rows)} endpoints"
-    )
+    schemes = "https and http" if settings.allow_http else "https only"
+    return Check("egress", ok=True, detail=f"{schemes}; beyond public addresses: {allowed}; {len(rows)} endpoints")
 
 
 async def _broker(settings: Settings) -> Check:
@@ -187,9 +185,9 @@ async def _broker(settings: Settings) -> Check:
     try:
         with unavailable("no connection"):
             try:
-                await declare_topology(settings.amqp_url, Topology(), "passive")
+                await declare_topology(settings.amqp_url, settings.topology, "passive")
                 if is_active:  # all of it exists, so this makes none, but compares what it is made of
-                    await declare_topology(settings.amqp_url, Topology(), "active")
+                    await declare_topology(settings.amqp_url, settings.topology, "active")
             except TopologyError as error:
                 return _unsuitable(error, place, is_active=is_active)
     except UnavailableError as error:

@@ -20,6 +20,7 @@ from service.adapters.postgres import is_migrated
 from service.cli.database import NOT_MIGRATED, connected, database_url_of, require_secret_keys
 from service.cli.terminal import CommandError
 from service.settings import Settings, environment_name, load_settings
+from service.supervisor import ECHO_SECONDS, Supervisor, follow
 
 PROCESSES_MAX: Final = 64
 
@@ -39,8 +40,6 @@ def serve(
     supervisor_id: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Take events in and deliver them, until SIGTERM or SIGINT: then drain and exit 0. A second signal ends at once."""
-    from service.supervisor import Supervisor, follow  # noqa: PLC0415 - other commands do without its imports
-
     if supervisor_id is not None:
         follow(supervisor_id)
     settings = load_settings()
@@ -86,11 +85,15 @@ def _stop_on_signals(stop: asyncio.Event, *, is_supervised: bool) -> None:
     """
     loop = asyncio.get_running_loop()
 
+    first_at = 0.0
+
     def on_signal(number: int) -> None:
+        nonlocal first_at
         if stop.is_set():
-            if not is_supervised:
+            if not is_supervised and loop.time() - first_at > ECHO_SECONDS:
                 os._exit(128 + number)
             return
+        first_at = loop.time()
         structlog.get_logger().info("service.stopping", signal=signal.Signals(number).name)
         stop.set()
 

@@ -103,7 +103,7 @@ async def _publish(settings: Settings, organization_id: str, samples: Sequence[S
     if settings.amqp_url is None:
         raise CommandError(NO_AMQP_URL, BAD_USAGE)
     await _check_organization(settings, organization_id)
-    topology = Topology()
+    topology = settings.topology
     try:
         with unavailable("not connected"):
             await _declare(settings.amqp_url, topology, settings)
