@@ -83,7 +83,7 @@ async def _set_up(stack: AsyncExitStack, events: int, subscribers: Sequence[Subs
     display.fact("Broker", broker.description)
     receiver_url = await stack.enter_async_context(demo_receiver(subscribers))
     display.fact("Receivers", f"{receiver_url}/<subscriber>, each verifies every signature")
-    settings = _settings(postgres.url, broker.url, broker.topology.prefix, receiver_url)
+    settings = _settings(postgres.url, broker, receiver_url)
     engine = connect(postgres.url, pool_size=2)
     stack.push_async_callback(engine.dispose)
     await _subscribe(engine, settings, subscribers, receiver_url)
@@ -102,14 +102,13 @@ def _heeded_settings() -> Settings:
     return load_settings({name: value for name, value in os.environ.items() if name in {"AMQP_URL", "AMQP_URL_FILE"}})
 
 
-def _settings(database_url: str, amqp_url: str, amqp_prefix: str, receiver_url: str) -> Settings:
+def _settings(database_url: str, broker: DemoBroker, receiver_url: str) -> Settings:
     http_port, ops_port = _free_ports()
     return load_settings(
         {
             "DATABASE_URL": database_url,
             "AMQP_URL": broker.url,
-            "AMQP_PREFIX": broker.topology.prefix,
-            "POSTHORN_AMQP_PREFIX": amqp_prefix,
+            "POSTHORN_AMQP_PREFIX": broker.topology.prefix,
             "SECRET_KEYS": f"demo:{base64.b64encode(os.urandom(32)).decode()}",
             "POSTHORN_HTTP_PORT": str(http_port),
             "POSTHORN_OPS_PORT": str(ops_port),

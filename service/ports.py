@@ -132,9 +132,12 @@ class DeliveryStore(Protocol):
         """Keep new events and their deliveries; a known event is a no-op. Born leased only where no gate is shut."""
 
     async def claim_due(
-        self, limit: int, *, per_endpoint_limit: int, excluding_endpoint_ids: Collection[str]
+        self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]
     ) -> Sequence[Claim]:
-        """Lease due deliveries to this worker, endpoints in turn, gated endpoints left out."""
+        """Lease due deliveries to this worker, endpoints in turn, gated endpoints left out.
+
+        ``room`` bounds single endpoints further; at zero or less, nothing is claimed for one.
+        """
 
     async def settle(self, batch: Sequence[Settled]) -> Sequence[bool]:
         """Record the attempts and move the deliveries. False marks one that had moved on without us."""

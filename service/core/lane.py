@@ -145,9 +145,9 @@ class Lanes:
                 self._forget_if_idle(endpoint_id, lane)
         return evicted
 
-    def busy_endpoint_ids(self, now: float) -> list[str]:
-        """The endpoints whose lanes have no room: claim nothing for them."""
-        return [endpoint_id for endpoint_id, lane in self._lanes.items() if self._room(lane, now) <= 0]
+    def room(self, now: float) -> Mapping[str, int]:
+        """How many more leases each lane can take; an endpoint without a lane has all the room there is."""
+        return {endpoint_id: self._room(lane, now) for endpoint_id, lane in self._lanes.items()}
 
     def states(self, now: float) -> Mapping[str, int]:
         """How many lanes are in each state."""

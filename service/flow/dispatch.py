@@ -132,7 +132,7 @@ class Dispatch:
         claims = await self._store.claim_due(
             limit,
             per_endpoint_limit=self._claim_limits.per_endpoint_max,
-            excluding_endpoint_ids=self.lanes.busy_endpoint_ids(now),
+            room=self.lanes.room(now),
         )
         if claims:
             await self._take_on(claims, expires_at)

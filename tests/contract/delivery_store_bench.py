@@ -1,6 +1,6 @@
 """What the conformance suite needs of a database besides the ports: to make time pass, and to look."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -219,11 +219,11 @@ class Bench:
         limit: int = 100,
         *,
         per_endpoint_limit: int = 100,
-        excluding: Collection[str] = (),
+        room: Mapping[str, int] | None = None,
         by: DeliveryStore | None = None,
     ) -> Sequence[Claim]:
         return await (by or self.store).claim_due(
-            limit, per_endpoint_limit=per_endpoint_limit, excluding_endpoint_ids=excluding
+            limit, per_endpoint_limit=per_endpoint_limit, room=room or {}
         )
 
     async def claim_one(self, by: DeliveryStore | None = None) -> Claim:

@@ -223,8 +223,9 @@ async def test_a_claim_keeps_to_its_limits(bench: Bench) -> None:
 async def test_endpoints_with_room_only(bench: Bench) -> None:
     first, second = await bench.endpoint("a"), await bench.endpoint("b")
     await bench.pending(3)
-    assert {claim.delivery.endpoint_id for claim in await bench.claim(excluding=[first])} == {second}
-    assert {claim.delivery.endpoint_id for claim in await bench.claim(excluding=[second])} == {first}
+    assert {claim.delivery.endpoint_id for claim in await bench.claim(room={first: 0})} == {second}
+    claimed = await bench.claim(room={second: 0, first: 2})
+    assert [claim.delivery.endpoint_id for claim in claimed] == [first, first]
 
 
 async def test_a_long_backlog_of_one_endpoint_keeps_no_other_waiting(bench: Bench) -> None:

@@ -1,7 +1,7 @@
 """The DeliveryStore in memory: every promise of the port, and faults on demand."""
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from service.core.attempt import Attempt
@@ -89,15 +89,16 @@ class MemoryDeliveryStore:
     # ------------------------------------------------------------------ claim, release, rescue
 
     async def claim_due(
-        self, limit: int, *, per_endpoint_limit: int, excluding_endpoint_ids: Collection[str]
+        self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]
     ) -> Sequence[Claim]:
         self._begin("claim_due", limit)
         database = self.database
         due: defaultdict[str, deque[DeliveryRow]] = defaultdict(deque)
         for row in database.rows_in(State.PENDING):
             endpoint_id = row.delivery.endpoint_id
-            is_wanted = endpoint_id not in excluding_endpoint_ids and not database.is_gated(endpoint_id)
-            if row.next_attempt_at <= database.now and is_wanted and len(due[endpoint_id]) < per_endpoint_limit:
+            share = min(per_endpoint_limit, room.get(endpoint_id, per_endpoint_limit))
+            is_due = row.next_attempt_at <= database.now and not database.is_gated(endpoint_id)
+            if is_due and len(due[endpoint_id]) < share:
                 due[endpoint_id].append(row)
         claims: list[Claim] = []
         turns = deque(sorted(filter(due.get, due), key=lambda each: database.served_at.get(each, -1)))

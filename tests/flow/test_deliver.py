@@ -18,7 +18,7 @@ async def _lease(worker: Worker, seconds: float = 60.0) -> Lease:
     """A lease of a delivery to ``a``, with so much of it left."""
     await worker.endpoint("a")
     await worker.intake.take_in([event_of()], "test")
-    (claim,) = await worker.store.claim_due(1, per_endpoint_limit=1, excluding_endpoint_ids=())
+    (claim,) = await worker.store.claim_due(1, per_endpoint_limit=1, room={})
     directory = (await worker.directory.of(["org_1"]))["org_1"]
     (subscription,) = directory.matching("message.sent")
     return Lease(claim.delivery, subscription.endpoint, claim.claim_number, worker.clock.monotonic() + seconds)
@@ -37,9 +37,8 @@ async def test_the_stored_bytes_are_sent_signed_and_the_reply_becomes_an_attempt
         assert (request.url, request.timeout_seconds) == (URL, TIMEOUT_SECONDS)
         assert request.body == lease.delivery.body
         secret = worker.database.endpoints[lease.endpoint.id].secrets[0].sealed.rpartition("|")[2]
-        verified = Webhook([secret]).verify(
-            request.body, dict(request.headers), now=worker.clock.now().timestamp()
-        )
+        webhook = Webhook(secret, now=worker.clock.now().timestamp)
+        verified = webhook.verify(request.body, dict(request.headers))
         assert verified.id == "evt_1"
 
 

@@ -16,7 +16,7 @@ from tests.flow.worker import Worker
 async def _settled(worker: Worker, count: int, status: int = 200) -> Sequence[Settled]:
     await worker.endpoint("a")
     await worker.intake.take_in([event_of(id=f"evt_{number}") for number in range(count)], "test")
-    claims = await worker.store.claim_due(count, per_endpoint_limit=count, excluding_endpoint_ids=())
+    claims = await worker.store.claim_due(count, per_endpoint_limit=count, room={})
     return [settled_by(claim, status) for claim in claims]
 
 
@@ -98,7 +98,7 @@ async def test_a_row_the_database_always_refuses_ends_as_dead() -> None:
         await worker.settle.drained()
         for _ in range(3):
             worker.clock.advance(90_000)
-            await worker.store.claim_due(1, per_endpoint_limit=1, excluding_endpoint_ids=())
+            await worker.store.claim_due(1, per_endpoint_limit=1, room={})
             worker.clock.advance(61)
             await worker.upkeep.rescue_once()
             await worker.settle.drained()

@@ -9,7 +9,7 @@ from tests.flow.worker import Worker
 async def _leased(worker: Worker, count: int = 1) -> None:
     await worker.endpoint("a")
     await worker.intake.take_in([event_of(id=f"evt_{number}") for number in range(count)], "test")
-    await worker.store.claim_due(count, per_endpoint_limit=count, excluding_endpoint_ids=())
+    await worker.store.claim_due(count, per_endpoint_limit=count, room={})
 
 
 async def test_an_expired_lease_becomes_a_lost_attempt() -> None:
@@ -36,7 +36,7 @@ async def test_the_third_loss_in_a_row_ends_the_delivery() -> None:
             await worker.upkeep.rescue_once()
             await worker.settle.drained()
             worker.clock.advance(61)
-            await worker.store.claim_due(1, per_endpoint_limit=1, excluding_endpoint_ids=())
+            await worker.store.claim_due(1, per_endpoint_limit=1, room={})
         (row,) = worker.database.deliveries.values()
         assert (row.state.value, row.reason) == ("dead", Reason.CRASHES_WORKER)
         assert len(row.attempts) == 3

@@ -1,6 +1,6 @@
 """Deliveries in PostgreSQL: the hot road in, out, and back again."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from hashlib import sha256
 
@@ -94,32 +94,32 @@ class PostgresDeliveryStore:
                 verdicts[index] = Verdict.CONFLICT
 
     async def claim_due(
-        self, limit: int, *, per_endpoint_limit: int, excluding_endpoint_ids: Collection[str]
+        self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]
     ) -> Sequence[Claim]:
         """Lease due deliveries, endpoints in turn. An idle claim is one short read."""
         if limit <= 0:
             return ()
         async with driver(self._engine) as connection:
-            turns = await self._next_turns(connection, limit, excluding_endpoint_ids)
+            turns = await self._next_turns(connection, limit, room)
             if not turns:
                 return ()
             share = max(1, min(per_endpoint_limit, limit // len(turns)))
+            shares = [min(share, room.get(endpoint_id, share)) for endpoint_id in turns]
             async with connection.transaction():
-                rows = await connection.fetch(statements.CLAIM, turns, share, self._worker_name, self._lease)
+                rows = await connection.fetch(statements.CLAIM, turns, shares, self._worker_name, self._lease)
                 uids = list({row["event_uid"] for row in rows})
                 bodies = dict(await connection.fetch(statements.BODIES, uids)) if uids else {}
         return [_claim(row, bodies.get(row["event_uid"], b"")) for row in rows]
 
     async def _next_turns(
-        self, connection: asyncpg.Connection, limit: int, excluding_endpoint_ids: Collection[str]
+        self, connection: asyncpg.Connection, limit: int, room: Mapping[str, int]
     ) -> list[str]:
-        excluded = set(excluding_endpoint_ids)
         turns: list[str] = []
         for start in dict.fromkeys((self._last_served, "")):  # from where we were, then once from the beginning
             rows = await connection.fetch(statements.TURNS, start, TURNS_MAX)
             for row in rows:
                 self._last_served = row["endpoint_id"]
-                if row["is_due"] and row["endpoint_id"] not in excluded and row["endpoint_id"] not in turns:
+                if row["is_due"] and room.get(row["endpoint_id"], 1) > 0 and row["endpoint_id"] not in turns:
                     turns.append(row["endpoint_id"])
                 if len(turns) >= limit:
                     return turns
@@ -132,7 +132,11 @@ class PostgresDeliveryStore:
         """Record the attempts and move the deliveries, in one commit."""
         attempts = [(each.delivery.key, each.attempt) for each in batch if each.attempt is not None]
         arguments = (*_columns([_settled_row(each) for each in batch], 10), *_columns(_attempt_rows(attempts), 13))
-        gated = [(each.delivery.endpoint_id, each.settlement.gate_seconds) for each in batch if _gates(each)]
+        gated = [
+            (each.delivery.endpoint_id, each.settlement.gate_seconds)
+            for each in batch
+            if isinstance(each.settlement, Retry) and each.settlement.gate_seconds
+        ]
         unsubscribed = [each for each in batch if isinstance(each.settlement, Unsubscribe)]
         async with driver(self._engine) as connection:
             if not gated and not unsubscribed:  # nearly always: one statement is the transaction
@@ -186,19 +190,14 @@ def _columns(rows: Sequence[Sequence[object]], width: int) -> list[list[object]]
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
-def _gates(each: Settled) -> bool:
-    return isinstance(each.settlement, Retry) and each.settlement.gate_seconds is not None
-
-
 def _settled_row(each: Settled) -> tuple[object, ...]:
     settlement, attempt = each.settlement, each.attempt
-    is_retry = isinstance(settlement, Retry)
     return (
         *_key(each.delivery.key),
         each.claim_number,
-        None if is_retry else settlement.state.value,
+        None if isinstance(settlement, Retry) else settlement.state.value,
         settlement.reason.value if settlement.reason else None,
-        settlement.delay_seconds if is_retry else None,
+        settlement.delay_seconds if isinstance(settlement, Retry) else None,
         int(attempt is not None and attempt.is_counted),
         attempt is not None and attempt.reason is Reason.LOST,
         int(attempt is not None),

@@ -139,10 +139,10 @@ SELECT endpoint_id,
 # $1 endpoints whose turn it is, $2 how many from each at most, $3 worker, $4 lease.
 CLAIM = """
 WITH due AS (
-    SELECT d.* FROM unnest($1::text[]) AS turn (endpoint_id), LATERAL (
+    SELECT d.* FROM unnest($1::text[], $2::int[]) AS turn (endpoint_id, share), LATERAL (
         SELECT event_uid, subscription_id, replay_number FROM open_deliveries o
          WHERE o.state = 'pending' AND o.endpoint_id = turn.endpoint_id AND o.next_attempt_at <= now()
-         ORDER BY o.next_attempt_at LIMIT $2 FOR UPDATE SKIP LOCKED
+         ORDER BY o.next_attempt_at LIMIT turn.share FOR UPDATE SKIP LOCKED
     ) AS d
 )
 UPDATE open_deliveries o
