@@ -1,0 +1,1 @@
+"""The delivery benchmark and its published results."""

@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import signal
+import socket
 import statistics
 import sys
 import time
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import aiormq
@@ -32,7 +34,7 @@ from service.core.sample import sample_event
 
 DATABASE = "posthorn_bench"
 TOPOLOGY = Topology(prefix="posthorn_bench")
-EVENT_BYTES = 1024
+IDLE_SECONDS_MAX = 30  # nothing arrives for this long: what is missing is lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +116,11 @@ class Bench:
                 await self._ready(ops)
             return await self._measure(supervisor, receiver.pid, publisher)
 
-    async def _measure(self, supervisor: asyncio.subprocess.Process, receiver: int, publisher: EventPublisher) -> Result:
+    async def _measure(
+        self, supervisor: asyncio.subprocess.Process, receiver: int, publisher: EventPublisher
+    ) -> Result:
         expected = self.options.events * self.options.fan_out
-        while self.options.rate == 0 and await self._count() == 0:
+        while self.options.rate == 0 and await self._count() == 0:  # noqa: ASYNC110 - another process's count
             await asyncio.sleep(0.01)
         tree = psutil.Process(supervisor.pid)
         cpu = Cpu([p.pid for p in (tree, *tree.children(recursive=True))], receiver)
@@ -125,7 +129,7 @@ class Bench:
         if self.options.rate:
             await self._publish_at_rate(publisher)
         last, idle_since = -1, time.monotonic()
-        while (count := await self._count()) < expected and time.monotonic() - idle_since < 30:
+        while (count := await self._count()) < expected and time.monotonic() - idle_since < IDLE_SECONDS_MAX:
             if count != last:
                 last, idle_since = count, time.monotonic()
             await asyncio.sleep(0.02)
@@ -194,9 +198,7 @@ class Bench:
         for number in range(first, first + count):
             event_id = f"evt_bench_{number:08d}"
             organization = self._organization(number % self.options.endpoints)
-            body = sample_event(
-                "message.sent", organization, event_id=event_id, number=number, now=datetime.now(UTC)
-            )
+            body = sample_event("message.sent", organization, event_id=event_id, number=number, now=datetime.now(UTC))
             self.published_ns[event_id] = time.time_ns()
             yield Publication(body, "message.sent", message_id=event_id)
 
@@ -230,7 +232,7 @@ class Bench:
 
     async def _get(self, path: str) -> bytes:
         url = f"http://127.0.0.1:{self.port}{path}"
-        return await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=30).read())  # noqa: S310 - loopback
+        return await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=30).read())
 
     async def _count(self) -> int:
         return int(await self._get("/count"))
@@ -243,9 +245,7 @@ class Bench:
         connection = await asyncpg.connect(self.database_url)
         try:
             return int(
-                await connection.fetchval(
-                    "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
-                )
+                await connection.fetchval("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
             )
         finally:
             await connection.close()
@@ -273,8 +273,6 @@ class Bench:
 
     @staticmethod
     def _free_port() -> int:
-        import socket
-
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             return int(probe.getsockname()[1])
@@ -313,8 +311,7 @@ def main() -> None:
             values = [run[name] for run in runs]
             print(f"{name:24}{statistics.median(values):>12}{min(values):>12}{max(values):>12}")
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"options": vars(options), "runs": runs}, file, indent=1)
+        Path(options.json).write_text(json.dumps({"options": vars(options), "runs": runs}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import gc
 import random
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -24,7 +24,9 @@ from service.adapters.postgres import (
     Administration,
     PostgresDeliveryStore,
     PostgresSubscriptionStore,
+    clock_skew_seconds,
     connect,
+    in_use,
     is_migrated,
 )
 from service.adapters.rabbitmq import RabbitSource
@@ -38,8 +40,10 @@ from service.flow.intake import Intake
 from service.flow.patience import Patience
 from service.flow.settle import FLUSHERS, Settle
 from service.flow.upkeep import Upkeep
-from service.ports import Observer, UnavailableError
+from service.ports import Clock, Observer, UnavailableError
 from service.settings import Settings
+
+GAUGES_SECONDS = 5.0
 
 
 class Role(StrEnum):
@@ -86,6 +90,7 @@ class Service:
     settle: Settle
     dispatch: Dispatch | None
     upkeep: Upkeep | None
+    clock: Clock
     administration: Administration
     is_draining: bool = False
 
@@ -103,7 +108,6 @@ class Service:
             checks["broker"] = (True, why)
         else:
             connected = self.source.is_connected
-            self.metrics.broker_connected(connected)
             checks["broker"] = (connected, "connected" if connected else "not connected; trying again")
         checks["draining"] = (not self.is_draining, "yes" if self.is_draining else "no")
         return checks
@@ -122,6 +126,7 @@ class Service:
 
     def _loops(self) -> dict[str, Coroutine[None, None, None]]:
         loops = {f"settle-{number}": self.settle.run() for number in range(FLUSHERS)}
+        loops["gauges"] = self._measure()
         if self.source is not None:
             loops |= {"source": self.source.run(), "intake": self.intake.run(self.source)}
         if self.dispatch is not None and self.upkeep is not None:
@@ -132,6 +137,16 @@ class Service:
                 "retention": self.upkeep.run_retention(),
             }
         return loops
+
+    async def _measure(self) -> None:
+        """Keep the gauges that no event moves."""
+        while True:
+            if self.source is not None:
+                self.metrics.broker_connected(self.source.is_connected)
+            self.metrics.database_pool_in_use.set(in_use(self.engine))
+            with suppress(UnavailableError):
+                self.metrics.clock_skew_seconds.set(await clock_skew_seconds(self.engine, self.clock))
+            await asyncio.sleep(GAUGES_SECONDS)
 
     async def _drain(self, tasks: Mapping[str, asyncio.Task[None]]) -> None:
         self.is_draining = True
@@ -177,7 +192,7 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
             sender = await stack.enter_async_context(
                 HttpSender(
                     settings.egress_policy,
-                    on_blocked=lambda where, verdict: metrics.egress_blocked(verdict),
+                    on_blocked=lambda _where, verdict: metrics.egress_blocked(verdict),
                     extra_ca_file=settings.extra_ca_file,
                 )
             )
@@ -247,7 +262,7 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
         )
         administration = Administration(engine, secret_box)
         yield Service(
-            settings, role, engine, metrics, observer, source, intake, settle, dispatch, upkeep, administration
+            settings, role, engine, metrics, observer, source, intake, settle, dispatch, upkeep, clock, administration
         )
 
 
@@ -286,5 +301,7 @@ async def _listen(
     runner = web.AppRunner(application, access_log=None, handle_signals=False)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    site = web.UnixSite(runner, str(socket)) if socket else web.TCPSite(runner, host, port, reuse_port=is_shared or None)
+    site = (
+        web.UnixSite(runner, str(socket)) if socket else web.TCPSite(runner, host, port, reuse_port=is_shared or None)
+    )
     await site.start()

@@ -131,9 +131,7 @@ class DeliveryStore(Protocol):
     async def record(self, batch: Sequence[Recording]) -> Recorded | Stale:
         """Keep new events and their deliveries; a known event is a no-op. Born leased only where no gate is shut."""
 
-    async def claim_due(
-        self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]
-    ) -> Sequence[Claim]:
+    async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claim]:
         """Lease due deliveries to this worker, endpoints in turn, gated endpoints left out.
 
         ``room`` bounds single endpoints further; at zero or less, nothing is claimed for one.

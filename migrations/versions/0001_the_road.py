@@ -23,7 +23,7 @@ STATEMENTS = (
         directory_version bigint NOT NULL DEFAULT 1,
         created_at timestamptz NOT NULL DEFAULT now())""",
     """COMMENT ON COLUMN organizations.directory_version IS
-        'Grows with every change of endpoints, subscriptions, secrets and pauses; workers compare it before each use.'""",
+        'Grows with every change of endpoints, subscriptions, secrets and pauses; workers compare it at each use.'""",
     """CREATE TABLE api_keys (
         id text PRIMARY KEY,
         organization_id text NOT NULL REFERENCES organizations (id),

@@ -48,7 +48,7 @@ def demo(
     raise typer.Exit(run_demo(events=events, once=once))
 
 
-@config.command("show")
+@config.command("show", epilog=EXIT_CODES)
 def show_config(*, as_json: JsonOption = False) -> None:
     """Every setting, its value and where it came from. Passwords and keys are not shown."""
     shown = load_settings().redacted()
@@ -77,7 +77,7 @@ for name, group in {"keys": keys, "endpoints": endpoints, "deliveries": deliveri
 def main() -> None:
     """Run the command that the arguments name. What a person can put right is said without a traceback."""
     try:
-        application()
+        application(prog_name="posthorn")
     except CommandError as error:
         tell(str(error))
         sys.exit(error.exit_code)

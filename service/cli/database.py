@@ -67,7 +67,7 @@ def explained(settings: Settings) -> Iterator[None]:
     except UnavailableError as error:
         raise CommandError(f"{unreachable(settings)} It said: {error}") from error
     except RefusedError as error:
-        if isinstance(error.__cause__, _NO_SUCH_TABLE):
+        if _says(error, _NO_SUCH_TABLE):
             raise CommandError(NOT_MIGRATED) from error
         raise CommandError(f"The database at {masked(settings.database_url or '')} refused: {error}") from error
 
@@ -78,6 +78,15 @@ def unreachable(settings: Settings) -> str:
         f"The database cannot be used at {masked(settings.database_url or '')}: check that PostgreSQL runs there, and "
         f"host, port, user, password and database name in DATABASE_URL."
     )
+
+
+def _says(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Whether the driver's own error, under those raised from it, is one of these."""
+    while error is not None:
+        if isinstance(error, kinds):
+            return True
+        error = error.__cause__
+    return False
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from service.adapters.postgres.reads import LIMIT_MAX
 from service.cli.database import connected
 from service.cli.terminal import (
     BAD_USAGE,
+    EXIT_CODES,
     CommandError,
     JsonOption,
     print_fields,
@@ -28,7 +29,7 @@ deliveries = typer.Typer(no_args_is_help=True, help="What became of events, and 
 _ID_FORM = "an id looks like dlv_<32 hexadecimal digits>_<number>; 'posthorn deliveries list' shows them"
 
 
-@deliveries.command("list")
+@deliveries.command("list", epilog=EXIT_CODES)
 def list_deliveries(
     organization_id: Annotated[str | None, typer.Option("--organization", help="Only this organization's.")] = None,
     endpoint_id: Annotated[str | None, typer.Option("--endpoint", help="Only to this endpoint.")] = None,
@@ -74,7 +75,7 @@ def list_deliveries(
         tell(f"There are more: --cursor {next_cursor}")
 
 
-@deliveries.command("show")
+@deliveries.command("show", epilog=EXIT_CODES)
 def show_delivery(delivery_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: JsonOption = False) -> None:
     """One delivery with every attempt, oldest first."""
     settings = load_settings()

@@ -14,6 +14,7 @@ from service.adapters.postgres.engine import translated
 from service.cli.database import administration, connected, database_url_of, explained, require_secret_keys
 from service.cli.terminal import (
     BAD_USAGE,
+    EXIT_CODES,
     CommandError,
     JsonOption,
     print_fields,
@@ -56,7 +57,7 @@ def migrate() -> None:
     tell("The database is at this release's schema.")
 
 
-@keys.command("create")
+@keys.command("create", epilog=EXIT_CODES)
 def create_key(
     organization_id: OrganizationOption,
     scopes: Annotated[str, typer.Option(help="Comma-separated: read, write, publish, admin.")] = "read,write,publish",
@@ -83,7 +84,7 @@ def create_key(
     print_line(new.text)
 
 
-@endpoints.command("add")
+@endpoints.command("add", epilog=EXIT_CODES)
 def add_endpoint(
     organization_id: OrganizationOption,
     url: Annotated[str, typer.Option(help="Where to POST: https://…", show_default=False)],
@@ -133,7 +134,7 @@ async def _require_organization(admin: Administration, organization_id: str) -> 
         raise CommandError(f"There is no organization {organization_id!r}: {makes}.")
 
 
-@endpoints.command("list")
+@endpoints.command("list", epilog=EXIT_CODES)
 def list_endpoints(organization_id: OrganizationOption, *, as_json: JsonOption = False) -> None:
     """The organization's endpoints, oldest first."""
     settings = load_settings()
@@ -152,7 +153,7 @@ def list_endpoints(organization_id: OrganizationOption, *, as_json: JsonOption =
     print_table(("id", "url", "event types", "paused", "created at"), rows, nothing="No endpoints yet.")
 
 
-@endpoints.command("remove")
+@endpoints.command("remove", epilog=EXIT_CODES)
 def remove_endpoint(
     endpoint_id: Annotated[str, typer.Argument(metavar="ID")],
     organization_id: OrganizationOption,

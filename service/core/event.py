@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -21,9 +22,9 @@ CLOUDEVENTS = "application/cloudevents+json"
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # no dot: a dotted id lets two different messages sign alike
 _ORGANIZATION_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-_FIELDS: Set[str] = {"id", "type", "timestamp", "organization_id", "test", "data"}
+_FIELDS: AbstractSet[str] = {"id", "type", "timestamp", "organization_id", "test", "data"}
 _CLOUDEVENTS_NAMES = {"time": "timestamp", "organizationid": "organization_id"}
-_CLOUDEVENTS_OWN: Set[str] = {"specversion", "datacontenttype", "dataschema"}
+_CLOUDEVENTS_OWN: AbstractSet[str] = {"specversion", "datacontenttype", "dataschema"}
 
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _plain = msgspec.json.Decoder()
@@ -150,6 +151,9 @@ def _refuse_duplicate_keys(body: bytes, fields: Mapping[str, msgspec.Raw]) -> No
 def _from_cloudevents(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
     if "data_base64" in fields:
         raise _Invalid(ParkReason.BAD_FIELD, "send data as JSON in 'data'", "data_base64")
+    for theirs, ours in _CLOUDEVENTS_NAMES.items():
+        if theirs in fields and ours in fields:  # after renaming, one of the two would be lost
+            raise _Invalid(ParkReason.DUPLICATE_KEY, f"{theirs!r} and {ours!r} say the same thing", ours)
     renamed = {_CLOUDEVENTS_NAMES.get(name, name): raw for name, raw in fields.items()}
     return {name: raw for name, raw in renamed.items() if name not in _CLOUDEVENTS_OWN}
 
@@ -182,7 +186,8 @@ def _event(fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | N
             data,
         )
     ]
-    parts += [b",%b:%b" % (msgspec.json.encode(name), bytes(raw)) for name, raw in fields.items() if name not in _FIELDS]
+    others = ((name, raw) for name, raw in fields.items() if name not in _FIELDS)
+    parts += [b",%b:%b" % (msgspec.json.encode(name), bytes(raw)) for name, raw in others]
     parts.append(b"}")
     whole = b"".join(parts)
     if len(whole) > BODY_BYTES_MAX:

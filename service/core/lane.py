@@ -46,9 +46,11 @@ class Lane:
 
     @property
     def held(self) -> int:
+        """Leases this endpoint holds of the worker: waiting, in flight, or reserved for."""
         return len(self.waiting) + len(self.started_at) + self.reserved
 
     def oldest_seconds(self, now: float) -> float:
+        """For how long the oldest request has been in flight."""
         return now - next(iter(self.started_at.values()), now)
 
 

@@ -20,7 +20,7 @@ class RetrySchedule:
     delays_seconds: tuple[float, ...] | None = None
 
     def delay_seconds(self, attempts_made: int) -> float | None:
-        """The wait after ``attempts_made`` failed attempts (at least 1), before jitter; None when no attempt is left."""
+        """The wait after ``attempts_made`` (>= 1) failed attempts, before jitter; None when no attempt is left."""
         if self.delays_seconds is not None:
             return self.delays_seconds[attempts_made - 1] if attempts_made <= len(self.delays_seconds) else None
         if attempts_made >= self.attempts_max:

@@ -61,6 +61,7 @@ class OrganizationDirectory:
 
     @classmethod
     def of(cls, organization_id: str, version: int, subscriptions: tuple[Subscription, ...]) -> "OrganizationDirectory":
+        """The directory of these subscriptions."""
         by_event_type: dict[str, tuple[Subscription, ...]] = {}
         for subscription in subscriptions:
             known = by_event_type.get(subscription.event_type, ())

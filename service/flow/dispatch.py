@@ -79,7 +79,7 @@ class Dispatch:
             try:
                 settled = await self._deliver(lease)
                 if settled is None:
-                    await self._patience.through("release", lambda lease=lease: self._store.release([lease]))
+                    await self._release([lease])
                 else:
                     self._gate(settled)
                     await self._settle.put(settled)
@@ -121,9 +121,12 @@ class Dispatch:
     async def _give_back(self, *, everything: bool = False) -> None:
         evicted = self.lanes.evict(self._clock.monotonic(), everything=everything)
         if evicted:
-            await self._patience.through("release", lambda: self._store.release(evicted))
+            await self._release(evicted)
         if self.lanes.has_ample_room:
             self._has_room.set()
+
+    async def _release(self, leases: Sequence[Lease]) -> None:
+        await self._patience.through("release", lambda: self._store.release(leases))
 
     async def _claim(self) -> int:
         now = self._clock.monotonic()
@@ -155,7 +158,7 @@ class Dispatch:
             else:
                 unwanted.append(lease)
         if unwanted:  # the lane filled up while we claimed
-            await self._patience.through("release", lambda: self._store.release(unwanted))
+            await self._release(unwanted)
 
     def _observe_load(self) -> None:
         now = self._clock.monotonic()

@@ -82,9 +82,7 @@ class Intake:
         for message in batch:
             if message.is_redelivered:
                 self._observer.message_redelivered()
-            parsed = parse_event(
-                message.body, now, message_id=message.message_id, content_type=message.content_type
-            )
+            parsed = parse_event(message.body, now, message_id=message.message_id, content_type=message.content_type)
             if isinstance(parsed, Event):
                 events.append(parsed)
                 carriers.append(message)
@@ -146,9 +144,7 @@ class Intake:
         await self._record(taken[:middle])
         await self._record(taken[middle:])
 
-    async def _record_once(
-        self, taken: Sequence[_Taken], directories: Mapping[str, OrganizationDirectory]
-    ) -> bool:
+    async def _record_once(self, taken: Sequence[_Taken], directories: Mapping[str, OrganizationDirectory]) -> bool:
         """One transaction. False when a directory was stale: nothing is recorded, try again."""
         started = self._clock.monotonic()
         expires_at = started + self._lease_seconds  # reckoned from before the COMMIT: early rather than late

@@ -15,7 +15,14 @@ class Settle:
     """Takes settlements and commits them by the batch: whatever came in while the last commit ran."""
 
     def __init__(
-        self, store: DeliveryStore, clock: Clock, observer: Observer, patience: Patience, *, batch_max: int, waiting_max: int
+        self,
+        store: DeliveryStore,
+        clock: Clock,
+        observer: Observer,
+        patience: Patience,
+        *,
+        batch_max: int,
+        waiting_max: int,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -46,8 +53,10 @@ class Settle:
         await self._idle.wait()
 
     async def run(self) -> None:
-        """Flush for ever; several of these run side by side. Dying here loses no fact but the last batch's replies:
-        their leases expire, and the deliveries are attempted again."""
+        """Flush for ever; several of these run side by side.
+
+        Dying here forgets the replies not yet committed: their leases expire, and the deliveries are attempted again.
+        """
         while True:
             while not self._waiting:
                 self._wakeup.clear()

@@ -70,6 +70,8 @@ def test_the_readme_tells_every_setting_and_its_default() -> None:
             assert float(default) == value, name
         elif isinstance(value, str):
             assert default.strip("`") == value, name
+        elif value:
+            assert default.strip("`") == ",".join(value), name
         else:
             assert value in {None, ()}, name
 

@@ -1,45 +1,15 @@
-"""Commands as people and scripts run them: processes, with their output and their exit code."""
+"""Working settings for the commands, and the commands."""
 
-import asyncio
 import base64
-import json
 import os
-import signal
-import socket
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import pytest
 
+from tests.cli.command import Finished, Run, free_port, run_posthorn
+
 SECRET_KEYS = "k1:" + base64.b64encode(b"k" * 32).decode()
 OURS = ("POSTHORN_", "DATABASE_URL", "AMQP_", "SECRET_KEYS", "PUBLIC_URL", "PROMETHEUS_")
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a command came to."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The one document on stdout."""
-        return json.loads(self.out)
-
-
-Run = Callable[..., Awaitable[Finished]]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture
@@ -49,7 +19,7 @@ def bare_environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def environment(bare_environment: dict[str, str], database_url: str) -> dict[str, str]:
+def environment(bare_environment: dict[str, str], database_url: str, tmp_path: Path) -> dict[str, str]:
     """The settings of a service that works."""
     return bare_environment | {
         "DATABASE_URL": database_url,
@@ -59,21 +29,8 @@ def environment(bare_environment: dict[str, str], database_url: str) -> dict[str
         "POSTHORN_ALLOW_HTTP": "true",
         "POSTHORN_EGRESS_ALLOW": "127.0.0.0/8",
         "POSTHORN_LOG_FORMAT": "json",
+        "TMPDIR": str(tmp_path),  # what a killed supervisor cannot clear away goes with the test
     }
-
-
-async def run_posthorn(environ: dict[str, str], *arguments: str, stdin: bytes = b"") -> Finished:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service", *arguments),
-        env=environ,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate(stdin)
-    assert process.returncode is not None
-    assert b"Traceback" not in err, err.decode()
-    return Finished(process.returncode, out.decode(), err.decode())
 
 
 @pytest.fixture
@@ -84,46 +41,3 @@ def posthorn(environment: dict[str, str]) -> Run:
         return await run_posthorn(environment | changes, *arguments, stdin=stdin)
 
     return run
-
-
-class Serving:
-    """A ``posthorn serve`` that runs."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.lines: list[dict[str, Any]] = []
-
-    async def told(self, event: str) -> dict[str, Any]:
-        """Its next log line of this event."""
-        assert self.process.stderr is not None
-        async for line in self.process.stderr:
-            assert line.startswith(b"{"), line.decode()
-            self.lines.append(json.loads(line))
-            if self.lines[-1]["event"] == event:
-                return self.lines[-1]
-        raise AssertionError(f"it ended before {event}: {self.lines}")
-
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    async def end(self) -> int:
-        """Read it to its end; its exit code."""
-        assert self.process.stderr is not None
-        rest = await self.process.stderr.read()
-        self.lines += [json.loads(line) for line in rest.splitlines() if line.startswith(b"{")]
-        return await self.process.wait()
-
-
-@asynccontextmanager
-async def serving(environ: dict[str, str], *arguments: str) -> AsyncIterator[Serving]:
-    """Start ``posthorn serve``; it does not outlive the block."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service", "serve", *arguments), env=environ, stderr=asyncio.subprocess.PIPE
-    )
-    service = Serving(process)
-    try:
-        yield service
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await service.end()

@@ -47,7 +47,7 @@ def envelope(**changes: Any) -> dict[str, Any]:
         "type": event_type,
         "timestamp": format_timestamp(START - timedelta(seconds=1)),
         "organization_id": "org_1",
-        "data": EXAMPLE_DATA.get(event_type, {}),
+        "data": EXAMPLE_DATA.get(str(event_type), {}),
     }
     return fields | changes
 

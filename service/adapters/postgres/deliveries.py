@@ -93,9 +93,7 @@ class PostgresDeliveryStore:
             if kept.get((event.organization_id, event.id), digests[index]) != digests[index]:
                 verdicts[index] = Verdict.CONFLICT
 
-    async def claim_due(
-        self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]
-    ) -> Sequence[Claim]:
+    async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claim]:
         """Lease due deliveries, endpoints in turn. An idle claim is one short read."""
         if limit <= 0:
             return ()
@@ -111,9 +109,7 @@ class PostgresDeliveryStore:
                 bodies = dict(await connection.fetch(statements.BODIES, uids)) if uids else {}
         return [_claim(row, bodies.get(row["event_uid"], b"")) for row in rows]
 
-    async def _next_turns(
-        self, connection: asyncpg.Connection, limit: int, room: Mapping[str, int]
-    ) -> list[str]:
+    async def _next_turns(self, connection: asyncpg.Connection, limit: int, room: Mapping[str, int]) -> list[str]:
         turns: list[str] = []
         for start in dict.fromkeys((self._last_served, "")):  # from where we were, then once from the beginning
             rows = await connection.fetch(statements.TURNS, start, TURNS_MAX)
@@ -158,7 +154,7 @@ class PostgresDeliveryStore:
 
     async def release(self, leases: Sequence[Lease]) -> None:
         """Give leases back, due at once; nothing was attempted."""
-        rows = [_key(lease.delivery.key) + (lease.claim_number,) for lease in leases]
+        rows = [(*_key(lease.delivery.key), lease.claim_number) for lease in leases]
         async with driver(self._engine) as connection:
             await connection.execute(statements.RELEASE, *_columns(rows, 4))
 
@@ -237,5 +233,3 @@ def _claim(row: asyncpg.Record, body: bytes) -> Claim:
         lost_in_a_row=row["lost_in_a_row"],
     )
     return Claim(delivery, row["claims_made"], row["directory_version"])
-
-

@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from service.adapters.postgres.partitions import create_partitions
-from service.ports import RefusedError, UnavailableError
+from service.ports import Clock, RefusedError, UnavailableError
 
 # What a second try can mend: the link, the server's state, a lost race. Everything else would fail again.
 _PASSING = (
@@ -82,7 +82,7 @@ async def driver(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
     with translated():
         async with engine.connect() as connection:
             raw = await connection.get_raw_connection()
-            native = raw.driver_connection
+            native: asyncpg.Connection = raw.driver_connection
             try:
                 yield native
             except BaseException:
@@ -116,7 +116,9 @@ async def migrate(url: str) -> None:
             def upgrade(sync_connection: object) -> None:
                 config.attributes["connection"] = sync_connection
                 with EnvironmentContext(
-                    config, script, fn=lambda revision, _: script._upgrade_revs("head", revision)  # noqa: SLF001
+                    config,
+                    script,
+                    fn=lambda revision, _: script._upgrade_revs("head", revision),  # noqa: SLF001
                 ):
                     script.run_env()
 
@@ -134,3 +136,17 @@ async def is_migrated(engine: AsyncEngine) -> bool:
         if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
             return False
         return {row[0] for row in await connection.fetch("SELECT version_num FROM alembic_version")} == set(heads)
+
+
+def in_use(engine: AsyncEngine) -> int:
+    """How many of the pool's connections are out."""
+    return int(engine.pool.checkedout())  # type: ignore[attr-defined]  # an async engine's pool is a QueuePool
+
+
+async def clock_skew_seconds(engine: AsyncEngine, clock: Clock) -> float:
+    """How far this machine's clock is ahead of the database's. Raises ``UnavailableError``."""
+    async with driver(engine) as connection:
+        before = clock.now()
+        theirs = await connection.fetchval("SELECT clock_timestamp()")
+        middle = before + (clock.now() - before) / 2
+    return float((middle - theirs).total_seconds())

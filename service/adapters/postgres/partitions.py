@@ -68,12 +68,13 @@ async def _create(connection: asyncpg.Connection, table: str, name: str, day: da
 
 
 async def _partitions(connection: asyncpg.Connection) -> Sequence[asyncpg.Record]:
-    return await connection.fetch(
+    rows: Sequence[asyncpg.Record] = await connection.fetch(
         """SELECT child.relname AS name FROM pg_inherits
              JOIN pg_class child ON child.oid = inhrelid JOIN pg_class parent ON parent.oid = inhparent
             WHERE parent.relname = ANY ($1) AND child.relkind = 'r'""",
         PARTITIONED,
     )
+    return rows
 
 
 def _name(table: str, day: datetime) -> str:

@@ -101,13 +101,14 @@ class DeliveryReader:
             # The narrow table knows the day, so one partition is searched rather than all.
             async with driver(self._engine) as connection:
                 uids = await connection.fetch(
-                    "SELECT event_uid FROM event_keys WHERE event_id = $1 AND organization_id = coalesce($2, organization_id)",
+                    """SELECT event_uid FROM event_keys
+                        WHERE event_id = $1 AND organization_id = coalesce($2, organization_id)""",
                     wanted.event_id,
                     wanted.organization_id,
                 )
             query = query.where(_deliveries.c.event_uid.in_([row["event_uid"] for row in uids]))
         if before is not None:
-            query = query.where(_KEY < tuple_(before.event_uid, before.subscription_id, before.replay_number))
+            query = query.where(tuple_(before.event_uid, before.subscription_id, before.replay_number) > _KEY)
         rows = await self._rows(query.limit(limit + 1))
         views = [_view(row) for row in rows[:limit]]
         return views, _key(rows[limit - 1]) if len(rows) > limit else None
@@ -137,7 +138,7 @@ class DeliveryReader:
     async def _rows(self, query: Select[Any]) -> Sequence[Any]:
         with translated():
             async with self._engine.connect() as connection:
-                return (await connection.execute(query)).all()
+                return list(await connection.execute(query))
 
 
 def _key(row: Any) -> DeliveryKey:  # noqa: ANN401 - a row of the view

@@ -101,7 +101,9 @@ class Administration:
     async def create_organization(self, organization_id: str) -> None:
         """Make an organization; one that exists stays as it is."""
         async with driver(self._engine) as connection:
-            await connection.execute("INSERT INTO organizations (id) VALUES ($1) ON CONFLICT DO NOTHING", organization_id)
+            await connection.execute(
+                "INSERT INTO organizations (id) VALUES ($1) ON CONFLICT DO NOTHING", organization_id
+            )
 
     async def has_organization(self, organization_id: str) -> bool:
         """Whether it exists."""

@@ -1,0 +1,132 @@
+"""trigger and deliveries against a service that runs: an event in, a signed POST out, and the record of it."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+from tests.cli.command import Run, free_port, serving
+from webhook_signature import Webhook
+
+DELIVERY_KEYS = {
+    "id",
+    "event_id",
+    "event_type",
+    "organization_id",
+    "endpoint_id",
+    "subscription_id",
+    "state",
+    "reason",
+    "attempts_made",
+    "created_at",
+    "next_attempt_at",
+    "ended_at",
+}
+
+
+@asynccontextmanager
+async def receiver(status: int) -> AsyncIterator[tuple[str, asyncio.Queue[tuple[bytes, Any]]]]:
+    """Where requests arrive, and what arrived."""
+    arrived: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue()
+
+    async def take(request: web.Request) -> web.Response:
+        arrived.put_nowait((await request.read(), request.headers))
+        return web.Response(status=status)
+
+    app = web.Application()
+    app.router.add_post("/hook", take)
+    runner, port = web.AppRunner(app), free_port()
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        yield f"http://127.0.0.1:{port}/hook", arrived
+    finally:
+        await runner.cleanup()
+
+
+async def test_an_event_goes_in_over_http_and_out_signed(environment: dict[str, str], posthorn: Run) -> None:
+    key = (await posthorn("keys", "create", "--organization", "org_a", "--json")).json["key"]
+    add = ("endpoints", "add", "--organization", "org_a", "--event-types", "message.sent,link.clicked", "--json")
+    async with receiver(200) as (url, arrived), serving(environment) as service:
+        endpoint = (await posthorn(*add, "--url", url)).json
+        await service.told("service.started")
+        trigger = ("trigger", "message.sent", "--organization", "org_a", "--count", "2", "--via", "http", "--json")
+        triggered = await posthorn(*trigger, "--key", key)
+        assert (triggered.code, triggered.err) == (0, "")
+        event_ids = triggered.json["event_ids"]
+        webhook = Webhook(endpoint["secret"])
+        async with asyncio.timeout(20):
+            verified = [webhook.verify(*await arrived.get()) for _ in event_ids]
+        assert {each.id for each in verified} == set(event_ids)
+        service.signal(signal.SIGTERM)
+        assert await service.end() == 0
+    listed = await posthorn("deliveries", "list", "--organization", "org_a", "--state", "delivered", "--json")
+    assert {each["event_id"] for each in listed.json["data"]} == set(event_ids)
+    assert listed.json["next_cursor"] is None
+    await _show(posthorn, listed.json["data"][0])
+    await _page(posthorn, [each["id"] for each in listed.json["data"]])
+
+
+async def _show(posthorn: Run, delivery: dict[str, Any]) -> None:
+    assert delivery.keys() == DELIVERY_KEYS
+    shown = (await posthorn("deliveries", "show", delivery["id"], "--json")).json
+    [attempt] = shown.pop("attempts")
+    assert shown == delivery
+    assert (attempt["number"], attempt["outcome"], attempt["reason"], attempt["status"]) == (1, "accepted", None, 200)
+    assert attempt["started_at"].endswith("Z")
+    assert isinstance(attempt["duration_ms"], int)
+    assert "accepted" in (await posthorn("deliveries", "show", delivery["id"])).out
+
+
+async def _page(posthorn: Run, ids: list[str]) -> None:
+    first = (await posthorn("deliveries", "list", "--limit", "1", "--json")).json
+    second = (await posthorn("deliveries", "list", "--cursor", first["next_cursor"], "--json")).json
+    assert [each["id"] for each in first["data"] + second["data"]] == ids
+    assert (await posthorn("deliveries", "list", "--cursor", "nonsense")).code == 2
+    assert (await posthorn("deliveries", "list", "--event", "evt_none", "--json")).json["data"] == []
+
+
+async def test_an_event_goes_in_over_the_broker(environment: dict[str, str], posthorn: Run, amqp_url: str) -> None:
+    environment |= {"AMQP_URL": amqp_url}
+    trigger = ("trigger", "message.replied", "--organization", "org_a", "--json")
+    unknown = await posthorn(*trigger, AMQP_URL=amqp_url)
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "posthorn keys create --organization org_a" in unknown.err
+    await posthorn("keys", "create", "--organization", "org_a")
+    async with receiver(503) as (url, arrived):
+        add = ("endpoints", "add", "--organization", "org_a", "--event-types", "message.replied")
+        await posthorn(*add, "--url", url)
+        early = await posthorn(*trigger, AMQP_URL=amqp_url)  # before anybody consumes: it waits in the queue
+        assert (early.code, early.json["via"]) == (0, "amqp")
+        async with serving(environment, "--role", "worker") as service:
+            async with asyncio.timeout(20):
+                _, headers = await arrived.get()
+            assert headers["webhook-id"] == early.json["event_ids"][0]
+            service.signal(signal.SIGTERM)
+            assert await service.end() == 0
+    event = ("--event", early.json["event_ids"][0])
+    [delivery] = (await posthorn("deliveries", "list", *event, "--state", "pending", "--json")).json["data"]
+    assert (delivery["attempts_made"], delivery["reason"]) == (1, "http_status")
+    assert delivery["next_attempt_at"].endswith("Z")
+
+
+async def test_what_is_missing_is_told(posthorn: Run, amqp_url: str) -> None:
+    trigger = ("trigger", "message.sent", "--organization", "org_a")
+    assert "export AMQP_URL=" in (await posthorn(*trigger)).err
+    assert "did you mean" in (await posthorn("trigger", "message.snt", "--organization", "org_a")).err
+    keyless = await posthorn(*trigger, "--via", "http")
+    assert keyless.code == 2
+    assert "posthorn keys create" in keyless.err
+    unheard = await posthorn(*trigger, "--via", "http", "--key", "k")
+    assert unheard.code == 1
+    assert "posthorn serve" in unheard.err
+    away = await posthorn(*trigger, AMQP_URL="amqp://someone:hunter2@127.0.0.1:1/", DATABASE_URL="")
+    assert away.code == 1
+    assert "amqp://someone:***@127.0.0.1:1/" in away.err
+    assert "hunter2" not in away.err
+    unlisted = await posthorn("deliveries", "show", "dlv_" + "0" * 32 + "_1", "--json")
+    assert (unlisted.code, unlisted.out) == (1, "")
+    assert (await posthorn("deliveries", "show", "nonsense")).code == 2

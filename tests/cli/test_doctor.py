@@ -1,0 +1,75 @@
+"""doctor: what is well, and what to do about what is not."""
+
+import base64
+from typing import Any
+
+import asyncpg
+
+from tests.cli.command import Finished, Run
+
+
+def check(told: Finished, name: str) -> dict[str, Any]:
+    [found] = [each for each in told.json["checks"] if each["name"] == name]
+    return dict(found)
+
+
+async def test_all_is_well(posthorn: Run, amqp_url: str) -> None:
+    told = await posthorn("doctor", "--json", AMQP_URL=amqp_url)
+    assert (told.code, told.json["ok"], told.err) == (0, True, "")
+    names = ["settings", "database", "migrations", "clock", "secrets", "egress", "broker"]
+    assert [each["name"] for each in told.json["checks"]] == names
+    assert "PostgreSQL" in check(told, "database")["detail"]
+
+
+async def test_what_is_away_is_told_with_what_to_check(posthorn: Run) -> None:
+    told = await posthorn(
+        "doctor", "--json", DATABASE_URL="postgresql://u:pw@127.0.0.1:1/d", AMQP_URL="amqp://127.0.0.1:1/"
+    )
+    assert (told.code, told.json["ok"]) == (1, False)
+    assert "DATABASE_URL" in check(told, "database")["advice"]
+    assert "AMQP_URL" in check(told, "broker")["advice"]
+    assert "FAIL" in (await posthorn("doctor", DATABASE_URL="postgresql://u:pw@127.0.0.1:1/d")).out
+
+
+async def test_wrong_and_missing_settings_are_told(posthorn: Run) -> None:
+    wrong = await posthorn("doctor", "--json", POSTHORN_OPS_PORT="abc")
+    assert wrong.code == 1
+    assert "POSTHORN_OPS_PORT" in check(wrong, "settings")["advice"]
+    missing = await posthorn("doctor", "--json", DATABASE_URL="", SECRET_KEYS="")
+    assert missing.code == 1
+    advice = check(missing, "settings")["advice"]
+    assert "export DATABASE_URL" in advice
+    assert "openssl rand" in advice
+
+
+async def test_a_schema_that_is_not_there_points_to_migrate(posthorn: Run, postgres_server_url: str) -> None:
+    told = await posthorn("doctor", "--json", DATABASE_URL=postgres_server_url)
+    assert told.code == 1
+    assert "posthorn migrate" in check(told, "migrations")["advice"]
+
+
+async def test_secrets_that_do_not_open_and_urls_that_are_refused_show(posthorn: Run) -> None:
+    await posthorn("keys", "create", "--organization", "org_a")
+    types = ("--event-types", "message.sent")
+    url = ("--url", "http://127.0.0.1:8080/hook/token")
+    added = await posthorn("endpoints", "add", "--organization", "org_a", *url, *types, "--json")
+    assert (await posthorn("doctor")).code == 0
+    same_id = "k1:" + base64.b64encode(b"x" * 32).decode()
+    other_id = "k2:" + base64.b64encode(b"x" * 32).decode()
+    for keys in (same_id, other_id):
+        told = await posthorn("doctor", "--json", SECRET_KEYS=keys)
+        assert told.code == 1
+        assert "1 sealed with key 'k1'" in check(told, "secrets")["detail"]
+    told = await posthorn("doctor", "--json", POSTHORN_EGRESS_ALLOW="")
+    assert told.code == 1
+    assert added.json["id"] in check(told, "egress")["detail"]
+    assert "token" not in told.out
+
+
+async def test_a_passive_broker_needs_its_queues(posthorn: Run, amqp_url: str, database_url: str) -> None:
+    told = await posthorn("doctor", "--json", AMQP_URL=amqp_url, AMQP_DECLARE="passive", AMQP_PREFIX="nobodys")
+    assert told.code == 1
+    assert "does not exist" in check(told, "broker")["detail"]
+    connection = await asyncpg.connect(database_url)
+    assert await connection.fetchval("SELECT count(*) FROM organizations") == 0  # it looks, and changes nothing
+    await connection.close()

@@ -1,0 +1,142 @@
+"""migrate, keys and endpoints: what scripts rely on, and what people are told."""
+
+import hashlib
+
+import asyncpg
+
+from tests.cli.command import Finished, Run, run_posthorn
+from webhook_signature.sign import decode_secret
+
+
+async def add(posthorn: Run, *options: str, url: str = "https://example.org/hook", **changes: str) -> Finished:
+    types = () if "--event-types" in options else ("--event-types", "message.sent,link.clicked")
+    given = ("--organization", "org_a", "--url", url, *types, *options)
+    return await posthorn("endpoints", "add", *given, **changes)
+
+
+async def test_migrating_twice_is_a_no_op(posthorn: Run) -> None:
+    for _ in range(2):
+        done = await posthorn("migrate")
+        assert (done.code, done.out) == (0, "")
+
+
+async def test_a_key_is_shown_once_and_kept_as_a_digest(posthorn: Run, database_url: str) -> None:
+    made = await posthorn("keys", "create", "--organization", "org_a", "--scopes", "read,publish", "--json")
+    assert (made.code, made.err) == (0, "")
+    assert made.json.keys() == {"organization_id", "key_id", "key"}
+    connection = await asyncpg.connect(database_url)
+    row = await connection.fetchrow("SELECT * FROM api_keys WHERE id = $1", made.json["key_id"])
+    await connection.close()
+    assert row["organization_id"] == made.json["organization_id"] == "org_a"
+    assert row["digest"] == hashlib.sha256(made.json["key"].encode()).digest()
+    assert row["scopes"] == ["publish", "read"]
+
+
+async def test_keys_want_a_sound_organization_and_known_scopes(posthorn: Run) -> None:
+    bad_id = await posthorn("keys", "create", "--organization", "org a")
+    assert (bad_id.code, bad_id.out) == (2, "")
+    assert "'org a' cannot be an organization's id" in bad_id.err
+    bad_scope = await posthorn("keys", "create", "--organization", "org_a", "--scopes", "read,wrte")
+    assert bad_scope.code == 2
+    assert "did you mean 'write'?" in bad_scope.err
+
+
+async def test_endpoints_are_added_listed_and_removed(posthorn: Run) -> None:
+    await posthorn("keys", "create", "--organization", "org_a")
+    added = await add(posthorn, "--json")
+    assert (added.code, added.err) == (0, "")
+    assert added.json.keys() == {"id", "url", "event_types", "secret"}
+    assert added.json["event_types"] == ["message.sent", "link.clicked"]
+    assert len(decode_secret(added.json["secret"])) == 32
+    again = await add(posthorn, "--json")
+    assert again.json == added.json | {"secret": None}
+    listed = await posthorn("endpoints", "list", "--organization", "org_a", "--json")
+    assert [each["id"] for each in listed.json["data"]] == [added.json["id"]]
+    assert listed.json["data"][0]["created_at"].endswith("Z")
+    shown = await posthorn("endpoints", "list", "--organization", "org_a")
+    assert added.json["id"] in shown.out
+    remove = ("endpoints", "remove", added.json["id"], "--organization", "org_a", "--json")
+    assert (await posthorn(*remove)).json == {"id": added.json["id"], "removed": True}
+    gone = await posthorn(*remove)
+    assert (gone.code, gone.out) == (1, "")
+    assert "has no endpoint" in gone.err
+
+
+async def test_a_secret_of_ones_own_is_taken(posthorn: Run) -> None:
+    await posthorn("keys", "create", "--organization", "org_a")
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    assert (await add(posthorn, "--secret", secret, "--json")).json["secret"] == secret
+    refused = await add(posthorn, "--secret", "whsec_short", url="https://example.org/2")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--secret: " in refused.err
+    assert "short" not in refused.err
+
+
+async def test_an_endpoint_that_cannot_be_is_refused_with_a_reason(posthorn: Run) -> None:
+    unknown = await add(posthorn)
+    assert unknown.code == 1
+    assert "posthorn keys create --organization org_a" in unknown.err
+    misspelt = await add(posthorn, "--event-types", "message.snt")
+    assert misspelt.code == 2
+    assert "did you mean 'message.sent'?" in misspelt.err
+    private = await add(posthorn, url="https://10.0.0.1/hook")
+    assert private.code == 2
+    assert "this address is not allowed" in private.err
+    assert "POSTHORN_EGRESS_ALLOW" in private.err
+    unsealed = await add(posthorn, SECRET_KEYS="")
+    assert unsealed.code == 2
+    assert "openssl rand -base64 32" in unsealed.err
+
+
+async def test_without_a_database_url_one_is_told_how_to_set_it(bare_environment: dict[str, str]) -> None:
+    for command in (["migrate"], ["deliveries", "list", "--json"], ["serve"]):
+        told = await run_posthorn(bare_environment, *command)
+        assert (told.code, told.out) == (2, "")
+        assert "export DATABASE_URL=postgresql://" in told.err
+
+
+async def test_a_database_that_is_away_is_named_without_its_password(posthorn: Run) -> None:
+    url = "postgresql://someone:hunter2@127.0.0.1:1/nowhere"
+    for command in (
+        ["migrate"],
+        ["deliveries", "list", "--json"],
+        ["keys", "create", "--organization", "o"],
+        ["serve"],
+    ):
+        told = await posthorn(*command, DATABASE_URL=url)
+        assert (told.code, told.out) == (1, "")
+        assert "postgresql://someone:***@127.0.0.1:1/nowhere" in told.err
+        assert "DATABASE_URL" in told.err
+        assert "hunter2" not in told.err
+
+
+async def test_a_schema_that_is_not_there_points_to_migrate(posthorn: Run, postgres_server_url: str) -> None:
+    for command in (["endpoints", "list", "--organization", "o"], ["deliveries", "list"], ["serve"]):
+        told = await posthorn(*command, DATABASE_URL=postgres_server_url)
+        assert told.code == 1
+        assert "posthorn migrate" in told.err
+
+
+async def test_wrong_settings_are_all_told_by_name(posthorn: Run) -> None:
+    told = await posthorn("config", "show", "--json", POSTHORN_HTTP_PRT="1", POSTHORN_OPS_PORT="abc")
+    assert (told.code, told.out) == (2, "")
+    assert "did you mean POSTHORN_HTTP_PORT?" in told.err
+    assert "POSTHORN_OPS_PORT: " in told.err
+
+
+async def test_settings_are_shown_with_their_source_and_without_secrets(posthorn: Run) -> None:
+    shown = await posthorn("config", "show", "--json", AMQP_URL="amqp://someone:hunter2@broker/")
+    assert shown.json["AMQP_URL"] == {"value": "amqp://someone:***@broker/", "source": "environment"}
+    assert shown.json["SECRET_KEYS"] == {"value": ["k1"], "source": "environment"}
+    assert shown.json["POSTHORN_RETENTION_DAYS"]["source"] == "default"
+    assert "hunter2" not in shown.out
+    assert "a2tr" not in shown.out  # the key, in base64
+    assert "POSTHORN_RETENTION_DAYS" in (await posthorn("config", "show")).out
+
+
+async def test_help_names_the_exit_codes(bare_environment: dict[str, str]) -> None:
+    for command in ([], ["serve"], ["keys"], ["deliveries", "list"]):
+        told = await run_posthorn(bare_environment, *command, "--help")
+        assert told.code == 0
+        assert "Exit codes" in told.out
+    assert (await run_posthorn(bare_environment, "nonsense")).code == 2

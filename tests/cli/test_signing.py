@@ -1,0 +1,48 @@
+"""sign and verify: the two ends of a signature, by hand."""
+
+from pathlib import Path
+
+from tests.cli.command import run_posthorn
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+OTHER = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+BODY = b'{"id":"evt_1"}'
+
+
+async def test_what_was_signed_verifies(bare_environment: dict[str, str], tmp_path: Path) -> None:
+    body, headers = tmp_path / "body.json", tmp_path / "headers.txt"
+    body.write_bytes(BODY)
+    signed = await run_posthorn(bare_environment, "sign", "--secret", SECRET, "--id", "evt_1", "-", stdin=BODY)
+    assert signed.code == 0
+    names = [line.partition(": ")[0] for line in signed.out.splitlines()]
+    assert names == ["webhook-id", "webhook-timestamp", "webhook-signature"]
+    headers.write_text("POST /hook HTTP/1.1\nHost: example.org\n" + signed.out)
+    check = ("verify", "--headers", str(headers), str(body), "--secret")
+    assert (await run_posthorn(bare_environment, *check, SECRET)).out == "ok\n"
+    wrong = await run_posthorn(bare_environment, *check, OTHER, "--json")
+    assert (wrong.code, wrong.json["ok"], wrong.json["reason"]) == (1, False, "no_match")
+    both = await run_posthorn(bare_environment, *check, OTHER, "--secret", SECRET, "--json")
+    assert (both.code, both.json["key_index"]) == (0, 1)
+
+
+async def test_the_reason_is_told(bare_environment: dict[str, str], tmp_path: Path) -> None:
+    headers = tmp_path / "headers.txt"
+    sign = ("sign", "--secret", SECRET, "--id", "evt_1", "--timestamp", "1700000000", "-")
+    headers.write_text((await run_posthorn(bare_environment, *sign, stdin=BODY)).out)
+    verify = ("verify", "--secret", SECRET, "--headers", str(headers), "-")
+    old = await run_posthorn(bare_environment, *verify, stdin=BODY)
+    assert (old.code, old.out) == (1, "")
+    assert old.err.startswith("too_old: ")
+    headers.write_text("")
+    assert (await run_posthorn(bare_environment, *verify, stdin=BODY)).err.startswith("missing_header: ")
+
+
+async def test_wrong_usage_is_told_without_the_secret(bare_environment: dict[str, str]) -> None:
+    told = await run_posthorn(bare_environment, "sign", "--secret", "whsec_hunter2", "--id", "evt_1", "-")
+    assert (told.code, told.out) == (2, "")
+    assert "hunter2" not in told.err
+    dotted = await run_posthorn(bare_environment, "sign", "--secret", SECRET, "--id", "evt.1", "-")
+    assert dotted.code == 2
+    missing = await run_posthorn(bare_environment, "sign", "--secret", SECRET, "--id", "evt_1", "/nowhere")
+    assert missing.code == 2
+    assert "/nowhere cannot be read" in missing.err

@@ -1,0 +1,181 @@
+"""A town for one test: a database, a broker with names of its own, workers as processes, and a receiver."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import aiormq
+import asyncpg
+from aiormq.abc import DeliveredMessage
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.adapters.postgres import Administration
+from service.adapters.rabbitmq import EventPublisher, Publication, Topology, declare_topology
+from service.adapters.secret_box import AesSecretBox, parse_secret_keys
+from service.core.event_type import REGISTRY
+from service.core.sample import sample_event
+from tests.end_to_end.oracle import Findings, LedgerReader, judge, read_database
+from tests.end_to_end.processes import ReceiverProcess, Worker
+from tests.end_to_end.receiver_program import secret_of
+from tests.end_to_end.waiting import until
+
+ORGANIZATION = "org_town"
+EVENT_TYPES = tuple(REGISTRY)
+SECRET_KEYS = f"town:{base64.b64encode(bytes(range(32))).decode()}"
+IN_FLIGHT_MAX = 16
+
+# Short leases, so that what a killed worker held is taken over while the test looks on.
+SETTINGS = {
+    "SECRET_KEYS": SECRET_KEYS,
+    "POSTHORN_ALLOW_HTTP": "true",
+    "POSTHORN_ATTEMPT_TIMEOUT_SECONDS": "1",
+    "POSTHORN_LEASE_SECONDS": "3",
+    "POSTHORN_RETRY_BASE_SECONDS": "0.2",
+    "POSTHORN_RETRY_FACTOR": "1.5",
+    "POSTHORN_IN_FLIGHT_MAX": str(IN_FLIGHT_MAX),
+    "POSTHORN_DRAIN_SECONDS": "10",
+    "POSTHORN_LOG_FORMAT": "json",
+}
+
+
+@dataclass(slots=True)
+class Town:
+    """``published`` is the publisher's ledger: each confirmed event's id, with the paths that wanted it then."""
+
+    database_url: str
+    amqp_url: str
+    receiver: ReceiverProcess
+    directory: Path
+    engine: AsyncEngine
+    topology: Topology = field(default_factory=lambda: Topology(prefix=f"posthorn-town-{uuid4().hex[:12]}"))
+    published: dict[str, frozenset[str]] = field(default_factory=dict)
+    workers: list[Worker] = field(default_factory=list)
+    endpoints: dict[str, frozenset[str]] = field(default_factory=dict)
+    publisher: EventPublisher = field(init=False)
+    ledger: LedgerReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.publisher = EventPublisher(self.amqp_url, self.topology, app_id="town")
+        self.ledger = LedgerReader(self.receiver.ledger)
+
+    async def open(self) -> None:
+        await declare_topology(self.amqp_url, self.topology)
+        await self.administration.create_organization(ORGANIZATION)
+
+    @property
+    def administration(self) -> Administration:
+        return Administration(self.engine, AesSecretBox(parse_secret_keys(SECRET_KEYS)))
+
+    async def add_endpoint(self, path: str, *event_types: str) -> None:
+        """Subscribe a path of the receiver to event types; to all, where none is named."""
+        types = event_types or EVENT_TYPES
+        await self.administration.add_endpoint(ORGANIZATION, self.receiver.url + path, types, secret_of(path))
+        self.endpoints[path] = frozenset(types)
+
+    # ------------------------------------------------------------------ workers
+
+    async def start_worker(
+        self, *command: str, database_url: str = "", amqp_url: str = "", wait: bool = True, **settings: str
+    ) -> Worker:
+        """A healthy worker, unless ``command`` says otherwise. ``settings`` are variables by name."""
+        environment = {
+            **SETTINGS,
+            "DATABASE_URL": database_url or self.database_url,
+            "AMQP_URL": amqp_url or self.amqp_url,
+            "POSTHORN_AMQP_PREFIX": self.topology.prefix,
+            "POSTHORN_EGRESS_ALLOW": f"127.0.0.1/32:{self.receiver.about['port']}",
+            "TOWN_LEDGER": str(self.receiver.ledger),
+            **settings,
+        }
+        log = self.directory / f"worker-{len(self.workers)}.log"
+        worker = Worker.start(command or ("service", "serve", "--role", "worker"), environment, log)
+        self.workers.append(worker)
+        if wait:
+            await worker.ready()
+        return worker
+
+    # ------------------------------------------------------------------ events
+
+    def event(self, number: int, event_type: str = "") -> Publication:
+        """The sample event with this number; its type is that number's, unless given."""
+        event_type = event_type or EVENT_TYPES[number % len(EVENT_TYPES)]
+        event_id, now = f"evt_{number:05}", datetime.now(UTC)
+        body = sample_event(event_type, ORGANIZATION, event_id=event_id, number=number, now=now)
+        return Publication(body, event_type, event_id, now)
+
+    async def publish(self, events: Sequence[Publication]) -> None:
+        """Publish, and enter into the publisher's ledger what the broker confirmed."""
+        await self.publisher.publish_many(events)
+        for event in events:
+            assert event.message_id is not None
+            wanting = frozenset(path for path, types in self.endpoints.items() if event.event_type in types)
+            self.published[event.message_id] = self.published.get(event.message_id, frozenset()) | wanting
+
+    async def publish_numbers(self, numbers: range) -> None:
+        await self.publish([self.event(number) for number in numbers])
+
+    async def parked(self, count: int) -> list[DeliveredMessage]:
+        """The first ``count`` messages that were set aside."""
+        found: list[DeliveredMessage] = []
+
+        async def on_message(message: DeliveredMessage) -> None:  # noqa: RUF029 - aiormq awaits it
+            found.append(message)
+
+        async with aiormq.connect(self.amqp_url) as connection:
+            channel = await connection.channel()
+            await channel.basic_consume(self.topology.parked, on_message)
+            await until(lambda: len(found) >= count, f"{count} messages are parked", told=self.told)
+        return found
+
+    # ------------------------------------------------------------------ the end
+
+    async def all_ended(self, *, within: float = 20.0) -> None:
+        """Wait until the database has every published event, and no delivery that can still move."""
+        connection = await asyncpg.connect(self.database_url)
+
+        async def is_over() -> bool:
+            events, open_deliveries = await connection.fetchrow(
+                "SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM open_deliveries)"
+            )
+            return events >= len(self.published) and not open_deliveries
+
+        try:
+            await until(is_over, "every event is recorded and every delivery has ended", within=within)
+        except AssertionError as error:
+            raise AssertionError(f"{error}{(await self.judge()).wrong()}\n{self.told()}") from None
+        finally:
+            await connection.close()
+
+    async def judge(self) -> Findings:
+        """Ask the oracle."""
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            database = await read_database(connection)
+        finally:
+            await connection.close()
+        return judge(self.published, self.ledger.lines(), database)
+
+    async def leased_count(self) -> int:
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            return int(await connection.fetchval("SELECT count(*) FROM open_deliveries WHERE state = 'leased'"))
+        finally:
+            await connection.close()
+
+    def told(self) -> str:
+        """What the workers said last."""
+        return "\n".join(f"--- {worker.log.name}:\n{worker.said()}" for worker in self.workers)
+
+    async def close(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+        await self.publisher.close()
+        async with aiormq.connect(self.amqp_url) as connection:
+            channel = await connection.channel()
+            for queue in (self.topology.intake_queue, self.topology.parked):
+                await channel.queue_delete(queue)
+            for exchange in (self.topology.events_exchange, self.topology.parked):
+                await channel.exchange_delete(exchange)
