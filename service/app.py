@@ -2,17 +2,12 @@
 
 import asyncio
 import gc
-import random
-import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from uuid import UUID
 
-import uuid_utils.compat
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -31,6 +26,7 @@ from service.adapters.postgres import (
 )
 from service.adapters.rabbitmq import RabbitSource
 from service.adapters.secret_box import AesSecretBox
+from service.adapters.system import SystemClock, draw, new_uid
 from service.api import make_api, make_ops
 from service.core.lane import LaneLimits, Lanes
 from service.flow.deliver import Deliver
@@ -52,28 +48,6 @@ class Role(StrEnum):
     ALL = "all"
     API = "api"
     WORKER = "worker"
-
-
-class SystemClock:
-    """Implements ``Clock``."""
-
-    def now(self) -> datetime:
-        """An aware UTC instant."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Seconds that never go backwards."""
-        return time.monotonic()
-
-
-def draw() -> float:
-    """The jitter: a number in [-1, 1)."""
-    return random.random() * 2 - 1  # noqa: S311 - spreads load, keeps no secret
-
-
-def new_uid() -> UUID:
-    """A UUIDv7: its first 48 bits are the time, so a day's events lie together."""
-    return uuid_utils.compat.uuid7()
 
 
 @dataclass(slots=True)

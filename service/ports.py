@@ -12,6 +12,7 @@ from service.core.event import Event
 from service.core.reason import ParkReason
 from service.core.request import Fault, Reply, Request
 from service.core.settlement import Settled
+from service.core.subscription import StoredDirectory
 
 # --------------------------------------------------------------------------- the entrance
 
@@ -155,35 +156,6 @@ class RetentionStore(Protocol):
 
     async def keep_partitions(self) -> None:
         """Create the partitions of the days ahead and drop those past retention. Any worker may, at any time."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredSecret:
-    """A signing secret as it lies in the database: sealed."""
-
-    id: str
-    sealed: str
-    expires_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEndpoint:
-    """An endpoint as it lies in the database, with its active subscriptions as (id, event type)."""
-
-    id: str
-    url: str
-    is_paused: bool
-    secrets: tuple[StoredSecret, ...]
-    subscriptions: tuple[tuple[int, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredDirectory:
-    """All of an organization's endpoints, as they stand at ``version``."""
-
-    organization_id: str
-    version: int
-    endpoints: tuple[StoredEndpoint, ...]
 
 
 class SubscriptionStore(Protocol):

@@ -71,3 +71,32 @@ class OrganizationDirectory:
     def matching(self, event_type: str) -> tuple[Subscription, ...]:
         """The subscriptions that want an event of this type."""
         return self.by_event_type.get(event_type, ())
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSecret:
+    """A signing secret as it lies in the database: sealed."""
+
+    id: str
+    sealed: str
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEndpoint:
+    """An endpoint as it lies in the database, with its active subscriptions as (id, event type)."""
+
+    id: str
+    url: str
+    is_paused: bool
+    secrets: tuple[StoredSecret, ...]
+    subscriptions: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDirectory:
+    """All of an organization's endpoints, as they stand at ``version``."""
+
+    organization_id: str
+    version: int
+    endpoints: tuple[StoredEndpoint, ...]

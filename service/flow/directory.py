@@ -3,8 +3,15 @@
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 
-from service.core.subscription import Endpoint, OrganizationDirectory, Secret, Subscription
-from service.ports import SecretBox, SecretUnopenableError, StoredDirectory, StoredEndpoint, SubscriptionStore
+from service.core.subscription import (
+    Endpoint,
+    OrganizationDirectory,
+    Secret,
+    StoredDirectory,
+    StoredEndpoint,
+    Subscription,
+)
+from service.ports import SecretBox, SecretUnopenableError, SubscriptionStore
 from webhook_signature import VerificationError
 from webhook_signature.sign import decode_secret
 

@@ -117,6 +117,8 @@ async def read_database(connection: asyncpg.Connection) -> Database:
 def judge(published: Mapping[str, Iterable[str]], lines: Sequence[Line], database: Database) -> Findings:
     """Name every event that is not as promised. ``published``: confirmed ids, each with the paths that want it."""
     wanted = {(event_id, path) for event_id, paths in published.items() for path in paths}
+    # Whoever subscribes between the publishing and the recording gets the event as well, and then must get it.
+    wanted |= {pair for pair in database.rows if pair[0] in published}
     found = Findings(unrecorded=sorted(set(published) - set(database.digests)))
     _judge_requests(found, wanted, lines, database)
     requests = Counter((line.id, line.path) for line in lines if line.complaint is None)

@@ -44,15 +44,15 @@ async def test_what_fails_twice_arrives_the_third_time(town: Town) -> None:
 
 
 async def test_gone_ends_the_subscription_and_nobody_elses(town: Town) -> None:
-    await town.add_endpoint("/gone/all")
+    await town.add_endpoint("/gone/sent", "message.sent")
     await town.add_endpoint("/ok/all")
     await town.start_worker()
-    await town.publish_numbers(range(1))
+    await town.publish([town.event(0, "message.sent")])
     await town.all_ended()
-    del town.endpoints["/gone/all"]  # it said 410: what is published from now on is not for it
-    await town.publish_numbers(range(1, 50))
+    del town.endpoints["/gone/sent"]  # it said 410: what is published from now on is not for it
+    await town.publish([town.event(number, "message.sent") for number in range(1, 50)])
     await assert_all_is_well(town)
-    assert [line.status for line in town.ledger.lines() if line.path == "/gone/all"] == [410]
+    assert [line.status for line in town.ledger.lines() if line.path == "/gone/sent"] == [410]
 
 
 async def test_poison_is_parked_with_its_reason_and_stops_nothing(town: Town) -> None:

@@ -10,7 +10,7 @@ from service.core.attempt import Attempt
 from service.core.delivery import Delivery, DeliveryKey, State
 from service.core.event import Event
 from service.core.reason import Reason
-from service.ports import StoredDirectory, StoredEndpoint, StoredSecret
+from service.core.subscription import StoredDirectory, StoredEndpoint, StoredSecret
 from tests.fakes.clock import ManualClock
 
 

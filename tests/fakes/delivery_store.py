@@ -88,9 +88,7 @@ class MemoryDeliveryStore:
 
     # ------------------------------------------------------------------ claim, release, rescue
 
-    async def claim_due(
-        self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]
-    ) -> Sequence[Claim]:
+    async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claim]:
         self._begin("claim_due", limit)
         database = self.database
         due: defaultdict[str, deque[DeliveryRow]] = defaultdict(deque)
@@ -223,6 +221,4 @@ class MemoryDeliveryStore:
         for (_, kind), until in database.gates.items():
             if until > database.now:
                 gates[kind] = gates.get(kind, 0) + 1
-        return Backlog(
-            len(due_ages), max(due_ages, default=0.0), len(gated_ages), max(gated_ages, default=0.0), gates
-        )
+        return Backlog(len(due_ages), max(due_ages, default=0.0), len(gated_ages), max(gated_ages, default=0.0), gates)

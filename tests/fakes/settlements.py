@@ -14,7 +14,11 @@ INTERNAL = Fault(Reason.INTERNAL, 0, "out of sockets")
 
 
 def settled_by(
-    claim: Claim, reply: Reply | Fault | int = 200, *, retry_after: str | None = None, schedule: RetrySchedule = STANDARD
+    claim: Claim,
+    reply: Reply | Fault | int = 200,
+    *,
+    retry_after: str | None = None,
+    schedule: RetrySchedule = STANDARD,
 ) -> Settled:
     """What follows for ``claim`` from ``reply`` (a number is a status)."""
     if isinstance(reply, int):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from math import inf
 
 from service.core.reason import Reason
-from service.ports import SecretBox, StoredDirectory, StoredSecret
+from service.core.subscription import StoredDirectory, StoredSecret
+from service.ports import SecretBox
 from tests.fakes.database import EndpointRow, MemoryDatabase, SubscriptionRow
 
 

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.removal import bump_directory, cancel_pending, remove_subscriptions
 from service.core.reason import Reason
-from service.ports import SecretBox, StoredDirectory, StoredEndpoint, StoredSecret
+from service.core.subscription import StoredDirectory, StoredEndpoint, StoredSecret
+from service.ports import SecretBox
 
 # Crockford's alphabet in lower case: no letter that can be mistaken for a digit.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -1,0 +1,131 @@
+"""A worker that dies at a named point, the n-th time it gets there: ``python -m … POINT N``.
+
+It is the service as it is, assembled by the composition root; only the methods of the ports' implementations, or the
+database connection they are given, are replaced in this one process. It dies by SIGKILL: nothing is finished.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.adapters.http_sender import HttpSender
+from service.adapters.logs import configure_logs
+from service.adapters.postgres import PostgresDeliveryStore, deliveries, statements
+from service.adapters.rabbitmq import RabbitSource
+from service.app import Role, serve
+from service.core.request import Request
+from service.settings import load_settings
+from tests.end_to_end.oracle import LedgerReader
+from tests.end_to_end.waiting import until
+
+open_driver = deliveries.driver
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Countdown:
+    """True at the n-th call."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+
+    def is_over(self) -> bool:
+        self._left -= 1
+        return self._left == 0
+
+
+def before(owner: type, name: str, countdown: Countdown) -> None:
+    """Die in place of the n-th call."""
+    method = getattr(owner, name)
+
+    async def dying(*arguments: Any, **options: Any) -> Any:
+        if countdown.is_over():
+            die()
+        return await method(*arguments, **options)
+
+    setattr(owner, name, dying)
+
+
+def after(owner: type, name: str, countdown: Countdown) -> None:
+    """Die when the n-th call that returned something is over, before anybody learns what it returned."""
+    method = getattr(owner, name)
+
+    async def dying(*arguments: Any, **options: Any) -> Any:
+        returned = await method(*arguments, **options)
+        if returned and countdown.is_over():
+            die()
+        return returned
+
+    setattr(owner, name, dying)
+
+
+def inside(statement: str, countdown: Countdown) -> None:
+    """Die when the n-th run of ``statement`` is executed, before it is committed."""
+
+    class Connection:
+        def __init__(self, native: Any) -> None:
+            self._native = native
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._native, name)
+
+        async def fetchrow(self, text: str, *arguments: Any) -> Any:
+            if text != statement or not countdown.is_over():
+                return await self._native.fetchrow(text, *arguments)
+            await self._native.execute("BEGIN")
+            await self._native.fetchrow(text, *arguments)
+            die()
+
+    @asynccontextmanager
+    async def driver(engine: AsyncEngine) -> AsyncIterator[Any]:
+        async with open_driver(engine) as native:
+            yield Connection(native)
+
+    setattr(deliveries, "driver", driver)  # noqa: B010 - the module's own name for it
+
+
+def during_the_post(countdown: Countdown) -> None:
+    """Die when the receiver has the n-th request and has not answered it."""
+    send = HttpSender.send
+    ledger = LedgerReader(Path(os.environ["TOWN_LEDGER"]))
+
+    async def dying(sender: HttpSender, request: Request) -> Any:
+        posting = asyncio.create_task(send(sender, request))
+        if countdown.is_over():
+            event_id = dict(request.headers)["webhook-id"]
+            await until(lambda: any(line.id == event_id for line in ledger.lines()), "the receiver has it")
+            die()
+        return await posting
+
+    setattr(HttpSender, "send", dying)  # noqa: B010 - replaced for this process
+
+
+POINTS: dict[str, Callable[[Countdown], None]] = {
+    "before the commit": lambda countdown: inside(statements.RECORD, countdown),
+    "after the commit, before the ack": lambda countdown: before(RabbitSource, "ack", countdown),
+    "after the claim": lambda countdown: after(PostgresDeliveryStore, "claim_due", countdown),
+    "during the post": during_the_post,
+    "after the reply, before the settle": lambda countdown: before(PostgresDeliveryStore, "settle", countdown),
+    "in the settle": lambda countdown: inside(statements.SETTLE, countdown),
+    "after the settle": lambda countdown: after(PostgresDeliveryStore, "settle", countdown),
+}
+
+
+async def main(point: str, count: int) -> None:
+    settings = load_settings()
+    configure_logs(settings.log_format, settings.log_level)
+    POINTS[point](Countdown(count))
+    await serve(settings, Role.WORKER, asyncio.Event(), name=f"dying-{os.getpid()}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
