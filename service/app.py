@@ -33,8 +33,8 @@ from service.flow.deliver import Deliver
 from service.flow.directory import Directory
 from service.flow.dispatch import ClaimLimits, Dispatch
 from service.flow.intake import Intake
-from service.flow.patience import Patience
 from service.flow.settle import FLUSHERS, Settle
+from service.flow.surroundings import Surroundings
 from service.flow.upkeep import Upkeep
 from service.ports import Clock, Observer, UnavailableError
 from service.settings import Settings
@@ -150,7 +150,7 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
         raise ValueError("DATABASE_URL is not set")
     clock, metrics = SystemClock(), MetricsObserver()
     observer = Observers(metrics, LogObserver(settings.log_attempts))
-    patience = Patience(observer, asyncio.sleep, draw)
+    around = Surroundings(clock, observer, draw, asyncio.sleep)
     secret_box = AesSecretBox(settings.opened_secret_keys())
     delivers = role is not Role.API
     async with AsyncExitStack() as stack:
@@ -160,7 +160,7 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
             engine, worker_name=name, lease_seconds=settings.lease_seconds, retention_days=settings.retention_days
         )
         directory = Directory(PostgresSubscriptionStore(engine), secret_box)
-        settle = Settle(store, clock, observer, patience, batch_max=1000, waiting_max=4 * settings.in_flight_max)
+        settle = Settle(store, around, batch_max=1000, waiting_max=4 * settings.in_flight_max)
         dispatch = upkeep = None
         if delivers:
             sender = await stack.enter_async_context(
@@ -172,9 +172,8 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
             )
             deliver = Deliver(
                 sender,
-                clock,
-                draw,
                 settings.retry_schedule,
+                around,
                 settings.attempt_timeout_seconds,
                 settings.lease_margin_seconds,
             )
@@ -192,11 +191,7 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
                 deliver,
                 settle,
                 lanes,
-                clock,
-                draw,
-                asyncio.sleep,
-                observer,
-                patience,
+                around,
                 claim_limits=ClaimLimits(),
                 lease_seconds=settings.lease_seconds,
             )
@@ -205,11 +200,7 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
                 store,
                 settle,
                 settings.retry_schedule,
-                clock,
-                draw,
-                asyncio.sleep,
-                observer,
-                patience,
+                around,
                 rescue_seconds=min(5.0, settings.lease_seconds / 4),
             )
         source = None
@@ -227,10 +218,8 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
             store,
             directory,
             dispatch,
-            clock,
-            observer,
             new_uid,
-            patience,
+            around,
             batch_max=settings.intake_batch_max,
             lease_seconds=settings.lease_seconds,
         )

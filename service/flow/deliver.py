@@ -8,7 +8,8 @@ from service.core.outcome import classify
 from service.core.request import Request, build_request
 from service.core.retry_schedule import RetrySchedule
 from service.core.settlement import Settled, settle
-from service.ports import Clock, Draw, Sender
+from service.flow.surroundings import Surroundings
+from service.ports import Sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,23 +17,22 @@ class Deliver:
     """Makes attempts. It judges nothing itself: the core reads the reply and says what follows."""
 
     sender: Sender
-    clock: Clock
-    draw: Draw
     schedule: RetrySchedule
+    around: Surroundings
     timeout_seconds: float
     margin_seconds: float
 
     async def __call__(self, lease: Lease) -> Settled | None:
         """Attempt the delivery; what to settle, or None when too little of the lease is left to begin."""
-        if lease.expires_at_monotonic - self.clock.monotonic() < self.timeout_seconds + self.margin_seconds:
+        if lease.expires_at_monotonic - self.around.clock.monotonic() < self.timeout_seconds + self.margin_seconds:
             return None  # we were stopped or stalled: by the time a reply came, another worker might own it
-        started_at = self.clock.now()
+        started_at = self.around.clock.now()
         request = build_request(lease, started_at, self.timeout_seconds)
         reply = await self.sender.send(request) if isinstance(request, Request) else request
         # Dying on this line sends the event twice: the receiver has it, and we have not said so. The copy carries
         # the same webhook-id and the same bytes; "at least once" is what we promise.
-        now = self.clock.now()
+        now = self.around.clock.now()
         outcome = classify(reply, now)
-        settlement = settle(outcome, lease.delivery, self.schedule, now, self.draw())
+        settlement = settle(outcome, lease.delivery, self.schedule, now, self.around.draw())
         attempt = attempt_of(lease.delivery, lease.claim_number, started_at, reply, outcome)
         return Settled(lease.delivery, lease.claim_number, settlement, attempt)

@@ -9,9 +9,9 @@ from service.core.lane import Lanes
 from service.core.settlement import Cancel, Retry, Settled
 from service.flow.deliver import Deliver
 from service.flow.directory import Directory
-from service.flow.patience import Patience
 from service.flow.settle import Settle
-from service.ports import Claim, Clock, DeliveryStore, Draw, Observer, Pause
+from service.flow.surroundings import Surroundings
+from service.ports import Claim, DeliveryStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +34,17 @@ class Dispatch:
         deliver: Deliver,
         settle: Settle,
         lanes: Lanes,
-        clock: Clock,
-        draw: Draw,
-        pause: Pause,
-        observer: Observer,
-        patience: Patience,
+        around: Surroundings,
         *,
         claim_limits: ClaimLimits,
         lease_seconds: float,
     ) -> None:
+        self._around = around
         self.lanes = lanes
         self._store = store
         self._directory = directory
         self._deliver = deliver
         self._settle = settle
-        self._clock = clock
-        self._draw = draw
-        self._pause = pause
-        self._observer = observer
-        self._patience = patience
         self._claim_limits = claim_limits
         self._lease_seconds = lease_seconds
         self._slots: set[asyncio.Task[None]] = set()
@@ -61,7 +53,7 @@ class Dispatch:
     def put(self, lease: Lease) -> None:
         """Queue a lease whose place was reserved, and start a slot if one is free."""
         self.lanes.put(lease)
-        first = self.lanes.take(self._clock.monotonic())
+        first = self.lanes.take(self._around.clock.monotonic())
         if first is not None:
             slot = asyncio.create_task(self._slot(first))
             self._slots.add(slot)
@@ -84,17 +76,17 @@ class Dispatch:
                     self._gate(settled)
                     await self._settle.put(settled)
             except Exception as error:  # noqa: BLE001 - a task's boundary: the lease expires and is rescued
-                self._observer.trouble("deliver", error, delivery_id=str(lease.delivery.key))
+                self._around.observer.trouble("deliver", error, delivery_id=str(lease.delivery.key))
             finally:
                 self.lanes.done(lease)
                 if self.lanes.has_ample_room:
                     self._has_room.set()
-            lease = self.lanes.take(self._clock.monotonic())
+            lease = self.lanes.take(self._around.clock.monotonic())
 
     def _gate(self, settled: Settled) -> None:
         settlement = settled.settlement
         if isinstance(settlement, Retry) and settlement.gate_seconds:
-            self.lanes.gate(settled.delivery.endpoint_id, self._clock.monotonic() + settlement.gate_seconds)
+            self.lanes.gate(settled.delivery.endpoint_id, self._around.clock.monotonic() + settlement.gate_seconds)
 
     # ------------------------------------------------------------------ what PostgreSQL holds
 
@@ -102,12 +94,12 @@ class Dispatch:
         """Claim what is due, for ever. Polling is the truth; nothing depends on a notification arriving."""
         while True:
             await self._give_back()
-            claimed = 0 if self.lanes.is_full else await self._patience.through("claim", self._claim)
+            claimed = 0 if self.lanes.is_full else await self._around.persist("claim", self._claim)
             self._observe_load()
             if not claimed:  # else there may be more: look again at once
                 limits = self._claim_limits
                 seconds = limits.poll_seconds if self.lanes.held else limits.poll_idle_seconds
-                await self._pause(seconds * (1 + 0.2 * self._draw()))
+                await self._around.rest(seconds)
 
     async def drain(self, seconds: float) -> None:
         """Give back what has not begun, and let what has begun finish, at most ``seconds``."""
@@ -119,17 +111,17 @@ class Dispatch:
         await self._settle.drained()
 
     async def _give_back(self, *, everything: bool = False) -> None:
-        evicted = self.lanes.evict(self._clock.monotonic(), everything=everything)
+        evicted = self.lanes.evict(self._around.clock.monotonic(), everything=everything)
         if evicted:
             await self._release(evicted)
         if self.lanes.has_ample_room:
             self._has_room.set()
 
     async def _release(self, leases: Sequence[Lease]) -> None:
-        await self._patience.through("release", lambda: self._store.release(leases))
+        await self._around.persist("release", lambda: self._store.release(leases))
 
     async def _claim(self) -> int:
-        now = self._clock.monotonic()
+        now = self._around.clock.monotonic()
         expires_at = now + self._lease_seconds
         limit = min(self._claim_limits.batch_max, self.lanes.limits.held_max - self.lanes.held)
         claims = await self._store.claim_due(
@@ -143,7 +135,7 @@ class Dispatch:
 
     async def _take_on(self, claims: Sequence[Claim], expires_at: float) -> None:
         versions = {claim.delivery.organization_id: claim.directory_version for claim in claims}
-        directories = await self._patience.through("directory", lambda: self._directory.at(versions))
+        directories = await self._around.persist("directory", lambda: self._directory.at(versions))
         unwanted: list[Lease] = []
         for claim in claims:
             delivery = claim.delivery
@@ -153,7 +145,7 @@ class Dispatch:
                 await self._settle.put(Settled(delivery, claim.claim_number, Cancel(), None))
                 continue
             lease = Lease(delivery, subscription.endpoint, claim.claim_number, expires_at)
-            if self.lanes.reserve(delivery.endpoint_id, self._clock.monotonic()):
+            if self.lanes.reserve(delivery.endpoint_id, self._around.clock.monotonic()):
                 self.put(lease)
             else:
                 unwanted.append(lease)
@@ -161,5 +153,5 @@ class Dispatch:
             await self._release(unwanted)
 
     def _observe_load(self) -> None:
-        now = self._clock.monotonic()
-        self._observer.load_changed(self.lanes.in_flight, self.lanes.held, self.lanes.states(now))
+        now = self._around.clock.monotonic()
+        self._around.observer.load_changed(self.lanes.in_flight, self.lanes.held, self.lanes.states(now))

@@ -11,14 +11,12 @@ from service.core.reason import ParkReason
 from service.core.subscription import OrganizationDirectory
 from service.flow.directory import Directory
 from service.flow.dispatch import Dispatch
-from service.flow.patience import Patience
+from service.flow.surroundings import Surroundings
 from service.ports import (
-    Clock,
     DeliveryStore,
     EventSource,
     IncomingMessage,
     NewUid,
-    Observer,
     Recorded,
     Recording,
     RefusedError,
@@ -44,21 +42,17 @@ class Intake:
         store: DeliveryStore,
         directory: Directory,
         dispatch: Dispatch | None,
-        clock: Clock,
-        observer: Observer,
         new_uid: NewUid,
-        patience: Patience,
+        around: Surroundings,
         *,
         batch_max: int,
         lease_seconds: float,
     ) -> None:
+        self._around = around
         self._store = store
         self._directory = directory
         self._dispatch = dispatch  # None in a process that delivers nothing: its deliveries are born pending
-        self._clock = clock
-        self._observer = observer
         self._new_uid = new_uid
-        self._patience = patience
         self._batch_max = batch_max
         self._lease_seconds = lease_seconds
 
@@ -75,27 +69,27 @@ class Intake:
             await source.ack(batch)
 
     async def _take_in_messages(self, source: EventSource, batch: Sequence[IncomingMessage]) -> None:
-        now = self._clock.now()
+        now = self._around.clock.now()
         events: list[Event] = []
         carriers: list[IncomingMessage] = []
         rejected: list[tuple[IncomingMessage, Rejected]] = []
         for message in batch:
             if message.is_redelivered:
-                self._observer.message_redelivered()
+                self._around.observer.message_redelivered()
             parsed = parse_event(message.body, now, message_id=message.message_id, content_type=message.content_type)
             if isinstance(parsed, Event):
                 events.append(parsed)
                 carriers.append(message)
             else:
                 rejected.append((message, parsed))
-        outcomes = await self._patience.through("intake", lambda: self.take_in(events, source.name))
+        outcomes = await self._around.persist("intake", lambda: self.take_in(events, source.name))
         rejected += [(m, o) for m, o in zip(carriers, outcomes, strict=True) if isinstance(o, Rejected)]
         for message, why in rejected:
             # Parked before the ack: dying in between parks it twice, which a person can see; never loses it.
             detail = f"{why.field}: {why.detail}" if why.field else why.detail
-            await self._patience.through("park", partial(source.park, message, why.reason, detail))
-            self._observer.event_received(source.name, "parked")
-            self._observer.message_parked(why.reason, detail, message.message_id)
+            await self._around.persist("park", partial(source.park, message, why.reason, detail))
+            self._around.observer.event_received(source.name, "parked")
+            self._around.observer.message_parked(why.reason, detail, message.message_id)
 
     async def take_in(self, events: Sequence[Event], source_name: str) -> Sequence[Verdict | Rejected]:
         """Record events, at once and together; in order, what became of each. Raises ``UnavailableError``.
@@ -115,7 +109,7 @@ class Intake:
             waiting = [each for each in waiting if each.outcome is None]
         for each in taken:
             if isinstance(each.outcome, Verdict):
-                self._observer.event_received(source_name, each.outcome)
+                self._around.observer.event_received(source_name, each.outcome)
         return [each.outcome for each in taken if each.outcome is not None]
 
     async def _record(self, taken: Sequence[_Taken]) -> None:
@@ -137,7 +131,7 @@ class Intake:
     async def _divide(self, taken: Sequence[_Taken], error: RefusedError) -> None:
         """Find the event the database refuses; the others go through."""
         if len(taken) == 1:
-            self._observer.trouble("record", error, event_id=taken[0].event.id)
+            self._around.observer.trouble("record", error, event_id=taken[0].event.id)
             taken[0].outcome = Rejected(ParkReason.UNRECORDABLE, f"the database refuses it: {error}")
             return
         middle = len(taken) // 2
@@ -146,7 +140,7 @@ class Intake:
 
     async def _record_once(self, taken: Sequence[_Taken], directories: Mapping[str, OrganizationDirectory]) -> bool:
         """One transaction. False when a directory was stale: nothing is recorded, try again."""
-        started = self._clock.monotonic()
+        started = self._around.clock.monotonic()
         expires_at = started + self._lease_seconds  # reckoned from before the COMMIT: early rather than late
         batch = [self._recording(each, directories[each.event.organization_id], started) for each in taken]
         try:
@@ -161,13 +155,13 @@ class Intake:
         delivery_count = self._hand_over(batch, recorded, expires_at)
         for each, verdict in zip(taken, recorded.verdicts, strict=True):
             each.outcome = _conflict(each.event) if verdict is Verdict.CONFLICT else verdict
-        self._observer.batch_recorded(len(batch), delivery_count, self._clock.monotonic() - started)
+        self._around.observer.batch_recorded(len(batch), delivery_count, self._around.clock.monotonic() - started)
         return True
 
     def _recording(self, taken: _Taken, directory: OrganizationDirectory, now: float) -> Recording:
         event = taken.event
         matching = directory.matching(event.type)
-        deliveries = fan_out(taken.uid, event.id, event.type, event.body, self._clock.now(), matching)
+        deliveries = fan_out(taken.uid, event.id, event.type, event.body, self._around.clock.now(), matching)
         return Recording(
             taken.uid,
             event,

@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Sequence
 
 from service.core.settlement import Settled
-from service.flow.patience import Patience
-from service.ports import Clock, DeliveryStore, Observer, RefusedError
+from service.flow.surroundings import Surroundings
+from service.ports import DeliveryStore, RefusedError
 
 FLUSHERS = 2  # one batch commits while the next gathers; more only make the batches smaller
 
@@ -17,17 +17,13 @@ class Settle:
     def __init__(
         self,
         store: DeliveryStore,
-        clock: Clock,
-        observer: Observer,
-        patience: Patience,
+        around: Surroundings,
         *,
         batch_max: int,
         waiting_max: int,
     ) -> None:
+        self._around = around
         self._store = store
-        self._clock = clock
-        self._observer = observer
-        self._patience = patience
         self._batch_max = batch_max
         self._waiting_max = waiting_max
         self._waiting: deque[Settled] = deque()
@@ -69,20 +65,20 @@ class Settle:
                 self._idle.set()
 
     async def _flush(self, batch: Sequence[Settled]) -> None:
-        started = self._clock.monotonic()
+        started = self._around.clock.monotonic()
         try:
-            moved = await self._patience.through("settle", lambda: self._store.settle(batch))
+            moved = await self._around.persist("settle", lambda: self._store.settle(batch))
         except RefusedError as error:
             await self._divide(batch, error)
             return
-        self._observer.batch_settled(len(batch), self._clock.monotonic() - started)
+        self._around.observer.batch_settled(len(batch), self._around.clock.monotonic() - started)
         for settled, has_moved in zip(batch, moved, strict=True):
-            self._observer.attempt_settled(settled, moved=has_moved)
+            self._around.observer.attempt_settled(settled, moved=has_moved)
 
     async def _divide(self, batch: Sequence[Settled], error: RefusedError) -> None:
         """Find the row the database refuses. It alone stays leased, is rescued, and ends as ``crashes_worker``."""
         if len(batch) == 1:
-            self._observer.trouble("settle", error, delivery_id=str(batch[0].delivery.key))
+            self._around.observer.trouble("settle", error, delivery_id=str(batch[0].delivery.key))
             return
         middle = len(batch) // 2
         await self._flush(batch[:middle])

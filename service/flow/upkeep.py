@@ -6,9 +6,9 @@ from service.core.reason import Reason
 from service.core.request import Fault
 from service.core.retry_schedule import RetrySchedule
 from service.core.settlement import Settled, settle
-from service.flow.patience import Patience
 from service.flow.settle import Settle
-from service.ports import Clock, DeliveryStore, Draw, Observer, Pause, RetentionStore
+from service.flow.surroundings import Surroundings
+from service.ports import DeliveryStore, RetentionStore
 
 RESCUE_BATCH_MAX = 500
 BACKLOG_SECONDS = 5.0
@@ -24,54 +24,46 @@ class Upkeep:
         retention: RetentionStore,
         settle: Settle,
         schedule: RetrySchedule,
-        clock: Clock,
-        draw: Draw,
-        pause: Pause,
-        observer: Observer,
-        patience: Patience,
+        around: Surroundings,
         *,
         rescue_seconds: float,
     ) -> None:
+        self._around = around
         self._store = store
         self._retention = retention
         self._settle = settle
         self._schedule = schedule
-        self._clock = clock
-        self._draw = draw
-        self._pause = pause
-        self._observer = observer
-        self._patience = patience
         self._rescue_seconds = rescue_seconds
 
     async def run_rescue(self) -> None:
         """Settle leases that expired: their worker died, or lost the database for longer than the lease."""
         while True:
-            rescued = await self._patience.through("rescue", self.rescue_once)
+            rescued = await self._around.persist("rescue", self.rescue_once)
             if rescued < RESCUE_BATCH_MAX:
-                await self._pause(self._rescue_seconds * (1 + 0.2 * self._draw()))
+                await self._around.rest(self._rescue_seconds)
 
     async def rescue_once(self) -> int:
         """An expired lease is a failed attempt ("lost") that goes the way of all others; how many there were."""
         claims = await self._store.rescue(RESCUE_BATCH_MAX)
-        now = self._clock.now()
+        now = self._around.clock.now()
         for claim in claims:
             lost = Fault(Reason.LOST, 0, "the worker vanished before it could say what the receiver answered")
             outcome = classify(lost, now)
-            settlement = settle(outcome, claim.delivery, self._schedule, now, self._draw())
+            settlement = settle(outcome, claim.delivery, self._schedule, now, self._around.draw())
             attempt = attempt_of(claim.delivery, claim.claim_number, now, lost, outcome)
             await self._settle.put(Settled(claim.delivery, claim.claim_number, settlement, attempt))
         if claims:
-            self._observer.leases_rescued(len(claims))
+            self._around.observer.leases_rescued(len(claims))
         return len(claims)
 
     async def run_backlog(self) -> None:
         """Measure what waits."""
         while True:
-            self._observer.backlog_measured(await self._patience.through("backlog", self._store.backlog))
-            await self._pause(BACKLOG_SECONDS * (1 + 0.2 * self._draw()))
+            self._around.observer.backlog_measured(await self._around.persist("backlog", self._store.backlog))
+            await self._around.rest(BACKLOG_SECONDS)
 
     async def run_retention(self) -> None:
         """Make tomorrow's partitions, drop those past retention."""
         while True:
-            await self._patience.through("retention", self._retention.keep_partitions)
-            await self._pause(RETENTION_SECONDS * (1 + 0.2 * self._draw()))
+            await self._around.persist("retention", self._retention.keep_partitions)
+            await self._around.rest(RETENTION_SECONDS)

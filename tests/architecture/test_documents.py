@@ -39,6 +39,13 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert anchor in anchors(there.read_text(encoding="utf-8")), target
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=_name)
+def test_files_that_are_named_exist(path: Path) -> None:
+    named = re.findall(r"`([\w/]+/[\w/]*\.(?:py|json|toml|txt))`", path.read_text(encoding="utf-8"))
+    places = (ROOT, ROOT / "service", ROOT / "receiver")
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
+
+
 def test_one_version_everywhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     latest = re.search(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)

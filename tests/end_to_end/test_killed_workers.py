@@ -1,38 +1,37 @@
 """Workers killed with SIGKILL, at every point where it could matter and at random ones: nothing may be lost."""
 
 import asyncio
+import logging
 import random
 import signal
 
 import pytest
 
 from tests.end_to_end.crashing_worker import POINTS
-from tests.end_to_end.oracle import Findings
 from tests.end_to_end.town import IN_FLIGHT_MAX, Town
 from tests.end_to_end.waiting import until
+
+log = logging.getLogger(__name__)
 
 pytestmark = pytest.mark.timeout(60)
 
 # Which time it gets there is the last. Settles and claims come in any size; batches of intake are kept small.
 LAST_TIME = {"before the commit": 3, "after the commit, before the ack": 3, "during the post": 12}
-HARMLESS = {"before the commit", "after the claim"}
-"""Where nothing is on its way that nobody knows of, but for what other tasks of the worker had begun."""
 
 
-async def judged(town: Town, *, kills: int) -> Findings:
+async def judged(town: Town, *, kills: int) -> None:
     """Wait for the end and see that all is well, but for as many duplicates as may be."""
     await town.all_ended(within=40)
     found = await town.judge()
     assert not found.wrong(), found.wrong() + town.told()
     allowed = kills * IN_FLIGHT_MAX
     assert len(found.duplicates) <= allowed, f"more than {allowed} duplicates: {found.duplicates}"
-    return found
+    requests = len(town.ledger.lines())
+    log.info("%s events, %s requests, %s kills: %s duplicates", len(town.published), requests, kills, len(found.duplicates))
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_a_worker_killed_at_this_point_loses_nothing(
-    town: Town, point: str, record_property: pytest.RecordProperty
-) -> None:
+async def test_a_worker_killed_at_this_point_loses_nothing(town: Town, point: str) -> None:
     await town.add_endpoint("/ok/all")
     await town.add_endpoint("/slow/some", "message.sent")
     await town.add_endpoint("/fail-twice/some", "link.clicked")
@@ -41,18 +40,13 @@ async def test_a_worker_killed_at_this_point_loses_nothing(
     dying = await town.start_worker(
         "tests.end_to_end.crashing_worker", point, str(count), wait=False, POSTHORN_INTAKE_BATCH_MAX="10"
     )
-    healthy = await town.start_worker(wait=False) if point == "after the claim" else None
     assert await dying.ended() == -signal.SIGKILL, dying.said()
-    if healthy is None:
-        await town.start_worker()
-    found = await judged(town, kills=1)
-    record_property("duplicates", len(found.duplicates))
+    await town.start_worker()
+    await judged(town, kills=1)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_workers_killed_at_random_lose_nothing(
-    town: Town, seed: int, record_property: pytest.RecordProperty
-) -> None:
+async def test_workers_killed_at_random_lose_nothing(town: Town, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 - the same kills every time, as far as the moment is ours to choose
     events, kills = 300, 6
     await town.add_endpoint("/ok/all")
@@ -62,14 +56,14 @@ async def test_workers_killed_at_random_lose_nothing(
 
     async def publish() -> None:
         for start in range(0, events, 10):
-            # A steady flow: never much more than the workers hold, so that every kill finds them busy.
+            # A steady flow of 18 requests for every 10 events, never far ahead, so that every kill finds them busy.
             await until(
-                lambda start=start: len(town.ledger.lines()) >= start * 1.2 - 80, f"{start} flowed", told=town.told
+                lambda start=start: len(town.ledger.lines()) >= 1.8 * start - 100, f"{start} flowed", told=town.told
             )
             await town.publish_numbers(range(start, start + 10))
 
     async def kill() -> None:
-        for moment in sorted(chance.sample(range(20, events), kills)):
+        for moment in sorted(chance.sample(range(20, int(1.6 * events)), kills)):
             await until(
                 lambda moment=moment: len(town.ledger.lines()) >= moment, f"{moment} requests came", told=town.told
             )
@@ -78,5 +72,4 @@ async def test_workers_killed_at_random_lose_nothing(
             workers[place] = await town.start_worker(wait=False)
 
     await asyncio.gather(publish(), kill())
-    found = await judged(town, kills=kills)
-    record_property("duplicates", len(found.duplicates))
+    await judged(town, kills=kills)

@@ -20,8 +20,8 @@ from service.core.settlement import Settled
 from service.flow.deliver import Deliver
 from service.flow.directory import Directory
 from service.flow.intake import Intake
-from service.flow.patience import Patience
 from service.flow.settle import Settle
+from service.flow.surroundings import Surroundings
 from service.flow.upkeep import Upkeep
 from service.ports import IncomingMessage
 from tests.fakes.database import DeliveryRow, MemoryDatabase
@@ -108,7 +108,7 @@ class Road(RuleBasedStateMachine):
         self.sender = ScriptedSender()
         self.observer = RecordingObserver()
         self.directory = Directory(MemorySubscriptionStore(self.database), PlainSecretBox())
-        self.patience = Patience(self.observer, _at_once, _no_jitter)
+        self.around = Surroundings(self.clock, self.observer, _no_jitter, _at_once)
         self.hands = [Hand(self.store_class(self.database, worker_name=name)) for name in ("one", "two")]
         self.published: set[str] = set()
         self.ended: dict[DeliveryKey, State] = {}
@@ -125,7 +125,9 @@ class Road(RuleBasedStateMachine):
     def configure(self, attempts_max: int) -> None:
         """With few attempts, the walk reaches the end of some."""
         self.schedule = RetrySchedule(attempts_max=attempts_max)
-        self.deliver = Deliver(self.sender, self.clock, _no_jitter, self.schedule, TIMEOUT_SECONDS, MARGIN_SECONDS)
+        self.deliver = Deliver(self.sender, self.schedule, self.around, TIMEOUT_SECONDS, MARGIN_SECONDS)
+        self.publish(0, "message.sent")
+        self.consume(0, None)
 
     @rule(number=numbers, kind=st.sampled_from(KINDS))
     def publish(self, number: int, kind: str) -> None:
@@ -135,7 +137,7 @@ class Road(RuleBasedStateMachine):
         self.source.publish(body_of(id=event_id, type=kind))
 
     @precondition(lambda self: self.source.ready)
-    @rule(worker=workers, dies=st.sampled_from([None, None, BEFORE_COMMIT, AFTER_COMMIT]))
+    @rule(worker=workers, dies=st.sampled_from([None, None, None, BEFORE_COMMIT, AFTER_COMMIT]))
     def consume(self, worker: int, dies: str | None) -> None:
         hand = self.hands[worker]
         if dies is not None:
@@ -144,10 +146,8 @@ class Road(RuleBasedStateMachine):
             hand.store,
             self.directory,
             None,
-            self.clock,
-            self.observer,
             self.uids,
-            self.patience,
+            self.around,
             batch_max=3,
             lease_seconds=LEASE_SECONDS,
         )
@@ -157,14 +157,17 @@ class Road(RuleBasedStateMachine):
             self.crash(worker)
 
     @precondition(lambda self: any(self.database.rows_in(State.PENDING)))
-    @rule(worker=workers, limit=st.integers(1, 4))
-    def claim(self, worker: int, limit: int) -> None:
+    @rule(worker=workers, limit=st.integers(1, 4), reply=st.none() | st.sampled_from(REPLIES))
+    def claim(self, worker: int, limit: int, reply: Reply | Fault | None) -> None:
+        """Take leases, and perhaps begin with the first at once."""
         hand = self.hands[worker]
         expires_at = self.clock.monotonic() + LEASE_SECONDS
         for claim in run(hand.store.claim_due(limit, per_endpoint_limit=2, room={})):
             directory = run(self.directory.at({"org_1": claim.directory_version}))["org_1"]
             endpoint = directory.subscriptions[claim.delivery.key.subscription_id].endpoint
             hand.leases.append(Lease(claim.delivery, endpoint, claim.claim_number, expires_at))
+        if hand.leases and reply is not None:
+            self.attempt(worker, reply)
 
     @precondition(lambda self: any(hand.leases for hand in self.hands))
     @rule(worker=workers, reply=st.sampled_from(REPLIES))
@@ -198,19 +201,16 @@ class Road(RuleBasedStateMachine):
         hand.leases.clear()
 
     @precondition(lambda self: any(self.database.rows_in(State.LEASED)))
-    @rule(worker=workers)
-    def rescue(self, worker: int) -> None:
+    @rule(worker=workers, after_seconds=st.sampled_from([0, 61]))
+    def rescue(self, worker: int, after_seconds: int) -> None:
+        self.clock.advance(after_seconds)
         hand = self.hands[worker]
         upkeep = Upkeep(
             hand.store,
             Retention(),
             hand.outbox,
             self.schedule,
-            self.clock,
-            _no_jitter,
-            _at_once,
-            self.observer,
-            self.patience,
+            self.around,
             rescue_seconds=1.0,
         )
         run(upkeep.rescue_once())
@@ -280,8 +280,8 @@ class Road(RuleBasedStateMachine):
         for _ in range(60):
             if self.source.ready:
                 self.consume(0, None)
-            self.rescue(0)
-            self.claim(0, 4)
+            self.rescue(0, 0)
+            self.claim(0, 4, None)
             while self.hands[0].leases:
                 self.attempt(0, REPLIES[0])
             self.commit(0, is_answer_lost=False)

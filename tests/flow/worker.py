@@ -12,8 +12,8 @@ from service.flow.deliver import Deliver
 from service.flow.directory import Directory
 from service.flow.dispatch import ClaimLimits, Dispatch
 from service.flow.intake import Intake
-from service.flow.patience import Patience
 from service.flow.settle import FLUSHERS, Settle
+from service.flow.surroundings import Surroundings
 from service.flow.upkeep import Upkeep
 from tests.fakes.clock import ManualClock
 from tests.fakes.database import MemoryDatabase
@@ -65,13 +65,11 @@ class Worker:
         self.source = MemoryEventSource()
         self.retention = Retention()
         self.directory = Directory(self.subscriptions, self.secret_box)
-        self.patience = Patience(self.observer, self.clock.pause, _no_jitter)
-        self.deliver = Deliver(self.sender, self.clock, _no_jitter, self.schedule, TIMEOUT_SECONDS, MARGIN_SECONDS)
+        self.around = Surroundings(self.clock, self.observer, _no_jitter, self.clock.pause)
+        self.deliver = Deliver(self.sender, self.schedule, self.around, TIMEOUT_SECONDS, MARGIN_SECONDS)
         self.settle = Settle(
             self.store,
-            self.clock,
-            self.observer,
-            self.patience,
+            self.around,
             batch_max=self.settle_batch_max,
             waiting_max=self.settle_waiting_max,
         )
@@ -82,11 +80,7 @@ class Worker:
             self.deliver,
             self.settle,
             self.lanes,
-            self.clock,
-            _no_jitter,
-            self.clock.pause,
-            self.observer,
-            self.patience,
+            self.around,
             claim_limits=self.claim_limits,
             lease_seconds=LEASE_SECONDS,
         )
@@ -94,10 +88,8 @@ class Worker:
             self.store,
             self.directory,
             self.dispatch if self.delivers else None,
-            self.clock,
-            self.observer,
             self.new_uid,
-            self.patience,
+            self.around,
             batch_max=self.batch_max,
             lease_seconds=LEASE_SECONDS,
         )
@@ -106,11 +98,7 @@ class Worker:
             self.retention,
             self.settle,
             self.schedule,
-            self.clock,
-            _no_jitter,
-            self.clock.pause,
-            self.observer,
-            self.patience,
+            self.around,
             rescue_seconds=10.0,
         )
         self._tasks: list[asyncio.Task[Any]] = []
