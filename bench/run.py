@@ -72,7 +72,7 @@ class Cpu:
             times = psutil.Process(pid).cpu_times()
         except psutil.NoSuchProcess:
             return 0.0
-        return times.user + times.system
+        return float(times.user + times.system)
 
 
 class Bench:

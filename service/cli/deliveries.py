@@ -56,6 +56,12 @@ def list_deliveries(
     if as_json:
         print_json({"data": [asdict(each) for each in found], "next_cursor": next_cursor})
         return
+    _print_deliveries(found)
+    if next_cursor:
+        tell(f"There are more: --cursor {next_cursor}")
+
+
+def _print_deliveries(found: Sequence[DeliveryView]) -> None:
     columns = ("id", "event", "type", "endpoint", "state", "reason", "attempts", "next attempt at")
     rows = [
         (
@@ -71,8 +77,6 @@ def list_deliveries(
         for each in found
     ]
     print_table(columns, rows, nothing="No such deliveries.")
-    if next_cursor:
-        tell(f"There are more: --cursor {next_cursor}")
 
 
 @deliveries.command("show", epilog=EXIT_CODES)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from service.core.event import format_timestamp
+from service.core.timestamp import format_timestamp
 
 OK: Final = 0
 FAILED: Final = 1

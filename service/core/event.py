@@ -5,19 +5,18 @@ import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from service.core.event_type import REGISTRY, check_data
 from service.core.reason import ParkReason
+from service.core.timestamp import format_timestamp, parse_timestamp
 
 BODY_BYTES_MAX = 256 * 1024
 DEPTH_MAX = 64
 FUTURE_MAX = timedelta(minutes=5)
-MILLISECONDS_FROM = 1e11  # an epoch number this large counts milliseconds: in seconds it would be the year 5138
 CLOUDEVENTS = "application/cloudevents+json"
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # no dot: a dotted id lets two different messages sign alike
@@ -72,11 +71,6 @@ def parse_event(
         return _event(fields, now, message_id)
     except _Invalid as invalid:
         return invalid.rejected
-
-
-def format_timestamp(at: datetime) -> str:
-    """Six digits and a Z, always (a bare ``isoformat`` drops zero microseconds)."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def _envelope(body: bytes) -> dict[str, msgspec.Raw]:
@@ -234,21 +228,3 @@ def _timestamp(value: object, now: datetime) -> datetime:
         ahead_seconds = (at - now).total_seconds()
         raise _Invalid(ParkReason.TIMESTAMP_IN_FUTURE, f"lies {ahead_seconds:.0f} s in the future", "timestamp")
     return at
-
-
-def parse_timestamp(value: object) -> datetime | None:
-    """An aware UTC instant from any form a producer may use; None for everything else, naive times included."""
-    try:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value / 1000 if abs(value) >= MILLISECONDS_FROM else value, UTC)
-        if not isinstance(value, str):
-            return None
-        try:
-            at = datetime.fromisoformat(value)
-        except ValueError:
-            at = parsedate_to_datetime(value)
-            if value.rstrip().endswith("-0000"):  # RFC 5322: the offset is unknown
-                return None
-        return at.astimezone(UTC) if at.tzinfo is not None else None
-    except (ValueError, OverflowError, OSError, TypeError, IndexError):
-        return None

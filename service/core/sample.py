@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from service.core.event import format_timestamp
+from service.core.timestamp import format_timestamp
 
 _NAMES: Final = ("Ben", "Amara", "Chen", "Dolores", "Émile", "Fatima")
 _TEXTS: Final = (

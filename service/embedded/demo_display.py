@@ -101,7 +101,7 @@ class DemoDisplay:
         total, verified = record.total, sum(each.verified_count for each in self._subscribers)
         figures = (_sum(published), total.delivered, verified, total.retried, total.cancelled)
         table.add_column("subscriber", "all")
-        table.add_column("what it does", "")
+        table.add_column("conduct", "")
         headings = ("published", "delivered", "verified", "retried", "cancelled", "p50", "p99")
         for heading, figure in zip(headings, (*map(str, figures), *_percentiles(prompt)), strict=True):
             table.add_column(heading, figure, justify="right", no_wrap=True)

@@ -93,7 +93,7 @@ async def _take_time(_: Subscriber, __: str) -> int:
 def demo_subscribers() -> Sequence[Subscriber]:
     """A fresh set."""
     return (
-        Subscriber("crm", "takes everything", EVENT_TYPES, _accept, is_prompt=True),
+        Subscriber("crm", "takes all types", EVENT_TYPES, _accept, is_prompt=True),
         Subscriber(
             "analytics",
             "takes three types",
@@ -101,7 +101,7 @@ def demo_subscribers() -> Sequence[Subscriber]:
             _accept,
             is_prompt=True,
         ),
-        Subscriber("flaky", "500 twice for every second event", ("message.sent", "message.failed"), _fail_first),
-        Subscriber("slow", f"answers after {SLOW_SECONDS} s", ("message.delivered",), _take_time),
-        Subscriber("leaver", f"410 Gone after {LEAVES_AFTER}", ("message.replied",), _leave, is_leaver=True),
+        Subscriber("flaky", "500 twice, every 2nd", ("message.sent", "message.failed"), _fail_first),
+        Subscriber("slow", f"takes {SLOW_SECONDS} s", ("message.delivered",), _take_time),
+        Subscriber("leaver", f"410 after {LEAVES_AFTER}", ("message.replied",), _leave, is_leaver=True),
     )

@@ -55,6 +55,7 @@ class Intake:
         self._new_uid = new_uid
         self._batch_max = batch_max
         self._lease_seconds = lease_seconds
+        self._is_leasing = True
 
     async def run(self, source: EventSource) -> None:
         """Take in what ``source`` brings until it stops. No timer: a batch is what arrived during the last commit."""
@@ -174,8 +175,12 @@ class Intake:
             ),
         )
 
+    def lease_no_more(self) -> None:
+        """From now on, deliveries are born pending: this worker is draining."""
+        self._is_leasing = False
+
     def _wants_lease(self, endpoint_id: str, now: float) -> bool:
-        return self._dispatch is not None and self._dispatch.lanes.reserve(endpoint_id, now)
+        return self._is_leasing and self._dispatch is not None and self._dispatch.lanes.reserve(endpoint_id, now)
 
     def _hand_over(self, batch: Sequence[Recording], recorded: Recorded | None, expires_at: float) -> int:
         """Give what is now leased to the lanes, give the other reservations back; how many deliveries were new."""

@@ -708,4 +708,4 @@ async def test_targets_kept_are_bounded(monkeypatch: pytest.MonkeyPatch, sender:
     async with Receiver(OK) as receiver:
         for number in (1, 2, 3, 1):
             assert isinstance(await sender.send(receiver.post(f"/{number}")), Reply)
-        assert len(sender._targets) == 2  # noqa: SLF001
+        assert len(sender._targets) == 2

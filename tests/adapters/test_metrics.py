@@ -139,7 +139,7 @@ def test_processes_share_one_page(tmp_path: Path) -> None:
     def run(*arguments: str) -> str:
         environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
         command = [sys.executable, "-c", PROGRAM, *arguments]
-        return subprocess.run(command, env=environ, check=True, capture_output=True, text=True).stdout  # noqa: S603
+        return subprocess.run(command, env=environ, check=True, capture_output=True, text=True).stdout
 
     first_pid = run("0").strip()
     before, after = run("1", first_pid).split("=====")

@@ -222,9 +222,7 @@ class Bench:
         room: Mapping[str, int] | None = None,
         by: DeliveryStore | None = None,
     ) -> Sequence[Claim]:
-        return await (by or self.store).claim_due(
-            limit, per_endpoint_limit=per_endpoint_limit, room=room or {}
-        )
+        return await (by or self.store).claim_due(limit, per_endpoint_limit=per_endpoint_limit, room=room or {})
 
     async def claim_one(self, by: DeliveryStore | None = None) -> Claim:
         claims = await self.claim(by=by)

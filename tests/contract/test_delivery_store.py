@@ -12,7 +12,16 @@ from service.core.reason import Reason
 from service.core.request import Fault
 from service.core.settlement import Cancel, Settled
 from service.ports import Stale, Verdict
-from tests.contract.delivery_store_bench import Bench, Database, InMemory, InPostgres, claimed, is_same, lease_of, leased
+from tests.contract.delivery_store_bench import (
+    Bench,
+    Database,
+    InMemory,
+    InPostgres,
+    claimed,
+    is_same,
+    lease_of,
+    leased,
+)
 from tests.fakes.settlements import INTERNAL, LOST, settled_by
 
 LONG_SECONDS = 100 * 24 * 3600.0

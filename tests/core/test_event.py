@@ -15,12 +15,11 @@ from service.core.event import (
     DEPTH_MAX,
     Event,
     Rejected,
-    format_timestamp,
     parse_event,
-    parse_timestamp,
 )
 from service.core.event_type import REGISTRY
 from service.core.reason import ParkReason
+from service.core.timestamp import format_timestamp, parse_timestamp
 from tests.fakes.clock import START as NOW
 from tests.fakes.events import EXAMPLE_DATA, body_of, envelope
 
@@ -203,7 +202,9 @@ def test_what_is_no_timestamp(value: object) -> None:
 
 
 @pytest.mark.parametrize("name", ["timestamp", "id", "type", "test"])
-@pytest.mark.parametrize("number", [b"1" + b"0" * 5000, b"1e999999", b"0." + b"1" * 5000], ids=["long", "large", "fine"])
+@pytest.mark.parametrize(
+    "number", [b"1" + b"0" * 5000, b"1e999999", b"0." + b"1" * 5000], ids=["long", "large", "fine"]
+)
 def test_no_number_is_too_large_to_be_refused(name: str, number: bytes) -> None:
     parsed = parse_event(body_of(**{name: "@", "data": {}}).replace(b'"@"', number), NOW)
     assert isinstance(parsed, Rejected)
@@ -223,8 +224,22 @@ def test_a_little_ahead_is_a_clock_further_is_a_mistake(seconds: float, is_taken
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"{} {}", b"not json", b"{'a':1}", b'{"a":1,}', b"\xef\xbb\xbf{}", b'{"a":.5}', b'{"a":01}', b'{"a":"\x01"}']
-    + [_with(raw) for raw in ("NaN", "Infinity", "-Infinity", "1.", "01", "+1", "tru", '"\\x"', '"\\ud800"', "[1,]", "0x1")],
+    [
+        b"",
+        b"{",
+        b"{} {}",
+        b"not json",
+        b"{'a':1}",
+        b'{"a":1,}',
+        b"\xef\xbb\xbf{}",
+        b'{"a":.5}',
+        b'{"a":01}',
+        b'{"a":"\x01"}',
+    ]
+    + [
+        _with(raw)
+        for raw in ("NaN", "Infinity", "-Infinity", "1.", "01", "+1", "tru", '"\\x"', '"\\ud800"', "[1,]", "0x1")
+    ],
 )
 def test_what_is_no_json(body: bytes) -> None:
     _rejected(body, ParkReason.BAD_JSON)
@@ -243,7 +258,9 @@ def test_json_that_is_no_object(body: bytes) -> None:
     _rejected(body, ParkReason.NOT_AN_OBJECT)
 
 
-@pytest.mark.parametrize("body", [b"\xff", b'{"a":"\xc3"}', b'{"a":"\xed\xa0\x80"}', body_of().decode().encode("utf-16")])
+@pytest.mark.parametrize(
+    "body", [b"\xff", b'{"a":"\xc3"}', b'{"a":"\xed\xa0\x80"}', body_of().decode().encode("utf-16")]
+)
 def test_what_is_no_utf_8(body: bytes) -> None:
     _rejected(body, ParkReason.INVALID_UTF8)
 
@@ -272,7 +289,9 @@ def test_a_backslash_before_u0000_is_no_nul() -> None:
     _parsed(_with('"C:\\\\u0000"'))
 
 
-@pytest.mark.parametrize(("depth", "is_taken"), [(1, True), (DEPTH_MAX - 1, True), (DEPTH_MAX, False), (1000, False), (100_000, False)])
+@pytest.mark.parametrize(
+    ("depth", "is_taken"), [(1, True), (DEPTH_MAX - 1, True), (DEPTH_MAX, False), (1000, False), (100_000, False)]
+)
 def test_depth(depth: int, is_taken: bool) -> None:  # noqa: FBT001
     body = _with("[" * depth + "]" * depth)
     if is_taken:
@@ -305,7 +324,14 @@ REQUIRED = {
     "message.sent": ["message.id", "message.direction", "message.status", "message.to.urn", "message.sent_at"],
     "message.delivered": ["message.id", "message.status", "message.to.urn", "message.delivered_at"],
     "message.failed": ["message.id", "message.status", "message.failed_at", "error.code", "error.message"],
-    "message.replied": ["message.id", "message.direction", "message.status", "message.from.urn", "message.received_at", "message.text"],
+    "message.replied": [
+        "message.id",
+        "message.direction",
+        "message.status",
+        "message.from.urn",
+        "message.received_at",
+        "message.text",
+    ],
     "link.clicked": ["message.id", "link.url", "click.id", "click.clicked_at"],
 }
 
@@ -423,11 +449,17 @@ def test_a_cloudevent_that_says_one_thing_under_two_names(name: str) -> None:
 # --------------------------------------------------------------------------- whatever comes
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=6,
 )
-names = st.sampled_from(["id", "type", "timestamp", "organization_id", "test", "data", "specversion", "time"]) | st.text(max_size=5)
+names = st.sampled_from(
+    ["id", "type", "timestamp", "organization_id", "test", "data", "specversion", "time"]
+) | st.text(max_size=5)
 
 
 def _strict(_: str) -> None:
@@ -449,12 +481,36 @@ def test_no_bytes_raise(body: bytes, content_type: str | None) -> None:
 
 
 @given(st.dictionaries(names, values, max_size=4), st.sampled_from(list(REGISTRY)), st.none() | st.just(CLOUDEVENTS))
-def test_whatever_fields_come_what_goes_out_is_valid(changes: dict[str, Any], kind: str, content_type: str | None) -> None:
+def test_whatever_fields_come_what_goes_out_is_valid(
+    changes: dict[str, Any], kind: str, content_type: str | None
+) -> None:
     _check(json.dumps(envelope(type=kind) | changes).encode(), content_type)
 
 
 pieces = st.sampled_from(
-    ["NaN", "1.", "01", "-", "1e", '"', "\\", "\\u0000", "\\ud800", "\\x", "{", "}", "[", "]", ",", ":", "null", "\x01", " ", '"id"', "\\u"]
+    [
+        "NaN",
+        "1.",
+        "01",
+        "-",
+        "1e",
+        '"',
+        "\\",
+        "\\u0000",
+        "\\ud800",
+        "\\x",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "null",
+        "\x01",
+        " ",
+        '"id"',
+        "\\u",
+    ]
 )
 
 

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.outcome import RETRY_AFTER_MAX_SECONDS, Accepted, Failed, Gone, OutcomeKind, classify, retry_after_seconds
+from service.core.outcome import (
+    RETRY_AFTER_MAX_SECONDS,
+    Accepted,
+    Failed,
+    Gone,
+    OutcomeKind,
+    classify,
+    retry_after_seconds,
+)
 from service.core.reason import Reason
 from service.core.request import Fault, Reply
 
@@ -44,7 +52,8 @@ def test_413_is_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    "status", [100, 101, 199, 400, 401, 403, 404, 405, 408, 409, 411, 422, 425, 429, 451, 499, 500, 502, 503, 504, 599, 600, 999]
+    "status",
+    [100, 101, 199, 400, 401, 403, 404, 405, 408, 409, 411, 422, 425, 429, 451, 499, 500, 502, 503, 504, 599, 600, 999],
 )
 def test_everything_else_failed_and_is_tried_again(status: int) -> None:
     outcome = classify(Reply(status, 1), NOW)
@@ -58,7 +67,9 @@ def test_a_fault_keeps_its_reason_and_only_ours_is_ours(reason: Reason) -> None:
     assert outcome == Failed(reason, "why", is_ours=reason is Reason.INTERNAL)
 
 
-@pytest.mark.parametrize(("status", "gates"), [(429, True), (503, True), (500, False), (404, False), (425, False), (408, False)])
+@pytest.mark.parametrize(
+    ("status", "gates"), [(429, True), (503, True), (500, False), (404, False), (425, False), (408, False)]
+)
 def test_a_wish_to_wait_is_honoured_and_on_429_and_503_holds_for_the_endpoint(status: int, gates: bool) -> None:  # noqa: FBT001
     outcome = classify(Reply(status, 1, retry_after=("120",)), NOW)
     assert isinstance(outcome, Failed)

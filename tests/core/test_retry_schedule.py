@@ -32,9 +32,7 @@ def test_no_number_of_attempts_overflows(attempts_made: int) -> None:
     assert RetrySchedule(attempts_max=10**10).delay_seconds(attempts_made) == 86_400
 
 
-@given(
-    st.floats(0.001, 1e6), st.floats(1, 1e4), st.floats(0.001, 1e6), st.integers(1, 100), st.integers(1, 200)
-)
+@given(st.floats(0.001, 1e6), st.floats(1, 1e4), st.floats(0.001, 1e6), st.integers(1, 100), st.integers(1, 200))
 def test_a_delay_never_shrinks_and_never_passes_the_cap(
     base: float, factor: float, cap: float, attempts_max: int, attempts_made: int
 ) -> None:

@@ -44,7 +44,9 @@ def test_attempts_run_out_after_the_twelfth() -> None:
 
 
 def test_a_preset_ends_after_its_last_delay() -> None:
-    made = [settle(_failed(), replace(DELIVERY, attempts_made=n), PRESETS["politicalcomms"], START, 0.0) for n in range(4)]
+    made = [
+        settle(_failed(), replace(DELIVERY, attempts_made=n), PRESETS["politicalcomms"], START, 0.0) for n in range(4)
+    ]
     assert made == [Retry(each, Reason.HTTP_STATUS) for each in (4, 16, 64)] + [Bury(Reason.ATTEMPTS_EXHAUSTED)]
 
 

@@ -31,7 +31,7 @@ def make_receiver_python(directory: Path) -> Path:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)  # noqa: S603 - our own
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
 
 
@@ -41,7 +41,7 @@ class ReceiverProcess:
     def __init__(self, python: Path, directory: Path) -> None:
         self.ledger = directory / "ledger.jsonl"
         self.ledger.touch()
-        self._process = subprocess.Popen(  # noqa: S603 - our own program
+        self._process = subprocess.Popen(
             [str(python), "-I", str(RECEIVER_PROGRAM), str(self.ledger)],
             cwd=directory,
             env={"PATH": os.defpath},
@@ -73,7 +73,7 @@ class Worker:
         """``command`` follows ``python -m``. The worker inherits nothing from our environment that it would heed."""
         ops_port = _free_port()
         with log.open("wb") as output:
-            process = subprocess.Popen(  # noqa: S603 - our own program
+            process = subprocess.Popen(
                 [sys.executable, "-m", *command],
                 cwd=ROOT,
                 env={"PATH": os.environ["PATH"], "POSTHORN_OPS_PORT": str(ops_port), **environment},

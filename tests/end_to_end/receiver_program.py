@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: Receiver
 
-    def do_POST(self) -> None:  # noqa: N802 - http.server's name
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         status = self.server.ledger.enter(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
         if self.path.startswith("/slow/"):

@@ -121,7 +121,7 @@ class Town:
         """The first ``count`` messages that were set aside."""
         found: list[DeliveredMessage] = []
 
-        async def on_message(message: DeliveredMessage) -> None:  # noqa: RUF029 - aiormq awaits it
+        async def on_message(message: DeliveredMessage) -> None:
             found.append(message)
 
         async with aiormq.connect(self.amqp_url) as connection:

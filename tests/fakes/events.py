@@ -8,7 +8,8 @@ from uuid import UUID
 
 import uuid_utils.compat
 
-from service.core.event import Event, format_timestamp, parse_event
+from service.core.event import Event, parse_event
+from service.core.timestamp import format_timestamp
 from tests.fakes.clock import START
 
 _AT = "2026-11-20T17:59:59.123456Z"

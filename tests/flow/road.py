@@ -215,6 +215,18 @@ class Road(RuleBasedStateMachine):
         )
         run(upkeep.rescue_once())
 
+    @precondition(lambda self: any(self.database.rows_in(State.PENDING)))
+    @rule(worker=workers, reply=st.sampled_from(REPLIES), meanwhile=st.none() | st.sampled_from(REPLIES))
+    def stall(self, worker: int, reply: Reply | Fault, meanwhile: Reply | Fault | None) -> None:
+        """A worker is stopped for a minute with a reply in hand; the other takes over, and perhaps tries again."""
+        self.claim(worker, 4, reply)
+        self.rescue(1 - worker, 61)
+        if self.hands[1 - worker].outbox.waiting:
+            self.commit(1 - worker, is_answer_lost=False)
+        if meanwhile is not None:
+            self.clock.advance(6)
+            self.claim(1 - worker, 4, meanwhile)
+
     @rule(worker=workers)
     def crash(self, worker: int) -> None:
         """All that was in memory is gone; the broker notices, the database does not."""

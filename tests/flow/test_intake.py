@@ -69,7 +69,7 @@ async def test_dying_between_commit_and_ack_records_nothing_twice() -> None:
         await worker.endpoint("a")
         worker.source.publish(body_of())
         batch = await worker.source.next_batch(10)
-        await worker.intake._take_in_messages(worker.source, batch)  # noqa: SLF001 - the step before the ack
+        await worker.intake._take_in_messages(worker.source, batch)
         worker.source.lose_channel()
         worker.start_intake()
         await worker.source.until_acked(1)

@@ -113,9 +113,9 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         ended = await asyncio.gather(*self._tasks, return_exceptions=True)
-        for slot in self.dispatch._slots:  # noqa: SLF001 - as a kill would; ``drain`` has its own tests
+        for slot in self.dispatch._slots:
             slot.cancel()
-        await asyncio.gather(*self.dispatch._slots, return_exceptions=True)  # noqa: SLF001
+        await asyncio.gather(*self.dispatch._slots, return_exceptions=True)
         for result in ended:
             if isinstance(result, Exception):
                 raise result

@@ -69,6 +69,10 @@ def translated() -> Iterator[None]:
         raise UnavailableError(_sentence(error)) from error
     except DBAPIError as error:
         raise (UnavailableError if error.connection_invalidated else RefusedError)(_sentence(error)) from error
+    except asyncpg.CheckViolationError as error:
+        # An event whose day has no partition waits until upkeep has made it; any other CHECK stands for good.
+        refusal = UnavailableError if str(error).startswith("no partition of relation") else RefusedError
+        raise refusal(_sentence(error)) from error
     except (asyncpg.PostgresError, ValueError, OverflowError) as error:  # the last two: a value no column can hold
         raise RefusedError(_sentence(error)) from error
 

@@ -15,6 +15,9 @@ Declare = Literal["active", "passive"]
 """``active`` creates what is missing; ``passive`` only checks that it exists, for operators who own their topology."""
 
 
+PARKED_DELIVERY_LIMIT = 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Topology:
     """The names, and the rules of the queues. A ``prefix`` of its own keeps one installation apart from another."""
@@ -53,7 +56,8 @@ class Topology:
     @property
     def parked_arguments(self) -> FieldTable:
         """Replicated as well: what is parked waits for a human."""
-        return {"x-queue-type": "quorum"}
+        # Looking at a message and putting it back counts as a delivery, and RabbitMQ 4 drops it after 20 by default.
+        return {"x-queue-type": "quorum", "x-delivery-limit": PARKED_DELIVERY_LIMIT}
 
 
 class TopologyError(Exception):
