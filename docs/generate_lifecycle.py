@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 - a program beside the page it writes
 """Writes lifecycle.md from the table of steps: ``python docs/generate_lifecycle.py``. A test holds it up to date."""
 
 import ast

@@ -201,7 +201,8 @@ def _end_on_signals(display: DemoDisplay) -> None:
             display.say("Stopping: removing everything.")
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, end)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # under nohup it goes on
+            asyncio.get_running_loop().add_signal_handler(number, end)
 
 
 def _current_task() -> asyncio.Task[object]:

@@ -19,6 +19,8 @@ from service.flow.upkeep import Upkeep
 from service.ports import UnavailableError
 
 GAUGES_SECONDS = 5.0
+DATABASE_CHECK_SECONDS_MAX = 2.0
+"""Well below what whoever asks will wait: a database that does not answer must be named, not silently waited for."""
 
 
 class Role(StrEnum):
@@ -50,11 +52,14 @@ class Service:
         """Each thing this process cannot do without: whether it is there, in words."""
         checks: dict[str, tuple[bool, str]] = {}
         try:
-            is_at_head = await is_migrated(self.engine)
+            async with asyncio.timeout(DATABASE_CHECK_SECONDS_MAX):
+                is_at_head = await is_migrated(self.engine)
             checks["database"] = (True, "reachable")
             checks["migrations"] = (is_at_head, "at head" if is_at_head else "run: posthorn migrate")
         except UnavailableError as error:
             checks["database"] = (False, str(error))
+        except TimeoutError:
+            checks["database"] = (False, f"no answer within {DATABASE_CHECK_SECONDS_MAX:g} s")
         if self.source is None:
             why = "not this process's part" if self.role is Role.API else "not configured: events arrive over HTTP only"
             checks["broker"] = (True, why)

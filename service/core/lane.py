@@ -140,11 +140,10 @@ class Lanes:
         """Take out the leases that wait in stalled or gated lanes (or in all), to be given back to PostgreSQL."""
         evicted: list[Lease] = []
         for endpoint_id, lane in list(self._lanes.items()):
-            if everything or self._state(lane, now) in {LaneState.STALLED, LaneState.GATED}:
-                evicted += lane.waiting
-                self.held -= len(lane.waiting)
-                lane.waiting.clear()
-                self._forget_if_idle(endpoint_id, lane)
+            for _ in range(len(lane.waiting) if everything else self._excess(lane, now)):
+                evicted.append(lane.waiting.pop())
+                self.held -= 1
+            self._forget_if_idle(endpoint_id, lane)
         return evicted
 
     def room(self, now: float) -> Mapping[str, int]:
@@ -173,6 +172,16 @@ class Lanes:
                 return lane.in_flight_limit - lane.held
             case _:
                 return self.limits.lane_held_max - lane.held
+
+    def _excess(self, lane: Lane, now: float) -> int:
+        """How many waiting leases the lane must give back. Never one that ``_room`` would claim again at once."""
+        match self._state(lane, now):
+            case LaneState.GATED:
+                return len(lane.waiting)
+            case LaneState.STALLED:
+                return min(len(lane.waiting), max(0, lane.held - lane.in_flight_limit))
+            case _:
+                return 0
 
     def _queue_if_ready(self, endpoint_id: str, lane: Lane) -> None:
         if not lane.is_queued and lane.waiting and len(lane.started_at) < lane.in_flight_limit:

@@ -90,7 +90,7 @@ class InMemory:
 
     async def show(self, key: DeliveryKey) -> Shown | None:
         row = self._database.deliveries.get(key)
-        return row and Shown(row.state, row.reason, row.claims_made, row.delivery.attempts_made)
+        return Shown(row.state, row.reason, row.claims_made, row.delivery.attempts_made) if row is not None else None
 
     async def attempts(self, key: DeliveryKey) -> Sequence[ShownAttempt]:
         return [_shown(attempt) for attempt in self._database.deliveries[key].attempts]

@@ -388,7 +388,7 @@ async def test_a_batch_is_settled_each_on_its_own_merits(bench: Bench) -> None:
     await bench.endpoint("a")
     keys = await bench.pending(4)
     claims = {claim.delivery.key: claim for claim in await bench.claim()}
-    replies = (200, 500, 404, LOST)
+    replies: tuple[int | Fault, ...] = (200, 500, 404, LOST)
     moved = await bench.settle(*(settled_by(claims[key], reply) for key, reply in zip(keys, replies, strict=True)))
     assert moved == [True] * 4
     states = [(await bench.show(key)).state for key in keys]

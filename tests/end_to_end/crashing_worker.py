@@ -18,14 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.http_sender import HttpSender
 from service.adapters.logs import configure_logs
 from service.adapters.postgres import PostgresDeliveryStore, deliveries, statements
+from service.adapters.postgres.engine import driver
 from service.adapters.rabbitmq import RabbitSource
 from service.app import Role, serve
 from service.core.request import Request
 from service.settings import load_settings
 from tests.end_to_end.oracle import LedgerReader
 from tests.end_to_end.waiting import until
-
-open_driver = deliveries.driver
 
 
 def die() -> None:
@@ -79,18 +78,20 @@ def inside(statement: str, countdown: Countdown) -> None:
             return getattr(self._native, name)
 
         async def fetchrow(self, text: str, *arguments: Any) -> Any:
-            if text != statement or not countdown.is_over():
-                return await self._native.fetchrow(text, *arguments)
-            await self._native.execute("BEGIN")
-            await self._native.fetchrow(text, *arguments)
-            die()
+            is_last = text == statement and countdown.is_over()
+            if is_last:
+                await self._native.execute("BEGIN")
+            row = await self._native.fetchrow(text, *arguments)
+            if is_last:
+                die()
+            return row
 
     @asynccontextmanager
-    async def driver(engine: AsyncEngine) -> AsyncIterator[Any]:
-        async with open_driver(engine) as native:
+    async def watched(engine: AsyncEngine) -> AsyncIterator[Any]:
+        async with driver(engine) as native:
             yield Connection(native)
 
-    setattr(deliveries, "driver", driver)  # noqa: B010 - the module's own name for it
+    setattr(deliveries, "driver", watched)  # noqa: B010 - the module's own name for it
 
 
 def during_the_post(countdown: Countdown) -> None:

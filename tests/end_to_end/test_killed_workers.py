@@ -9,7 +9,6 @@ import pytest
 
 from tests.end_to_end.crashing_worker import POINTS
 from tests.end_to_end.town import IN_FLIGHT_MAX, Town
-from tests.end_to_end.waiting import until
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +26,9 @@ async def judged(town: Town, *, kills: int) -> None:
     allowed = kills * IN_FLIGHT_MAX
     assert len(found.duplicates) <= allowed, f"more than {allowed} duplicates: {found.duplicates}"
     requests = len(town.ledger.lines())
-    log.info("%s events, %s requests, %s kills: %s duplicates", len(town.published), requests, kills, len(found.duplicates))
+    log.info(
+        "%s events, %s requests, %s kills: %s duplicates", len(town.published), requests, kills, len(found.duplicates)
+    )
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -57,16 +58,12 @@ async def test_workers_killed_at_random_lose_nothing(town: Town, seed: int) -> N
     async def publish() -> None:
         for start in range(0, events, 10):
             # A steady flow of 18 requests for every 10 events, never far ahead, so that every kill finds them busy.
-            await until(
-                lambda start=start: len(town.ledger.lines()) >= 1.8 * start - 100, f"{start} flowed", told=town.told
-            )
+            await town.requests_came(int(1.8 * start) - 100)
             await town.publish_numbers(range(start, start + 10))
 
     async def kill() -> None:
         for moment in sorted(chance.sample(range(20, int(1.6 * events)), kills)):
-            await until(
-                lambda moment=moment: len(town.ledger.lines()) >= moment, f"{moment} requests came", told=town.told
-            )
+            await town.requests_came(moment)
             place = chance.randrange(len(workers))
             workers[place].kill()
             workers[place] = await town.start_worker(wait=False)

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from tests.end_to_end.town import EVENT_TYPES, Town
-from tests.end_to_end.waiting import until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -110,7 +109,7 @@ async def test_told_to_stop_a_worker_finishes_what_it_began_and_holds_nothing(to
     await town.add_endpoint("/slow/all")
     first = await town.start_worker()
     await town.publish_numbers(range(150))
-    await until(lambda: len(town.ledger.lines()) >= 30, "30 requests have arrived", told=town.told)
+    await town.requests_came(30)
     first.terminate()
     assert await first.ended() == 0, first.said()
     assert await town.leased_count() == 0

@@ -132,6 +132,9 @@ class Town:
 
     # ------------------------------------------------------------------ the end
 
+    async def requests_came(self, count: int) -> None:
+        await until(lambda: len(self.ledger.lines()) >= count, f"{count} requests came", told=self.told)
+
     async def all_ended(self, *, within: float = 20.0) -> None:
         """Wait until the database has every published event, and no delivery that can still move."""
         connection = await asyncpg.connect(self.database_url)

@@ -33,6 +33,10 @@ class RecordingObserver:
                 self._has_changed.clear()
                 await self._has_changed.wait()
 
+    async def until_settled(self, count: int) -> None:
+        """Wait until at least ``count`` attempts have been settled."""
+        await self.until(lambda seen: len(seen.settled) >= count)
+
     def event_received(self, source: str, outcome: str) -> None:
         self.received.append((source, outcome))
         self._has_changed.set()

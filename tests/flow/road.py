@@ -216,8 +216,13 @@ class Road(RuleBasedStateMachine):
         run(upkeep.rescue_once())
 
     @precondition(lambda self: any(self.database.rows_in(State.PENDING)))
-    @rule(worker=workers, reply=st.sampled_from(REPLIES), meanwhile=st.none() | st.sampled_from(REPLIES))
-    def stall(self, worker: int, reply: Reply | Fault, meanwhile: Reply | Fault | None) -> None:
+    @rule(
+        worker=workers,
+        reply=st.sampled_from(REPLIES),
+        meanwhile=st.none() | st.sampled_from(REPLIES),
+        goes_on=st.booleans(),
+    )
+    def stall(self, worker: int, reply: Reply | Fault, meanwhile: Reply | Fault | None, goes_on: bool) -> None:  # noqa: FBT001
         """A worker is stopped for a minute with a reply in hand; the other takes over, and perhaps tries again."""
         self.claim(worker, 4, reply)
         self.rescue(1 - worker, 61)
@@ -226,6 +231,8 @@ class Road(RuleBasedStateMachine):
         if meanwhile is not None:
             self.clock.advance(6)
             self.claim(1 - worker, 4, meanwhile)
+        if goes_on and self.hands[worker].outbox.waiting:
+            self.commit(worker, is_answer_lost=False)
 
     @rule(worker=workers)
     def crash(self, worker: int) -> None:
@@ -262,7 +269,9 @@ class Road(RuleBasedStateMachine):
         for row in self.database.events.values():
             mine = [key for key in self.database.deliveries if key.event_uid == row.uid]
             assert len(mine) == SUBSCRIBERS[row.event.type]
-        assert len(self.database.deliveries) == sum(SUBSCRIBERS[row.event.type] for row in self.database.events.values())
+        assert len(self.database.deliveries) == sum(
+            SUBSCRIBERS[row.event.type] for row in self.database.events.values()
+        )
 
     @invariant()
     def nobody_moves_what_another_holds(self) -> None:

@@ -38,7 +38,7 @@ async def test_a_failure_is_tried_again_when_it_is_due() -> None:
         worker.start_settle()
         worker.start(worker.dispatch.run())
         for count, seconds in ((1, 6), (2, 16), (3, 0)):
-            await worker.observer.until(lambda seen, count=count: len(seen.settled) == count)
+            await worker.observer.until_settled(count)
             await worker.clock.until_pauses(len(worker.clock.pauses))
             worker.clock.advance(seconds)
         assert worker.states() == ["delivered"]
@@ -221,7 +221,7 @@ async def test_a_worker_never_holds_more_than_it_may(held_max: int) -> None:
         worker.start_settle()
         worker.start(worker.dispatch.run())
         while len(worker.observer.settled) < 60:
-            await worker.observer.until(lambda seen, count=len(worker.observer.settled): len(seen.settled) > count)
+            await worker.observer.until_settled(len(worker.observer.settled) + 1)
             assert worker.lanes.held <= held_max
             worker.clock.advance(2)
         assert worker.states() == ["delivered"] * 60

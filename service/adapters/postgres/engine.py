@@ -11,31 +11,22 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from service.adapters.postgres.partitions import create_partitions
 from service.ports import Clock, RefusedError, UnavailableError
 
-# What a second try can mend: the link, the server's state, a lost race. Everything else would fail again.
-_PASSING = (
-    asyncpg.PostgresConnectionError,
+# What the rows themselves are to blame for. All else (the link, a login, a missing table, a lost race) lies with the
+# database or with us: the rows wait until it is mended, however long that takes.
+_REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, UnicodeError, OverflowError)
+_ABSENCES = (
+    asyncpg.PostgresError,
     asyncpg.InterfaceError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.InvalidPasswordError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.PostgresSystemError,
-    asyncpg.ReadOnlySQLTransactionError,
     OSError,
     TimeoutError,
     asyncio.IncompleteReadError,
-    OperationalError,
-    InterfaceError,
-    PoolTimeoutError,
+    SQLAlchemyError,
 )
 
 
@@ -62,19 +53,15 @@ def connect(url: str, *, pool_size: int = 8, command_timeout_seconds: float = 30
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise ``UnavailableError`` where a second try may work, ``RefusedError`` where it would not."""
+    """Raise ``RefusedError`` where the rows are to blame, ``UnavailableError`` where a later try may work."""
     try:
         yield
-    except _PASSING as error:
-        raise UnavailableError(_sentence(error)) from error
-    except DBAPIError as error:
-        raise (UnavailableError if error.connection_invalidated else RefusedError)(_sentence(error)) from error
-    except asyncpg.CheckViolationError as error:
+    except _REFUSALS as error:
         # An event whose day has no partition waits until upkeep has made it; any other CHECK stands for good.
-        refusal = UnavailableError if str(error).startswith("no partition of relation") else RefusedError
-        raise refusal(_sentence(error)) from error
-    except (asyncpg.PostgresError, ValueError, OverflowError) as error:  # the last two: a value no column can hold
-        raise RefusedError(_sentence(error)) from error
+        is_early = isinstance(error, asyncpg.CheckViolationError) and str(error).startswith("no partition of relation")
+        raise (UnavailableError if is_early else RefusedError)(_sentence(error)) from error
+    except _ABSENCES as error:
+        raise UnavailableError(_sentence(error)) from error
 
 
 @asynccontextmanager

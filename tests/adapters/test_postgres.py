@@ -1,0 +1,147 @@
+"""What the conformance suite cannot ask of a fake: errors, schema, days."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.adapters.postgres import PostgresDeliveryStore, connect, is_migrated, migrate
+from service.adapters.postgres.engine import driver
+from service.adapters.postgres.partitions import DAYS_AHEAD, PARTITIONED, create_partitions, first_uid_of
+from service.core.delivery import FINAL_STATES, OPEN_STATES
+from service.core.outcome import OutcomeKind
+from service.core.reason import Reason
+from service.ports import RefusedError, UnavailableError
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = connect(database_url, pool_size=2)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("changed", "to"), [("/[^/]+$", "/no_such_database"), ("//[^@]+@", "//nobody:wrong@"), (":[0-9]+/", ":1/")]
+)
+async def test_a_login_that_fails_can_be_mended_and_blames_no_event(database_url: str, changed: str, to: str) -> None:
+    away = connect(re.sub(changed, to, database_url), pool_size=1)
+    with pytest.raises(UnavailableError):
+        await is_migrated(away)
+    await away.dispose()
+
+
+async def test_only_the_rows_themselves_are_refused(engine: AsyncEngine) -> None:
+    for statement in ("SELECT 'x'::int", "SELECT 1/0", "INSERT INTO organizations (id) VALUES (NULL)"):
+        with pytest.raises(RefusedError):
+            async with driver(engine) as connection:
+                await connection.execute(statement)
+    for statement in ("SELECT * FROM no_such_table", "SELEC", "SELECT no_such_function()"):
+        with pytest.raises(UnavailableError):
+            async with driver(engine) as connection:
+                await connection.execute(statement)
+
+
+async def test_a_cut_connection_is_not_handed_out_again(engine: AsyncEngine) -> None:
+    with pytest.raises(UnavailableError):
+        async with driver(engine) as connection:
+            await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    for _ in range(3):
+        async with driver(engine) as connection:
+            assert await connection.fetchval("SELECT 1") == 1
+
+
+async def test_an_event_whose_day_is_missing_waits(engine: AsyncEngine) -> None:
+    uid = first_uid_of(datetime(2001, 1, 1, tzinfo=UTC))
+    with pytest.raises(UnavailableError, match="no partition"):
+        async with driver(engine) as connection:
+            await _insert_event(connection, uid)
+
+
+async def test_migrating_twice_changes_nothing(database_url: str, engine: AsyncEngine) -> None:
+    before = await _schema(engine)
+    await migrate(database_url)
+    assert await is_migrated(engine)
+    assert await _schema(engine) == before
+
+
+async def test_the_closed_sets_are_those_of_the_code(engine: AsyncEngine) -> None:
+    async with driver(engine) as connection:
+        rows = await connection.fetch(
+            """SELECT coalesce(t.typname, r.relname) AS name, pg_get_constraintdef(c.oid) AS rule FROM pg_constraint c
+                 LEFT JOIN pg_type t ON t.oid = c.contypid LEFT JOIN pg_class r ON r.oid = c.conrelid
+                WHERE c.contype = 'c' AND (t.typname IN ('delivery_reason', 'attempt_outcome')
+                   OR c.conname IN ('open_deliveries_state_check', 'final_deliveries_state_check'))
+                  AND coalesce(r.relkind, 'r') <> 'r' OR c.conname = 'open_deliveries_state_check'
+                   OR t.typname IN ('delivery_reason', 'attempt_outcome')"""
+        )
+    sets = {row["name"]: set(re.findall(r"'([a-z_]+)'::text", row["rule"])) for row in rows}
+    assert sets == {
+        "delivery_reason": set(Reason),
+        "attempt_outcome": set(OutcomeKind),
+        "open_deliveries": set(OPEN_STATES),
+        "final_deliveries": set(FINAL_STATES),
+    }
+
+
+async def test_days_are_made_ahead_and_dropped_whole_past_retention(engine: AsyncEngine) -> None:
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    old = first_uid_of(today - timedelta(days=40))
+    async with driver(engine) as connection:
+        for table in PARTITIONED:
+            name = f"{table}_{today - timedelta(days=40):%Y%m%d}"
+            until = first_uid_of(today - timedelta(days=39))
+            await connection.execute(
+                f"CREATE TABLE {name} PARTITION OF {table} FOR VALUES FROM ('{old}') TO ('{until}')"
+            )
+        await _insert_event(connection, old)
+        await _insert_event(connection, first_uid_of(today))
+        await connection.execute(
+            "INSERT INTO event_keys VALUES ('o', 'old', $1, ''), ('o', 'new', $2, '')", old, first_uid_of(today)
+        )
+        for event_uid in (old, first_uid_of(today)):
+            await connection.execute(
+                """INSERT INTO open_deliveries (event_uid, subscription_id, organization_id, endpoint_id, event_id,
+                                                event_type, state, claims_made)
+                   VALUES ($1, 1, 'o', 'ep', 'e', 't', 'pending', 0)""",
+                event_uid,
+            )
+    await PostgresDeliveryStore(engine, worker_name="w", lease_seconds=60, retention_days=30).keep_partitions()
+    async with driver(engine) as connection:
+        for table in ("events", "open_deliveries", "event_keys"):
+            column = "uid" if table == "events" else "event_uid"
+            rows = await connection.fetch(f"SELECT {column} FROM {table}")  # noqa: S608 - names of ours
+            assert [row[0] for row in rows] == [first_uid_of(today)]
+        names = {row["relname"] for row in await connection.fetch("SELECT relname FROM pg_class WHERE relkind = 'r'")}
+    assert f"events_{today - timedelta(days=40):%Y%m%d}" not in names
+    assert all(f"{table}_{today + timedelta(days=DAYS_AHEAD):%Y%m%d}" in names for table in PARTITIONED)
+
+
+async def test_two_workers_may_make_the_days_at_once(engine: AsyncEngine) -> None:
+    last = f"attempts_{datetime.now(UTC) + timedelta(days=DAYS_AHEAD):%Y%m%d}"
+    async with driver(engine) as one, driver(engine) as other:
+        await one.execute(f"DROP TABLE {last}")
+        await create_partitions(one)
+        await create_partitions(other)
+        assert await one.fetchval("SELECT to_regclass($1)", last) is not None
+
+
+async def _insert_event(connection: asyncpg.Connection, uid: UUID) -> None:
+    await connection.execute(
+        """INSERT INTO events (uid, organization_id, event_id, event_type, occurred_at, is_test, body)
+           VALUES ($1, 'o', 'e', 't', now(), false, '')""",
+        uid,
+    )
+
+
+async def _schema(engine: AsyncEngine) -> list[tuple[str, ...]]:
+    async with driver(engine) as connection:
+        rows = await connection.fetch(
+            """SELECT table_name, column_name, data_type FROM information_schema.columns
+                WHERE table_schema = 'public' ORDER BY 1, 2"""
+        )
+    return [tuple(row) for row in rows]
