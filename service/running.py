@@ -108,13 +108,15 @@ class Service:
     async def _drain(self, tasks: Mapping[str, asyncio.Task[None]]) -> None:
         self.is_draining = True
         self.intake.lease_no_more()
-        await _cancel([tasks[name] for name in ("dispatch", "rescue", "backlog", "retention") if name in tasks])
+        await _cancel([tasks[name] for name in ("rescue", "backlog", "retention") if name in tasks])
         try:
             async with asyncio.timeout(self.drain_seconds):
                 if self.source is not None:
                     await self.source.stop()
                     await asyncio.wait([tasks["intake"]])  # its last batch is committed and acked
                 if self.dispatch is not None:
+                    self.dispatch.stop()
+                    await asyncio.wait([tasks["dispatch"]])  # its last claim is in the lanes
                     await self.dispatch.drain(self.drain_seconds)
         except TimeoutError:
             # What is not acked is sent again, what is leased is rescued: late, but nothing is lost.

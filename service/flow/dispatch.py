@@ -21,7 +21,7 @@ class ClaimLimits:
     batch_max: int = 500
     per_endpoint_max: int = 100
     poll_seconds: float = 0.25
-    poll_idle_seconds: float = 1.0
+    poll_idle_seconds: float = 0.5
 
 
 class Dispatch:
@@ -49,6 +49,7 @@ class Dispatch:
         self._lease_seconds = lease_seconds
         self._slots: set[asyncio.Task[None]] = set()
         self._has_room = asyncio.Event()
+        self._is_stopping = False
 
     def put(self, lease: Lease) -> None:
         """Queue a lease whose place was reserved, and start a slot if one is free."""
@@ -91,8 +92,8 @@ class Dispatch:
     # ------------------------------------------------------------------ what PostgreSQL holds
 
     async def run(self) -> None:
-        """Claim what is due, for ever. Polling is the truth; nothing depends on a notification arriving."""
-        while True:
+        """Claim what is due, until ``stop``. Polling is the truth; nothing depends on a notification arriving."""
+        while not self._is_stopping:
             await self._give_back()
             claimed = 0 if self.lanes.is_full else await self._around.persist("claim", self._claim)
             self._observe_load()
@@ -100,6 +101,10 @@ class Dispatch:
                 limits = self._claim_limits
                 seconds = limits.poll_seconds if self.lanes.held else limits.poll_idle_seconds
                 await self._around.rest(seconds)
+
+    def stop(self) -> None:
+        """Claim nothing more. ``run`` ends with the claim it is at, so that what it took is not left leased."""
+        self._is_stopping = True
 
     async def drain(self, seconds: float) -> None:
         """Give back what has not begun, and let what has begun finish, at most ``seconds``."""

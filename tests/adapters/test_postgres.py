@@ -12,10 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.postgres import PostgresDeliveryStore, connect, is_migrated, migrate
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.partitions import DAYS_AHEAD, PARTITIONED, create_partitions, first_uid_of
-from service.core.delivery import FINAL_STATES, OPEN_STATES
+from service.core.delivery import FINAL_STATES, OPEN_STATES, Lease
 from service.core.outcome import OutcomeKind
 from service.core.reason import Reason
+from service.core.subscription import Endpoint
 from service.ports import RefusedError, UnavailableError
+
+ENDPOINT = Endpoint("ep_01234", "o", "https://a.example/", ())
 
 
 @pytest.fixture
@@ -145,3 +148,23 @@ async def _schema(engine: AsyncEngine) -> list[tuple[str, ...]]:
                 WHERE table_schema = 'public' ORDER BY 1, 2"""
         )
     return [tuple(row) for row in rows]
+
+
+async def test_the_one_due_delivery_is_found_behind_hundreds_of_waiting_endpoints(engine: AsyncEngine) -> None:
+    async with driver(engine) as connection:
+        await connection.execute("INSERT INTO organizations (id) VALUES ('o')")
+        await connection.execute(
+            """INSERT INTO open_deliveries (event_uid, subscription_id, organization_id, endpoint_id, event_id,
+                                            event_type, state, claims_made, next_attempt_at)
+               SELECT $1, n, 'o', 'ep_' || to_char(n, 'FM00000'), 'e', 't', 'pending', 0,
+                      now() + CASE WHEN n = 1234 THEN interval '-1 s' ELSE interval '1 h' END
+                 FROM generate_series(1, 1500) AS n""",
+            first_uid_of(datetime.now(UTC)),
+        )
+    store = PostgresDeliveryStore(engine, worker_name="w", lease_seconds=60)
+    for _ in range(2):
+        claims = await store.claim_due(10, per_endpoint_limit=10, room={})
+        assert [claim.delivery.endpoint_id for claim in claims] == ["ep_01234"]
+        await store.release([Lease(claim.delivery, ENDPOINT, claim.claim_number, 0) for claim in claims])
+    assert [claim.claim_number for claim in await store.claim_due(10, per_endpoint_limit=10, room={})] == [3]
+    assert not await store.claim_due(10, per_endpoint_limit=10, room={})

@@ -17,7 +17,7 @@ from service.core.reason import Reason
 from service.core.settlement import Retry, Settled, Unsubscribe
 from service.ports import Backlog, Claim, Recorded, Recording, Stale, Verdict
 
-TURNS_MAX = 500  # endpoints looked at in one claim; the next one goes on where this one stopped
+TURNS_MAX = 500  # endpoints looked at in one read; the next one goes on where this one stopped
 
 
 class PostgresDeliveryStore:
@@ -111,8 +111,9 @@ class PostgresDeliveryStore:
 
     async def _next_turns(self, connection: asyncpg.Connection, limit: int, room: Mapping[str, int]) -> list[str]:
         turns: list[str] = []
-        for start in dict.fromkeys((self._last_served, "")):  # from where we were, then once from the beginning
-            rows = await connection.fetch(statements.TURNS, start, TURNS_MAX)
+        has_wrapped = not self._last_served
+        while True:  # from where the last claim stopped, once round
+            rows = await connection.fetch(statements.TURNS, self._last_served, TURNS_MAX)
             for row in rows:
                 self._last_served = row["endpoint_id"]
                 if row["is_due"] and room.get(row["endpoint_id"], 1) > 0 and row["endpoint_id"] not in turns:
@@ -120,9 +121,13 @@ class PostgresDeliveryStore:
                 if len(turns) >= limit:
                     return turns
             if len(rows) == TURNS_MAX:
-                return turns
+                if turns:
+                    return turns
+                continue
             self._last_served = ""
-        return turns
+            if has_wrapped:
+                return turns
+            has_wrapped = True
 
     async def settle(self, batch: Sequence[Settled]) -> Sequence[bool]:
         """Record the attempts and move the deliveries, in one commit."""
