@@ -49,7 +49,7 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
             engine, worker_name=name, lease_seconds=settings.lease_seconds, retention_days=settings.retention_days
         )
         directory = Directory(PostgresSubscriptionStore(engine), secret_box)
-        settle = Settle(store, around, batch_max=SETTLE_BATCH_MAX, waiting_max=4 * settings.in_flight_max)
+        settle = Settle(store, around, batch_max=SETTLE_BATCH_MAX, unsettled_max=settings.in_flight_max)
         dispatch = upkeep = source = None
         if role is not Role.API:
             sender = HttpSender(

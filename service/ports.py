@@ -66,6 +66,10 @@ class UnavailableError(Exception):
     """The database or the broker cannot be reached now; the same call may succeed later."""
 
 
+class NotMigratedError(UnavailableError):
+    """The database's schema is not this release's: a table or column is missing."""
+
+
 class RefusedError(Exception):
     """The database refuses these rows, and would again: a fault of ours. Smaller batches find the culprit."""
 

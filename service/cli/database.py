@@ -3,13 +3,12 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres import Administration, connect
 from service.adapters.secret_box import AesSecretBox
 from service.cli.terminal import BAD_USAGE, CommandError
-from service.ports import RefusedError, SecretUnopenableError, UnavailableError
+from service.ports import NotMigratedError, RefusedError, SecretUnopenableError, UnavailableError
 from service.setting_values import masked
 from service.settings import Settings
 
@@ -24,8 +23,6 @@ Make one, and keep it (what it sealed opens with nothing else): export SECRET_KE
 NOT_MIGRATED = (
     "The database's schema is not this release's: run 'posthorn migrate' (twice does no harm), then try again."
 )
-
-_NO_SUCH_TABLE = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedObjectError)
 
 
 class NoSecretBox:
@@ -64,11 +61,11 @@ def explained(settings: Settings) -> Iterator[None]:
     """Say which thing is away and what to check, in place of the database's own words alone."""
     try:
         yield
+    except NotMigratedError as error:
+        raise CommandError(NOT_MIGRATED) from error
     except UnavailableError as error:
         raise CommandError(f"{unreachable(settings)} It said: {error}") from error
     except RefusedError as error:
-        if _says(error, _NO_SUCH_TABLE):
-            raise CommandError(NOT_MIGRATED) from error
         raise CommandError(f"The database at {masked(settings.database_url or '')} refused: {error}") from error
 
 
@@ -78,15 +75,6 @@ def unreachable(settings: Settings) -> str:
         f"The database cannot be used at {masked(settings.database_url or '')}: check that PostgreSQL runs there, and "
         f"host, port, user, password and database name in DATABASE_URL."
     )
-
-
-def _says(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
-    """Whether the driver's own error, under those raised from it, is one of these."""
-    while error is not None:
-        if isinstance(error, kinds):
-            return True
-        error = error.__cause__
-    return False
 
 
 @asynccontextmanager

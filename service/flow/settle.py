@@ -20,12 +20,12 @@ class Settle:
         around: Surroundings,
         *,
         batch_max: int,
-        waiting_max: int,
+        unsettled_max: int,
     ) -> None:
         self._around = around
         self._store = store
         self._batch_max = batch_max
-        self._waiting_max = waiting_max
+        self._unsettled_max = unsettled_max
         self._waiting: deque[Settled] = deque()
         self._unfinished = 0
         self._idle = asyncio.Event()
@@ -35,8 +35,11 @@ class Settle:
         self._room.set()
 
     async def put(self, settled: Settled) -> None:
-        """Hand a settlement over. Waits while the database is behind, which slows the sending down as it should."""
-        while len(self._waiting) >= self._waiting_max:
+        """Hand a settlement over.
+
+        Waits while too many are not committed: sending slows down with the database, and a crash repeats no more.
+        """
+        while self._unfinished >= self._unsettled_max:
             self._room.clear()
             await self._room.wait()
         self._waiting.append(settled)
@@ -58,9 +61,9 @@ class Settle:
                 self._wakeup.clear()
                 await self._wakeup.wait()
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_max))]
-            self._room.set()
             await self._flush(batch)
             self._unfinished -= len(batch)
+            self._room.set()
             if not self._unfinished:
                 self._idle.set()
 

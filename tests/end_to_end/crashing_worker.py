@@ -21,6 +21,7 @@ from service.adapters.postgres import PostgresDeliveryStore, deliveries, stateme
 from service.adapters.postgres.engine import driver
 from service.adapters.rabbitmq import RabbitSource
 from service.app import Role, serve
+from service.cli.serving import worker_name
 from service.core.request import Request
 from service.settings import load_settings
 from tests.end_to_end.oracle import LedgerReader
@@ -125,7 +126,7 @@ async def main(point: str, count: int) -> None:
     settings = load_settings()
     configure_logs(settings.log_format, settings.log_level)
     POINTS[point](Countdown(count))
-    await serve(settings, Role.WORKER, asyncio.Event(), name=f"dying-{os.getpid()}")
+    await serve(settings, Role.WORKER, asyncio.Event(), name=worker_name())
 
 
 if __name__ == "__main__":

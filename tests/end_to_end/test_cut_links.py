@@ -18,6 +18,7 @@ pytestmark = pytest.mark.timeout(60)
 
 EVENTS = 200
 WORKERS = 2
+HELD_MAX = 4 * IN_FLIGHT_MAX  # what a worker leases ahead
 CHECKS = {"amqp": "broker", "database": "database"}
 
 
@@ -91,6 +92,8 @@ async def test_it_goes_on_by_itself(town: Town, link: Link, broken: str, fault: 
     await town.all_ended(within=30)
     found = await town.judge()
     assert not found.wrong(), found.wrong() + town.told()
-    assert len(found.duplicates) <= WORKERS * IN_FLIGHT_MAX, f"too many duplicates: {found.duplicates}"
+    # Without the broker nothing is sent that is not known; without the database leases may run out meanwhile.
+    allowed = 0 if broken == "amqp" else WORKERS * HELD_MAX
+    assert len(found.duplicates) <= allowed, f"more than {allowed} duplicates: {found.duplicates}"
     assert [worker.process.poll() for worker in town.workers] == [None] * WORKERS
     log.info("%s events, %s missing when mended: %s duplicates", EVENTS, missing, len(found.duplicates))

@@ -161,6 +161,20 @@ class Town:
             await connection.close()
         return judge(self.published, self.ledger.lines(), database)
 
+    async def leased_by(self, worker: Worker) -> set[str]:
+        """What a killed worker held: requests in flight, answers not committed yet, and what it had not begun."""
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            rows = await connection.fetch(
+                r"""SELECT d.event_id || ' at ' || regexp_replace(s.target_url, '^\w+://[^/]+', '') AS name
+                      FROM open_deliveries d JOIN subscriptions s ON s.id = d.subscription_id
+                     WHERE d.state = 'leased' AND d.leased_by LIKE $1""",
+                f"%-{worker.process.pid}-%",
+            )
+        finally:
+            await connection.close()
+        return {row["name"] for row in rows}
+
     async def leased_count(self) -> int:
         connection = await asyncpg.connect(self.database_url)
         try:

@@ -59,17 +59,17 @@ async def test_a_commit_whose_answer_was_lost_moves_once() -> None:
 
 
 async def test_a_full_queue_slows_the_sending_down() -> None:
-    async with Worker(delivers=False, settle_waiting_max=2) as worker:
+    async with Worker(delivers=False, settle_unsettled_max=2) as worker:
         first, second, third = await _settled(worker, 3)
         await worker.settle.put(first)
         await worker.settle.put(second)
         waiting = asyncio.create_task(worker.settle.put(third))
         worker.store.fail("settle", UnavailableError("away"))
-        assert not waiting.done()
         worker.start_settle()
-        await waiting
         await worker.clock.until_pauses(1)
+        assert not waiting.done()
         worker.clock.advance(1)
+        await waiting
         await worker.settle.drained()
         assert worker.states() == ["delivered"] * 3
 

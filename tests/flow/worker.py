@@ -53,7 +53,7 @@ class Worker:
     schedule: RetrySchedule = STANDARD
     batch_max: int = 100
     settle_batch_max: int = 100
-    settle_waiting_max: int = 1000
+    settle_unsettled_max: int = 1000
     delivers: bool = True
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ class Worker:
             self.store,
             self.around,
             batch_max=self.settle_batch_max,
-            waiting_max=self.settle_waiting_max,
+            unsettled_max=self.settle_unsettled_max,
         )
         self.lanes = Lanes(self.limits)
         self.dispatch = Dispatch(

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from service.adapters.postgres.partitions import create_partitions
-from service.ports import Clock, RefusedError, UnavailableError
+from service.ports import Clock, NotMigratedError, RefusedError, UnavailableError
 
 # What the rows themselves are to blame for. All else (the link, a login, a missing table, a lost race) lies with the
 # database or with us: the rows wait until it is mended, however long that takes.
@@ -61,7 +61,7 @@ def translated() -> Iterator[None]:
         is_early = isinstance(error, asyncpg.CheckViolationError) and str(error).startswith("no partition of relation")
         raise (UnavailableError if is_early else RefusedError)(_sentence(error)) from error
     except _ABSENCES as error:
-        raise UnavailableError(_sentence(error)) from error
+        raise (NotMigratedError if _is_about_schema(error) else UnavailableError)(_sentence(error)) from error
 
 
 @asynccontextmanager
@@ -80,6 +80,15 @@ async def driver(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
                 if native.is_closed():  # else the pool would hand the dead connection out again
                     await connection.invalidate()
                 raise
+
+
+def _is_about_schema(error: BaseException | None) -> bool:
+    """Whether a table or column is missing; SQLAlchemy wraps asyncpg's error twice."""
+    while error is not None:
+        if isinstance(error, (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _sentence(error: BaseException) -> str:
