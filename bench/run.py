@@ -59,12 +59,11 @@ class Cpu:
     def __init__(self, workers: Sequence[int], receiver: int) -> None:
         self._groups = {"worker": list(workers), "receiver": [receiver], "publisher": [os.getpid()]}
         self._groups["rabbitmq"] = [p.pid for p in psutil.process_iter(["name"]) if "beam" in p.info["name"]]
-        # Backends that have ended are in their postmaster's account of its children.
-        self._groups["postgres"] = [p.pid for p in psutil.process_iter(["name"]) if p.info["name"] == "postgres"]
 
     def read(self) -> dict[str, float]:
         """Seconds used so far."""
-        return {name: sum(map(self._seconds, pids)) for name, pids in self._groups.items()}
+        backends = [p.pid for p in psutil.process_iter(["name"]) if p.info["name"] == "postgres"]  # they come and go
+        return {name: sum(map(self._seconds, pids)) for name, pids in {**self._groups, "postgres": backends}.items()}
 
     @staticmethod
     def _seconds(pid: int) -> float:

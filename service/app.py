@@ -44,9 +44,15 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
     secret_box = AesSecretBox(settings.opened_secret_keys())
     async with AsyncExitStack() as stack:
         engine = connect(settings.database_url)
-        stack.push_async_callback(engine.dispose)
+        small_batches = connect(settings.database_url, pool_size=4, for_small_batches=True)
+        for each in (engine, small_batches):
+            stack.push_async_callback(each.dispose)
         store = PostgresDeliveryStore(
-            engine, worker_name=name, lease_seconds=settings.lease_seconds, retention_days=settings.retention_days
+            engine,
+            worker_name=name,
+            lease_seconds=settings.lease_seconds,
+            retention_days=settings.retention_days,
+            small_batches=small_batches,
         )
         directory = Directory(PostgresSubscriptionStore(engine), secret_box)
         settle = Settle(store, around, batch_max=SETTLE_BATCH_MAX, unsettled_max=settings.in_flight_max)

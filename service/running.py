@@ -108,6 +108,7 @@ class Service:
     async def _drain(self, tasks: Mapping[str, asyncio.Task[None]]) -> None:
         self.is_draining = True
         self.intake.lease_no_more()
+        ends_at = self.around.clock.monotonic() + self.drain_seconds
         await _cancel([tasks[name] for name in ("rescue", "backlog", "retention") if name in tasks])
         try:
             async with asyncio.timeout(self.drain_seconds):
@@ -117,7 +118,8 @@ class Service:
                 if self.dispatch is not None:
                     self.dispatch.stop()
                     await asyncio.wait([tasks["dispatch"]])  # its last claim is in the lanes
-                    await self.dispatch.drain(self.drain_seconds)
+                    left = ends_at - self.around.clock.monotonic()
+                    await self.dispatch.drain(left - min(2.0, left / 4))  # a share is kept for the last commits
         except TimeoutError:
             # What is not acked is sent again, what is leased is rescued: late, but nothing is lost.
             self.around.observer.trouble("drain", TimeoutError(f"not done within {self.drain_seconds} s"))

@@ -15,6 +15,7 @@ from service.core.retry_schedule import STANDARD, RetrySchedule
 from service.core.target_policy import CidrRule, EgressPolicy
 from service.environment import PREFIX, Source, read_environment
 from service.setting_values import (
+    DAY_SECONDS,
     AmqpName,
     AmqpPatterns,
     AmqpUrl,
@@ -113,6 +114,15 @@ class Settings(BaseModel):
         if cap_seconds < base_seconds:
             raise ValueError(f"must be at least {environment_name('retry_base_seconds')}, which is {base_seconds:g}")
         return cap_seconds
+
+    @field_validator("retention_days")
+    @classmethod
+    def _outlasts_the_retries(cls, retention_days: int, info: ValidationInfo) -> int:
+        age_max_seconds = info.data.get("retry_age_max_seconds", 0.0)
+        if (retention_days - 1) * DAY_SECONDS < age_max_seconds:
+            rule = f"must outlast {environment_name('retry_age_max_seconds')}, {age_max_seconds:g} s, by a day"
+            raise ValueError(rule)
+        return retention_days
 
     @field_validator("ops_port")
     @classmethod

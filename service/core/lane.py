@@ -130,11 +130,16 @@ class Lanes:
         self._queue_if_ready(endpoint_id, lane)
         self._forget_if_idle(endpoint_id, lane)
 
-    def gate(self, endpoint_id: str, until: float) -> None:
-        """Take nothing more for this endpoint before ``until``; ``evict`` gives back what waits."""
+    def gate(self, endpoint_id: str, until: float) -> list[Lease]:
+        """Take nothing more for this endpoint before ``until``; what waited for it is to be given back."""
         lane = self._lanes.get(endpoint_id)
-        if lane is not None:
-            lane.gated_until = max(lane.gated_until, until)
+        if lane is None:
+            return []
+        lane.gated_until = max(lane.gated_until, until)
+        evicted = list(lane.waiting)
+        lane.waiting.clear()
+        self.held -= len(evicted)
+        return evicted
 
     def evict(self, now: float, *, everything: bool = False) -> list[Lease]:
         """Take out the leases that wait in stalled or gated lanes (or in all), to be given back to PostgreSQL."""

@@ -11,6 +11,7 @@ from service.core.reason import Reason
 from service.core.retry_schedule import RetrySchedule
 
 INTERNAL_RETRY_SECONDS = 30.0
+INTERNAL_RETRY_MAX_SECONDS = 3600.0
 PAYLOAD_TOO_LARGE_ATTEMPTS_MAX = 3
 LOST_IN_A_ROW_MAX = 3
 
@@ -92,7 +93,9 @@ def _after_failure(
     failed: Failed, delivery: Delivery, schedule: RetrySchedule, now: datetime, draw: float
 ) -> Retry | Bury:
     if failed.is_ours:
-        return Retry(INTERNAL_RETRY_SECONDS, failed.reason)
+        # Soon at first, then ever less often: a fault of ours that stays must not fill the attempts table.
+        doubled = INTERNAL_RETRY_SECONDS * 2.0 ** min(delivery.attempts_recorded - delivery.attempts_made, 10)
+        return Retry(min(INTERNAL_RETRY_MAX_SECONDS, doubled), failed.reason)
     if failed.reason is Reason.LOST and delivery.lost_in_a_row + 1 >= LOST_IN_A_ROW_MAX:
         return Bury(Reason.CRASHES_WORKER)
     attempts_made = delivery.attempts_made + 1

@@ -31,10 +31,11 @@ class Directory:
 
     async def of(self, organization_ids: Collection[str]) -> Mapping[str, OrganizationDirectory]:
         """The directories of those organizations that exist, in one load for all that are not in memory."""
-        missing = {each for each in organization_ids if each not in self._known}
-        if missing:
-            await self._load(missing)
-        return {each: self._known[each] for each in organization_ids if each in self._known}
+        found = {each: self._known[each] for each in organization_ids if each in self._known}
+        missing = set(organization_ids) - found.keys()
+        if missing:  # others may forget or evict while we wait: what we hold is ours
+            found |= await self._load(missing)
+        return found
 
     async def at(self, versions: Mapping[str, int]) -> Mapping[str, OrganizationDirectory]:
         """The directories as they stood at these versions, or later."""
@@ -48,12 +49,15 @@ class Directory:
         for each in tuple(organization_ids):
             self._known.pop(each, None)
 
-    async def _load(self, organization_ids: Collection[str]) -> None:
-        for stored in await self._store.load(organization_ids):
-            self._known[stored.organization_id] = self._opened(stored)
-            self._known.move_to_end(stored.organization_id)
-        while len(self._known) > max(self._organizations_max, len(organization_ids)):
+    async def _load(self, organization_ids: Collection[str]) -> dict[str, OrganizationDirectory]:
+        stored = await self._store.load(organization_ids)
+        loaded = {each.organization_id: self._opened(each) for each in stored}
+        for organization_id, directory in loaded.items():
+            self._known[organization_id] = directory
+            self._known.move_to_end(organization_id)
+        while len(self._known) > self._organizations_max:
             self._known.popitem(last=False)
+        return loaded
 
     def _opened(self, stored: StoredDirectory) -> OrganizationDirectory:
         subscriptions = []

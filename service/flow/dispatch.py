@@ -74,8 +74,10 @@ class Dispatch:
                 if settled is None:
                     await self._release([lease])
                 else:
-                    self._gate(settled)
+                    evicted = self._gate(settled)
                     await self._settle.put(settled)
+                    if evicted:
+                        await self._release(evicted)
             except Exception as error:  # noqa: BLE001 - a task's boundary: the lease expires and is rescued
                 self._around.observer.trouble("deliver", error, delivery_id=str(lease.delivery.key))
             finally:
@@ -84,10 +86,13 @@ class Dispatch:
                     self._has_room.set()
             lease = self.lanes.take(self._around.clock.monotonic())
 
-    def _gate(self, settled: Settled) -> None:
+    def _gate(self, settled: Settled) -> Sequence[Lease]:
+        """Shut the lane where the receiver asked for a pause: not one more attempt is spent on it."""
         settlement = settled.settlement
         if isinstance(settlement, Retry) and settlement.gate_seconds:
-            self.lanes.gate(settled.delivery.endpoint_id, self._around.clock.monotonic() + settlement.gate_seconds)
+            until = self._around.clock.monotonic() + settlement.gate_seconds
+            return self.lanes.gate(settled.delivery.endpoint_id, until)
+        return ()
 
     # ------------------------------------------------------------------ what PostgreSQL holds
 
@@ -109,8 +114,9 @@ class Dispatch:
     async def drain(self, seconds: float) -> None:
         """Give back what has not begun, and let what has begun finish, at most ``seconds``."""
         await self._give_back(everything=True)
-        if self._slots:
-            await asyncio.wait(self._slots, timeout=seconds)
+        ends_at = self._around.clock.monotonic() + seconds
+        while self._slots and (left := ends_at - self._around.clock.monotonic()) > 0:
+            await asyncio.wait(self._slots, timeout=left)
         for slot in self._slots:  # out of time: their leases expire, and another worker attempts them again
             slot.cancel()
         await self._settle.drained()

@@ -1,5 +1,6 @@
-"""What the conformance suite cannot ask of a fake: errors, schema, days."""
+"""What the conformance suite cannot ask of a fake: errors, schema, days, plans, locks."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -9,14 +10,18 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import PostgresDeliveryStore, connect, is_migrated, migrate
+from service.adapters.postgres import Administration, PostgresDeliveryStore, connect, is_migrated, migrate, statements
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.partitions import DAYS_AHEAD, PARTITIONED, create_partitions, first_uid_of
-from service.core.delivery import FINAL_STATES, OPEN_STATES, Lease
-from service.core.outcome import OutcomeKind
+from service.core.attempt import attempt_of
+from service.core.delivery import FINAL_STATES, OPEN_STATES, Delivery, DeliveryKey, Lease
+from service.core.outcome import Accepted, OutcomeKind
 from service.core.reason import Reason
+from service.core.request import Reply
+from service.core.settlement import Deliver, Settled
 from service.core.subscription import Endpoint
 from service.ports import RefusedError, UnavailableError
+from tests.fakes.secret_box import PlainSecretBox
 
 ENDPOINT = Endpoint("ep_01234", "o", "https://a.example/", ())
 
@@ -153,6 +158,7 @@ async def _schema(engine: AsyncEngine) -> list[tuple[str, ...]]:
 async def test_the_one_due_delivery_is_found_behind_hundreds_of_waiting_endpoints(engine: AsyncEngine) -> None:
     async with driver(engine) as connection:
         await connection.execute("INSERT INTO organizations (id) VALUES ('o')")
+        await _insert_event(connection, first_uid_of(datetime.now(UTC)))
         await connection.execute(
             """INSERT INTO open_deliveries (event_uid, subscription_id, organization_id, endpoint_id, event_id,
                                             event_type, state, claims_made, next_attempt_at)
@@ -168,3 +174,59 @@ async def test_the_one_due_delivery_is_found_behind_hundreds_of_waiting_endpoint
         await store.release([Lease(claim.delivery, ENDPOINT, claim.claim_number, 0) for claim in claims])
     assert [claim.claim_number for claim in await store.claim_due(10, per_endpoint_limit=10, room={})] == [3]
     assert not await store.claim_due(10, per_endpoint_limit=10, room={})
+
+
+async def test_a_claim_does_not_read_the_whole_backlog(engine: AsyncEngine) -> None:
+    uid = first_uid_of(datetime.now(UTC))
+    async with driver(engine) as connection:
+        await connection.execute("INSERT INTO organizations (id) VALUES ('o')")
+        await _insert_event(connection, uid)
+        await connection.execute(
+            """INSERT INTO open_deliveries (event_uid, subscription_id, organization_id, endpoint_id, event_id,
+                                            event_type, state, claims_made)
+               SELECT $1, n, 'o', 'ep', 'e', 't', 'pending', 0 FROM generate_series(1, 20000) AS n""",
+            uid,
+        )
+        await connection.execute("ANALYZE open_deliveries")
+        plan = await connection.fetch(f"EXPLAIN {statements.CLAIM}", ["ep"], [100], "w", timedelta(seconds=60), 100)
+    assert "Seq Scan on open_deliveries" not in "\n".join(row[0] for row in plan)
+
+
+async def test_a_day_in_use_is_dropped_at_a_later_round(engine: AsyncEngine) -> None:
+    day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=40)
+    name, until = f"events_{day:%Y%m%d}", first_uid_of(day + timedelta(days=1))
+    store = PostgresDeliveryStore(engine, worker_name="w", lease_seconds=60, retention_days=30)
+    async with driver(engine) as connection:
+        await connection.execute(
+            f"CREATE TABLE {name} PARTITION OF events FOR VALUES FROM ('{first_uid_of(day)}') TO ('{until}')"
+        )
+        async with connection.transaction():
+            await connection.execute(f"LOCK TABLE {name} IN ACCESS SHARE MODE")
+            await store.keep_partitions()
+            assert await connection.fetchval("SELECT to_regclass($1)", name) == name
+        await store.keep_partitions()
+        assert await connection.fetchval("SELECT to_regclass($1)", name) is None
+
+
+async def test_a_settlement_after_its_event_was_dropped_is_refused_rather_than_repeated(engine: AsyncEngine) -> None:
+    gone = DeliveryKey(first_uid_of(datetime(2001, 1, 1, tzinfo=UTC)), 1)
+    delivery = Delivery(gone, "o", "e", "t", b"", "ep", datetime.now(UTC))
+    attempt = attempt_of(delivery, 1, datetime.now(UTC), Reply(200, 1), Accepted())
+    store = PostgresDeliveryStore(engine, worker_name="w", lease_seconds=60)
+    with pytest.raises(RefusedError):
+        await store.settle([Settled(delivery, 1, Deliver(), attempt)])
+
+
+async def test_adding_while_the_last_subscription_is_removed_leaves_no_orphan(engine: AsyncEngine) -> None:
+    administration = Administration(engine, PlainSecretBox())
+    await administration.create_organization("o")
+    first = await administration.add_endpoint("o", "https://a.example/", ["message.sent"])
+    for _ in range(20):
+        _, added = await asyncio.gather(
+            administration.remove_endpoint("o", first.id),
+            administration.add_endpoint("o", "https://a.example/", ["link.clicked"]),
+        )
+        listed = await administration.list_endpoints("o")
+        assert [each.event_types for each in listed] in ([("link.clicked",)], [added.event_types], [])
+        first = await administration.add_endpoint("o", "https://a.example/", ["message.sent"])
+        assert "message.sent" in first.event_types

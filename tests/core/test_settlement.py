@@ -59,7 +59,14 @@ def test_413_gets_three_attempts() -> None:
 @pytest.mark.parametrize("made", [0, 11, 500])
 def test_a_fault_of_ours_never_counts_and_never_buries(made: int) -> None:
     ours = _failed(Reason.INTERNAL, is_ours=True)
-    assert _settle(ours, after_seconds=1e7, attempts_made=made, draw=1.0) == Retry(30.0, Reason.INTERNAL)
+    settled = _settle(ours, after_seconds=1e7, attempts_made=made, attempts_recorded=made, draw=1.0)
+    assert settled == Retry(30.0, Reason.INTERNAL)
+
+
+def test_a_fault_of_ours_that_stays_is_tried_ever_less_often() -> None:
+    ours = _failed(Reason.INTERNAL, is_ours=True)
+    waits = [_settle(ours, attempts_made=2, attempts_recorded=2 + faults) for faults in (0, 1, 2, 6, 7, 10_000)]
+    assert waits == [Retry(each, Reason.INTERNAL) for each in (30.0, 60.0, 120.0, 1920.0, 3600.0, 3600.0)]
 
 
 def test_three_losses_in_a_row_end_it_but_not_two_and_another() -> None:

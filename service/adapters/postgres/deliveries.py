@@ -18,15 +18,24 @@ from service.core.settlement import Retry, Settled, Unsubscribe
 from service.ports import Backlog, Claim, Recorded, Recording, Stale, Verdict
 
 TURNS_MAX = 500  # endpoints looked at in one read; the next one goes on where this one stopped
+SMALL_BATCH_MAX = 32  # rows; up to here planning a statement costs more than running it
 
 
 class PostgresDeliveryStore:
     """Implements ``DeliveryStore`` and ``RetentionStore``. Due times and leases are the database's clock."""
 
     def __init__(
-        self, engine: AsyncEngine, *, worker_name: str, lease_seconds: float, retention_days: int = 30
+        self,
+        engine: AsyncEngine,
+        *,
+        worker_name: str,
+        lease_seconds: float,
+        retention_days: int = 30,
+        small_batches: AsyncEngine | None = None,
     ) -> None:
+        """``small_batches``: an engine that ``connect`` made for them; without it all go through ``engine``."""
         self._engine = engine
+        self._small_batches = small_batches or engine
         self._worker_name = worker_name
         self._lease = timedelta(seconds=lease_seconds)
         self._retention_days = retention_days
@@ -39,7 +48,7 @@ class PostgresDeliveryStore:
         digests = [sha256(event.body).digest() for event in events]
         born = [new for each in batch for new in each.deliveries]
         keys = [new.delivery.key for new in born]
-        async with driver(self._engine) as connection:
+        async with driver(self._engine_for(len(batch) + len(born))) as connection:
             row = await connection.fetchrow(
                 statements.RECORD,
                 list(versions),
@@ -73,6 +82,9 @@ class PostgresDeliveryStore:
         )
         return Recorded(tuple(verdicts), leased)
 
+    def _engine_for(self, row_count: int) -> AsyncEngine:
+        return self._small_batches if row_count <= SMALL_BATCH_MAX else self._engine
+
     async def _find_conflicts(
         self,
         connection: asyncpg.Connection,
@@ -104,10 +116,13 @@ class PostgresDeliveryStore:
             share = max(1, min(per_endpoint_limit, limit // len(turns)))
             shares = [min(share, room.get(endpoint_id, share)) for endpoint_id in turns]
             async with connection.transaction():
-                rows = await connection.fetch(statements.CLAIM, turns, shares, self._worker_name, self._lease)
+                rows = await connection.fetch(
+                    statements.CLAIM, turns, shares, self._worker_name, self._lease, sum(shares)
+                )
                 uids = list({row["event_uid"] for row in rows})
                 bodies = dict(await connection.fetch(statements.BODIES, uids)) if uids else {}
-        return [_claim(row, bodies.get(row["event_uid"], b"")) for row in rows]
+        # A row whose event's day has just been dropped goes the same way: it is never sent without its body.
+        return [_claim(row, bodies[row["event_uid"]]) for row in rows if row["event_uid"] in bodies]
 
     async def _next_turns(self, connection: asyncpg.Connection, limit: int, room: Mapping[str, int]) -> list[str]:
         turns: list[str] = []
@@ -139,7 +154,7 @@ class PostgresDeliveryStore:
             if isinstance(each.settlement, Retry) and each.settlement.gate_seconds
         ]
         unsubscribed = [each for each in batch if isinstance(each.settlement, Unsubscribe)]
-        async with driver(self._engine) as connection:
+        async with driver(self._engine_for(len(batch))) as connection:
             if not gated and not unsubscribed:  # nearly always: one statement is the transaction
                 row = await connection.fetchrow(statements.SETTLE, *arguments)
             else:

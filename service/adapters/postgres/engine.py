@@ -30,7 +30,24 @@ _ABSENCES = (
 )
 
 
-def connect(url: str, *, pool_size: int = 8, command_timeout_seconds: float = 30.0) -> AsyncEngine:
+# A generic plan made while a table was empty turns into a sequential scan that grows with it, so plans are made for
+# the values at hand. For a batch of a few rows, planning costs more than running: there the plan is made once, and the
+# only kind allowed is the one that is right at any size, index lookups in nested loops.
+_PLANNED_EACH_TIME = {"plan_cache_mode": "force_custom_plan"}
+_PLANNED_ONCE = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+
+
+_NO_DAY_FOR_EVENT = 'no partition of relation "events"'
+
+
+def connect(
+    url: str, *, pool_size: int = 8, command_timeout_seconds: float = 30.0, for_small_batches: bool = False
+) -> AsyncEngine:
     """An engine for ``url`` (``postgres://``, ``postgresql://``); connections are made when first needed."""
     return create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),
@@ -42,8 +59,7 @@ def connect(url: str, *, pool_size: int = 8, command_timeout_seconds: float = 30
             "command_timeout": command_timeout_seconds,
             "server_settings": {
                 "application_name": "posthorn",
-                # A generic plan made while a table was empty turns into a sequential scan that grows with it.
-                "plan_cache_mode": "force_custom_plan",
+                **(_PLANNED_ONCE if for_small_batches else _PLANNED_EACH_TIME),
                 "jit": "off",
                 "timezone": "UTC",
             },
@@ -57,8 +73,9 @@ def translated() -> Iterator[None]:
     try:
         yield
     except _REFUSALS as error:
-        # An event whose day has no partition waits until upkeep has made it; any other CHECK stands for good.
-        is_early = isinstance(error, asyncpg.CheckViolationError) and str(error).startswith("no partition of relation")
+        # An event whose day is not made yet waits for upkeep. A settlement that finds no day came after its event was
+        # dropped, and would wait for ever; as would any other CHECK.
+        is_early = isinstance(error, asyncpg.CheckViolationError) and str(error).startswith(_NO_DAY_FOR_EVENT)
         raise (UnavailableError if is_early else RefusedError)(_sentence(error)) from error
     except _ABSENCES as error:
         raise (NotMigratedError if _is_about_schema(error) else UnavailableError)(_sentence(error)) from error
@@ -77,7 +94,7 @@ async def driver(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
             try:
                 yield native
             except BaseException:
-                if native.is_closed():  # else the pool would hand the dead connection out again
+                if native.is_closed() or native.is_in_transaction():  # else the pool would hand it out again
                     await connection.invalidate()
                 raise
 

@@ -34,19 +34,23 @@ async def drop_partitions(connection: asyncpg.Connection, retention_days: int) -
     """Drop the days past retention, whole; their names.
 
     An event, its deliveries and their attempts live and die together: what is still open of such a day (an endpoint
-    paused for as long as the retention) goes with its event.
+    paused for as long as the retention) goes first, so that it is never claimed without its event.
     """
-    today = _midnight(await connection.fetchval("SELECT now()"))
-    oldest_kept = today - timedelta(days=retention_days)
-    dropped = []
-    expired = [row["name"] for row in await _partitions(connection) if _day(row["name"]) < oldest_kept]
-    for name in sorted(expired):
-        async with connection.transaction():
-            await connection.execute("SET LOCAL lock_timeout = '2s'")  # else one long query would hold up intake
-            await connection.execute(f'DROP TABLE IF EXISTS "{name}"')
-        dropped.append(name)
+    oldest_kept = _midnight(await connection.fetchval("SELECT now()")) - timedelta(days=retention_days)
     before = first_uid_of(oldest_kept)
     await connection.execute("DELETE FROM open_deliveries WHERE event_uid < $1", before)
+    dropped: list[str] = []
+    for name in sorted(row["name"] for row in await _partitions(connection) if _day(row["name"]) < oldest_kept):
+        try:
+            async with connection.transaction():
+                if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK):
+                    return dropped  # another worker is at it
+                # Who waits for a table holds up all who come after: better to come back at the next round.
+                await connection.execute("SET LOCAL lock_timeout = '200ms'")
+                await connection.execute(f'DROP TABLE IF EXISTS "{name}"')
+        except asyncpg.LockNotAvailableError:
+            break
+        dropped.append(name)
     while await connection.fetchval(
         """WITH old AS (SELECT ctid FROM event_keys WHERE event_uid < $1 LIMIT 10000),
                 gone AS (DELETE FROM event_keys WHERE ctid IN (SELECT ctid FROM old) RETURNING 1)

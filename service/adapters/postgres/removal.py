@@ -6,6 +6,8 @@ import asyncpg
 
 from service.core.reason import Reason
 
+CANCELLED_MAX = 10_000
+
 
 async def bump_directory(connection: asyncpg.Connection, organization_ids: Sequence[str]) -> None:
     """Tell every worker, through the version its next transaction compares, that the directory has changed."""
@@ -18,6 +20,12 @@ async def remove_subscriptions(
     connection: asyncpg.Connection, subscription_ids: Sequence[int], *, because: str
 ) -> Sequence[int]:
     """End these subscriptions, and the endpoints that have none left; those that were still active."""
+    owners = await connection.fetch(
+        "SELECT DISTINCT organization_id FROM subscriptions WHERE id = ANY ($1) AND removed_at IS NULL ORDER BY 1",
+        subscription_ids,
+    )
+    for owner in owners:  # first, and in order: whoever adds to one of these endpoints takes the same lock
+        await bump_directory(connection, [owner["organization_id"]])
     rows = await connection.fetch(
         """UPDATE subscriptions SET removed_at = now(), removed_because = $2
             WHERE id = ANY ($1) AND removed_at IS NULL RETURNING id, organization_id, endpoint_id""",
@@ -31,17 +39,21 @@ async def remove_subscriptions(
                     SELECT FROM subscriptions s WHERE s.endpoint_id = endpoints.id AND s.removed_at IS NULL)""",
             [row["endpoint_id"] for row in rows],
         )
-        await bump_directory(connection, sorted({row["organization_id"] for row in rows}))
     return [row["id"] for row in rows]
 
 
 async def cancel_pending(connection: asyncpg.Connection, subscription_ids: Sequence[int], reason: Reason) -> None:
-    """Cancel what waits for these subscriptions. What is leased ends with its attempt, or at its next claim."""
+    """Cancel what waits for these subscriptions, at most ``CANCELLED_MAX``.
+
+    The rest, and what is leased now, is cancelled when it is next claimed: no transaction grows with a backlog.
+    """
     await connection.execute(
         """WITH ended AS (
-               DELETE FROM open_deliveries
-                WHERE state = 'pending' AND subscription_id = ANY ($1)
-                  AND endpoint_id IN (SELECT endpoint_id FROM subscriptions WHERE id = ANY ($1))
+               DELETE FROM open_deliveries WHERE ctid = ANY (ARRAY(
+                   SELECT ctid FROM open_deliveries
+                    WHERE state = 'pending' AND subscription_id = ANY ($1)
+                      AND endpoint_id IN (SELECT endpoint_id FROM subscriptions WHERE id = ANY ($1))
+                    LIMIT $3 FOR UPDATE SKIP LOCKED))
                RETURNING *)
            INSERT INTO final_deliveries (event_uid, subscription_id, replay_number, organization_id, endpoint_id,
                                          event_id, event_type, state, reason, created_at, claims_made, attempts_made)
@@ -50,4 +62,5 @@ async def cancel_pending(connection: asyncpg.Connection, subscription_ids: Seque
              FROM ended""",
         subscription_ids,
         reason.value,
+        CANCELLED_MAX,
     )

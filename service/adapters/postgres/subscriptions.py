@@ -210,6 +210,7 @@ class Administration:
     async def pause_endpoint(self, organization_id: str, endpoint_id: str, paused: bool) -> bool:  # noqa: FBT001
         """Shut or open the endpoint's gate. False when there is no such endpoint."""
         async with driver(self._engine) as connection, connection.transaction():
+            await bump_directory(connection, [organization_id])  # first, as everywhere: one order of locks
             found = await connection.fetchval(
                 """UPDATE endpoints SET is_paused = $3
                     WHERE organization_id = $1 AND id = $2 AND removed_at IS NULL RETURNING true""",
@@ -227,5 +228,4 @@ class Administration:
                 )
             else:
                 await connection.execute("DELETE FROM gates WHERE endpoint_id = $1 AND kind = 'paused'", endpoint_id)
-            await bump_directory(connection, [organization_id])
         return True
