@@ -1,0 +1,83 @@
+"""What a claim of 100 costs as the backlog grows: ``python -m bench.claims``.
+
+Fills ``open_deliveries`` of a database made for it with pending rows over 1,000 endpoints and times ``claim_due``.
+"""
+
+import argparse
+import asyncio
+import statistics
+import time
+from datetime import UTC, datetime
+
+import asyncpg
+
+from service.adapters.postgres import PostgresDeliveryStore, connect, migrate
+from service.adapters.postgres.engine import driver
+from service.adapters.postgres.partitions import first_uid_of
+from service.core.delivery import Lease
+from service.core.subscription import Endpoint
+
+DATABASE = "posthorn_bench_claims"
+ENDPOINTS = 1_000
+CLAIM = 100
+ENDPOINT = Endpoint("unused", "o", "http://127.0.0.1/", ())
+
+SEED = f"""
+INSERT INTO open_deliveries (event_uid, subscription_id, organization_id, endpoint_id, event_id, event_type, state,
+                             claims_made)
+SELECT $1, n, 'o', 'ep_' || to_char(n % {ENDPOINTS}, 'FM0000'), 'e', 'message.sent', 'pending', 0
+  FROM generate_series($2::bigint, $3::bigint) AS n
+"""  # noqa: S608 - a constant of ours
+
+
+async def main(backlogs: list[int], admin_url: str) -> None:
+    """Measure at each size in turn."""
+    admin = await asyncpg.connect(admin_url)
+    await admin.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+    await admin.execute(f"CREATE DATABASE {DATABASE}")
+    url = admin_url.rpartition("/")[0] + "/" + DATABASE
+    await migrate(url)
+    engine = connect(url, command_timeout_seconds=600)
+    store = PostgresDeliveryStore(engine, worker_name="bench", lease_seconds=60)
+    uid = first_uid_of(datetime.now(UTC))
+    async with driver(engine) as connection:
+        await connection.execute("INSERT INTO organizations (id) VALUES ('o')")
+        await connection.execute(
+            """INSERT INTO events (uid, organization_id, event_id, event_type, occurred_at, is_test, body)
+               VALUES ($1, 'o', 'e', 'message.sent', now(), false, '{}')""",
+            uid,
+        )
+    filled = 0
+    print(f"{'backlog':>12}{'claim of 100, ms (median of 30)':>34}{'empty claim, ms':>18}")
+    for backlog in sorted(backlogs):
+        async with driver(engine) as connection:
+            await connection.execute(SEED, uid, filled + 1, backlog)
+            await connection.execute("VACUUM ANALYZE open_deliveries")
+        filled = backlog
+        print(
+            f"{backlog:>12}{await _median_ms(store, 'some'):>34.2f}{await _median_ms(store, 'none'):>18.2f}", flush=True
+        )
+    await engine.dispose()
+    await admin.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")
+    await admin.close()
+
+
+async def _median_ms(store: PostgresDeliveryStore, kind: str) -> float:
+    full = {f"ep_{number:04}": 0 for number in range(ENDPOINTS)} if kind == "none" else {}
+    times = []
+    for _ in range(30):
+        started = time.perf_counter()
+        claims = await store.claim_due(CLAIM, per_endpoint_limit=10, room=full)
+        times.append((time.perf_counter() - started) * 1000)
+        assert len(claims) == (0 if full else CLAIM)
+        if claims:
+            await store.release([Lease(each.delivery, ENDPOINT, each.claim_number, 0) for each in claims])
+    return statistics.median(times)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backlog", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--database-url", default="postgresql://postgres@127.0.0.1:5432/postgres")
+    options = parser.parse_args()
+    asyncio.run(main(options.backlog, options.database_url))
