@@ -156,16 +156,17 @@ async def _schema(engine: AsyncEngine) -> list[tuple[str, ...]]:
 
 
 async def test_the_one_due_delivery_is_found_behind_hundreds_of_waiting_endpoints(engine: AsyncEngine) -> None:
+    uid = first_uid_of(datetime.now(UTC))
     async with driver(engine) as connection:
         await connection.execute("INSERT INTO organizations (id) VALUES ('o')")
-        await _insert_event(connection, first_uid_of(datetime.now(UTC)))
+        await _insert_event(connection, uid)
         await connection.execute(
             """INSERT INTO open_deliveries (event_uid, subscription_id, organization_id, endpoint_id, event_id,
                                             event_type, state, claims_made, next_attempt_at)
                SELECT $1, n, 'o', 'ep_' || to_char(n, 'FM00000'), 'e', 't', 'pending', 0,
                       now() + CASE WHEN n = 1234 THEN interval '-1 s' ELSE interval '1 h' END
                  FROM generate_series(1, 1500) AS n""",
-            first_uid_of(datetime.now(UTC)),
+            uid,
         )
     store = PostgresDeliveryStore(engine, worker_name="w", lease_seconds=60)
     for _ in range(2):

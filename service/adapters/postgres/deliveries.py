@@ -11,8 +11,8 @@ from service.adapters.postgres import statements
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.partitions import create_partitions, drop_partitions
 from service.adapters.postgres.removal import cancel_pending, remove_subscriptions
-from service.core.attempt import Attempt
-from service.core.delivery import Delivery, DeliveryKey, Lease
+from service.adapters.postgres.rows import attempt_rows, claim_of, columns, key_row, settled_row
+from service.core.delivery import Lease
 from service.core.reason import Reason
 from service.core.settlement import Retry, Settled, Unsubscribe
 from service.ports import Backlog, Claim, Recorded, Recording, Stale, Verdict
@@ -122,7 +122,7 @@ class PostgresDeliveryStore:
                 uids = list({row["event_uid"] for row in rows})
                 bodies = dict(await connection.fetch(statements.BODIES, uids)) if uids else {}
         # A row whose event's day has just been dropped goes the same way: it is never sent without its body.
-        return [_claim(row, bodies[row["event_uid"]]) for row in rows if row["event_uid"] in bodies]
+        return [claim_of(row, bodies[row["event_uid"]]) for row in rows if row["event_uid"] in bodies]
 
     async def _next_turns(self, connection: asyncpg.Connection, limit: int, room: Mapping[str, int]) -> list[str]:
         turns: list[str] = []
@@ -147,7 +147,7 @@ class PostgresDeliveryStore:
     async def settle(self, batch: Sequence[Settled]) -> Sequence[bool]:
         """Record the attempts and move the deliveries, in one commit."""
         attempts = [(each.delivery.key, each.attempt) for each in batch if each.attempt is not None]
-        arguments = (*_columns([_settled_row(each) for each in batch], 10), *_columns(_attempt_rows(attempts), 13))
+        arguments = (*columns([settled_row(each) for each in batch], 10), *columns(attempt_rows(attempts), 13))
         gated = [
             (each.delivery.endpoint_id, each.settlement.gate_seconds)
             for each in batch
@@ -161,28 +161,28 @@ class PostgresDeliveryStore:
                 async with connection.transaction():
                     row = await connection.fetchrow(statements.SETTLE, *arguments)
                     if gated:
-                        await connection.execute(statements.GATE, *_columns(gated, 2))
+                        await connection.execute(statements.GATE, *columns(gated, 2))
                     if unsubscribed:
                         ids = sorted({each.delivery.key.subscription_id for each in unsubscribed})
                         removed = await remove_subscriptions(connection, ids, because="gone")
                         await cancel_pending(connection, removed, Reason.GONE)
             if row["tried"] < len(attempts):
-                for values in _attempt_rows(attempts):
+                for values in attempt_rows(attempts):
                     await connection.execute(statements.RECORD_LATE_ATTEMPT, *values)
         unmoved = set(row["unmoved"] or ())
         return [ordinal not in unmoved for ordinal in range(1, len(batch) + 1)]
 
     async def release(self, leases: Sequence[Lease]) -> None:
         """Give leases back, due at once; nothing was attempted."""
-        rows = [(*_key(lease.delivery.key), lease.claim_number) for lease in leases]
+        rows = [(*key_row(lease.delivery.key), lease.claim_number) for lease in leases]
         async with driver(self._engine) as connection:
-            await connection.execute(statements.RELEASE, *_columns(rows, 4))
+            await connection.execute(statements.RELEASE, *columns(rows, 4))
 
     async def rescue(self, limit: int) -> Sequence[Claim]:
         """Take over leases that have expired."""
         async with driver(self._engine) as connection:
             rows = await connection.fetch(statements.RESCUE, limit, self._worker_name, self._lease)
-        return [_claim(row, b"") for row in rows]
+        return [claim_of(row, b"") for row in rows]
 
     async def backlog(self) -> Backlog:
         """Measure what waits. Counting stops at 100,001: past that, the exact number helps nobody."""
@@ -196,60 +196,3 @@ class PostgresDeliveryStore:
         async with driver(self._engine) as connection:
             await create_partitions(connection)
             await drop_partitions(connection, self._retention_days)
-
-
-def _key(key: DeliveryKey) -> tuple[object, ...]:
-    return (key.event_uid, key.subscription_id, key.replay_number)
-
-
-def _columns(rows: Sequence[Sequence[object]], width: int) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
-
-
-def _settled_row(each: Settled) -> tuple[object, ...]:
-    settlement, attempt = each.settlement, each.attempt
-    return (
-        *_key(each.delivery.key),
-        each.claim_number,
-        None if isinstance(settlement, Retry) else settlement.state.value,
-        settlement.reason.value if settlement.reason else None,
-        settlement.delay_seconds if isinstance(settlement, Retry) else None,
-        int(attempt is not None and attempt.is_counted),
-        attempt is not None and attempt.reason is Reason.LOST,
-        int(attempt is not None),
-    )
-
-
-def _attempt_rows(attempts: Sequence[tuple[DeliveryKey, Attempt]]) -> list[tuple[object, ...]]:
-    return [
-        (
-            *_key(key),
-            attempt.number,
-            attempt.claim_number,
-            attempt.started_at,
-            attempt.duration_ms,
-            attempt.outcome.value,
-            attempt.reason.value if attempt.reason else None,
-            attempt.status,
-            attempt.is_counted,
-            attempt.detail,
-            attempt.reply,
-        )
-        for key, attempt in attempts
-    ]
-
-
-def _claim(row: asyncpg.Record, body: bytes) -> Claim:
-    delivery = Delivery(
-        key=DeliveryKey(row["event_uid"], row["subscription_id"], row["replay_number"]),
-        organization_id=row["organization_id"],
-        event_id=row["event_id"],
-        event_type=row["event_type"],
-        body=body,
-        endpoint_id=row["endpoint_id"],
-        created_at=row["created_at"],
-        attempts_made=row["attempts_made"],
-        attempts_recorded=row["attempts_recorded"],
-        lost_in_a_row=row["lost_in_a_row"],
-    )
-    return Claim(delivery, row["claims_made"], row["directory_version"])
