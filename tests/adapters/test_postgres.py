@@ -63,6 +63,20 @@ async def test_a_cut_connection_is_not_handed_out_again(engine: AsyncEngine) -> 
             assert await connection.fetchval("SELECT 1") == 1
 
 
+async def test_a_connection_that_was_told_it_ends_is_given_up(database_url: str) -> None:
+    """PostgreSQL restarts, an idle connection hears of it, and the next query is already on its way."""
+    engine = connect(database_url, pool_size=1)
+    processes = []
+    with pytest.raises(UnavailableError):  # noqa: PT012 - the error must come from inside
+        async with driver(engine) as connection:
+            processes.append(await connection.fetchval("SELECT pg_backend_pid()"))
+            raise asyncpg.InternalClientError("cannot switch to state 11")
+    async with driver(engine) as connection:
+        processes.append(await connection.fetchval("SELECT pg_backend_pid()"))
+    await engine.dispose()
+    assert len(set(processes)) == 2
+
+
 async def test_an_event_whose_day_is_missing_waits(engine: AsyncEngine) -> None:
     uid = first_uid_of(datetime(2001, 1, 1, tzinfo=UTC))
     with pytest.raises(UnavailableError, match="no partition"):

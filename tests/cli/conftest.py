@@ -2,8 +2,11 @@
 
 import base64
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
+import aiormq
 import pytest
 
 from tests.cli.command import Finished, Run, free_port, run_posthorn
@@ -19,13 +22,32 @@ def bare_environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def environment(bare_environment: dict[str, str], database_url: str, tmp_path: Path) -> dict[str, str]:
+async def amqp_prefix() -> AsyncIterator[str]:
+    """Names of this test's own on the broker; on a real one, nothing stays behind."""
+    prefix = f"posthorn-cli-{uuid4().hex[:12]}"
+    yield prefix
+    url = os.environ.get("TEST_AMQP_URL")
+    if url:
+        connection = await aiormq.connect(url)
+        channel = await connection.channel()
+        for queue in ("intake", "parked"):
+            await channel.queue_delete(f"{prefix}.{queue}")
+        for exchange in ("events", "parked"):
+            await channel.exchange_delete(f"{prefix}.{exchange}")
+        await connection.close()
+
+
+@pytest.fixture
+def environment(
+    bare_environment: dict[str, str], database_url: str, amqp_prefix: str, tmp_path: Path
+) -> dict[str, str]:
     """The settings of a service that works."""
     return bare_environment | {
         "DATABASE_URL": database_url,
         "SECRET_KEYS": SECRET_KEYS,
         "POSTHORN_HTTP_PORT": str(free_port()),
         "POSTHORN_OPS_PORT": str(free_port()),
+        "POSTHORN_AMQP_PREFIX": amqp_prefix,
         "POSTHORN_ALLOW_HTTP": "true",
         "POSTHORN_EGRESS_ALLOW": "127.0.0.0/8",
         "POSTHORN_LOG_FORMAT": "json",

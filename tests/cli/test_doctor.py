@@ -67,7 +67,7 @@ async def test_secrets_that_do_not_open_and_urls_that_are_refused_show(posthorn:
 
 
 async def test_a_passive_broker_needs_its_queues(posthorn: Run, amqp_url: str, database_url: str) -> None:
-    told = await posthorn("doctor", "--json", AMQP_URL=amqp_url, AMQP_DECLARE="passive", AMQP_PREFIX="nobodys")
+    told = await posthorn("doctor", "--json", AMQP_URL=amqp_url, AMQP_DECLARE="passive", POSTHORN_AMQP_PREFIX="nobodys")
     assert told.code == 1
     assert "does not exist" in check(told, "broker")["detail"]
     connection = await asyncpg.connect(database_url)

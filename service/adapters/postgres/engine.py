@@ -23,6 +23,7 @@ _REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, Unico
 _ABSENCES = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # asked of a connection that was told it ends, before its end was seen
     OSError,
     TimeoutError,
     asyncio.IncompleteReadError,
@@ -93,8 +94,9 @@ async def driver(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
             native: asyncpg.Connection = raw.driver_connection
             try:
                 yield native
-            except BaseException:
-                if native.is_closed() or native.is_in_transaction():  # else the pool would hand it out again
+            except BaseException as error:
+                is_broken = native.is_closed() or isinstance(error, asyncpg.InternalClientError)
+                if is_broken or native.is_in_transaction():  # else the pool would hand it out again
                     await connection.invalidate()
                 raise
 

@@ -25,6 +25,11 @@ START_SECONDS_MAX: Final = 60.0
 STOP_SECONDS_MAX: Final = 15.0
 LOG_CHARACTERS_SHOWN: Final = 2000
 STATE_LINE: Final = 7
+PASSING_SIGNS: Final = (
+    'lock file "postmaster.pid" already exists',
+    "pre-existing shared memory block",  # the last server was killed, and its children have not noticed yet
+    "Address already in use",
+)
 
 Steps = Generator[float, None, None]
 """Work that yields how many seconds to wait before it goes on: the same with an event loop and without."""
@@ -123,7 +128,7 @@ class EmbeddedPostgres:
                     raise EmbeddedPostgresError(f"PostgreSQL is not ready after {START_SECONDS_MAX} s, see {self._log}")
                 yield POLL_SECONDS
             said = self._log.read_text(errors="replace")
-            may_pass = 'lock file "postmaster.pid" already exists' in said or "Address already in use" in said
+            may_pass = any(sign in said for sign in PASSING_SIGNS)
             if not may_pass or time.monotonic() - began_at > RETRY_SECONDS_MAX:
                 raise EmbeddedPostgresError(f"PostgreSQL does not start: {said[-LOG_CHARACTERS_SHOWN:]}")
             yield RETRY_SECONDS
