@@ -207,6 +207,18 @@ async def test_a_claim_does_not_read_the_whole_backlog(engine: AsyncEngine) -> N
     assert "Seq Scan on open_deliveries" not in "\n".join(row[0] for row in plan)
 
 
+async def test_a_plan_kept_from_an_empty_table_still_looks_rows_up(database_url: str) -> None:
+    """Batches of a few rows run on such plans; a scan would grow with the backlog."""
+    engine = connect(database_url, pool_size=1, for_small_batches=True)
+    no_rows: list[list[object]] = [[] for _ in range(23)]
+    async with driver(engine) as connection:
+        plan = await connection.fetch(f"EXPLAIN {statements.SETTLE}", *no_rows)
+    await engine.dispose()
+    text = "\n".join(row[0] for row in plan)
+    assert text.count("Index Scan using open_deliveries_pkey") == 2
+    assert "Seq Scan on open_deliveries" not in text
+
+
 async def test_a_day_in_use_is_dropped_at_a_later_round(engine: AsyncEngine) -> None:
     day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=40)
     name, until = f"events_{day:%Y%m%d}", first_uid_of(day + timedelta(days=1))

@@ -48,7 +48,8 @@ SELECT k.organization_id, k.event_id, k.digest
 """
 
 # $1..$4 key and claim; $5 final state or null, $6 reason, $7 seconds to wait, $8 counted, $9 lost, $10 recorded.
-# A 2xx is a fact and moves any open delivery; everything else must hold the latest claim.
+# A 2xx is a fact and moves any open delivery; everything else must hold the latest claim. "leased_by IS NOT NULL" says
+# leased (a CHECK holds the two together) in words that do not invite a walk through the index of all leases.
 SETTLE = """
 WITH settled AS (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::int[], $5::text[], $6::text[], $7::float8[],
@@ -83,7 +84,7 @@ WITH settled AS (
       FROM settled s
      WHERE s.final_state IS NULL
        AND d.event_uid = s.event_uid AND d.subscription_id = s.subscription_id AND d.replay_number = s.replay_number
-       AND d.state = 'leased' AND d.claims_made = s.claim_number
+       AND d.leased_by IS NOT NULL AND d.claims_made = s.claim_number
     RETURNING s.ordinal
 )
 SELECT (SELECT array_agg(ordinal) FROM settled
