@@ -3,7 +3,7 @@
 A surface with another error shape is a sub-application with an error middleware of its own: the inner one answers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,8 +11,10 @@ from aiohttp import web
 
 from service.api.auth import KeyRing
 from service.api.errors import error_middleware
+from service.api.gate import Gate
+from service.api.operation import Operation, bind
 from service.api.request_id import NewRequestId, random_request_id, request_id_middleware, show_request_id
-from service.api.v1.events import BATCH_BYTES_MAX, Publish, PublishEvents
+from service.api.v1.publishing import BATCH_BYTES_MAX, Publish, PublishEvents
 from service.ports import Observer
 
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -37,8 +39,15 @@ def make_api(
     )
     app.on_response_prepare.append(show_request_id)
     app.on_response_prepare.append(_add_headers)
-    app.router.add_post("/v1/events", PublishEvents(publish, keys, now).post)
+    gate = Gate(keys, now)
+    for operation in v1_operations(publish, now):
+        app.router.add_route(operation.method, operation.path, bind(operation, gate))
     return app
+
+
+def v1_operations(publish: Publish, now: Callable[[], datetime]) -> Sequence[Operation]:
+    """Every operation of the native API."""
+    return (PublishEvents(publish, now).operation(),)
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:

@@ -195,7 +195,7 @@ async def test_a_bug_is_a_500_that_says_nothing(
 async def test_a_body_that_stops_arriving_is_a_408(
     client: Client, bearer: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.api.v1.events.BODY_SECONDS_MAX", 0.01)
+    monkeypatch.setattr("service.api.validation.BODY_SECONDS_MAX", 0.01)
     reader, writer = await asyncio.open_connection(client.host, client.port)
     head = f"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer['Authorization']}\r\n"
     writer.write(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())

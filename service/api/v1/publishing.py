@@ -1,34 +1,60 @@
 """``POST /v1/events``: the same intake as the broker's, for producers without AMQP. 202 only after COMMIT."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
-from aiohttp import web
 
-from service.api.auth import KeyRing, authorize
 from service.api.errors import ApiError, Code, invalid
+from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
+from service.api.validation import JSON, AnswerModel
 from service.core.event import BODY_BYTES_MAX, CLOUDEVENTS, Event, Rejected, parse_event
 from service.core.reason import ParkReason
 from service.ports import Verdict
 
 EVENTS_MAX: Final = 100
 BATCH_BYTES_MAX: Final = 16 * BODY_BYTES_MAX
-BODY_SECONDS_MAX: Final = 30.0
 SOURCE_NAME: Final = "http"
-MEDIA_TYPES: Final = {"application/json", CLOUDEVENTS}
 
 Publish = Callable[[Sequence[Event], str], Awaitable[Sequence[Verdict | Rejected]]]
 """Records events together and says, in order, what became of each; ``flow.intake.Intake.take_in`` is one."""
 
-_STATUSES: Final = {Verdict.RECORDED: "accepted", Verdict.DUPLICATE: "duplicate"}
+_STATUSES: Final[Mapping[Verdict, Literal["accepted", "duplicate"]]] = {
+    Verdict.RECORDED: "accepted",
+    Verdict.DUPLICATE: "duplicate",
+}
 _ORGANIZATION_NAMES: Final = {"organization_id", "organizationid"}  # the second is CloudEvents' spelling
 
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items_of = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Published(AnswerModel):
+    """What became of one event: recorded, or known already."""
+
+    id: str
+    status: Literal["accepted", "duplicate"]
+
+
+class PublishedEvents(AnswerModel):
+    """What became of each event, in order."""
+
+    data: list[Published]
+
+
+_ENVELOPE: Final = {"$ref": "#/components/schemas/Envelope"}
+_BODY_SCHEMA: Final = {
+    "oneOf": [
+        _ENVELOPE,
+        {
+            "type": "object",
+            "required": ["events"],
+            "properties": {"events": {"type": "array", "minItems": 1, "maxItems": EVENTS_MAX, "items": _ENVELOPE}},
+        },
+    ]
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,43 +72,42 @@ class _Submission:
 
 
 class PublishEvents:
-    """The handler."""
+    """The work behind ``POST /v1/events``."""
 
-    def __init__(self, publish: Publish, keys: KeyRing, now: Callable[[], datetime]) -> None:
+    def __init__(self, publish: Publish, now: Callable[[], datetime]) -> None:
         self._publish = publish
-        self._keys = keys
         self._now = now
 
-    async def post(self, request: web.Request) -> web.Response:
+    async def post(self, call: Call) -> Answer:
         """Take one envelope, or a batch of them: all are valid, or none is stored."""
-        key = await authorize(request, self._keys, self._now(), "publish")
-        if request.content_type not in MEDIA_TYPES:
-            sentence = f"send {' or '.join(sorted(MEDIA_TYPES))}"
-            raise ApiError(415, Code.UNSUPPORTED_MEDIA_TYPE, sentence, headers={"Accept": "application/json"})
-        submission = _split(await _read(request))
-        events = _parse(submission, key.organization_id, self._now(), request.content_type)
+        submission = _split(call.body_bytes)
+        events = _parse(submission, call.organization_id, self._now(), call.request.content_type)
         outcomes = await self._publish(events, SOURCE_NAME)
         _refuse_unrecorded(submission, events, outcomes)
         data = [
-            {"id": event.id, "status": _STATUSES[outcome]}
+            Published(id=event.id, status=_STATUSES[outcome])
             for event, outcome in zip(events, outcomes, strict=True)
             if not isinstance(outcome, Rejected)
         ]
-        return web.json_response({"data": data}, status=202)
+        return Answer(202, PublishedEvents(data=data))
 
-
-async def _read(request: web.Request) -> bytes:
-    try:
-        async with asyncio.timeout(BODY_SECONDS_MAX):
-            return await request.read()
-    except TimeoutError:
-        sentence = f"the request body did not arrive within {BODY_SECONDS_MAX:g} s"
-        raise ApiError(408, Code.REQUEST_TIMEOUT, sentence, headers={"Connection": "close"}) from None
-    except web.RequestPayloadError:  # broken off, or not what its Content-Encoding says
-        raise invalid("the request body cannot be read") from None
-    except web.HTTPRequestEntityTooLarge:
-        sentence = f"the request body may have at most {BATCH_BYTES_MAX} bytes"
-        raise ApiError(413, Code.PAYLOAD_TOO_LARGE, sentence) from None
+    def operation(self) -> Operation:
+        """How it is reached."""
+        return Operation(
+            "POST",
+            "/v1/events",
+            name="publish_events",
+            summary="Publish events",
+            description='One envelope, or `{"events": […]}` with 1 to 100. 202 means committed: nothing is lost.',
+            tag="events",
+            scope="publish",
+            handler=self.post,
+            answers={202: PublishedEvents},
+            body_schema=_BODY_SCHEMA,
+            media_types=(JSON, CLOUDEVENTS),
+            body_bytes_max=BATCH_BYTES_MAX,
+            problems=WITH_BODY_POSSIBLE | {409},
+        )
 
 
 def _split(body: bytes) -> _Submission:

@@ -1,0 +1,98 @@
+"""What a run measures: deliveries, latency, CPU and memory by kind of process."""
+
+import os
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from bench.publisher import Ledger
+
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The figures of one run."""
+
+    deliveries: int
+    seconds: float
+    deliveries_per_second: float
+    cpu_us_per_delivery: float
+    cpu_us_by_process: dict[str, float]
+    commits_per_delivery: float
+    p50_ms: float
+    p99_ms: float
+    publisher_late_p99_ms: float
+    lost: int
+    duplicates: int
+    resident_mib: list[dict[str, float]]  # at the end of each minute, by process; where it was asked for
+
+
+class Processes:
+    """CPU seconds and resident memory by kind of process, from the operating system's own accounts."""
+
+    def __init__(self, workers: Sequence[int], receiver: int, publisher: int) -> None:
+        self._groups = {"worker": list(workers), "receiver": [receiver], "publisher": [publisher, os.getpid()]}
+        self._groups["rabbitmq"] = [p.pid for p in psutil.process_iter(["name"]) if "beam" in p.info["name"]]
+
+    def cpu(self) -> dict[str, float]:
+        """Seconds used so far."""
+        backends = [p.pid for p in psutil.process_iter(["name"]) if p.info["name"] == "postgres"]  # they come and go
+        return {name: sum(map(_cpu, pids)) for name, pids in {**self._groups, "postgres": backends}.items()}
+
+    def resident(self) -> dict[str, float]:
+        """Mebibytes now. PostgreSQL's backends share most of theirs, so only what is private to each is added up."""
+        found = {}
+        for name in ("worker", "receiver", "rabbitmq"):
+            for number, pid in enumerate(self._groups[name]):
+                numbered = f"{name}-{number}" if len(self._groups[name]) > 1 else name
+                found[numbered] = round(_memory(pid, is_shared_counted=True), 1)
+        backends = [p.pid for p in psutil.process_iter(["name"]) if p.info["name"] == "postgres"]
+        return found | {"postgres": round(sum(_memory(pid, is_shared_counted=False) for pid in backends), 1)}
+
+
+def _cpu(pid: int) -> float:
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)
+
+
+def _memory(pid: int, *, is_shared_counted: bool) -> float:
+    try:
+        memory = psutil.Process(pid).memory_info()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(memory.rss - (0 if is_shared_counted else memory.shared)) / MEBIBYTE
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What was published, held against what arrived."""
+
+    p50_ms: float
+    p99_ms: float
+    lost: int
+    duplicates: int
+
+
+def compare(ledger: Ledger, arrivals: bytes, *, fan_out: int, warm_up_seconds: float) -> Compared:
+    """Latencies of what was published after the warm-up: connections, plans and directories are made in it."""
+    sent_ns, arrived = array("q", ledger.sent_ns), array("q", arrivals)
+    copies = Counter(arrived[::2])
+    from_ns = sent_ns[0] + warm_up_seconds * 1e9
+    latencies = sorted(
+        (at - sent_ns[number]) / 1e6
+        for number, at in zip(arrived[::2], arrived[1::2], strict=True)
+        if sent_ns[number] >= from_ns
+    )
+    return Compared(
+        p50_ms=round(latencies[len(latencies) // 2], 2),
+        p99_ms=round(latencies[int(len(latencies) * 0.99)], 2),
+        lost=sum(max(0, fan_out - copies[number]) for number in range(len(sent_ns))),
+        duplicates=sum(max(0, n - fan_out) for n in copies.values()),
+    )

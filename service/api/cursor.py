@@ -1,0 +1,23 @@
+"""Cursors: where a list goes on, in a form nobody needs to read."""
+
+import binascii
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+
+def write_cursor(*parts: str | int) -> str:
+    """The parts of a keyset, opaque."""
+    return urlsafe_b64encode(to_json(parts)).rstrip(b"=").decode()
+
+
+def read_cursor(text: str, *kinds: type) -> tuple[Any, ...] | None:
+    """The parts that ``write_cursor`` was given, when they are of these kinds; None for anything else."""
+    try:
+        parts = from_json(urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)), allow_inf_nan=False)
+    except (ValueError, binascii.Error):
+        return None
+    if not isinstance(parts, list) or len(parts) != len(kinds):
+        return None
+    return tuple(parts) if all(type(part) is kind for part, kind in zip(parts, kinds, strict=True)) else None

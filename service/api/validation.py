@@ -1,0 +1,114 @@
+"""From bytes and query strings to models: every error at once, each under the name of its field."""
+
+import asyncio
+from typing import Final, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails, from_json
+
+from service.api.errors import ApiError, Code, invalid
+
+BODY_BYTES_MAX: Final = 64 * 1024
+BODY_SECONDS_MAX: Final = 30.0
+JSON: Final = "application/json"
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class BodyModel(BaseModel):
+    """A JSON object that a caller sends: nothing is converted, and a name we do not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class QueryModel(BaseModel):
+    """The parameters of a query string: texts, read as what the field is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class AnswerModel(BaseModel):
+    """A JSON object that we answer with."""
+
+
+async def read_body(request: web.Request, bytes_max: int = BODY_BYTES_MAX) -> bytes:
+    """The body's bytes. Raises ``ApiError`` when they are too many, too slow, or not what their encoding says."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS_MAX):
+            body = await request.read()
+    except TimeoutError:
+        sentence = f"the request body did not arrive within {BODY_SECONDS_MAX:g} s"
+        raise ApiError(408, Code.REQUEST_TIMEOUT, sentence, headers={"Connection": "close"}) from None
+    except web.RequestPayloadError:  # broken off, or not what its Content-Encoding says
+        raise invalid("the request body cannot be read") from None
+    except web.HTTPRequestEntityTooLarge:
+        raise too_large(bytes_max) from None
+    if len(body) > bytes_max:
+        raise too_large(bytes_max)
+    return body
+
+
+def too_large(bytes_max: int) -> ApiError:
+    """413."""
+    return ApiError(413, Code.PAYLOAD_TOO_LARGE, f"the request body may have at most {bytes_max} bytes")
+
+
+def require_media_type(request: web.Request, *media_types: str) -> None:
+    """Raise ``ApiError`` (415) for a body of another type."""
+    if request.content_type not in media_types:
+        sentence = f"send {' or '.join(sorted(media_types))}"
+        raise ApiError(415, Code.UNSUPPORTED_MEDIA_TYPE, sentence, headers={"Accept": JSON})
+
+
+def parse_body(model: type[Model], body: bytes) -> Model:
+    """The body as ``model``; an empty one is ``{}``. Raises ``ApiError`` with everything that is wrong."""
+    try:
+        value = from_json(body or b"{}", allow_inf_nan=False)
+    except ValueError as error:
+        raise invalid(f"the request body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise invalid("the request body must be a JSON object")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise invalid("the request is not valid", field_errors(error)) from None
+
+
+def parse_query(model: type[Model], request: web.Request) -> Model:
+    """The query string as ``model``. Raises ``ApiError`` with everything that is wrong."""
+    names = list(request.query)
+    twice = {name: ["is given more than once"] for name in names if names.count(name) > 1}
+    try:
+        found = model.model_validate(dict(request.query))
+    except ValidationError as error:
+        raise invalid("the query is not valid", field_errors(error) | twice) from None
+    if twice:
+        raise invalid("the query is not valid", twice)
+    return found
+
+
+def field_errors(error: ValidationError) -> dict[str, list[str]]:
+    """Pydantic's findings as sentences, by the path of the field: ``retry.delays_seconds[2]``."""
+    found: dict[str, list[str]] = {}
+    for each in error.errors(include_url=False, include_context=True):
+        sentence = _sentence(each)
+        told = found.setdefault(_path(each), [])
+        if sentence not in told:
+            told.append(sentence)
+    return found
+
+
+_SENTENCES: Final = {"missing": "is required", "extra_forbidden": "is not a field here"}
+
+
+def _sentence(found: ErrorDetails) -> str:
+    plain = found["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return _SENTENCES.get(found["type"], plain)
+
+
+def _path(found: ErrorDetails) -> str:
+    path = ""
+    for part in found["loc"]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return path or "body"
