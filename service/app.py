@@ -17,6 +17,8 @@ from service.adapters.rabbitmq import RabbitSource
 from service.adapters.secret_box import AesSecretBox
 from service.adapters.system import SystemClock, draw, new_uid
 from service.api import make_api, make_ops
+from service.api.gate import Gate
+from service.api.v1.publishing import PublishEvents
 from service.core.lane import LaneLimits, Lanes
 from service.flow.deliver import Deliver
 from service.flow.directory import Directory
@@ -157,7 +159,9 @@ async def serve(
         ops = make_ops(service.readiness, service.metrics)
         await _listen(stack, ops, settings.ops_host, settings.ops_port, ops_socket)
         if role is not Role.WORKER:
-            api = make_api(service.intake.take_in, service.administration, service.around.observer)
+            clock = service.around.clock
+            operations = [PublishEvents(service.intake.take_in, clock.now).operation()]
+            api = make_api(operations, Gate(service.administration, clock.now), service.around.observer)
             await _listen(stack, api, settings.http_host, settings.http_port, is_shared=ops_socket is not None)
         if on_started is not None:
             on_started.set()

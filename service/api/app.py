@@ -3,51 +3,44 @@
 A surface with another error shape is a sub-application with an error middleware of its own: the inner one answers.
 """
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from aiohttp import web
 
-from service.api.auth import KeyRing
 from service.api.errors import error_middleware
 from service.api.gate import Gate
 from service.api.operation import Operation, bind
 from service.api.request_id import NewRequestId, random_request_id, request_id_middleware, show_request_id
-from service.api.v1.publishing import BATCH_BYTES_MAX, Publish, PublishEvents
 from service.ports import Observer
+
+CLIENT_BYTES_MAX: Final = 8 * 1024 * 1024
+"""What aiohttp reads at most; each operation has its own, smaller limit."""
 
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 def make_api(
-    publish: Publish,
-    keys: KeyRing,
+    operations: Sequence[Operation],
+    gate: Gate,
     observer: Observer,
     *,
-    now: Callable[[], datetime] = _utc_now,
+    surfaces: Mapping[str, web.Application] = MappingProxyType({}),
     new_request_id: NewRequestId = random_request_id,
 ) -> web.Application:
-    """Build the application. ``publish`` returns only after COMMIT (``flow.intake.Intake.take_in``)."""
+    """Build the application. ``surfaces`` are sub-applications by the prefix of their paths."""
     app = web.Application(
         middlewares=[request_id_middleware(new_request_id), error_middleware(observer)],
-        client_max_size=BATCH_BYTES_MAX,
+        client_max_size=CLIENT_BYTES_MAX,
     )
     app.on_response_prepare.append(show_request_id)
     app.on_response_prepare.append(_add_headers)
-    gate = Gate(keys, now)
-    for operation in v1_operations(publish, now):
+    for operation in operations:
         app.router.add_route(operation.method, operation.path, bind(operation, gate))
+    for prefix, surface in surfaces.items():
+        app.add_subapp(prefix, surface)
     return app
-
-
-def v1_operations(publish: Publish, now: Callable[[], datetime]) -> Sequence[Operation]:
-    """Every operation of the native API."""
-    return (PublishEvents(publish, now).operation(),)
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:

@@ -10,6 +10,8 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from service.api import make_api
+from service.api.gate import Gate
+from service.api.v1.publishing import PublishEvents
 from service.core.api_key import generate_key
 from service.core.event import Event, Rejected
 from service.ports import Verdict
@@ -93,7 +95,8 @@ def troubles() -> Troubles:
 
 @pytest.fixture
 async def client(ring: Ring, publishing: Publishing, troubles: Troubles) -> AsyncIterator[Client]:
-    app = make_api(publishing, ring, troubles, now=lambda: NOW, new_request_id=lambda: "req_1")  # type: ignore[arg-type]
+    operations = [PublishEvents(publishing, lambda: NOW).operation()]
+    app = make_api(operations, Gate(ring, lambda: NOW), troubles, new_request_id=lambda: "req_1")  # type: ignore[arg-type]
     async with TestClient(TestServer(app)) as client:
         yield client
 
