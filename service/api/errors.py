@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final, Literal
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from pydantic import BaseModel
 
 from service.ports import Observer, UnavailableError
 
@@ -31,6 +32,16 @@ class Code(StrEnum):
     RATE_LIMIT_EXCEEDED = "RATE_LIMIT_EXCEEDED"
     UNAVAILABLE = "UNAVAILABLE"
     INTERNAL_ERROR = "INTERNAL_ERROR"
+
+
+class Problem(BaseModel):
+    """An error as the caller gets it. ``errors`` lists what is wrong by the name of the field."""
+
+    success: Literal[False] = False
+    error: str
+    code: Code
+    statusCode: int  # noqa: N815 - the name on the wire
+    errors: dict[str, list[str]] | None = None
 
 
 class ApiError(Exception):
@@ -84,15 +95,10 @@ def error_middleware(observer: Observer) -> Middleware:
 
 
 def _response(error: ApiError) -> web.Response:
-    body: dict[str, Any] = {
-        "success": False,
-        "error": error.sentence,
-        "code": error.code,
-        "statusCode": error.status,
-    }
-    if error.errors:
-        body["errors"] = error.errors
-    return web.json_response(body, status=error.status, headers=error.headers)
+    errors = {name: list(sentences) for name, sentences in error.errors.items()} or None
+    problem = Problem(error=error.sentence, code=error.code, statusCode=error.status, errors=errors)
+    text = problem.model_dump_json(exclude_none=True)
+    return web.Response(text=text, status=error.status, headers=error.headers, content_type="application/json")
 
 
 _FROM_AIOHTTP: Final = {

@@ -1,0 +1,189 @@
+"""OpenAPI 3.1 of the native API, from the operations themselves: what validates is what is documented."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from service.api.errors import Problem
+from service.api.operation import ALWAYS_POSSIBLE, Operation
+
+Document = Mapping[str, Any]
+
+_REFERENCE: Final = "#/components/schemas/{model}"
+_PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+
+_RESPONSE_HEADERS: Final = {
+    "X-Request-ID": ("The request's name, for questions about it.", {"type": "string"}),
+    "X-RateLimit-Limit": ("Requests allowed in this hour.", {"type": "integer"}),
+    "X-RateLimit-Remaining": ("Requests left in this hour.", {"type": "integer"}),
+    "X-RateLimit-Reset": ("When the next hour begins, in Unix seconds.", {"type": "integer"}),
+    "Retry-After": ("After how many seconds to try again.", {"type": "integer", "minimum": 1}),
+    "Idempotency-Replayed": ("`true` when this answer was given before.", {"type": "string", "const": "true"}),
+}
+_ON_EVERY_RESPONSE: Final = ("X-Request-ID",)
+_RATE_HEADERS: Final = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+_RETRY_STATUSES: Final = {409, 429, 503}
+
+_PROBLEMS: Final = {
+    400: "The request is not valid; `errors` names every field.",
+    401: "No key, or one that is not valid, expired or revoked.",
+    403: "The key lacks the scope.",
+    404: "There is no such thing, or it belongs to another organization.",
+    408: "The body did not arrive in time.",
+    409: "It contradicts what is there, or the same request is still running.",
+    413: "The body is too large.",
+    415: "The body's type is not one that is read here.",
+    422: "The Idempotency-Key was used with another request.",
+    429: "Too many requests in this hour.",
+    500: "A fault of ours.",
+    503: "The database cannot be reached now.",
+}
+
+SECURITY_SCHEMES: Final = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer ph_live_…`"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "basic": {"type": "http", "scheme": "basic", "description": "Any user name; the key is the password."},
+}
+
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A name for this request: sent again with the same name, it is answered as before. Kept for 24 h.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+}
+
+
+def openapi_document(
+    operations: Sequence[Operation], *, version: str, server_url: str, envelope_schemas: Document
+) -> dict[str, Any]:
+    """The document. ``envelope_schemas`` are components that describe events; one of them is called Envelope."""
+    schemas = _Schemas(operations)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Posthorn",
+            "version": version,
+            "summary": "Webhooks for messaging events: register endpoints, and see what became of every event.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
+        "servers": [{"url": server_url}],
+        "security": [{name: []} for name in SECURITY_SCHEMES],
+        "tags": [{"name": name} for name in dict.fromkeys(each.tag for each in operations)],
+        "paths": paths,
+        "components": {
+            "securitySchemes": SECURITY_SCHEMES,
+            "headers": {
+                name: {"description": description, "schema": schema}
+                for name, (description, schema) in _RESPONSE_HEADERS.items()
+            },
+            "schemas": {**schemas.components, **envelope_schemas},
+        },
+    }
+
+
+class _Schemas:
+    """The JSON Schemas of all models, as components."""
+
+    def __init__(self, operations: Iterable[Operation]) -> None:
+        wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [(Problem, "serialization")]
+        for each in operations:
+            wanted += [(model, "validation") for model in (each.body, each.query) if model is not None]
+            wanted += [(model, "serialization") for model in each.answers.values() if model is not None]
+        self._by_model, definitions = models_json_schema(list(dict.fromkeys(wanted)), ref_template=_REFERENCE)
+        self.components: dict[str, Any] = definitions.get("$defs", {})
+        for model, mode in wanted:  # a query's model is shown as parameters, not as an object
+            if any(model is each.query for each in operations):
+                self.components.pop(self.name(model, mode), None)
+        self._queries = {each.query: each.query.model_json_schema() for each in operations if each.query is not None}
+
+    def name(self, model: type[BaseModel], mode: JsonSchemaMode) -> str:
+        return str(self._by_model[model, mode]["$ref"]).rpartition("/")[2]
+
+    def reference(self, model: type[BaseModel], mode: JsonSchemaMode) -> Mapping[str, Any]:
+        return self._by_model[model, mode]
+
+    def parameters(self, query: type[BaseModel]) -> list[dict[str, Any]]:
+        schema = self._queries[query]
+        required = schema.get("required", ())
+        found = []
+        for name, whole in schema.get("properties", {}).items():
+            plain = {key: value for key, value in whole.items() if key not in {"title", "description"}}
+            parameter = {"name": name, "in": "query", "required": name in required, "schema": _without_null(plain)}
+            found.append(parameter | ({"description": whole["description"]} if "description" in whole else {}))
+        return found
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter that is left out is None to the model; nobody can send null in a query string."""
+    choices = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+    if len(choices) != 1:
+        return schema
+    kept = {key: value for key, value in schema.items() if key != "anyOf" and not (key == "default" and value is None)}
+    return kept | choices[0]
+
+
+def _operation(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+    parameters: list[Any] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _PATH_PARAMETER.findall(operation.path)
+    ]
+    if operation.query is not None:
+        parameters += schemas.parameters(operation.query)
+    if operation.changes:
+        parameters.append(_IDEMPOTENCY_KEY)
+    document: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "description": _description(operation),
+        "tags": [operation.tag],
+        "parameters": parameters,
+        "responses": _responses(operation, schemas),
+    }
+    if operation.reads_body:
+        content: dict[str, Any] = {
+            "schema": schemas.reference(operation.body, "validation") if operation.body else operation.body_schema
+        }
+        if operation.example is not None:
+            content["example"] = operation.example
+        document["requestBody"] = {
+            "required": operation.body_schema is not None or bool(operation.body and _requires(operation.body)),
+            "content": dict.fromkeys(operation.media_types, content),
+        }
+    return document
+
+
+def _requires(model: type[BaseModel]) -> bool:
+    return any(each.is_required() for each in model.model_fields.values())
+
+
+def _description(operation: Operation) -> str:
+    needed = f"Scope: `{operation.scope}`." if operation.scope else "Any valid key."
+    return f"{operation.description}\n\n{needed}".strip()
+
+
+def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    for status, model in operation.answers.items():
+        content = {"application/json": {"schema": schemas.reference(model, "serialization")}} if model else None
+        names = [*_ON_EVERY_RESPONSE, *_RATE_HEADERS, *(("Idempotency-Replayed",) if operation.changes else ())]
+        responses[str(status)] = _response(HTTPStatus(status).phrase, names, content)
+    problem = {"application/json": {"schema": schemas.reference(Problem, "serialization")}}
+    possible = ALWAYS_POSSIBLE | operation.problems | (frozenset({409, 422}) if operation.changes else frozenset())
+    for status in sorted(possible):
+        names = [*_ON_EVERY_RESPONSE, *(("Retry-After",) if status in _RETRY_STATUSES else ())]
+        responses[str(status)] = _response(_PROBLEMS[status], names, problem)
+    return responses
+
+
+def _response(description: str, header_names: Sequence[str], content: Document | None) -> dict[str, Any]:
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in header_names}
+    return {"description": description, "headers": headers} | ({"content": content} if content else {})
