@@ -1,6 +1,6 @@
 """A worker that dies at a named point, the n-th time it gets there: ``python -m … POINT N``.
 
-It is the service as it is, assembled by the composition root; only the methods of the ports' implementations, or the
+TOWN_ROLE says what else than a worker it is. It is the service as it is, assembled by the composition root; only the methods of the ports' implementations, or the
 database connection they are given, are replaced in this one process. It dies by SIGKILL: nothing is finished.
 """
 
@@ -113,6 +113,7 @@ def during_the_post(countdown: Countdown) -> None:
 
 POINTS: dict[str, Callable[[Countdown], None]] = {
     "before the commit": lambda countdown: inside(statements.RECORD, countdown),
+    "after the commit, before anybody knows": lambda countdown: after(PostgresDeliveryStore, "record", countdown),
     "after the commit, before the ack": lambda countdown: before(RabbitSource, "ack", countdown),
     "after the claim": lambda countdown: after(PostgresDeliveryStore, "claim_due", countdown),
     "during the post": during_the_post,
@@ -126,7 +127,7 @@ async def main(point: str, count: int) -> None:
     settings = load_settings()
     configure_logs(settings.log_format, settings.log_level)
     POINTS[point](Countdown(count))
-    await serve(settings, Role.WORKER, asyncio.Event(), name=worker_name())
+    await serve(settings, Role(os.environ.get("TOWN_ROLE", "worker")), asyncio.Event(), name=worker_name())
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ class Worker:
     @classmethod
     def start(cls, command: Sequence[str], environment: Mapping[str, str], log: Path) -> "Worker":
         """``command`` follows ``python -m``. The worker inherits nothing from our environment that it would heed."""
-        ops_port = _free_port()
+        ops_port = free_port()
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", *command],
@@ -125,7 +125,7 @@ class Worker:
         return self.log.read_text(encoding="utf-8", errors="replace")[-LOG_CHARACTERS_MAX:]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port below those that outgoing connections are given, so that none of them takes it before the worker does."""
     while True:
         port = random.randint(20_000, 30_000)  # noqa: S311 - no secret

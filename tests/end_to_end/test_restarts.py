@@ -13,7 +13,7 @@ import pytest
 from service.adapters.postgres import migrate
 from service.embedded.postgres import EmbeddedPostgres
 from tests.end_to_end.own_rabbitmq import OwnRabbitMQ, missing_program
-from tests.end_to_end.processes import Worker, _free_port
+from tests.end_to_end.processes import Worker, free_port
 from tests.end_to_end.town import IN_FLIGHT_MAX, Town
 from tests.end_to_end.waiting import until
 
@@ -52,8 +52,8 @@ class TestDatabase:
     @pytest.fixture
     async def postgres(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EmbeddedPostgres]:
         """A server that comes back on the same port, as one that is restarted in place does."""
-        port = _free_port()
-        monkeypatch.setattr("service.embedded.postgres.server._free_port", lambda: port)
+        port = free_port()
+        monkeypatch.setattr("service.embedded.postgres.server.free_port", lambda: port)
         # What was committed survives a killed server, though not a killed machine.
         async with EmbeddedPostgres(tmp_path / "postgres", {"fsync": "off"}) as server:
             yield server
@@ -93,7 +93,7 @@ class TestBroker:
     async def rabbitmq(self, tmp_path: Path) -> AsyncIterator[OwnRabbitMQ]:
         directory = tmp_path / "rabbitmq"
         directory.mkdir()
-        async with OwnRabbitMQ(directory, [_free_port() for _ in range(3)]) as node:
+        async with OwnRabbitMQ(directory, [free_port() for _ in range(3)]) as node:
             yield node
 
     @pytest.fixture

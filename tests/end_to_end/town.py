@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_bytes
 from uuid import uuid4
 
 import aiormq
@@ -12,9 +13,10 @@ import asyncpg
 from aiormq.abc import DeliveredMessage
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import Administration
+from service.adapters.postgres import Administration, KeyStore
 from service.adapters.rabbitmq import EventPublisher, Publication, Topology, declare_topology
 from service.adapters.secret_box import AesSecretBox, parse_secret_keys
+from service.core.api_key import RANDOM_BYTES, generate_key
 from service.core.event_type import REGISTRY
 from service.core.sample import sample_event
 from tests.end_to_end.oracle import Findings, LedgerReader, judge, read_database
@@ -109,6 +111,18 @@ class Town:
     async def publish(self, events: Sequence[Publication]) -> None:
         """Publish, and enter into the publisher's ledger what the broker confirmed."""
         await self.publisher.publish_many(events)
+        self.confirmed(events)
+
+    async def make_key(self, *scopes: str) -> str:
+        """An API key of the town's organization, without a limit that matters."""
+        key = generate_key(token_bytes(RANDOM_BYTES))
+        await KeyStore(self.engine).create_key(
+            ORGANIZATION, key.key_id, key.digest, scopes, rate_limit_per_hour=1_000_000
+        )
+        return key.text
+
+    def confirmed(self, events: Sequence[Publication]) -> None:
+        """Enter events into the publisher's ledger."""
         for event in events:
             assert event.message_id is not None
             wanting = frozenset(path for path, types in self.endpoints.items() if event.event_type in types)
