@@ -1,9 +1,7 @@
 """What a run measures: deliveries, latency, CPU and memory by kind of process."""
 
-import os
 from array import array
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -17,6 +15,7 @@ MEBIBYTE = 1 << 20
 class Result:
     """The figures of one run."""
 
+    run: str
     deliveries: int
     seconds: float
     deliveries_per_second: float
@@ -34,14 +33,16 @@ class Result:
 class Processes:
     """CPU seconds and resident memory by kind of process, from the operating system's own accounts."""
 
-    def __init__(self, workers: Sequence[int], receiver: int, publisher: int) -> None:
-        self._groups = {"worker": list(workers), "receiver": [receiver], "publisher": [publisher, os.getpid()]}
+    def __init__(self, supervisor: int, receiver: int, database: str) -> None:
+        self._database = database
+        tree = psutil.Process(supervisor)
+        workers = [p.pid for p in (tree, *tree.children(recursive=True))]
+        self._groups = {"worker": workers, "receiver": [receiver]}
         self._groups["rabbitmq"] = [p.pid for p in psutil.process_iter(["name"]) if "beam" in p.info["name"]]
 
     def cpu(self) -> dict[str, float]:
         """Seconds used so far."""
-        backends = [p.pid for p in psutil.process_iter(["name"]) if p.info["name"] == "postgres"]  # they come and go
-        return {name: sum(map(_cpu, pids)) for name, pids in {**self._groups, "postgres": backends}.items()}
+        return {name: sum(map(_cpu, pids)) for name, pids in {**self._groups, "postgres": self._postgres()}.items()}
 
     def resident(self) -> dict[str, float]:
         """Mebibytes now. PostgreSQL's backends share most of theirs, so only what is private to each is added up."""
@@ -50,8 +51,23 @@ class Processes:
             for number, pid in enumerate(self._groups[name]):
                 numbered = f"{name}-{number}" if len(self._groups[name]) > 1 else name
                 found[numbered] = round(_memory(pid, is_shared_counted=True), 1)
-        backends = [p.pid for p in psutil.process_iter(["name"]) if p.info["name"] == "postgres"]
-        return found | {"postgres": round(sum(_memory(pid, is_shared_counted=False) for pid in backends), 1)}
+        backends = sum(_memory(pid, is_shared_counted=False) for pid in self._postgres())
+        return found | {"postgres": round(backends, 1)}
+
+    def _postgres(self) -> list[int]:
+        """The server's own processes and the backends of our database; those of others come and go."""
+        servers, found = set(), []
+        for process in psutil.process_iter(["name", "cmdline", "ppid"]):
+            if process.info["name"] == "postgres":
+                title = " ".join(process.info["cmdline"] or ())
+                found.append((process.pid, process.info["ppid"], title))
+                if f" {self._database} " in title:
+                    servers.add(process.info["ppid"])
+        return [
+            pid
+            for pid, parent, title in found
+            if pid in servers or (parent in servers and (f" {self._database} " in title or "(" not in title))
+        ]
 
 
 def _cpu(pid: int) -> float:
@@ -78,6 +94,7 @@ class Compared:
     p99_ms: float
     lost: int
     duplicates: int
+    last_ns: int  # when the last one arrived
 
 
 def compare(ledger: Ledger, arrivals: bytes, *, fan_out: int, warm_up_seconds: float) -> Compared:
@@ -95,4 +112,5 @@ def compare(ledger: Ledger, arrivals: bytes, *, fan_out: int, warm_up_seconds: f
         p99_ms=round(latencies[int(len(latencies) * 0.99)], 2),
         lost=sum(max(0, fan_out - copies[number]) for number in range(len(sent_ns))),
         duplicates=sum(max(0, n - fan_out) for n in copies.values()),
+        last_ns=max(arrived[1::2]),
     )

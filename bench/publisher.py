@@ -48,7 +48,13 @@ class Ledger(msgspec.Struct, frozen=True):
     """What became of it. An event's number is its place in ``sent_ns``."""
 
     sent_ns: bytes  # int64 each: the wall clock just before the write; all are confirmed, or there is no ledger
+    cpu_seconds: float  # of publishing alone
     late_p99_ms: float  # how far behind the schedule the writes were
+
+    @property
+    def events(self) -> int:
+        """How many were published."""
+        return len(self.sent_ns) // 8
 
 
 def event_id(number: int) -> str:
@@ -151,8 +157,7 @@ class Publisher:
 
     def publication(self, number: int) -> bytes:
         """The three frames of one event."""
-        names = self._orders.organizations
-        name = event_id(number)
+        names, name = self._orders.organizations, event_id(number)
         event = sample_event(
             EVENT_TYPE, names[number % len(names)], event_id=name, number=number, now=datetime.now(UTC)
         )
@@ -176,17 +181,16 @@ class Publisher:
         if self._orders.rate:
             made = [self.publication(number) for number in range(self._orders.events)]
             self._say_ready()
+            began = time.process_time()
             self._on_schedule(made)
         else:
             self._say_ready()
-            if self._orders.seconds:
-                self._keep_filled()
-            else:
-                self._send_new(self._orders.events)
+            began = time.process_time()
+            self._keep_filled() if self._orders.seconds else self._send_new(self._orders.events)
         while self._wire.unconfirmed:
             self._wire.take_confirms(10)
         late = sorted(self._late_ms) or [0.0]
-        return Ledger(self._sent_ns.tobytes(), round(late[int(len(late) * 0.99)], 2))
+        return Ledger(self._sent_ns.tobytes(), time.process_time() - began, round(late[int(len(late) * 0.99)], 2))
 
     @staticmethod
     def _say_ready() -> None:
@@ -216,8 +220,7 @@ class Publisher:
             missing = self._orders.depth - self._wire.depth(self._orders.queue)
             if missing > 0:
                 self._send_new(missing)
-            else:
-                time.sleep(DEPTH_SECONDS)
+            time.sleep(DEPTH_SECONDS)
 
     def _send_new(self, count: int) -> None:
         first = len(self._sent_ns)

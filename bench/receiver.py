@@ -1,7 +1,7 @@
 """A receiver that is no bottleneck: answers 200 and remembers which event arrived when.
 
 ``python -m bench.receiver PORT`` serves until SIGTERM. ``GET /count`` tells how many POSTs came; ``GET /ledger`` gives
-two int64 per POST: the event's number, out of its webhook-id, and the nanosecond of the wall clock at which it was read.
+two int64 per POST: the event's number, out of its webhook-id, and the nanosecond of the wall clock at its reading.
 """
 
 import asyncio

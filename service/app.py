@@ -12,14 +12,17 @@ from service.adapters.http_sender import HttpSender
 from service.adapters.logs import LogObserver
 from service.adapters.metrics import MetricsObserver
 from service.adapters.observers import Observers
-from service.adapters.postgres import Administration, PostgresDeliveryStore, PostgresSubscriptionStore, connect
+from service.adapters.postgres import (
+    PostgresDeliveryStore,
+    PostgresSubscriptionStore,
+    connect,
+)
 from service.adapters.rabbitmq import RabbitSource
 from service.adapters.secret_box import AesSecretBox
 from service.adapters.system import SystemClock, draw, new_uid
-from service.api import make_api, make_ops
-from service.api.gate import Gate
-from service.api.v1.publishing import PublishEvents
+from service.api import make_ops
 from service.core.lane import LaneLimits, Lanes
+from service.faces import Parts, api_of
 from service.flow.deliver import Deliver
 from service.flow.directory import Directory
 from service.flow.dispatch import ClaimLimits, Dispatch
@@ -56,7 +59,7 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
             retention_days=settings.retention_days,
             small_batches=small_batches,
         )
-        directory = Directory(PostgresSubscriptionStore(engine), secret_box)
+        directory = Directory(PostgresSubscriptionStore(engine), secret_box, schedule=settings.retry_schedule)
         settle = Settle(store, around, batch_max=SETTLE_BATCH_MAX, unsettled_max=settings.in_flight_max)
         dispatch = upkeep = source = None
         if role is not Role.API:
@@ -70,6 +73,7 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
                 store,
                 store,
                 settle,
+                directory,
                 settings.retry_schedule,
                 around,
                 rescue_seconds=min(5.0, settings.lease_seconds / 4),
@@ -90,7 +94,6 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
             role=role,
             around=around,
             engine=engine,
-            administration=Administration(engine, secret_box),
             metrics=metrics,
             settle=settle,
             intake=intake,
@@ -159,9 +162,9 @@ async def serve(
         ops = make_ops(service.readiness, service.metrics)
         await _listen(stack, ops, settings.ops_host, settings.ops_port, ops_socket)
         if role is not Role.WORKER:
-            clock = service.around.clock
-            operations = [PublishEvents(service.intake.take_in, clock.now).operation()]
-            api = make_api(operations, Gate(service.administration, clock.now), service.around.observer)
+            box = AesSecretBox(settings.opened_secret_keys())
+            around = service.around
+            api = api_of(Parts(settings, service.engine, box, service.intake, around.observer, around.clock.now))
             await _listen(stack, api, settings.http_host, settings.http_port, is_shared=ops_socket is not None)
         if on_started is not None:
             on_started.set()

@@ -9,7 +9,7 @@ from enum import StrEnum
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.metrics import MetricsObserver
-from service.adapters.postgres import Administration, clock_skew_seconds, in_use, is_migrated
+from service.adapters.postgres import clock_skew_seconds, in_use, is_migrated
 from service.adapters.rabbitmq import RabbitSource
 from service.flow.dispatch import Dispatch
 from service.flow.intake import Intake
@@ -38,7 +38,6 @@ class Service:
     role: Role
     around: Surroundings
     engine: AsyncEngine
-    administration: Administration
     metrics: MetricsObserver
     settle: Settle
     intake: Intake

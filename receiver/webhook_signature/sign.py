@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 HEADER_ID = "webhook-id"
 HEADER_TIMESTAMP = "webhook-timestamp"
 HEADER_SIGNATURE = "webhook-signature"
+OTHER_HEADER_SIGNATURE = "X-Webhook-Signature"
+"""Where the styles beside Standard Webhooks put their signature, unless another header is chosen."""
+HEADER_UNSIGNED_TIMESTAMP = "X-Timestamp"
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - says that a secret follows; is none
 KEY_BYTES_MIN = 24
 KEY_BYTES_MAX = 64
 KEYS_MAX = 3
 """Secrets of one endpoint that may be active at once; a rotation needs two."""
+TEXT_SECRET_BYTES_MAX = 512
 
 # No dot in an id: id and timestamp are joined by dots, so with one ("a.1" + "2" and "a" + "1.2") two different
 # requests would sign alike.
@@ -53,21 +57,73 @@ def decode_secret(text: str) -> bytes:
     return key
 
 
+def encode_text_secret(text: str) -> bytes:
+    """Return the key of a secret whose whole text is the key, as UTF-8: what ``sha256-body`` and ``t-v1`` sign with.
+
+    Raises VerificationError(bad_secret) for no text, too much of it, and spaces around it (a stray newline, mostly).
+    """
+    if not isinstance(text, str) or not text or text != text.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise VerificationError("bad_secret", "a secret is text that is not empty, without spaces around it")
+    try:
+        key = text.encode()
+    except UnicodeEncodeError:
+        raise VerificationError("bad_secret", "the secret holds characters that UTF-8 has not") from None
+    if len(key) > TEXT_SECRET_BYTES_MAX:
+        raise VerificationError("bad_secret", f"a secret has at most {TEXT_SECRET_BYTES_MAX} bytes")
+    return key
+
+
 def sign_standard(keys: Sequence[bytes], message_id: str, timestamp_seconds: int, body: bytes) -> str:
     """Return the ``webhook-signature`` value of the Standard Webhooks scheme.
 
     One ``v1,<base64>`` per key, in the order of ``keys``, separated by single spaces. ``timestamp_seconds`` is Unix
     time. Raises ValueError when there is not one to three keys, or when id or timestamp could not be verified.
     """
-    if not 1 <= len(keys) <= KEYS_MAX:
-        raise ValueError(f"sign with 1 to {KEYS_MAX} keys, not {len(keys)}")
-    timestamp = str(timestamp_seconds)
+    _check_keys(keys)
+    timestamp = _timestamp(timestamp_seconds)
     if MESSAGE_ID.fullmatch(message_id) is None:
         raise ValueError(f"an id matches {MESSAGE_ID.pattern}")
-    if TIMESTAMP.fullmatch(timestamp) is None:
-        raise ValueError("a timestamp is a whole number of Unix seconds, of at most 12 digits")
     content = standard_content(message_id, timestamp, body)
     return " ".join([f"v1,{encode(hmac_sha256(key, content))}" for key in keys])
+
+
+def sign_sha256_body(keys: Sequence[bytes], body: bytes) -> str:
+    """Return the ``X-Webhook-Signature`` value of the style ``sha256-body``: ``sha256=<hex>``.
+
+    The header takes one signature. During a rotation the last key signs, which is the oldest: so receivers have the
+    whole overlap to learn the new one. Neither id nor time is signed: a request that was captured can be sent again
+    for ever. Raises ValueError when there is not one to three keys.
+    """
+    _check_keys(keys)
+    return "sha256=" + hmac_sha256(keys[-1], body).hex()
+
+
+def sign_t_v1(keys: Sequence[bytes], timestamp_seconds: int, body: bytes) -> str:
+    """Return the signature header's value in the style ``t-v1``: ``t=<seconds>,v1=<hex>``, one ``v1`` for each key.
+
+    Raises ValueError when there is not one to three keys, or for a timestamp that could not be verified.
+    """
+    _check_keys(keys)
+    timestamp = _timestamp(timestamp_seconds)
+    content = t_v1_content(timestamp, body)
+    return ",".join([f"t={timestamp}", *(f"v1={hmac_sha256(key, content).hex()}" for key in keys)])
+
+
+def _check_keys(keys: Sequence[bytes]) -> None:
+    if not 1 <= len(keys) <= KEYS_MAX:
+        raise ValueError(f"sign with 1 to {KEYS_MAX} keys, not {len(keys)}")
+
+
+def _timestamp(seconds: int) -> str:
+    timestamp = str(seconds)
+    if TIMESTAMP.fullmatch(timestamp) is None:
+        raise ValueError("a timestamp is a whole number of Unix seconds, of at most 12 digits")
+    return timestamp
+
+
+def t_v1_content(timestamp: str, body: bytes) -> bytes:
+    """Return the bytes that the style ``t-v1`` signs: ``{timestamp}.{body}``."""
+    return f"{timestamp}.".encode() + body
 
 
 def standard_content(message_id: str, timestamp: str, body: bytes) -> bytes:

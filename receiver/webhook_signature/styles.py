@@ -1,5 +1,8 @@
 """The styles a signature comes in: one entry in ``STYLES`` each.
 
+``standard`` is Standard Webhooks. ``sha256-body`` (as GitHub signs) covers the body alone: no replay protection.
+``t-v1`` (as Stripe signs) covers the time and the body, in a header of any name.
+
 A style knows its headers and what they promise; ``verify`` knows the order of the checks, the clock and the limits.
 """
 
@@ -8,26 +11,37 @@ from __future__ import annotations
 import binascii
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, Literal
 
 from webhook_signature.errors import VerificationError
 from webhook_signature.sign import (
     HEADER_ID,
     HEADER_SIGNATURE,
     HEADER_TIMESTAMP,
+    HEADER_UNSIGNED_TIMESTAMP,
     MESSAGE_ID,
+    OTHER_HEADER_SIGNATURE,
     TIMESTAMP,
     decode_secret,
+    encode_text_secret,
+    sign_sha256_body,
     sign_standard,
+    sign_t_v1,
     standard_content,
+    t_v1_content,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+StyleName = Literal["standard", "sha256-body", "t-v1"]
+
 SIGNATURE_HEADER_CHARACTERS_MAX = 4096
 SIGNATURE_TOKENS_MAX = 20
 
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
+_SHA256_BODY = re.compile(r"sha256=([0-9a-f]{64})")
+_HEX_OF_32_BYTES = re.compile(r"[0-9a-f]{64}")
 _TOKEN = re.compile(r"([A-Za-z0-9]+),([!-~]+)")
 # Base64 of exactly 32 bytes in its only spelling: the last character carries four bits, so its other two are zero.
 _BASE64_OF_32_BYTES = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")
@@ -37,7 +51,8 @@ _BASE64_OF_32_BYTES = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")
 class Claim:
     """What the headers say; believed only once a signature matched.
 
-    ``id`` and ``timestamp`` are in form. ``timestamp`` is text because the text is what was signed.
+    ``id`` and ``timestamp`` are in form, or empty where the style signs none. ``timestamp`` is text because the text
+    is what was signed.
     """
 
     id: str
@@ -61,6 +76,8 @@ class Style:
     """The bytes that are signed, from the claim and the body."""
     write: Callable[[Sequence[bytes], str, int, bytes], dict[str, str]]
     """Keys, id, Unix seconds and body to the headers a sender sends; raises ValueError."""
+    signs_time: bool = True
+    """Whether the time is signed, so that an old request is refused."""
 
 
 def _read_standard(values: Mapping[str, str]) -> Claim:
@@ -72,15 +89,8 @@ def _read_standard(values: Mapping[str, str]) -> Claim:
 
 
 def _standard_signatures(claim: Claim) -> list[bytes]:
-    if len(claim.signatures) > SIGNATURE_HEADER_CHARACTERS_MAX:
-        raise VerificationError("bad_header", f"the {HEADER_SIGNATURE} header is too long")
-    tokens = claim.signatures.split(" ")
-    if len(tokens) > SIGNATURE_TOKENS_MAX:
-        raise VerificationError(
-            "bad_header", f"the {HEADER_SIGNATURE} header has more than {SIGNATURE_TOKENS_MAX} parts"
-        )
     signatures: list[bytes] = []
-    for token in tokens:
+    for token in _split(claim.signatures, " ", HEADER_SIGNATURE):
         match = _TOKEN.fullmatch(token)
         if match is None:
             raise VerificationError("bad_header", f"a part of the {HEADER_SIGNATURE} header is not version,value")
@@ -95,6 +105,15 @@ def _standard_signatures(claim: Claim) -> list[bytes]:
     return signatures
 
 
+def _split(value: str, separator: str, header: str) -> list[str]:
+    if len(value) > SIGNATURE_HEADER_CHARACTERS_MAX:
+        raise VerificationError("bad_header", f"the {header} header is too long")
+    tokens = value.split(separator)
+    if len(tokens) > SIGNATURE_TOKENS_MAX:
+        raise VerificationError("bad_header", f"the {header} header has more than {SIGNATURE_TOKENS_MAX} parts")
+    return tokens
+
+
 def _standard_content(claim: Claim, body: bytes) -> bytes:
     return standard_content(claim.id, claim.timestamp, body)
 
@@ -107,6 +126,60 @@ def _write_standard(keys: Sequence[bytes], message_id: str, timestamp_seconds: i
     }
 
 
+def _read_sha256_body(values: Mapping[str, str]) -> Claim:
+    return Claim("", "", values[OTHER_HEADER_SIGNATURE.lower()])
+
+
+def _sha256_body_signatures(claim: Claim) -> list[bytes]:
+    match = _SHA256_BODY.fullmatch(claim.signatures)
+    if match is None:
+        raise VerificationError("bad_header", f"the {OTHER_HEADER_SIGNATURE} header is not sha256= and hex of 32 bytes")
+    return [bytes.fromhex(match[1])]
+
+
+def _write_sha256_body(keys: Sequence[bytes], _: str, timestamp_seconds: int, body: bytes) -> dict[str, str]:
+    return {
+        OTHER_HEADER_SIGNATURE: sign_sha256_body(keys, body),
+        HEADER_UNSIGNED_TIMESTAMP: str(timestamp_seconds),
+    }
+
+
+def _t_v1(header: str) -> Style:
+    """Return the style ``t-v1`` with its signature in ``header``."""
+
+    def read(values: Mapping[str, str]) -> Claim:
+        value = values[header.lower()]
+        pairs = [token.partition("=") for token in _split(value, ",", header)]
+        if not all(name and equals and text for name, equals, text in pairs):
+            raise VerificationError("bad_header", f"a part of the {header} header is not name=value")
+        timestamps = [text for name, _, text in pairs if name == "t"]
+        if len(timestamps) != 1:
+            raise VerificationError("bad_header", f"the {header} header does not have t= exactly once")
+        if TIMESTAMP.fullmatch(timestamps[0]) is None:
+            raise VerificationError("bad_timestamp", f"t in the {header} header is not Unix time in whole seconds")
+        return Claim("", timestamps[0], value)
+
+    def signatures(claim: Claim) -> list[bytes]:
+        values = [
+            text for name, _, text in (token.partition("=") for token in claim.signatures.split(",")) if name == "v1"
+        ]
+        if not all(_HEX_OF_32_BYTES.fullmatch(value) for value in values):
+            raise VerificationError("bad_header", f"a v1 part of the {header} header is not hex of 32 bytes")
+        return [bytes.fromhex(value) for value in values]
+
+    def write(keys: Sequence[bytes], _: str, timestamp_seconds: int, body: bytes) -> dict[str, str]:
+        return {header: sign_t_v1(keys, timestamp_seconds, body)}
+
+    return Style(
+        headers=(header.lower(),),
+        decode_secret=encode_text_secret,
+        read=read,
+        signatures=signatures,
+        content=lambda claim, body: t_v1_content(claim.timestamp, body),
+        write=write,
+    )
+
+
 STYLES: Mapping[str, Style] = {
     "standard": Style(
         headers=(HEADER_ID, HEADER_TIMESTAMP, HEADER_SIGNATURE),
@@ -116,11 +189,30 @@ STYLES: Mapping[str, Style] = {
         content=_standard_content,
         write=_write_standard,
     ),
+    "sha256-body": Style(
+        headers=(OTHER_HEADER_SIGNATURE.lower(),),
+        decode_secret=encode_text_secret,
+        read=_read_sha256_body,
+        signatures=_sha256_body_signatures,
+        content=lambda _, body: body,
+        write=_write_sha256_body,
+        signs_time=False,
+    ),
+    "t-v1": _t_v1(OTHER_HEADER_SIGNATURE),
 }
 
 
-def style_named(name: str) -> Style:
-    """Return the style called ``name``; raises ValueError, which names the supported ones."""
+def style_named(name: str, signature_header: str | None = None) -> Style:
+    """Return the style called ``name``; ``t-v1`` with its signature in ``signature_header``, if one is given.
+
+    Raises ValueError for a name or a header that cannot be.
+    """
     if name not in STYLES:
         raise ValueError(f"signature style {name!r} is not supported; supported: {', '.join(STYLES)}")
-    return STYLES[name]
+    if signature_header is None:
+        return STYLES[name]
+    if name != "t-v1":
+        raise ValueError("only the style t-v1 lets its header be chosen")
+    if _HEADER_NAME.fullmatch(signature_header) is None:
+        raise ValueError("a header's name is 1 to 64 letters, digits and hyphens")
+    return _t_v1(signature_header)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 import time
@@ -26,6 +27,9 @@ class Verified:
     ``id`` is the same on every attempt and every replay of an event: deduplicate on it. ``timestamp`` is when this
     attempt was signed, in Unix seconds. ``key_index`` says which of the secrets matched, 0 being the first: once it
     is always 0, the older secrets can go.
+
+    Only the style ``standard`` signs an id: with the others ``id`` is empty, and the event's own stands in the body.
+    ``sha256-body`` signs no time either: ``timestamp`` is 0.
     """
 
     id: str
@@ -46,12 +50,14 @@ class Webhook:
 
     ``secrets``: the endpoint's ``whsec_`` secrets, newest first; more than one during a rotation.
     ``tolerance_seconds``: how far the signed timestamp may be from our clock, in either direction.
+    ``style``: how the sender signs: ``standard``, ``sha256-body`` or ``t-v1``. ``signature_header``: the header that
+    carries the signature, for a ``t-v1`` sender that names it otherwise (``Stripe-Signature``).
     ``replay_store``: if given, a request that was accepted before is refused as ``replayed``.
     ``body_bytes_max``: larger bodies are refused before anything is computed.
     ``now``: returns Unix time in seconds.
 
-    Raises VerificationError(bad_secret) for secrets that cannot be used, ValueError for an unknown style or a limit
-    below 1.
+    Raises VerificationError(bad_secret) for secrets that cannot be used; ValueError for an unknown style, a limit below
+    1, or a replay store with ``sha256-body``, where a retry cannot be told from a replay.
     """
 
     def __init__(  # noqa: PLR0913 - each is one documented knob
@@ -61,12 +67,15 @@ class Webhook:
         style: str = "standard",
         replay_store: ReplayStore | None = None,
         *,
+        signature_header: str | None = None,
         body_bytes_max: int = 1_048_576,
         now: Callable[[], float] = time.time,
     ) -> None:
         if tolerance_seconds < 1 or body_bytes_max < 1:
             raise ValueError("tolerance_seconds and body_bytes_max are at least 1")
-        self._style = style_named(style)
+        self._style = style_named(style, signature_header)
+        if replay_store is not None and not self._style.signs_time:
+            raise ValueError(f"the style {style} signs no time, so a retry cannot be told from a replay")
         self._keys = tuple(self._style.decode_secret(text) for text in _secret_texts(secrets))
         self._tolerance_seconds = tolerance_seconds
         self._replay_store = replay_store
@@ -85,16 +94,18 @@ class Webhook:
         if len(raw_body) > self._body_bytes_max:
             raise VerificationError("too_large", f"the body is larger than {self._body_bytes_max} bytes")
         claim = self._style.read(pick(headers, self._style.headers))
-        timestamp_seconds = int(claim.timestamp)
+        timestamp_seconds = int(claim.timestamp or 0)
         now_seconds = int(self._now())  # whole seconds, as in the header
-        self._check_age(now_seconds - timestamp_seconds)
+        if self._style.signs_time:
+            self._check_age(now_seconds - timestamp_seconds)
         key_index = self._match(self._style.content(claim, raw_body), self._style.signatures(claim))
         if self._replay_store is not None:
             # Only now, or anyone could fill the store, or block an id before its event arrives. Id and timestamp
             # together name what was signed: a copy is refused, while a retry, signed afresh, is let through after
             # the receiver failed on the first attempt. From this moment the copy stays valid for ttl seconds.
             ttl = timestamp_seconds + self._tolerance_seconds - now_seconds + 1
-            if self._replay_store.seen(f"{claim.id}.{claim.timestamp}", ttl):
+            name = claim.id or hashlib.sha256(raw_body).hexdigest()
+            if self._replay_store.seen(f"{name}.{claim.timestamp}", ttl):
                 raise VerificationError("replayed", "this signed request was accepted before")
         return Verified(claim.id, timestamp_seconds, raw_body, key_index)
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from service.api.errors import error_middleware
 from service.api.gate import Gate
 from service.api.operation import Operation, bind
+from service.api.rate_limit import show_rate_limit
 from service.api.request_id import NewRequestId, random_request_id, request_id_middleware, show_request_id
 from service.ports import Observer
 
@@ -27,17 +28,20 @@ def make_api(
     observer: Observer,
     *,
     surfaces: Mapping[str, web.Application] = MappingProxyType({}),
+    documents: Sequence[web.RouteDef] = (),
     new_request_id: NewRequestId = random_request_id,
 ) -> web.Application:
-    """Build the application. ``surfaces`` are sub-applications by the prefix of their paths."""
+    """Build the application. ``surfaces`` are sub-applications by their prefix; ``documents`` need no key."""
     app = web.Application(
         middlewares=[request_id_middleware(new_request_id), error_middleware(observer)],
         client_max_size=CLIENT_BYTES_MAX,
     )
     app.on_response_prepare.append(show_request_id)
+    app.on_response_prepare.append(show_rate_limit)
     app.on_response_prepare.append(_add_headers)
     for operation in operations:
         app.router.add_route(operation.method, operation.path, bind(operation, gate))
+    app.router.add_routes(documents)
     for prefix, surface in surfaces.items():
         app.add_subapp(prefix, surface)
     return app

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from service.api.errors import ApiError, Code, invalid
-from service.core.api_key import digest_of, parse_key
+from service.core.api_key import PREFIX, digest_of, parse_key
 
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="posthorn"'}
 
@@ -44,6 +44,14 @@ class StoredKey(Protocol):
     def revoked_at(self) -> datetime | None:
         """When it was taken back."""
 
+    @property
+    def name(self) -> str:
+        """What its maker calls it."""
+
+    @property
+    def rate_limit_per_hour(self) -> int | None:
+        """A limit of its own; None shares the organization's."""
+
 
 class KeyRing(Protocol):
     """The keys that were given out."""
@@ -52,24 +60,18 @@ class KeyRing(Protocol):
         """The key with this id, also when it is expired or revoked. May raise ``UnavailableError``."""
 
 
-async def authorize(request: web.Request, keys: KeyRing, now: datetime, scope: str) -> StoredKey:
-    """The caller's key, valid at ``now`` and allowed to do this. Raises ``ApiError``."""
-    key = await authenticate(request, keys, now)
-    if scope not in key.scopes:
-        raise ApiError(403, Code.PERMISSION_DENIED, f"this API key lacks the scope {scope!r}")
-    return key
-
-
 async def authenticate(request: web.Request, keys: KeyRing, now: datetime) -> StoredKey:
     """The caller's key. Only who holds the whole key learns that it expired or was revoked. Raises ``ApiError``."""
     given = set(_given_keys(request))
     if not given:
-        raise _refused("an API key is required: Authorization: Bearer <key>, or X-API-Key: <key>")
+        raise _refused(_where_to_put_it(request))
     if len(given) > 1:
         raise invalid("the request carries two different API keys")
     text = given.pop()
     key_id = parse_key(text)
-    key = await keys.find(key_id) if key_id is not None else None
+    if key_id is None:  # what has not the form of a key may hold anything, and is not looked at further
+        raise _refused("the API key is not valid")
+    key = await keys.find(key_id)
     is_right = hmac.compare_digest(digest_of(text), key.digest if key is not None else _NO_DIGEST)
     if key is None or not is_right:
         raise _refused("the API key is not valid")
@@ -84,7 +86,15 @@ def _refused(sentence: str) -> ApiError:
     return ApiError(401, Code.INVALID_API_KEY, sentence, headers=CHALLENGE)
 
 
+def _where_to_put_it(request: web.Request) -> str:
+    where = "an API key is required: Authorization: Bearer <key>, or X-API-Key: <key>"
+    if any(PREFIX in value for value in request.query.values()):
+        return f"{where}. One in the query string is not read: it ends up in logs, so revoke it and use a new one"
+    return where
+
+
 def _given_keys(request: web.Request) -> Iterator[str]:
+    """What the request carries as keys, in order, unchecked; empty for ``Token`` alone. Raises ``ApiError`` (401)."""
     for header in request.headers.getall("X-API-Key", []):
         yield header.strip()
     for header in request.headers.getall("Authorization", []):
@@ -99,6 +109,7 @@ def _given_keys(request: web.Request) -> Iterator[str]:
 
 
 def _password_of(encoded: str) -> str:
+    """The key is the password, never the user name: that one is written to the access logs of proxies."""
     try:
         return base64.b64decode(encoded.strip(), validate=True).decode().partition(":")[2]
     except (binascii.Error, ValueError):

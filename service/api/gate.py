@@ -1,18 +1,24 @@
 """What every request with a key passes: who is asking, whether too often, and whether it was asked before."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 
 from aiohttp import web
 
 from service.api.auth import KeyRing, StoredKey, authenticate
+from service.api.idempotency import Idempotency, Run
+from service.api.rate_limit import RateLimiter
 
 
 class Gate:
     """The way in, shared by both surfaces."""
 
-    def __init__(self, keys: KeyRing, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, keys: KeyRing, limiter: RateLimiter, idempotency: Idempotency, now: Callable[[], datetime]
+    ) -> None:
         self._keys = keys
+        self._limiter = limiter
+        self._idempotency = idempotency
         self.now = now
 
     async def authenticate(self, request: web.Request) -> StoredKey:
@@ -21,14 +27,8 @@ class Gate:
 
     async def count(self, request: web.Request, key: StoredKey) -> None:
         """Count the request against its limit, which the response's headers tell. Raises ``ApiError`` (429)."""
+        await self._limiter.count(request, key)
 
-    async def once(
-        self,
-        request: web.Request,
-        key: StoredKey,
-        body_bytes: bytes,
-        run: Callable[[], Awaitable[web.Response]],
-    ) -> web.Response:
-        """Run, or answer as before when this Idempotency-Key was answered. Raises ``ApiError`` (400, 409, 422)."""
-        del request, key, body_bytes
-        return await run()
+    async def once(self, request: web.Request, key: StoredKey, body_bytes: bytes, run: Run) -> web.Response:
+        """Run, or answer as before when this Idempotency-Key was answered. Raises ``ApiError`` (400, 404, 409, 422)."""
+        return await self._idempotency.once(request, key, body_bytes, run)

@@ -13,7 +13,15 @@ from pydantic import BaseModel
 from service.api.auth import StoredKey
 from service.api.errors import ApiError, Code
 from service.api.gate import Gate
-from service.api.validation import BODY_BYTES_MAX, JSON, parse_body, parse_query, read_body, require_media_type
+from service.api.validation import (
+    BODY_BYTES_MAX,
+    JSON,
+    is_storable,
+    parse_body,
+    parse_query,
+    read_body,
+    require_media_type,
+)
 
 ALWAYS_POSSIBLE: Final = frozenset({400, 401, 403, 429, 500, 503})
 """Error statuses that every operation with a key may answer."""
@@ -36,17 +44,21 @@ class Call:
         return self.key.organization_id
 
     def path(self, name: str) -> str:
-        """A part of the path."""
-        return self.request.match_info[name]
+        """A part of the path. Raises ``ApiError`` (404) for one that nothing in the database can be called."""
+        part = self.request.match_info[name]
+        if not is_storable(part):
+            raise ApiError(404, Code.NOT_FOUND, "there is nothing here")
+        return part
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an operation came to. ``body`` is a model, or None for no content."""
+    """What an operation came to. ``body`` is a model; ``text`` its JSON, where that is at hand; neither: no content."""
 
     status: int
     body: BaseModel | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +103,11 @@ def bind(operation: Operation, gate: Gate) -> Callable[[web.Request], Awaitable[
 
     async def handle(request: web.Request) -> web.StreamResponse:
         key = await gate.authenticate(request)
+        await gate.count(request, key)  # before all that may refuse it, so that every response tells the limit
         if operation.scope is not None and operation.scope not in key.scopes:
             raise ApiError(403, Code.PERMISSION_DENIED, f"this API key lacks the scope {operation.scope!r}")
-        await gate.count(request, key)
-        body_bytes = await read_body(request, operation.body_bytes_max)
-        if operation.reads_body and (body_bytes or operation.body_schema):
+        body_bytes = await read_body(request, operation.body_bytes_max) if operation.reads_body else b""
+        if body_bytes or operation.body_schema:
             require_media_type(request, *operation.media_types)
 
         async def run() -> web.Response:
@@ -110,7 +122,7 @@ def bind(operation: Operation, gate: Gate) -> Callable[[web.Request], Awaitable[
 
 
 def _response(answer: Answer) -> web.Response:
-    if answer.body is None:
+    text = answer.body.model_dump_json(by_alias=True) if answer.body is not None else answer.text
+    if text is None:
         return web.Response(status=answer.status, headers=answer.headers)
-    text = answer.body.model_dump_json(by_alias=True)
     return web.Response(status=answer.status, text=text, content_type=JSON, headers=answer.headers)

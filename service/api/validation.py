@@ -1,17 +1,23 @@
 """From bytes and query strings to models: every error at once, each under the name of its field."""
 
 import asyncio
-from typing import Final, TypeVar
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
-from service.api.errors import ApiError, Code, invalid
+from service.api.errors import ApiError, Code, FieldErrors, invalid
 
 BODY_BYTES_MAX: Final = 64 * 1024
 BODY_SECONDS_MAX: Final = 30.0
 JSON: Final = "application/json"
+
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -46,6 +52,8 @@ async def read_body(request: web.Request, bytes_max: int = BODY_BYTES_MAX) -> by
         raise too_large(bytes_max) from None
     if len(body) > bytes_max:
         raise too_large(bytes_max)
+    if not body and "Content-Encoding" in request.headers:  # aiohttp reads a broken one as far as it goes
+        raise invalid("the request body cannot be read")
     return body
 
 
@@ -69,23 +77,49 @@ def parse_body(model: type[Model], body: bytes) -> Model:
         raise invalid(f"the request body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise invalid("the request body must be a JSON object")
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        raise invalid("the request is not valid", field_errors(error)) from None
+    return _validate(model, value, "the request is not valid")
 
 
 def parse_query(model: type[Model], request: web.Request) -> Model:
     """The query string as ``model``. Raises ``ApiError`` with everything that is wrong."""
-    names = list(request.query)
-    twice = {name: ["is given more than once"] for name in names if names.count(name) > 1}
+    twice = {name: ["is given more than once"] for name, count in Counter(request.query.keys()).items() if count > 1}
+    return _validate(model, dict(request.query), "the query is not valid", twice)
+
+
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL can keep the text: it has no U+0000 and no half of a surrogate pair."""
+    return _UNSTORABLE.search(text) is None
+
+
+def _validate(
+    model: type[Model], value: Mapping[str, Any], sentence: str, problems: FieldErrors = MappingProxyType({})
+) -> Model:
+    errors = {_path(at): ["must not contain the character U+0000"] for at in _unstorable(value)} | dict(problems)
     try:
-        found = model.model_validate(dict(request.query))
+        found = model.model_validate(value)
     except ValidationError as error:
-        raise invalid("the query is not valid", field_errors(error) | twice) from None
-    if twice:
-        raise invalid("the query is not valid", twice)
-    return found
+        errors = field_errors(error) | errors
+    else:
+        if not errors:
+            return found
+    raise invalid(sentence, errors)
+
+
+def _unstorable(value: object, at: tuple[int | str, ...] = ()) -> Iterator[tuple[int | str, ...]]:
+    """Where texts are that PostgreSQL cannot keep. The JSON parser bounds the depth, and refuses half surrogates."""
+    match value:
+        case str() if not is_storable(value):
+            yield at
+        case list():
+            for index, each in enumerate(value):
+                yield from _unstorable(each, (*at, index))
+        case dict():
+            for name, each in value.items():
+                if not is_storable(name):
+                    yield (*at, name)
+                yield from _unstorable(each, (*at, name))
+        case _:
+            pass
 
 
 def field_errors(error: ValidationError) -> dict[str, list[str]]:
@@ -93,7 +127,7 @@ def field_errors(error: ValidationError) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for each in error.errors(include_url=False, include_context=True):
         sentence = _sentence(each)
-        told = found.setdefault(_path(each), [])
+        told = found.setdefault(_path(each["loc"]), [])
         if sentence not in told:
             told.append(sentence)
     return found
@@ -107,8 +141,8 @@ def _sentence(found: ErrorDetails) -> str:
     return _SENTENCES.get(found["type"], plain)
 
 
-def _path(found: ErrorDetails) -> str:
+def _path(parts: tuple[int | str, ...]) -> str:
     path = ""
-    for part in found["loc"]:
+    for part in parts:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
     return path or "body"

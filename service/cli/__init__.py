@@ -8,8 +8,9 @@ import typer
 from service import __version__
 from service.cli.deliveries import deliveries
 from service.cli.doctor import doctor
+from service.cli.keys import keys
 from service.cli.serving import serve
-from service.cli.setup import endpoints, keys, migrate
+from service.cli.setup import endpoints, migrate
 from service.cli.signing import sign, verify
 from service.cli.terminal import (
     BAD_USAGE,

@@ -1,7 +1,6 @@
-"""Setting up: migrate, keys, endpoints."""
+"""Setting up: migrate, endpoints."""
 
 import asyncio
-import secrets
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
@@ -19,12 +18,10 @@ from service.cli.terminal import (
     JsonOption,
     print_fields,
     print_json,
-    print_line,
     print_table,
     split_names,
     tell,
 )
-from service.core.api_key import RANDOM_BYTES, SCOPES, generate_key
 from service.core.event import Rejected, parse_event
 from service.core.event_type import REGISTRY
 from service.core.sample import sample_event
@@ -35,7 +32,6 @@ from webhook_signature.sign import decode_secret
 
 OrganizationOption = Annotated[str, typer.Option("--organization", help="The organization's id.", show_default=False)]
 
-keys = typer.Typer(no_args_is_help=True, help="API keys.")
 endpoints = typer.Typer(no_args_is_help=True, help="The URLs an organization's events are delivered to.")
 
 
@@ -57,33 +53,6 @@ def migrate() -> None:
     tell("The database is at this release's schema.")
 
 
-@keys.command("create", epilog=EXIT_CODES)
-def create_key(
-    organization_id: OrganizationOption,
-    scopes: Annotated[str, typer.Option(help="Comma-separated: read, write, publish, admin.")] = "read,write,publish",
-    *,
-    as_json: JsonOption = False,
-) -> None:
-    """Make an API key, and the organization where there is none yet. The key is shown this once."""
-    settings = load_settings()
-    check_organization_id(organization_id)
-    chosen = split_names(scopes, sorted(SCOPES), "scope")
-    new = generate_key(secrets.token_bytes(RANDOM_BYTES))
-
-    async def create() -> None:
-        async with connected(settings) as engine:
-            admin = administration(engine, settings)
-            await admin.create_organization(organization_id)
-            await admin.create_key(organization_id, new.key_id, new.digest, chosen)
-
-    asyncio.run(create())
-    if as_json:
-        print_json({"organization_id": organization_id, "key_id": new.key_id, "key": new.text})
-        return
-    tell(f"A key of {organization_id} ({', '.join(sorted(chosen))}). It is shown this once:")
-    print_line(new.text)
-
-
 @endpoints.command("add", epilog=EXIT_CODES)
 def add_endpoint(
     organization_id: OrganizationOption,
@@ -102,7 +71,7 @@ def add_endpoint(
     async def add() -> NewEndpoint:
         async with connected(settings) as engine:
             admin = administration(engine, settings)
-            await _require_organization(admin, organization_id)
+            await require_organization(admin, organization_id)
             return await admin.add_endpoint(organization_id, url, wanted, secret)
 
     added = asyncio.run(add())
@@ -128,7 +97,8 @@ def _check_target(settings: Settings, url: str, secret: str | None) -> None:
             raise CommandError(f"--secret: {error.detail}", BAD_USAGE) from None
 
 
-async def _require_organization(admin: Administration, organization_id: str) -> None:
+async def require_organization(admin: Administration, organization_id: str) -> None:
+    """Raise ``CommandError`` for an organization that is not there."""
     if not await admin.has_organization(organization_id):
         makes = f"'posthorn keys create --organization {organization_id}' makes it"
         raise CommandError(f"There is no organization {organization_id!r}: {makes}.")
@@ -142,7 +112,7 @@ def list_endpoints(organization_id: OrganizationOption, *, as_json: JsonOption =
     async def find() -> list[ListedEndpoint]:
         async with connected(settings) as engine:
             admin = administration(engine, settings)
-            await _require_organization(admin, organization_id)
+            await require_organization(admin, organization_id)
             return list(await admin.list_endpoints(organization_id))
 
     found = asyncio.run(find())

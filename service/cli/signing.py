@@ -9,23 +9,32 @@ import typer
 
 from service.cli.terminal import BAD_USAGE, CommandError, JsonOption, print_json, print_line
 from webhook_signature import VerificationError, Webhook
+from webhook_signature.styles import StyleName
 
 BodyArgument = Annotated[str, typer.Argument(metavar="FILE", help="The raw body; - reads standard input.")]
 SecretOption = Annotated[list[str], typer.Option(help="whsec_<base64>; repeat it during a rotation.")]
+StyleOption = Annotated[StyleName, typer.Option(help="How the endpoint signs.")]
+HeaderOption = Annotated[
+    str | None, typer.Option("--signature-header", help="Where a t-v1 endpoint puts its signature.", show_default=False)
+]
 
 
 def sign(
     body_file: BodyArgument,
     secret: SecretOption,
-    message_id: Annotated[str, typer.Option("--id", help="The event's id, sent as webhook-id.", show_default=False)],
+    message_id: Annotated[
+        str, typer.Option("--id", help="The event's id; the style standard needs it.", show_default=False)
+    ] = "",
     timestamp: Annotated[int | None, typer.Option(help="Unix seconds; now otherwise.")] = None,
     *,
+    style: StyleOption = "standard",
+    signature_header: HeaderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the three headers that Posthorn would send with this body, one a line (curl -H @file takes them)."""
+    """Print the signature headers that Posthorn would send with this body, one a line (curl -H @file takes them)."""
     body = _read(body_file)
     try:
-        webhook = Webhook(secret)
+        webhook = Webhook(secret, style=style, signature_header=signature_header)
         headers = webhook.sign(message_id, int(time.time()) if timestamp is None else timestamp, body)
     except VerificationError as error:
         raise CommandError(f"--secret: {error.detail}", BAD_USAGE) from None
@@ -46,13 +55,20 @@ def verify(
     ],
     tolerance_seconds: Annotated[int, typer.Option(min=1, help="How old it may be.")] = 300,
     *,
+    style: StyleOption = "standard",
+    signature_header: HeaderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Verify a request as a receiver does: ok, or the reason why not (and exit code 1)."""
     headers = _parse_headers(_read(str(headers_file)))
     body = _read(body_file)
     try:
-        verified = Webhook(secret, tolerance_seconds, body_bytes_max=max(1, len(body))).verify(body, headers)
+        webhook = Webhook(
+            secret, tolerance_seconds, style, signature_header=signature_header, body_bytes_max=max(1, len(body))
+        )
+        verified = webhook.verify(body, headers)
+    except ValueError as error:
+        raise CommandError(f"{error}", BAD_USAGE) from None
     except VerificationError as error:
         if error.reason == "bad_secret":
             raise CommandError(f"--secret: {error.detail}", BAD_USAGE) from None

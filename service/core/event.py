@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from service.core.event_type import REGISTRY, check_data
+from service.core.event_type import Complaint, is_event_type_name, message_id_of, unknown_type
 from service.core.reason import ParkReason
 from service.core.timestamp import format_timestamp, parse_timestamp
 
@@ -19,8 +19,8 @@ DEPTH_MAX = 64
 FUTURE_MAX = timedelta(minutes=5)
 CLOUDEVENTS = "application/cloudevents+json"
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # no dot: a dotted id lets two different messages sign alike
-_ORGANIZATION_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+EVENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # no dot: a dotted id lets two different messages sign alike
+ORGANIZATION_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _FIELDS: AbstractSet[str] = {"id", "type", "timestamp", "organization_id", "test", "data"}
 _CLOUDEVENTS_NAMES = {"time": "timestamp", "organizationid": "organization_id"}
 _CLOUDEVENTS_OWN: AbstractSet[str] = {"specversion", "datacontenttype", "dataschema"}
@@ -32,7 +32,11 @@ _names_of = json.JSONDecoder(object_pairs_hook=lambda pairs: [name for name, _ i
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A valid event. ``body`` is its envelope, serialised once: the bytes stored, signed and sent."""
+    """A valid event. ``body`` is its envelope, serialised once: the bytes stored, signed and sent.
+
+    Whether the organization knows a ``type`` that is not built in, and allows its data, its directory says.
+    ``message_id`` is ``data.message.id``, where that is a text of at most 256 characters.
+    """
 
     id: str
     type: str
@@ -40,6 +44,7 @@ class Event:
     organization_id: str
     body: bytes
     is_test: bool = False
+    message_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,20 +160,19 @@ def _from_cloudevents(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Ra
 def _event(fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | None) -> Event:
     event_id = _id(fields, message_id)
     event_type = _text(fields, "type")
-    if event_type not in REGISTRY:
-        known = ", ".join(REGISTRY)
-        raise _Invalid(ParkReason.UNKNOWN_TYPE, f"{event_type!r} is not a registered event type ({known})", "type")
+    if not is_event_type_name(event_type):
+        raise _Invalid(ParkReason.UNKNOWN_TYPE, unknown_type(event_type), "type")
     organization_id = _text(fields, "organization_id")
-    if not _ORGANIZATION_ID.fullmatch(organization_id):
-        raise _Invalid(ParkReason.BAD_FIELD, f"must match {_ORGANIZATION_ID.pattern}", "organization_id")
+    if not ORGANIZATION_ID.fullmatch(organization_id):
+        raise _Invalid(ParkReason.BAD_FIELD, f"must match {ORGANIZATION_ID.pattern}", "organization_id")
     occurred_at = _timestamp(_value(fields, "timestamp"), now)
     is_test = _value(fields, "test") if "test" in fields else False
     if not isinstance(is_test, bool):
         raise _Invalid(ParkReason.BAD_FIELD, "must be true or false", "test")
     data = bytes(_required(fields, "data"))
-    complaint = check_data(event_type, data)
-    if complaint:
-        raise _Invalid(ParkReason.BAD_DATA, complaint.detail, complaint.field)
+    of_message = message_id_of(event_type, data)
+    if isinstance(of_message, Complaint):
+        raise _Invalid(ParkReason.BAD_DATA, of_message.detail, of_message.field)
     parts = [
         b'{"id":"%b","type":"%b","timestamp":"%b","organization_id":"%b","test":%b,"data":%b'
         % (
@@ -186,15 +190,15 @@ def _event(fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | N
     whole = b"".join(parts)
     if len(whole) > BODY_BYTES_MAX:
         raise _Invalid(ParkReason.TOO_LARGE, f"the event is {len(whole)} bytes; at most {BODY_BYTES_MAX} are taken")
-    return Event(event_id, event_type, occurred_at, organization_id, whole, is_test)
+    return Event(event_id, event_type, occurred_at, organization_id, whole, is_test, of_message)
 
 
 def _id(fields: Mapping[str, msgspec.Raw], message_id: str | None) -> str:
     event_id = _value(fields, "id") if "id" in fields else message_id
     if event_id is None:
         raise _Invalid(ParkReason.MISSING_ID, "an event needs an 'id' (or the message a message_id)", "id")
-    if not isinstance(event_id, str) or not _ID.fullmatch(event_id):
-        raise _Invalid(ParkReason.BAD_FIELD, f"must be a string that matches {_ID.pattern} (no dots)", "id")
+    if not isinstance(event_id, str) or not EVENT_ID.fullmatch(event_id):
+        raise _Invalid(ParkReason.BAD_FIELD, f"must be a string that matches {EVENT_ID.pattern} (no dots)", "id")
     return event_id
 
 

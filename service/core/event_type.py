@@ -1,98 +1,24 @@
 """The registry of event types: what ``data`` must carry for each. A new type is one entry here."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Final
 
 import msgspec
-from msgspec import Struct
 
+from service.core.event_data import Data
 
-class Party(Struct):
-    """A sender or recipient."""
+NAME_LENGTH_MAX: Final = 64
+NAME_PATTERN: Final = r"[a-z0-9_]+(\.[a-z0-9_]+)+"
+"""What the name of an event type looks like, whoever registered it."""
 
-    urn: str | None = None
-    address: str | None = None
-    name: str | None = None
+MESSAGE_ID_LENGTH_MAX: Final = 256
 
-
-class Reaction(Struct):
-    """A tapback on a message."""
-
-    type: Literal["heart", "up", "down", "ha", "exclamation", "question"]
-    at: str | None = None
-    from_urn: str | None = None
-
-
-class Attachment(Struct):
-    """A media file sent along."""
-
-    url: str | None = None
-    content_type: str | None = None
-    name: str | None = None
-
-
-class Message(Struct, rename={"from_": "from"}):
-    """The text itself, as the platform knows it."""
-
-    id: str | None = None
-    external_id: str | None = None
-    direction: Literal["outbound", "inbound"] | None = None
-    status: Literal["queued", "sent", "delivered", "read", "failed", "received"] | None = None
-    protocol: Literal["sms", "mms", "rcs", "imessage", "whatsapp", "unknown"] | None = None
-    text: str | None = None
-    attachments: list[Attachment] | None = None
-    effect: str | None = None
-    segments: int | None = None
-    from_: Party | None = None
-    to: Party | None = None
-    submitted_at: str | None = None
-    sent_at: str | None = None
-    delivered_at: str | None = None
-    read_at: str | None = None
-    failed_at: str | None = None
-    received_at: str | None = None
-    reactions: list[Reaction] | None = None
-    metadata: dict[str, Any] | None = None
-
-
-class DeliveryError(Struct):
-    """Why the carrier or the platform could not deliver."""
-
-    code: str | int | None = None
-    message: str | None = None
-    carrier_code: str | int | None = None
-    retryable: bool | None = None
-
-
-class Link(Struct):
-    """A tracked link."""
-
-    id: str | None = None
-    url: str | None = None
-    short_url: str | None = None
-    domain: str | None = None
-
-
-class Click(Struct):
-    """One visit of a tracked link."""
-
-    id: str | None = None
-    clicked_at: str | None = None
-    ip: str | None = None
-    user_agent: str | None = None
-    is_bot: bool | None = None
-    count: int | None = None
-
-
-class Data(Struct):
-    """The documented keys of ``data``; others pass unread."""
-
-    message: Message | None = None
-    error: DeliveryError | None = None
-    link: Link | None = None
-    click: Click | None = None
+_NAME = re.compile(NAME_PATTERN)
+_text_of = msgspec.json.Decoder(str)
+_fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +31,16 @@ class Complaint:
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """What must hold of ``data``: paths that are not null, paths with one of a few values, and one rule of its own."""
+    """What must hold of ``data``: paths with a value, paths with one of a few values, paths of which one has content.
+
+    ``description`` says when such an event happens.
+    """
 
     name: str
+    description: str
     required: tuple[str, ...]
-    values: Mapping[str, tuple[str, ...]]
-    rule: Callable[[Data], Complaint | None] | None = None
-
-
-def _has_content(data: Data) -> Complaint | None:
-    message = data.message
-    if message and (message.text or message.attachments or message.reactions):
-        return None
-    return Complaint("data.message.text", "a reply needs text, an attachment or a reaction")
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    any_of: tuple[str, ...] = ()
 
 
 REGISTRY: Mapping[str, EventType] = {
@@ -125,28 +48,60 @@ REGISTRY: Mapping[str, EventType] = {
     for kind in (
         EventType(
             "message.sent",
+            "The carrier or the platform accepted a message.",
             ("message.id", "message.to.urn", "message.sent_at"),
             {"message.direction": ("outbound",), "message.status": ("sent",)},
         ),
         EventType(
             "message.delivered",
+            "A message was confirmed to be on the recipient's device.",
             ("message.id", "message.to.urn", "message.delivered_at"),
             {"message.status": ("delivered", "read")},
         ),
         EventType(
             "message.failed",
+            "A message was rejected, or could not be delivered.",
             ("message.id", "message.failed_at", "error.code", "error.message"),
             {"message.status": ("failed",)},
         ),
         EventType(
             "message.replied",
+            "A contact sent a message.",
             ("message.id", "message.from.urn", "message.received_at"),
             {"message.direction": ("inbound",), "message.status": ("received",)},
-            _has_content,
+            ("message.text", "message.attachments", "message.reactions"),
         ),
-        EventType("link.clicked", ("message.id", "link.url", "click.id", "click.clicked_at"), {}),
+        EventType(
+            "link.clicked",
+            "A recipient clicked a tracked link.",
+            ("message.id", "link.url", "click.id", "click.clicked_at"),
+        ),
     )
 }
+
+
+def is_event_type_name(text: str) -> bool:
+    """Whether ``text`` could be an event type's name."""
+    return len(text) <= NAME_LENGTH_MAX and _NAME.fullmatch(text) is not None
+
+
+def unknown_type(name: str) -> str:
+    """The sentence about a type that nobody registered."""
+    return f"{name[:80]!r} is neither built in ({', '.join(REGISTRY)}) nor registered by the organization"
+
+
+def is_subscribable(pattern: str, own_names: Collection[str]) -> bool:
+    """Whether there is something to subscribe to: a known type, ``*``, or ``prefix.*`` of at least one known type.
+
+    ``own_names`` are the types the organization registered itself.
+    """
+    if pattern == "*" or pattern in REGISTRY or pattern in own_names:
+        return True
+    prefix, star, rest = pattern.partition("*")
+    return (
+        star == "*" and not rest and prefix.endswith(".") and any(n.startswith(prefix) for n in (*REGISTRY, *own_names))
+    )
+
 
 _decode = msgspec.json.Decoder(Data).decode
 
@@ -167,24 +122,51 @@ _CHECKS = {
     kind.name: (
         tuple((path, _getter(path)) for path in kind.required),
         tuple((path, _getter(path), values) for path, values in kind.values.items()),
-        kind.rule,
+        tuple((path, _getter(path)) for path in kind.any_of),
     )
     for kind in REGISTRY.values()
 }
 
 
-def check_data(event_type: str, data: bytes) -> Complaint | None:
-    """What is wrong with the ``data`` of a registered ``event_type``; None when nothing is."""
+def read_data(event_type: str, data: bytes) -> Data | Complaint:
+    """The documented keys of the ``data`` of a built-in ``event_type``, or the first thing that is wrong with it."""
     try:
         decoded = _decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
         what, _, where = str(error).partition(" - at `$")
         return Complaint(f"data{where.rstrip('`')}", what)
-    required, values, rule = _CHECKS[event_type]
+    required, values, any_of = _CHECKS[event_type]
     for path, get in required:
         if get(decoded) in (None, ""):
             return Complaint(f"data.{path}", f"{event_type} needs a value here")
     for path, get, allowed in values:
         if get(decoded) not in allowed:
             return Complaint(f"data.{path}", f"{event_type} needs {' or '.join(map(repr, allowed))} here")
-    return rule(decoded) if rule else None
+    if any_of and not any(get(decoded) for _, get in any_of):
+        return Complaint(
+            f"data.{any_of[0][0]}",
+            f"{event_type} needs content here, or in {' or '.join(REGISTRY[event_type].any_of[1:])}",
+        )
+    return decoded
+
+
+def message_id_of(event_type: str, data: bytes) -> str | Complaint | None:
+    """``data.message.id`` of an event whose ``data`` is valid, else what is wrong; None where there is none to keep.
+
+    Of a type that is not built in, ``data`` need only be a JSON object here: its schema is the organization's.
+    """
+    if event_type in REGISTRY:
+        found = read_data(event_type, data)
+        if isinstance(found, Complaint):
+            return found
+        message_id = found.message.id if found.message else None
+    else:
+        try:
+            fields = _fields_of.decode(data)
+        except (msgspec.DecodeError, RecursionError) as error:
+            return Complaint("data", f"must be a JSON object: {error}")
+        try:
+            message_id = _text_of.decode(_fields_of.decode(fields.get("message", b"{}")).get("id", b'""'))
+        except (msgspec.DecodeError, RecursionError):
+            return None
+    return message_id if message_id and len(message_id) <= MESSAGE_ID_LENGTH_MAX else None

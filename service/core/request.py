@@ -7,7 +7,6 @@ from datetime import datetime
 from service import __version__
 from service.core.delivery import Lease
 from service.core.reason import Reason
-from webhook_signature.sign import HEADER_ID, HEADER_SIGNATURE, HEADER_TIMESTAMP, sign_standard
 
 USER_AGENT = f"Posthorn/{__version__}"
 
@@ -49,20 +48,24 @@ class Fault:
 
 
 def build_request(lease: Lease, now: datetime, timeout_seconds: float) -> Request | Fault:
-    """Sign the stored bytes afresh. An endpoint whose secret cannot be opened is our fault, not the receiver's."""
+    """Sign the stored bytes afresh, in the endpoint's style. Where that is impossible, it is our fault, not theirs."""
     delivery, endpoint = lease.delivery, lease.endpoint
+    if endpoint.problem is not None:
+        return Fault(Reason.INTERNAL, 0, endpoint.problem)
     keys = endpoint.keys_at(now)
     if keys is None:
         return Fault(Reason.INTERNAL, 0, "no signing secret of this endpoint can be opened; see SECRET_KEYS")
-    timestamp_seconds = int(now.timestamp())
     headers = {
         "Content-Type": "application/json",
         "User-Agent": USER_AGENT,
-        HEADER_ID: delivery.event_id,
-        HEADER_TIMESTAMP: str(timestamp_seconds),
-        HEADER_SIGNATURE: sign_standard(keys, delivery.event_id, timestamp_seconds, delivery.body),
+        **endpoint.style.write(keys, delivery.event_id, int(now.timestamp()), delivery.body),
         "webhook-attempt": str(delivery.attempts_made + 1),
         "X-Event-Type": delivery.event_type,
         "X-Event-ID": delivery.event_id,
     }
+    if delivery.key.replay_number:
+        headers["webhook-replay"] = str(delivery.key)
+    if endpoint.headers:
+        ours = {name.lower() for name in headers}
+        headers |= {name: value for name, value in endpoint.headers.items() if name.lower() not in ours}
     return Request(endpoint.url, headers, delivery.body, timeout_seconds)

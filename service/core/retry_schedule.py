@@ -1,6 +1,10 @@
 """When to try again: min(cap, base x factor^(n-1)), spread by jitter."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
+
+DELAYS_MAX: Final = 20
+DELAY_MAX_SECONDS: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +42,24 @@ PRESETS = {
     "standard-webhooks": STANDARD,
     "politicalcomms": RetrySchedule(delays_seconds=(4.0, 16.0, 64.0), attempts_max=4),
 }
+
+
+def read_retry(value: object, service_schedule: RetrySchedule) -> RetrySchedule | str:
+    """The schedule an endpoint asks for by a preset's name or a list of delays in seconds; or the problem, as text.
+
+    A list of n delays means n + 1 attempts. An endpoint may ask for less time than the service gives, never for more:
+    ``service_schedule``'s limit of age holds all the same (events are not kept for ever).
+    """
+    if isinstance(value, str) and value in PRESETS:
+        preset = PRESETS[value]
+        return replace(preset, age_max_seconds=min(preset.age_max_seconds, service_schedule.age_max_seconds))
+    if isinstance(value, list) and 1 <= len(value) <= DELAYS_MAX and all(map(_is_delay, value)):
+        return replace(service_schedule, delays_seconds=tuple(map(float, value)), attempts_max=len(value) + 1)
+    names = " or ".join(map(repr, PRESETS))
+    return (
+        f"must be {names}, or a list of 1 to {DELAYS_MAX} delays in seconds, each above 0, at most {DELAY_MAX_SECONDS}"
+    )
+
+
+def _is_delay(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= DELAY_MAX_SECONDS

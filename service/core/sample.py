@@ -20,14 +20,16 @@ _FAILURES: Final = (
 )
 
 
-def sample_event(event_type: str, organization_id: str, *, event_id: str, number: int, now: datetime) -> bytes:
+def sample_event(
+    event_type: str, organization_id: str, *, event_id: str, number: int, now: datetime, is_test: bool = False
+) -> bytes:
     """An event's envelope. Events of one ``number`` tell of one message: sent, delivered, replied to, clicked."""
     envelope = {
         "id": event_id,
         "type": event_type,
         "timestamp": format_timestamp(now),
         "organization_id": organization_id,
-        "test": False,
+        "test": is_test,
         "data": _data(event_type, number, now),
     }
     return msgspec.json.encode(envelope)

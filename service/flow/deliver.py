@@ -14,7 +14,10 @@ from service.ports import Sender
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Makes attempts. It judges nothing itself: the core reads the reply and says what follows."""
+    """Makes attempts. It judges nothing itself: the core reads the reply and says what follows.
+
+    ``schedule`` and ``timeout_seconds`` serve endpoints that ask for none of their own.
+    """
 
     sender: Sender
     schedule: RetrySchedule
@@ -24,15 +27,18 @@ class Deliver:
 
     async def __call__(self, lease: Lease) -> Settled | None:
         """Attempt the delivery; what to settle, or None when too little of the lease is left to begin."""
-        if lease.expires_at_monotonic - self.around.clock.monotonic() < self.timeout_seconds + self.margin_seconds:
+        left_seconds = lease.expires_at_monotonic - self.around.clock.monotonic() - self.margin_seconds
+        if left_seconds < self.timeout_seconds:
             return None  # we were stopped or stalled: by the time a reply came, another worker might own it
+        endpoint = lease.endpoint
+        timeout_seconds = min(endpoint.timeout_seconds or self.timeout_seconds, left_seconds)
         started_at = self.around.clock.now()
-        request = build_request(lease, started_at, self.timeout_seconds)
+        request = build_request(lease, started_at, timeout_seconds)
         reply = await self.sender.send(request) if isinstance(request, Request) else request
         # Dying on this line sends the event twice: the receiver has it, and we have not said so. The copy carries
         # the same webhook-id and the same bytes; "at least once" is what we promise.
         now = self.around.clock.now()
         outcome = classify(reply, now)
-        settlement = settle(outcome, lease.delivery, self.schedule, now, self.around.draw())
+        settlement = settle(outcome, lease.delivery, endpoint.schedule or self.schedule, now, self.around.draw())
         attempt = attempt_of(lease.delivery, lease.claim_number, started_at, reply, outcome)
         return Settled(lease.delivery, lease.claim_number, settlement, attempt)

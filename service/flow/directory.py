@@ -1,8 +1,13 @@
 """The directory: who subscribed to what, in memory, never trusted past the version the database confirms."""
 
+import json
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
+from service.core.custom_headers import judge_headers
+from service.core.filter import Filter, FilterRefused, parse_filter
+from service.core.retry_schedule import STANDARD, RetrySchedule, read_retry
 from service.core.subscription import (
     Endpoint,
     OrganizationDirectory,
@@ -13,7 +18,10 @@ from service.core.subscription import (
 )
 from service.ports import SecretBox, SecretUnopenableError, SubscriptionStore
 from webhook_signature import VerificationError
-from webhook_signature.sign import decode_secret
+from webhook_signature.styles import Style, style_named
+
+SEALED_HEADERS_ID = "headers"
+"""What an endpoint's extra headers are sealed as, where a secret has its own id."""
 
 
 class Directory:
@@ -21,11 +29,20 @@ class Directory:
 
     It never expires by time: the record and claim transactions report the version they saw, and a copy of another
     version is loaded again. An organization that does not exist is never remembered, so a new one is known at once.
+    ``schedule`` is the service's own: it bounds what an endpoint may ask for.
     """
 
-    def __init__(self, store: SubscriptionStore, secret_box: SecretBox, *, organizations_max: int = 10_000) -> None:
+    def __init__(
+        self,
+        store: SubscriptionStore,
+        secret_box: SecretBox,
+        *,
+        schedule: RetrySchedule = STANDARD,
+        organizations_max: int = 10_000,
+    ) -> None:
         self._store = store
         self._secret_box = secret_box
+        self._schedule = schedule
         self._organizations_max = organizations_max
         self._known: OrderedDict[str, OrganizationDirectory] = OrderedDict()
 
@@ -62,23 +79,65 @@ class Directory:
     def _opened(self, stored: StoredDirectory) -> OrganizationDirectory:
         subscriptions = []
         for endpoint in stored.endpoints:
-            opened = Endpoint(
-                endpoint.id, stored.organization_id, endpoint.url, self._keys(stored, endpoint), endpoint.is_paused
-            )
+            opened = self._endpoint(stored.organization_id, endpoint)
             subscriptions += [Subscription(number, event_type, opened) for number, event_type in endpoint.subscriptions]
-        return OrganizationDirectory.of(stored.organization_id, stored.version, tuple(subscriptions))
+        return OrganizationDirectory.of(
+            stored.organization_id, stored.version, tuple(subscriptions), stored.event_types
+        )
 
-    def _keys(self, stored: StoredDirectory, endpoint: StoredEndpoint) -> tuple[Secret, ...]:
+    def _endpoint(self, organization_id: str, stored: StoredEndpoint) -> Endpoint:
+        """Open and read what the endpoint asks for; what cannot be stops this endpoint alone, with reason "internal".
+
+        Without its filter, such an endpoint's deliveries wait unfiltered: too many can be cancelled, too few are lost.
+        """
+        endpoint = Endpoint(stored.id, organization_id, stored.url, (), stored.is_paused)
+        try:
+            style = style_named(stored.signature_style, stored.signature_header)
+            return replace(
+                endpoint,
+                secrets=self._secrets(organization_id, stored, style),
+                headers=self._headers(organization_id, stored),
+                style=style,
+                filter=_filter(stored.filter),
+                schedule=self._retry(stored.retry),
+                timeout_seconds=stored.timeout_seconds,
+            )
+        except (SecretUnopenableError, ValueError) as error:
+            return replace(endpoint, problem=f"a setting of this endpoint cannot be read: {error}")
+
+    def _secrets(self, organization_id: str, stored: StoredEndpoint, style: Style) -> tuple[Secret, ...]:
         secrets = []
-        for secret in endpoint.secrets:
+        for secret in stored.secrets:
             try:
                 text = self._secret_box.open(
-                    secret.sealed,
-                    organization_id=stored.organization_id,
-                    endpoint_id=endpoint.id,
-                    secret_id=secret.id,
+                    secret.sealed, organization_id=organization_id, endpoint_id=stored.id, secret_id=secret.id
                 )
-                secrets.append(Secret(decode_secret(text), secret.expires_at))
+                secrets.append(Secret(style.decode_secret(text), secret.expires_at))
             except (SecretUnopenableError, VerificationError):
-                secrets.append(Secret(None, secret.expires_at))  # stops this endpoint alone, with reason "internal"
+                secrets.append(Secret(None, secret.expires_at))  # once it has expired, it stops nothing any more
         return tuple(secrets)
+
+    def _headers(self, organization_id: str, stored: StoredEndpoint) -> Mapping[str, str]:
+        if stored.sealed_headers is None:
+            return {}
+        text = self._secret_box.open(
+            stored.sealed_headers, organization_id=organization_id, endpoint_id=stored.id, secret_id=SEALED_HEADERS_ID
+        )
+        headers: dict[str, str] = json.loads(text)
+        problems = judge_headers(headers)
+        if problems:  # written past the API: none of it goes over the wire
+            raise ValueError(f"the headers {sorted(problems)} cannot be sent")
+        return headers
+
+    def _retry(self, stored: object) -> RetrySchedule | None:
+        schedule = None if stored is None else read_retry(stored, self._schedule)
+        if isinstance(schedule, str):
+            raise ValueError(f"retry {schedule}")  # noqa: TRY004 - a value of ours that cannot be
+        return schedule
+
+
+def _filter(stored: object) -> Filter | None:
+    parsed = None if stored is None else parse_filter(stored)
+    if isinstance(parsed, FilterRefused):
+        raise ValueError(f"filter {dict(parsed.problems)}")  # noqa: TRY004 - the same
+    return parsed

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
 
-from service.core.delivery import Lease, NewDelivery, fan_out
+from service.core.delivery import DeliveryKey, Lease, NewDelivery, fan_out
 from service.core.event import Event, Rejected, parse_event
 from service.core.reason import ParkReason
-from service.core.subscription import OrganizationDirectory
+from service.core.subscription import OrganizationDirectory, Subscription, most_specific
 from service.flow.directory import Directory
 from service.flow.dispatch import Dispatch
+from service.flow.judgement import judge, unknown_organization
 from service.flow.surroundings import Surroundings
 from service.ports import (
     DeliveryStore,
@@ -92,13 +93,40 @@ class Intake:
             self._around.observer.event_received(source.name, "parked")
             self._around.observer.message_parked(why.reason, detail, message.message_id)
 
+    async def judge(self, events: Sequence[Event]) -> Sequence[Rejected | None]:
+        """Why each event, in order, cannot be recorded; None where it can. Raises ``UnavailableError``."""
+        return await judge(events, self._directory)
+
+    async def send_test(self, event: Event, endpoint_id: str) -> DeliveryKey | None:
+        """Record an event nobody else gets: its one delivery goes to this endpoint, and is born pending.
+
+        None when there is no such endpoint. A filter of the endpoint's is not asked, nor whether it wants the type: its
+        subscription that fits best carries the delivery. Raises ``UnavailableError``, ``RefusedError``.
+        """
+        uid, organization_id = self._new_uid(), event.organization_id
+        while True:
+            self._directory.forget([organization_id])  # the endpoint may have been made a moment ago
+            directory = (await self._directory.of([organization_id])).get(organization_id)
+            subscription = _best_of(directory, endpoint_id, event.type) if directory else None
+            if directory is None or subscription is None:
+                return None
+            (delivery,) = fan_out(uid, event.id, event.type, event.body, self._around.clock.now(), (subscription,))
+            new = NewDelivery(delivery, subscription.endpoint, wants_lease=False)
+            recorded = await self._store.record([Recording(uid, event, directory.version, (new,))])
+            if isinstance(recorded, Recorded):
+                if recorded.verdicts != (Verdict.RECORDED,):
+                    raise ValueError(f"the id of a test event must be new: {event.id}")
+                return delivery.key
+
     async def take_in(self, events: Sequence[Event], source_name: str) -> Sequence[Verdict | Rejected]:
         """Record events, at once and together; in order, what became of each. Raises ``UnavailableError``.
 
         When this returns, everything with a Verdict is committed.
         """
-        taken = [_Taken(event, self._new_uid()) for event in events]
-        waiting = taken
+        taken = [
+            _Taken(event, self._new_uid(), why) for event, why in zip(events, await self.judge(events), strict=True)
+        ]
+        waiting = [each for each in taken if each.outcome is None]
         while waiting:
             firsts: dict[tuple[str, str], _Taken] = {}
             for each in waiting:
@@ -120,7 +148,7 @@ class Intake:
             directories = await self._directory.of({each.event.organization_id for each in waiting})
             for each in waiting:
                 if each.event.organization_id not in directories:
-                    each.outcome = _unknown_organization(each.event)
+                    each.outcome = unknown_organization(each.event)
             waiting = [each for each in waiting if each.outcome is None]
             try:
                 if not waiting or await self._record_once(waiting, directories):
@@ -161,7 +189,7 @@ class Intake:
 
     def _recording(self, taken: _Taken, directory: OrganizationDirectory, now: float) -> Recording:
         event = taken.event
-        matching = directory.matching(event.type)
+        matching = directory.matching(event.type, event.body)
         deliveries = fan_out(taken.uid, event.id, event.type, event.body, self._around.clock.now(), matching)
         return Recording(
             taken.uid,
@@ -198,6 +226,12 @@ class Intake:
         return count
 
 
+def _best_of(directory: OrganizationDirectory, endpoint_id: str, event_type: str) -> Subscription | None:
+    """The endpoint's subscription that fits the type best, else its first."""
+    subscriptions = [each for each in directory.subscriptions.values() if each.endpoint.id == endpoint_id]
+    return most_specific(subscriptions, event_type) or min(subscriptions, key=lambda each: each.id, default=None)
+
+
 def _of_copy(copy: _Taken, first: _Taken) -> Verdict | Rejected | None:
     """What became of an event whose id another in the batch had first; None: it must be tried by itself."""
     is_same = copy.event.body == first.event.body
@@ -208,8 +242,3 @@ def _of_copy(copy: _Taken, first: _Taken) -> Verdict | Rejected | None:
 
 def _conflict(event: Event) -> Rejected:
     return Rejected(ParkReason.CONFLICT, f"another event with the id {event.id!r} was recorded first", "id")
-
-
-def _unknown_organization(event: Event) -> Rejected:
-    detail = f"no organization {event.organization_id!r}; make it with: posthorn keys create --organization ID"
-    return Rejected(ParkReason.UNKNOWN_ORGANIZATION, detail, "organization_id")

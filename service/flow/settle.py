@@ -9,6 +9,7 @@ from service.flow.surroundings import Surroundings
 from service.ports import DeliveryStore, RefusedError
 
 FLUSHERS = 2  # one batch commits while the next gathers; more only make the batches smaller
+ALONGSIDE_MIN = 50  # settlements worth a commit beside one that runs: fewer wait for its end, and share the next
 
 
 class Settle:
@@ -28,6 +29,7 @@ class Settle:
         self._unsettled_max = unsettled_max
         self._waiting: deque[Settled] = deque()
         self._unfinished = 0
+        self._flushing = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._wakeup = asyncio.Event()
@@ -45,7 +47,8 @@ class Settle:
         self._waiting.append(settled)
         self._unfinished += 1
         self._idle.clear()
-        self._wakeup.set()
+        if self._is_due:
+            self._wakeup.set()
 
     async def drained(self) -> None:
         """Wait until all that was put is committed."""
@@ -57,15 +60,24 @@ class Settle:
         Dying here forgets the replies not yet committed: their leases expire, and the deliveries are attempted again.
         """
         while True:
-            while not self._waiting:
+            while not self._is_due:
                 self._wakeup.clear()
                 await self._wakeup.wait()
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_max))]
-            await self._flush(batch)
+            self._flushing += 1
+            try:
+                await self._flush(batch)
+            finally:
+                self._flushing -= 1
             self._unfinished -= len(batch)
             self._room.set()
             if not self._unfinished:
                 self._idle.set()
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether a flusher that is free should flush. No timer: the end of the last flush, or numbers."""
+        return bool(self._waiting) and (not self._flushing or len(self._waiting) >= ALONGSIDE_MIN)
 
     async def _flush(self, batch: Sequence[Settled]) -> None:
         started = self._around.clock.monotonic()

@@ -1,11 +1,16 @@
 """Upkeep: the quiet duties. Rescue expired leases, keep partitions ready, measure what waits."""
 
+from collections.abc import Mapping
+
 from service.core.attempt import attempt_of
+from service.core.delivery import Delivery
 from service.core.outcome import classify
 from service.core.reason import Reason
 from service.core.request import Fault
 from service.core.retry_schedule import RetrySchedule
 from service.core.settlement import Settled, settle
+from service.core.subscription import OrganizationDirectory
+from service.flow.directory import Directory
 from service.flow.settle import Settle
 from service.flow.surroundings import Surroundings
 from service.ports import DeliveryStore, RetentionStore
@@ -23,6 +28,7 @@ class Upkeep:
         store: DeliveryStore,
         retention: RetentionStore,
         settle: Settle,
+        directory: Directory,
         schedule: RetrySchedule,
         around: Surroundings,
         *,
@@ -32,6 +38,7 @@ class Upkeep:
         self._store = store
         self._retention = retention
         self._settle = settle
+        self._directory = directory
         self._schedule = schedule
         self._rescue_seconds = rescue_seconds
 
@@ -45,16 +52,24 @@ class Upkeep:
     async def rescue_once(self) -> int:
         """An expired lease is a failed attempt ("lost") that goes the way of all others; how many there were."""
         claims = await self._store.rescue(RESCUE_BATCH_MAX)
+        versions = {claim.delivery.organization_id: claim.directory_version for claim in claims}
+        directories = await self._around.persist("directory", lambda: self._directory.at(versions))
         now = self._around.clock.now()
         for claim in claims:
             lost = Fault(Reason.LOST, 0, "the worker vanished before it could say what the receiver answered")
             outcome = classify(lost, now)
-            settlement = settle(outcome, claim.delivery, self._schedule, now, self._around.draw())
+            schedule = self._schedule_of(claim.delivery, directories)
+            settlement = settle(outcome, claim.delivery, schedule, now, self._around.draw())
             attempt = attempt_of(claim.delivery, claim.claim_number, now, lost, outcome)
             await self._settle.put(Settled(claim.delivery, claim.claim_number, settlement, attempt))
         if claims:
             self._around.observer.leases_rescued(len(claims))
         return len(claims)
+
+    def _schedule_of(self, delivery: Delivery, directories: Mapping[str, OrganizationDirectory]) -> RetrySchedule:
+        directory = directories.get(delivery.organization_id)
+        subscription = directory.subscriptions.get(delivery.key.subscription_id) if directory else None
+        return (subscription.endpoint.schedule if subscription else None) or self._schedule
 
     async def run_backlog(self) -> None:
         """Measure what waits."""

@@ -210,7 +210,7 @@ async def test_a_claim_does_not_read_the_whole_backlog(engine: AsyncEngine) -> N
 async def test_a_plan_kept_from_an_empty_table_still_looks_rows_up(database_url: str) -> None:
     """Batches of a few rows run on such plans; a scan would grow with the backlog."""
     engine = connect(database_url, pool_size=1, for_small_batches=True)
-    no_rows: list[list[object]] = [[] for _ in range(23)]
+    no_rows: list[list[object]] = [[] for _ in range(16)]
     async with driver(engine) as connection:
         plan = await connection.fetch(f"EXPLAIN {statements.SETTLE}", *no_rows)
     await engine.dispose()

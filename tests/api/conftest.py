@@ -9,12 +9,20 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from service.adapters.postgres import connect
+from service.adapters.postgres.idempotency import IdempotencyStore
+from service.adapters.postgres.rate_windows import RateWindow
 from service.api import make_api
 from service.api.gate import Gate
+from service.api.idempotency import Idempotency
+from service.api.rate_limit import RateLimiter
 from service.api.v1.publishing import PublishEvents
 from service.core.api_key import generate_key
 from service.core.event import Event, Rejected
+from service.core.event_type import REGISTRY
+from service.core.reason import ParkReason
 from service.ports import Verdict
+from tests.fakes.secret_box import PlainSecretBox
 
 NOW = datetime(2026, 11, 20, 18, 30, tzinfo=UTC)
 KEY = generate_key(bytes(range(40)))
@@ -31,6 +39,8 @@ class StoredKey:
     scopes: frozenset[str]
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    name: str = ""
+    rate_limit_per_hour: int | None = None
 
 
 class Ring:
@@ -58,6 +68,10 @@ class Publishing:
     outcomes: dict[str, Verdict | Rejected] = field(default_factory=dict)
     error: Exception | None = None
     sources: set[str] = field(default_factory=set)
+
+    async def judge(self, events: Sequence[Event]) -> Sequence[Rejected | None]:
+        unknown = Rejected(ParkReason.UNKNOWN_TYPE, "nobody registered it", "type")
+        return [None if event.type in REGISTRY else unknown for event in events]
 
     async def __call__(self, events: Sequence[Event], source_name: str) -> Sequence[Verdict | Rejected]:
         if self.error is not None:
@@ -93,10 +107,16 @@ def troubles() -> Troubles:
     return Troubles()
 
 
+async def count_none(_bucket: str, _limit: int, _key_id: str) -> RateWindow:
+    return RateWindow(1, NOW, 0.0)
+
+
 @pytest.fixture
 async def client(ring: Ring, publishing: Publishing, troubles: Troubles) -> AsyncIterator[Client]:
-    operations = [PublishEvents(publishing, lambda: NOW).operation()]
-    app = make_api(operations, Gate(ring, lambda: NOW), troubles, new_request_id=lambda: "req_1")  # type: ignore[arg-type]
+    operations = [PublishEvents(publishing.judge, publishing, lambda: NOW).operation()]
+    nowhere = IdempotencyStore(connect("postgresql://nobody@127.0.0.1:1/nothing"))  # no request here names itself
+    gate = Gate(ring, RateLimiter(count_none, 2_500), Idempotency(nowhere, PlainSecretBox()), lambda: NOW)
+    app = make_api(operations, gate, troubles, new_request_id=lambda: "req_1")  # type: ignore[arg-type]
     async with TestClient(TestServer(app)) as client:
         yield client
 

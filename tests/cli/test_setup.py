@@ -1,8 +1,4 @@
-"""migrate, keys and endpoints: what scripts rely on, and what people are told."""
-
-import hashlib
-
-import asyncpg
+"""migrate and endpoints: what scripts rely on, and what people are told."""
 
 from tests.cli.command import Finished, Run, run_posthorn
 from webhook_signature.sign import decode_secret
@@ -18,27 +14,6 @@ async def test_migrating_twice_is_a_no_op(posthorn: Run) -> None:
     for _ in range(2):
         done = await posthorn("migrate")
         assert (done.code, done.out) == (0, "")
-
-
-async def test_a_key_is_shown_once_and_kept_as_a_digest(posthorn: Run, database_url: str) -> None:
-    made = await posthorn("keys", "create", "--organization", "org_a", "--scopes", "read,publish", "--json")
-    assert (made.code, made.err) == (0, "")
-    assert made.json.keys() == {"organization_id", "key_id", "key"}
-    connection = await asyncpg.connect(database_url)
-    row = await connection.fetchrow("SELECT * FROM api_keys WHERE id = $1", made.json["key_id"])
-    await connection.close()
-    assert row["organization_id"] == made.json["organization_id"] == "org_a"
-    assert row["digest"] == hashlib.sha256(made.json["key"].encode()).digest()
-    assert row["scopes"] == ["publish", "read"]
-
-
-async def test_keys_want_a_sound_organization_and_known_scopes(posthorn: Run) -> None:
-    bad_id = await posthorn("keys", "create", "--organization", "org a")
-    assert (bad_id.code, bad_id.out) == (2, "")
-    assert "'org a' cannot be an organization's id" in bad_id.err
-    bad_scope = await posthorn("keys", "create", "--organization", "org_a", "--scopes", "read,wrte")
-    assert bad_scope.code == 2
-    assert "did you mean 'write'?" in bad_scope.err
 
 
 async def test_endpoints_are_added_listed_and_removed(posthorn: Run) -> None:

@@ -37,6 +37,22 @@ async def test_the_reason_is_told(bare_environment: dict[str, str], tmp_path: Pa
     assert (await run_posthorn(bare_environment, *verify, stdin=BODY)).err.startswith("missing_header: ")
 
 
+async def test_the_other_styles(bare_environment: dict[str, str], tmp_path: Path) -> None:
+    headers = tmp_path / "headers.txt"
+    options = ("--secret", "any text", "--style", "t-v1", "--signature-header", "X-Blooio-Signature")
+    headers.write_text((await run_posthorn(bare_environment, "sign", *options, "-", stdin=BODY)).out)
+    assert headers.read_text().startswith("X-Blooio-Signature: t=")
+    verify = ("verify", "--headers", str(headers), "-")
+    assert (await run_posthorn(bare_environment, *verify, *options, stdin=BODY)).out == "ok\n"
+    wrong = await run_posthorn(bare_environment, *verify, "--secret", "any text", "--style", "sha256-body", stdin=BODY)
+    assert wrong.err.startswith("missing_header: ")
+    unknown = await run_posthorn(bare_environment, *verify, "--secret", "any text", "--style", "sha1", stdin=BODY)
+    assert unknown.code == 2
+    assert all(style in unknown.err for style in ("standard", "sha256-body", "t-v1"))
+    misplaced = await run_posthorn(bare_environment, *verify, "--secret", SECRET, *options[4:], stdin=BODY)
+    assert (misplaced.code, misplaced.out) == (2, "")
+
+
 async def test_wrong_usage_is_told_without_the_secret(bare_environment: dict[str, str]) -> None:
     told = await run_posthorn(bare_environment, "sign", "--secret", "whsec_hunter2", "--id", "evt_1", "-")
     assert (told.code, told.out) == (2, "")

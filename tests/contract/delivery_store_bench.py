@@ -191,7 +191,7 @@ class Bench:
         uid = new_uid()
         directories = await Directory(self.database.subscriptions, PlainSecretBox()).of([event.organization_id])
         directory = directories[event.organization_id]
-        matching = directory.matching(event.type)
+        matching = directory.matching(event.type, event.body)
         deliveries = fan_out(uid, event.id, event.type, event.body, START, matching)
         return Recording(
             uid,

@@ -17,6 +17,7 @@ from service.core.subscription import Endpoint, Secret
 from tests.fakes.clock import START
 from tests.fakes.events import new_uid
 from webhook_signature import VerificationError, Webhook
+from webhook_signature.styles import style_named
 
 NEW, OLD = b"n" * 32, b"o" * 32
 DELIVERY = Delivery(DeliveryKey(new_uid(), 1), "org_1", "evt_1", "message.sent", b'{"a":1}', "ep_1", START)
@@ -82,6 +83,53 @@ def test_a_secret_that_does_not_open_is_our_fault() -> None:
     fault = build_request(_lease(DELIVERY, Secret(None)), START, 15.0)
     assert isinstance(fault, Fault)
     assert fault.reason is Reason.INTERNAL
+
+
+def test_a_setting_that_cannot_be_read_is_our_fault() -> None:
+    lease = _lease()
+    fault = build_request(replace(lease, endpoint=replace(lease.endpoint, problem="the filter is odd")), START, 15.0)
+    assert fault == Fault(Reason.INTERNAL, 0, "the filter is odd")
+
+
+def test_more_secrets_than_a_request_takes_sign_with_the_newest() -> None:
+    request = _request(DELIVERY, *(Secret(bytes([n]) * 32) for n in range(5)))
+    assert [_verifies(request, bytes([n]) * 32) for n in range(5)] == [True, True, True, False, False]
+
+
+def _verifies(request: Request, key: bytes) -> bool:
+    try:
+        return _webhook(key).verify(request.body, dict(request.headers)).key_index == 0
+    except VerificationError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "expected"),
+    [
+        ("standard", None, {"webhook-id", "webhook-timestamp", "webhook-signature"}),
+        ("sha256-body", None, {"X-Webhook-Signature", "X-Timestamp"}),
+        ("t-v1", None, {"X-Webhook-Signature"}),
+        ("t-v1", "X-Blooio-Signature", {"X-Blooio-Signature"}),
+    ],
+)
+def test_a_request_is_signed_in_one_style_alone(name: str, header: str | None, expected: set[str]) -> None:
+    secret = "whsec_" + base64.b64encode(NEW).decode()
+    style = style_named(name, header)
+    lease = _lease(DELIVERY, Secret(style.decode_secret(secret)))
+    request = build_request(replace(lease, endpoint=replace(lease.endpoint, style=style)), START, 15.0)
+    assert isinstance(request, Request)
+    own = {"Content-Type", "User-Agent", "webhook-attempt", "X-Event-Type", "X-Event-ID"}
+    assert set(request.headers) == own | expected
+    webhook = Webhook(secret, style=name, signature_header=header, now=START.timestamp)
+    assert webhook.verify(request.body, dict(request.headers)).body == DELIVERY.body
+
+
+def test_a_replay_says_so_and_a_first_delivery_does_not() -> None:
+    key = replace(DELIVERY.key, replay_number=3)
+    replay = _request(replace(DELIVERY, key=key))
+    assert replay.headers["webhook-replay"] == str(key)
+    assert replay.headers["webhook-id"] == DELIVERY.event_id
+    assert "webhook-replay" not in _request().headers
 
 
 # --------------------------------------------------------------------------- the row that tells of it

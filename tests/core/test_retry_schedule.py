@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.retry_schedule import PRESETS, STANDARD, RetrySchedule
+from service.core.retry_schedule import DELAYS_MAX, PRESETS, STANDARD, RetrySchedule, read_retry
 
 HOUR = 3600
 
@@ -49,3 +49,36 @@ def test_jitter_stays_within_its_fraction(delay: float, draw: float) -> None:
     slack = 1e-6 * (1 + delay)
     assert 0.8 * delay - slack <= STANDARD.spread(delay, draw) <= 1.2 * delay + slack
     assert delay - slack <= STANDARD.spread(delay, draw, upward=True) <= 1.2 * delay + slack
+
+
+# --------------------------------------------------------------------------- what an endpoint asks for
+
+SERVICE = RetrySchedule(attempts_max=3, age_max_seconds=1000.0, jitter=0.1)
+
+
+def test_a_list_of_delays_replaces_the_formula_and_keeps_the_services_bounds() -> None:
+    schedule = read_retry([1, 2.5, 86_400], SERVICE)
+    assert isinstance(schedule, RetrySchedule)
+    assert [schedule.delay_seconds(number) for number in range(1, 5)] == [1, 2.5, 86_400, None]
+    assert (schedule.attempts_max, schedule.age_max_seconds, schedule.jitter) == (4, 1000.0, 0.1)
+
+
+def test_a_preset_is_taken_by_name_and_grows_no_older_than_the_service_lets_it() -> None:
+    schedule = read_retry("politicalcomms", SERVICE)
+    assert isinstance(schedule, RetrySchedule)
+    assert [schedule.delay_seconds(number) for number in range(1, 5)] == [4, 16, 64, None]
+    assert schedule.age_max_seconds == 1000.0
+    assert read_retry("standard-webhooks", STANDARD) == STANDARD
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, "", "Standard-Webhooks", "fast", 5, True, {}, {"delays": [1]}, [], [1] * (DELAYS_MAX + 1), [0], [-1]),
+        *([86_401], [True], ["5"], [None], [[1]], [float("inf")], [float("nan")], [10**400], [1, 0]),
+    ],
+)
+def test_anything_else_is_refused_in_a_sentence(value: object) -> None:
+    problem = read_retry(value, SERVICE)
+    assert isinstance(problem, str)
+    assert all(part in problem for part in (*PRESETS, "1 to 20", "86400"))

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
+from typing import Any
 from uuid import UUID
 
 from service.core.attempt import Attempt
 from service.core.delivery import Delivery, DeliveryKey, State
 from service.core.event import Event
+from service.core.own_event_type import OwnEventType
 from service.core.reason import Reason
 from service.core.subscription import StoredDirectory, StoredEndpoint, StoredSecret
 from tests.fakes.clock import ManualClock
@@ -16,7 +18,7 @@ from tests.fakes.clock import ManualClock
 
 @dataclass(slots=True)
 class EndpointRow:
-    """An endpoint that an organization registered."""
+    """An endpoint that an organization registered; ``settings`` are fields of its ``StoredEndpoint``."""
 
     id: str
     organization_id: str
@@ -24,6 +26,7 @@ class EndpointRow:
     secrets: tuple[StoredSecret, ...]
     is_paused: bool = False
     is_removed: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -67,6 +70,7 @@ class MemoryDatabase:
         self.versions: dict[str, int] = {}
         self.endpoints: dict[str, EndpointRow] = {}
         self.subscriptions: dict[int, SubscriptionRow] = {}
+        self.event_types: dict[str, dict[str, OwnEventType]] = {}
         self.events: dict[tuple[str, str], EventRow] = {}
         self.deliveries: dict[DeliveryKey, DeliveryRow] = {}
         self.gates: dict[tuple[str, str], float] = {}
@@ -103,11 +107,13 @@ class MemoryDatabase:
                     for each in self.subscriptions.values()
                     if each.endpoint_id == row.id and each.removed_because is None
                 ),
+                **row.settings,
             )
             for row in self.endpoints.values()
             if row.organization_id == organization_id and not row.is_removed
         )
-        return StoredDirectory(organization_id, self.versions[organization_id], endpoints)
+        event_types = dict(self.event_types.get(organization_id, {}))
+        return StoredDirectory(organization_id, self.versions[organization_id], endpoints, event_types)
 
     def cancel_pending(self, subscription_id: int, reason: Reason) -> None:
         """Nobody waits for these any more."""

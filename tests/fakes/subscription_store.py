@@ -1,10 +1,13 @@
 """Organizations, endpoints and subscriptions in memory: what the flow reads, and what an administrator changes."""
 
 import base64
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
+from service.core.own_event_type import OwnEventType
 from service.core.reason import Reason
 from service.core.subscription import StoredDirectory, StoredSecret
 from service.ports import SecretBox
@@ -43,6 +46,10 @@ class MemoryAdministration:
     async def create_organization(self, organization_id: str) -> None:
         self._database.versions.setdefault(organization_id, 1)
 
+    async def register_event_type(self, organization_id: str, name: str, schema: str) -> None:
+        self._database.event_types.setdefault(organization_id, {})[name] = OwnEventType(name, schema)
+        self._database.directory_changed(organization_id)
+
     async def add_endpoint(
         self, organization_id: str, url: str, event_types: Collection[str], secret: str | None = None
     ) -> NewEndpoint:
@@ -60,6 +67,19 @@ class MemoryAdministration:
             self._database.subscriptions[subscription_id] = SubscriptionRow(subscription_id, endpoint_id, event_type)
         self._database.directory_changed(organization_id)
         return NewEndpoint(endpoint_id, url, tuple(event_types), secret)
+
+    async def set_endpoint(self, endpoint_id: str, **settings: Any) -> None:
+        """What the endpoint asks for: fields of ``StoredEndpoint``, with ``headers`` in the clear."""
+        endpoint = self._database.endpoints[endpoint_id]
+        if "headers" in settings:
+            settings["sealed_headers"] = self._secret_box.seal(
+                json.dumps(settings.pop("headers")),
+                organization_id=endpoint.organization_id,
+                endpoint_id=endpoint_id,
+                secret_id="headers",
+            )
+        endpoint.settings |= settings
+        self._database.directory_changed(endpoint.organization_id)
 
     async def remove_endpoint(self, organization_id: str, endpoint_id: str) -> bool:
         endpoint = self._database.endpoints.get(endpoint_id)

@@ -209,6 +209,7 @@ class Road(RuleBasedStateMachine):
             hand.store,
             Retention(),
             hand.outbox,
+            self.directory,
             self.schedule,
             self.around,
             rescue_seconds=1.0,

@@ -20,7 +20,7 @@ async def _lease(worker: Worker, seconds: float = 60.0) -> Lease:
     await worker.intake.take_in([event_of()], "test")
     (claim,) = await worker.store.claim_due(1, per_endpoint_limit=1, room={})
     directory = (await worker.directory.of(["org_1"]))["org_1"]
-    (subscription,) = directory.matching("message.sent")
+    (subscription,) = directory.matching("message.sent", claim.delivery.body)
     return Lease(claim.delivery, subscription.endpoint, claim.claim_number, worker.clock.monotonic() + seconds)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from service.core.settlement import Settled
+from service.flow.settle import ALONGSIDE_MIN
 from service.ports import UnavailableError
 from tests.fakes.delivery_store import AFTER_COMMIT
 from tests.fakes.events import event_of
@@ -29,6 +30,27 @@ async def test_what_waits_is_committed_together() -> None:
         assert sorted(worker.observer.settled_batches) == [2, 4, 4]
         assert all(moved for _, moved in worker.observer.settled)
         assert worker.states() == ["delivered"] * 10
+
+
+async def test_a_few_wait_for_the_commit_that_runs_and_many_do_not() -> None:
+    async with Worker(delivers=False) as worker:
+        first, second, *others = await _settled(worker, 1 + ALONGSIDE_MIN)
+        worker.store.fail("settle", UnavailableError("slow"))
+        worker.start_settle()
+        await worker.settle.put(first)
+        await worker.clock.until_pauses(1)
+        await worker.settle.put(second)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert worker.observer.settled_batches == []
+        for settled in others:
+            await worker.settle.put(settled)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert worker.observer.settled_batches == [ALONGSIDE_MIN]
+        worker.clock.advance(1)
+        await worker.settle.drained()
+        assert worker.observer.settled_batches == [ALONGSIDE_MIN, 1]
 
 
 async def test_nothing_is_told_before_it_is_committed_and_nothing_is_dropped() -> None:

@@ -64,7 +64,7 @@ class Worker:
         self.administration = MemoryAdministration(self.database, self.secret_box)
         self.source = MemoryEventSource()
         self.retention = Retention()
-        self.directory = Directory(self.subscriptions, self.secret_box)
+        self.directory = Directory(self.subscriptions, self.secret_box, schedule=self.schedule)
         self.around = Surroundings(self.clock, self.observer, _no_jitter, self.clock.pause)
         self.deliver = Deliver(self.sender, self.schedule, self.around, TIMEOUT_SECONDS, MARGIN_SECONDS)
         self.settle = Settle(
@@ -97,6 +97,7 @@ class Worker:
             self.store,
             self.retention,
             self.settle,
+            self.directory,
             self.schedule,
             self.around,
             rescue_seconds=10.0,

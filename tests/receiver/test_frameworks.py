@@ -52,7 +52,10 @@ CASES = pytest.mark.parametrize(("headers_of", "expected"), [(signed_headers, AC
 
 
 def test_every_python_block_has_a_name_and_so_a_test() -> None:
-    tested = {"verify", "flask", "django", "fastapi", "aiohttp", "replay-memory", "replay-redis", "own-test"}
+    tested = {
+        *("verify", "other-style", "flask", "django", "fastapi", "aiohttp"),
+        *("replay-memory", "replay-redis", "own-test"),
+    }
 
     assert set(BLOCKS) == tested
     assert PAGE.count("```python") == len(tested)
@@ -145,6 +148,14 @@ async def test_a_repeated_header_is_seen_through_each_framework(name: str) -> No
     ):
         url = str(server.make_url("/webhooks"))
         assert (await client.post(url, content=BODY, headers=repeated)).status_code == 400
+
+
+def test_another_style() -> None:
+    webhook = snippet("other-style").webhook
+    headers = webhook.sign("", int(time.time()), BODY)
+
+    assert list(headers) == ["X-Blooio-Signature"]
+    assert webhook.verify(BODY, headers).body == BODY
 
 
 def test_memory_replay_store() -> None:

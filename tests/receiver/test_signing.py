@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from webhook_signature import VerificationError, Webhook
-from webhook_signature.sign import decode_secret, sign_standard
+from webhook_signature import MemoryReplayStore, VerificationError, Webhook
+from webhook_signature.sign import decode_secret, sign_sha256_body, sign_standard, sign_t_v1
+from webhook_signature.styles import STYLES, StyleName
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 NOW = 1_700_000_000
@@ -32,8 +33,42 @@ def test_one_secret_may_be_given_as_text() -> None:
 
 
 def test_a_style_that_is_not_supported_names_those_that_are() -> None:
-    with pytest.raises(ValueError, match=r"'t-v1' is not supported; supported: standard$"):
-        Webhook([SECRET], style="t-v1")
+    with pytest.raises(ValueError, match=r"'t-v2' is not supported; supported: standard, sha256-body, t-v1$"):
+        Webhook([SECRET], style="t-v2")
+    assert tuple(STYLES) == get_args(StyleName)
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"style": "sha256-body", "replay_store": MemoryReplayStore()}, "cannot be told from a replay"),
+        ({"style": "sha256-body", "signature_header": "X-Hub-Signature-256"}, "only the style t-v1"),
+        ({"signature_header": "X-Other"}, "only the style t-v1"),
+        ({"style": "t-v1", "signature_header": ""}, "a header's name"),
+        ({"style": "t-v1", "signature_header": "X-Böse"}, "a header's name"),
+        ({"style": "t-v1", "signature_header": "X-A\r\nX-B"}, "a header's name"),
+    ],
+)
+def test_options_that_do_not_go_together(options: dict[str, Any], part: str) -> None:
+    with pytest.raises(ValueError, match=part):
+        Webhook([SECRET], **options)
+
+
+@pytest.mark.parametrize("secret", ["", " ", "a ", "\na", "a\n", "\ud800", "x" * 513, "é" * 257, None, b"a", 7])
+@pytest.mark.parametrize("style", ["sha256-body", "t-v1"])
+def test_texts_that_are_no_key(secret: Any, style: str) -> None:
+    with pytest.raises(VerificationError) as caught:
+        Webhook([secret], style=style)
+    assert caught.value.reason == "bad_secret"
+
+
+def test_a_replay_is_told_from_a_retry_where_no_id_is_signed() -> None:
+    webhook = Webhook([SECRET], style="t-v1", replay_store=MemoryReplayStore(), now=lambda: NOW)
+    for body, timestamp in ((b"a", NOW), (b"b", NOW), (b"a", NOW + 1)):
+        headers = webhook.sign("", timestamp, body)
+        webhook.verify(body, headers)
+        with pytest.raises(VerificationError, match=r"^replayed: "):
+            webhook.verify(body, headers)
 
 
 @pytest.mark.parametrize("limit", [{"tolerance_seconds": 0}, {"tolerance_seconds": -1}, {"body_bytes_max": 0}])
@@ -58,6 +93,18 @@ def test_a_limit_below_one_is_refused(limit: dict[str, int]) -> None:
 def test_nothing_is_signed_that_could_not_be_verified(key_count: int, message_id: str, timestamp: int) -> None:
     with pytest.raises(ValueError, match=r"sign with|an id|a timestamp"):
         sign_standard([bytes(32)] * key_count, message_id, timestamp, b"")
+
+
+@pytest.mark.parametrize(("key_count", "timestamp"), [(0, 1), (4, 1), (1, -1), (1, 10**12)])
+def test_nor_in_the_style_t_v1(key_count: int, timestamp: int) -> None:
+    with pytest.raises(ValueError, match=r"sign with|a timestamp"):
+        sign_t_v1([bytes(32)] * key_count, timestamp, b"")
+
+
+@pytest.mark.parametrize("key_count", [0, 4])
+def test_nor_in_the_style_sha256_body(key_count: int) -> None:
+    with pytest.raises(ValueError, match="sign with"):
+        sign_sha256_body([bytes(32)] * key_count, b"")
 
 
 texts = st.text(max_size=80)
@@ -88,6 +135,27 @@ def test_what_is_signed_verifies_and_no_other_body_does(
     other = data.draw(st.binary(max_size=500).filter(lambda candidate: candidate != body))
     with pytest.raises(VerificationError, match=r"^no_match: "):
         webhook.verify(other, headers)
+
+
+@FUZZ
+@given(
+    style=st.sampled_from(["sha256-body", "t-v1"]),
+    secrets=st.lists(
+        st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=60), min_size=1, max_size=3
+    ),
+    timestamp=st.integers(0, 10**12 - 1),
+    body=st.binary(max_size=500),
+    other=st.binary(max_size=500),
+)
+def test_the_other_styles_verify_what_they_sign(
+    style: str, secrets: list[str], timestamp: int, body: bytes, other: bytes
+) -> None:
+    webhook = Webhook(secrets, style=style, now=lambda: timestamp)
+    headers = webhook.sign("", timestamp, body)
+    assert webhook.verify(body, headers).key_index == secrets.index(secrets[0 if style == "t-v1" else -1])
+    if other != body:
+        with pytest.raises(VerificationError, match=r"^no_match: "):
+            webhook.verify(other, headers)
 
 
 @FUZZ

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from webhook_signature import REASONS, VerificationError, Webhook
-from webhook_signature.sign import decode_secret, sign_standard
+from webhook_signature.sign import decode_secret
+from webhook_signature.styles import STYLES
 
 VECTORS = json.loads((Path(__file__).parents[2] / "receiver" / "vectors.json").read_text("utf-8"))
 
@@ -21,15 +22,19 @@ def _name(vector: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("vector", VECTORS["signatures"], ids=_name)
 def test_sender_writes_the_signature(vector: dict[str, Any]) -> None:
-    keys = [decode_secret(secret) for secret in vector["secrets"]]
-    body = base64.b64decode(vector["body_base64"])
+    webhook = Webhook(vector["secrets"], style=vector.get("style", "standard"))
+    headers = webhook.sign(vector.get("id", ""), vector["timestamp_seconds"], base64.b64decode(vector["body_base64"]))
 
-    assert sign_standard(keys, vector["id"], vector["timestamp_seconds"], body) == vector["signature"]
+    assert headers["X-Webhook-Signature" if "style" in vector else "webhook-signature"] == vector["signature"]
 
 
 @pytest.mark.parametrize("vector", VECTORS["requests"], ids=_name)
 def test_receiver_decides(vector: dict[str, Any]) -> None:
-    options = {name: vector[name] for name in ("tolerance_seconds", "body_bytes_max") if name in vector}
+    options = {
+        name: vector[name]
+        for name in ("style", "signature_header", "tolerance_seconds", "body_bytes_max")
+        if name in vector
+    }
     webhook = Webhook(vector["secrets"], now=lambda: vector["now_seconds"], **options)
     body = base64.b64decode(vector["body_base64"])
     headers = [(name, value) for name, value in vector["headers"]]
@@ -42,8 +47,12 @@ def test_receiver_decides(vector: dict[str, Any]) -> None:
         verified = webhook.verify(body, headers)
         assert verified.key_index == vector["expect"]["key_index"]
         assert verified.body == body
-        by_name = {name.lower(): value for name, value in headers}
-        assert (verified.id, str(verified.timestamp)) == (by_name["webhook-id"], by_name["webhook-timestamp"])
+        if "style" not in vector:
+            by_name = {name.lower(): value for name, value in headers}
+            assert (verified.id, str(verified.timestamp)) == (by_name["webhook-id"], by_name["webhook-timestamp"])
+        else:
+            assert verified.id == ""
+            assert verified.timestamp == (1_700_000_000 if vector["style"] == "t-v1" else 0)
 
 
 @pytest.mark.parametrize("vector", VECTORS["good_secrets"], ids=_name)
@@ -61,7 +70,8 @@ def test_bad_secret_is_refused_at_construction_and_never_shown(vector: dict[str,
     assert len(encoded) < 4 or encoded not in str(caught.value)
 
 
-def test_vectors_cover_every_reason_a_single_request_can_give() -> None:
+def test_vectors_cover_every_style_and_every_reason_a_single_request_can_give() -> None:
+    assert {vector.get("style", "standard") for vector in VECTORS["signatures"]} == set(STYLES)
     covered = {vector["expect"].get("reason") for vector in VECTORS["requests"]} - {None}
 
     assert covered == set(REASONS) - {"replayed", "bad_secret"}  # a second copy, and no request at all

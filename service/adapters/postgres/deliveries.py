@@ -11,7 +11,7 @@ from service.adapters.postgres import statements
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.partitions import create_partitions, drop_partitions
 from service.adapters.postgres.removal import cancel_pending, remove_subscriptions
-from service.adapters.postgres.rows import attempt_rows, claim_of, columns, key_row, settled_row
+from service.adapters.postgres.rows import claim_of, columns, key_row, late_attempt_row, settled_row
 from service.core.delivery import Lease
 from service.core.reason import Reason
 from service.core.settlement import Retry, Settled, Unsubscribe
@@ -61,6 +61,7 @@ class PostgresDeliveryStore:
                 [event.is_test for event in events],
                 [event.body for event in events],
                 digests,
+                [event.message_id for event in events],
                 [key.event_uid for key in keys],
                 [key.subscription_id for key in keys],
                 [new.endpoint.id for new in born],
@@ -146,8 +147,7 @@ class PostgresDeliveryStore:
 
     async def settle(self, batch: Sequence[Settled]) -> Sequence[bool]:
         """Record the attempts and move the deliveries, in one commit."""
-        attempts = [(each.delivery.key, each.attempt) for each in batch if each.attempt is not None]
-        arguments = (*columns([settled_row(each) for each in batch], 10), *columns(attempt_rows(attempts), 13))
+        arguments = columns([settled_row(each) for each in batch], 16)
         gated = [
             (each.delivery.endpoint_id, each.settlement.gate_seconds)
             for each in batch
@@ -166,9 +166,10 @@ class PostgresDeliveryStore:
                         ids = sorted({each.delivery.key.subscription_id for each in unsubscribed})
                         removed = await remove_subscriptions(connection, ids, because="gone")
                         await cancel_pending(connection, removed, Reason.GONE)
-            if row["tried"] < len(attempts):
-                for values in attempt_rows(attempts):
-                    await connection.execute(statements.RECORD_LATE_ATTEMPT, *values)
+            tried = [each for each in batch if each.attempt is not None]
+            if row["tried"] < len(tried):
+                for each in tried:
+                    await connection.execute(statements.RECORD_LATE_ATTEMPT, *late_attempt_row(each))
         unmoved = set(row["unmoved"] or ())
         return [ordinal not in unmoved for ordinal in range(1, len(batch) + 1)]
 

@@ -3,43 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from uuid import UUID
 
-from sqlalchemy import Select, column, select, table, tuple_
+import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres.engine import driver, translated
+from service.adapters.postgres.delivery_list import IN_INDEX_ORDER, DeliveryFilter, list_statement
+from service.adapters.postgres.engine import driver
 from service.core.delivery import DeliveryKey
 
-LIMIT_MAX = 200
+__all__ = ["LIMIT_MAX", "AttemptView", "DeliveryDetail", "DeliveryFilter", "DeliveryReader", "DeliveryView", "read_one"]
 
-_deliveries = table(
-    "deliveries",
-    *map(
-        column,
-        (
-            "event_uid",
-            "subscription_id",
-            "replay_number",
-            "organization_id",
-            "endpoint_id",
-            "event_id",
-            "event_type",
-            "state",
-            "reason",
-            "created_at",
-            "next_attempt_at",
-            "ended_at",
-            "attempts_made",
-        ),
-    ),
-)
-_KEY = tuple_(_deliveries.c.event_uid, _deliveries.c.subscription_id, _deliveries.c.replay_number)
+LIMIT_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryView:
-    """A delivery as people see it."""
+    """A delivery as people see it. ``last_status`` is the HTTP status of the last attempt that got a reply."""
 
     id: str
     event_id: str
@@ -47,8 +27,10 @@ class DeliveryView:
     organization_id: str
     endpoint_id: str
     subscription_id: int
+    replay_number: int
     state: str
     reason: str | None
+    last_status: int | None
     attempts_made: int
     created_at: datetime
     next_attempt_at: datetime | None
@@ -71,13 +53,14 @@ class AttemptView:
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryFilter:
-    """Which deliveries to list; None means any."""
+class DeliveryDetail:
+    """A delivery with every attempt, oldest first. ``url`` and ``signature_style`` are the endpoint's, today."""
 
-    organization_id: str | None = None
-    endpoint_id: str | None = None
-    event_id: str | None = None
-    state: str | None = None
+    delivery: DeliveryView
+    attempts: Sequence[AttemptView]
+    url: str
+    signature_style: str
+    body_bytes: int | None
 
 
 class DeliveryReader:
@@ -90,41 +73,25 @@ class DeliveryReader:
         self, wanted: DeliveryFilter, *, limit: int = 50, before: DeliveryKey | None = None
     ) -> tuple[Sequence[DeliveryView], DeliveryKey | None]:
         """Deliveries, newest event first, and the key to go on from (None at the end)."""
-        query = select(_deliveries).order_by(
-            _deliveries.c.event_uid.desc(), _deliveries.c.subscription_id.desc(), _deliveries.c.replay_number.desc()
-        )
-        for name in ("organization_id", "endpoint_id", "event_id", "state"):
-            value = getattr(wanted, name)
-            if value is not None:
-                query = query.where(_deliveries.c[name] == value)
-        if wanted.event_id is not None:
-            # The narrow table knows the day, so one partition is searched rather than all.
-            async with driver(self._engine) as connection:
-                uids = await connection.fetch(
-                    """SELECT event_uid FROM event_keys
-                        WHERE event_id = $1 AND organization_id = coalesce($2, organization_id)""",
-                    wanted.event_id,
-                    wanted.organization_id,
-                )
-            query = query.where(_deliveries.c.event_uid.in_([row["event_uid"] for row in uids]))
-        if before is not None:
-            query = query.where(tuple_(before.event_uid, before.subscription_id, before.replay_number) > _KEY)
-        rows = await self._rows(query.limit(limit + 1))
+        async with driver(self._engine) as connection, connection.transaction(readonly=True):
+            event_uids = await _event_uids(connection, wanted) if wanted.event_id is not None else None
+            if event_uids == []:
+                return [], None
+            await connection.execute(IN_INDEX_ORDER)
+            statement = list_statement(wanted, limit=limit + 1, before=before, event_uids=event_uids)
+            rows = await connection.fetch(statement.text, *statement.arguments)
         views = [_view(row) for row in rows[:limit]]
         return views, _key(rows[limit - 1]) if len(rows) > limit else None
 
-    async def show(self, key: DeliveryKey) -> tuple[DeliveryView, Sequence[AttemptView]] | None:
-        """One delivery with every attempt, oldest first."""
-        rows = await self._rows(
-            select(_deliveries).where(
-                _deliveries.c.event_uid == key.event_uid,
-                _deliveries.c.subscription_id == key.subscription_id,
-                _deliveries.c.replay_number == key.replay_number,
-            )
-        )
-        if not rows:
-            return None
-        async with driver(self._engine) as connection:
+    async def show(self, key: DeliveryKey, organization_id: str | None = None) -> DeliveryDetail | None:
+        """One delivery, of the organization where one is named, with its attempts as they stood at the same moment."""
+        async with (
+            driver(self._engine) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            delivery = await read_one(connection, key, organization_id)
+            if delivery is None:
+                return None
             attempts = await connection.fetch(
                 """SELECT number, outcome, reason, status, started_at, duration_ms, is_counted, detail, reply
                      FROM attempts WHERE event_uid = $1 AND subscription_id = $2 AND replay_number = $3
@@ -133,30 +100,65 @@ class DeliveryReader:
                 key.subscription_id,
                 key.replay_number,
             )
-        return _view(rows[0]), [AttemptView(*attempt) for attempt in attempts]
+            url, style, body_bytes = await connection.fetchrow(
+                """SELECT url, signature_style,
+                          (SELECT octet_length(body) FROM events WHERE uid = $3 AND organization_id = $1)
+                     FROM endpoints WHERE organization_id = $1 AND id = $2""",
+                delivery.organization_id,
+                delivery.endpoint_id,
+                key.event_uid,
+            )
+        return DeliveryDetail(delivery, [AttemptView(*attempt) for attempt in attempts], url, style, body_bytes)
 
-    async def _rows(self, query: Select[Any]) -> Sequence[Any]:
-        with translated():
-            async with self._engine.connect() as connection:
-                return list(await connection.execute(query))
+
+async def read_one(
+    connection: asyncpg.Connection, key: DeliveryKey, organization_id: str | None = None
+) -> DeliveryView | None:
+    """The delivery with this key, if the organization (None: whichever) has it."""
+    row = await connection.fetchrow(
+        """SELECT event_uid, subscription_id, replay_number, organization_id, endpoint_id, event_id, event_type, state,
+                  reason, last_status, created_at, attempts_made,
+                  CASE WHEN state = 'pending' THEN next_attempt_at END AS next_attempt_at, ended_at
+             FROM deliveries
+            WHERE event_uid = $1 AND subscription_id = $2 AND replay_number = $3
+              AND organization_id = coalesce($4, organization_id)""",
+        key.event_uid,
+        key.subscription_id,
+        key.replay_number,
+        organization_id,
+    )
+    return _view(row) if row is not None else None
 
 
-def _key(row: Any) -> DeliveryKey:  # noqa: ANN401 - a row of the view
-    return DeliveryKey(row.event_uid, row.subscription_id, row.replay_number)
+async def _event_uids(connection: asyncpg.Connection, wanted: DeliveryFilter) -> Sequence[UUID]:
+    """The narrow table knows the day, so one partition is searched rather than all."""
+    rows = await connection.fetch(
+        """SELECT event_uid FROM event_keys
+            WHERE event_id = $1 AND organization_id = coalesce($2, organization_id)""",
+        wanted.event_id,
+        wanted.organization_id,
+    )
+    return [row["event_uid"] for row in rows]
 
 
-def _view(row: Any) -> DeliveryView:  # noqa: ANN401 - a row of the view
+def _key(row: asyncpg.Record) -> DeliveryKey:
+    return DeliveryKey(row["event_uid"], row["subscription_id"], row["replay_number"])
+
+
+def _view(row: asyncpg.Record) -> DeliveryView:
     return DeliveryView(
         id=str(_key(row)),
-        event_id=row.event_id,
-        event_type=row.event_type,
-        organization_id=row.organization_id,
-        endpoint_id=row.endpoint_id,
-        subscription_id=row.subscription_id,
-        state=row.state,
-        reason=row.reason,
-        attempts_made=row.attempts_made,
-        created_at=row.created_at,
-        next_attempt_at=row.next_attempt_at if row.state == "pending" else None,
-        ended_at=row.ended_at,
+        event_id=row["event_id"],
+        event_type=row["event_type"],
+        organization_id=row["organization_id"],
+        endpoint_id=row["endpoint_id"],
+        subscription_id=row["subscription_id"],
+        replay_number=row["replay_number"],
+        state=row["state"],
+        reason=row["reason"],
+        last_status=row["last_status"],
+        attempts_made=row["attempts_made"],
+        created_at=row["created_at"],
+        next_attempt_at=row["next_attempt_at"],
+        ended_at=row["ended_at"],
     )

@@ -56,9 +56,10 @@ async def cancel_pending(connection: asyncpg.Connection, subscription_ids: Seque
                     LIMIT $3 FOR UPDATE SKIP LOCKED))
                RETURNING *)
            INSERT INTO final_deliveries (event_uid, subscription_id, replay_number, organization_id, endpoint_id,
-                                         event_id, event_type, state, reason, created_at, claims_made, attempts_made)
+                                         event_id, event_type, state, reason, last_status, created_at, claims_made,
+                                         attempts_made)
            SELECT event_uid, subscription_id, replay_number, organization_id, endpoint_id,
-                  event_id, event_type, 'cancelled', $2, created_at, claims_made, attempts_made
+                  event_id, event_type, 'cancelled', $2, last_status, created_at, claims_made, attempts_made
              FROM ended""",
         subscription_ids,
         reason.value,

@@ -6,7 +6,6 @@ import asyncpg
 
 from service.core.attempt import Attempt
 from service.core.delivery import Delivery, DeliveryKey
-from service.core.reason import Reason
 from service.core.settlement import Retry, Settled
 from service.ports import Claim
 
@@ -22,38 +21,39 @@ def columns(rows: Sequence[Sequence[object]], width: int) -> list[list[object]]:
 
 
 def settled_row(each: Settled) -> tuple[object, ...]:
-    """The first ten arrays of SETTLE, for one settlement."""
-    settlement, attempt = each.settlement, each.attempt
+    """The arrays of SETTLE, for one settlement."""
+    settlement = each.settlement
     return (
         *key_row(each.delivery.key),
         each.claim_number,
         None if isinstance(settlement, Retry) else settlement.state.value,
         settlement.reason.value if settlement.reason else None,
         settlement.delay_seconds if isinstance(settlement, Retry) else None,
-        int(attempt is not None and attempt.is_counted),
-        attempt is not None and attempt.reason is Reason.LOST,
-        int(attempt is not None),
+        *(_NO_ATTEMPT if each.attempt is None else _attempt_row(each.attempt)),
     )
 
 
-def attempt_rows(attempts: Sequence[tuple[DeliveryKey, Attempt]]) -> list[tuple[object, ...]]:
-    """The last thirteen arrays of SETTLE, as rows."""
-    return [
-        (
-            *key_row(key),
-            attempt.number,
-            attempt.claim_number,
-            attempt.started_at,
-            attempt.duration_ms,
-            attempt.outcome.value,
-            attempt.reason.value if attempt.reason else None,
-            attempt.status,
-            attempt.is_counted,
-            attempt.detail,
-            attempt.reply,
-        )
-        for key, attempt in attempts
-    ]
+def late_attempt_row(each: Settled) -> tuple[object, ...]:
+    """The parameters of RECORD_LATE_ATTEMPT."""
+    attempt = () if each.attempt is None else _attempt_row(each.attempt)
+    return (*key_row(each.delivery.key), each.claim_number, *attempt)
+
+
+def _attempt_row(attempt: Attempt) -> tuple[object, ...]:
+    return (
+        attempt.number,
+        attempt.started_at,
+        attempt.duration_ms,
+        attempt.outcome.value,
+        attempt.reason.value if attempt.reason else None,
+        attempt.status,
+        attempt.is_counted,
+        attempt.detail,
+        attempt.reply,
+    )
+
+
+_NO_ATTEMPT = (None,) * 9
 
 
 def claim_of(row: asyncpg.Record, body: bytes) -> Claim:

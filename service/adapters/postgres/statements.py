@@ -1,6 +1,6 @@
 """The hot statements. Each is one transaction by itself: one round trip, one commit, however large the batch."""
 
-# $1..$2 what the directory in memory says; $3..$10 the events; $11..$15 their deliveries; $16 worker, $17 lease.
+# $1..$2 what the directory in memory says; $3..$11 the events; $12..$15 their deliveries; $16 worker, $17 lease.
 RECORD = """
 WITH wanted AS (
     SELECT * FROM unnest($1::text[], $2::bigint[]) AS w (organization_id, directory_version)
@@ -10,16 +10,16 @@ WITH wanted AS (
      WHERE o.directory_version IS DISTINCT FROM w.directory_version
 ), incoming AS (
     SELECT * FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::boolean[],
-                         $9::bytea[], $10::bytea[])
-        AS i (uid, organization_id, event_id, event_type, occurred_at, is_test, body, digest)
+                         $9::bytea[], $10::bytea[], $11::text[])
+        AS i (uid, organization_id, event_id, event_type, occurred_at, is_test, body, digest, message_id)
 ), fresh AS (
     INSERT INTO event_keys (organization_id, event_id, event_uid, digest)
     SELECT organization_id, event_id, uid, digest FROM incoming WHERE NOT EXISTS (SELECT FROM stale)
         ON CONFLICT DO NOTHING
     RETURNING event_uid
 ), kept AS (
-    INSERT INTO events (uid, organization_id, event_id, event_type, occurred_at, is_test, body)
-    SELECT i.uid, i.organization_id, i.event_id, i.event_type, i.occurred_at, i.is_test, i.body
+    INSERT INTO events (uid, organization_id, event_id, event_type, occurred_at, is_test, body, message_id)
+    SELECT i.uid, i.organization_id, i.event_id, i.event_type, i.occurred_at, i.is_test, i.body, i.message_id
       FROM incoming i JOIN fresh ON fresh.event_uid = i.uid
 ), shut AS (
     SELECT endpoint_id FROM gates WHERE until > now()
@@ -28,8 +28,8 @@ WITH wanted AS (
                                  state, claims_made, leased_by, lease_expires_at)
     SELECT d.event_uid, d.subscription_id, i.organization_id, d.endpoint_id, i.event_id, i.event_type,
            CASE WHEN is_leased THEN 'leased' ELSE 'pending' END, is_leased::int,
-           CASE WHEN is_leased THEN $15 END, CASE WHEN is_leased THEN now() + $16::interval END
-      FROM unnest($11::uuid[], $12::bigint[], $13::text[], $14::boolean[])
+           CASE WHEN is_leased THEN $16 END, CASE WHEN is_leased THEN now() + $17::interval END
+      FROM unnest($12::uuid[], $13::bigint[], $14::text[], $15::boolean[])
                AS d (event_uid, subscription_id, endpoint_id, wants_lease)
       JOIN fresh ON fresh.event_uid = d.event_uid
       JOIN incoming i ON i.uid = d.event_uid,
@@ -47,40 +47,46 @@ SELECT k.organization_id, k.event_id, k.digest
   JOIN event_keys k ON k.organization_id = i.organization_id AND k.event_id = i.event_id
 """
 
-# $1..$4 key and claim; $5 final state or null, $6 reason, $7 seconds to wait, $8 counted, $9 lost, $10 recorded.
+# $1..$4 key and claim; $5 final state or null, $6 reason, $7 seconds to wait; $8..$16 the attempt, nulls where none was
+# made. One array costs asyncpg 4 us, however short: what follows from the others is not passed.
 # A 2xx is a fact and moves any open delivery; everything else must hold the latest claim. "leased_by IS NOT NULL" says
 # leased (a CHECK holds the two together) in words that do not invite a walk through the index of all leases.
 SETTLE = """
 WITH settled AS (
-    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::int[], $5::text[], $6::text[], $7::float8[],
-                         $8::int[], $9::boolean[], $10::int[]) WITH ORDINALITY
-        AS s (event_uid, subscription_id, replay_number, claim_number, final_state, reason, delay_seconds,
-              counted, is_lost, recorded, ordinal)
+    SELECT *, number IS NOT NULL AS is_tried
+      FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::int[], $5::text[], $6::text[], $7::float8[],
+                  $8::int[], $9::timestamptz[], $10::int[], $11::text[], $12::text[], $13::int[], $14::boolean[],
+                  $15::text[], $16::text[]) WITH ORDINALITY
+        AS s (event_uid, subscription_id, replay_number, claim_number, final_state, final_reason, delay_seconds,
+              number, started_at, duration_ms, outcome, reason, status, is_counted, detail, reply, ordinal)
 ), tried AS (
     INSERT INTO attempts (event_uid, subscription_id, replay_number, number, claim_number, started_at, duration_ms,
                           outcome, reason, status, is_counted, detail, reply)
-    SELECT * FROM unnest($11::uuid[], $12::bigint[], $13::int[], $14::int[], $15::int[], $16::timestamptz[],
-                         $17::int[], $18::text[], $19::text[], $20::int[], $21::boolean[], $22::text[], $23::text[])
+    SELECT event_uid, subscription_id, replay_number, number, claim_number, started_at, duration_ms,
+           outcome, reason, status, is_counted, detail, reply
+      FROM settled WHERE is_tried
         ON CONFLICT DO NOTHING
-    RETURNING event_uid, subscription_id, replay_number, number
+    RETURNING event_uid
 ), ended AS (
     DELETE FROM open_deliveries d USING settled s
      WHERE s.final_state IS NOT NULL
        AND d.event_uid = s.event_uid AND d.subscription_id = s.subscription_id AND d.replay_number = s.replay_number
        AND (s.final_state = 'delivered' OR (d.state = 'leased' AND d.claims_made = s.claim_number))
-    RETURNING d.*, s.final_state, s.reason AS final_reason, s.counted, s.ordinal
+    RETURNING d.*, s.final_state, s.final_reason, (s.is_counted IS TRUE)::int AS counted, s.status, s.ordinal
 ), history AS (
     INSERT INTO final_deliveries (event_uid, subscription_id, replay_number, organization_id, endpoint_id, event_id,
-                                  event_type, state, reason, created_at, claims_made, attempts_made)
-    SELECT event_uid, subscription_id, replay_number, organization_id, endpoint_id, event_id,
-           event_type, final_state, final_reason, created_at, claims_made, attempts_made + counted
+                                  event_type, state, reason, last_status, created_at, claims_made, attempts_made)
+    SELECT event_uid, subscription_id, replay_number, organization_id, endpoint_id, event_id, event_type,
+           final_state, final_reason, coalesce(status, last_status), created_at, claims_made, attempts_made + counted
       FROM ended
 ), again AS (
     UPDATE open_deliveries d
-       SET state = 'pending', reason = s.reason, leased_by = NULL, lease_expires_at = NULL,
+       SET state = 'pending', reason = s.final_reason, last_status = coalesce(s.status, d.last_status),
+           leased_by = NULL, lease_expires_at = NULL,
            next_attempt_at = now() + s.delay_seconds * interval '1 second',
-           attempts_made = d.attempts_made + s.counted, attempts_recorded = d.attempts_recorded + s.recorded,
-           lost_in_a_row = CASE WHEN s.is_lost THEN d.lost_in_a_row + 1 ELSE 0 END
+           attempts_made = d.attempts_made + (s.is_counted IS TRUE)::int,
+           attempts_recorded = d.attempts_recorded + s.is_tried::int,
+           lost_in_a_row = CASE WHEN s.reason = 'lost' THEN d.lost_in_a_row + 1 ELSE 0 END
       FROM settled s
      WHERE s.final_state IS NULL
        AND d.event_uid = s.event_uid AND d.subscription_id = s.subscription_id AND d.replay_number = s.replay_number
@@ -101,7 +107,7 @@ SELECT late.event_uid, late.subscription_id, late.replay_number, 1 + known.numbe
        late.duration_ms, late.outcome, late.reason, late.status, late.is_counted, late.detail, late.reply
   FROM (SELECT $1::uuid, $2::bigint, $3::int, $4::int, $5::int, $6::timestamptz, $7::int, $8::text, $9::text,
                $10::int, $11::boolean, $12::text, $13::text)
-           AS late (event_uid, subscription_id, replay_number, number, claim_number, started_at, duration_ms,
+           AS late (event_uid, subscription_id, replay_number, claim_number, number, started_at, duration_ms,
                     outcome, reason, status, is_counted, detail, reply),
        LATERAL (SELECT max(number) AS number, bool_or(a.claim_number = late.claim_number
                                                       AND a.reason IS NOT DISTINCT FROM late.reason) AS is_written

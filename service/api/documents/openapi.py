@@ -58,10 +58,11 @@ _IDEMPOTENCY_KEY: Final = {
 }
 
 
-def openapi_document(
-    operations: Sequence[Operation], *, version: str, server_url: str, envelope_schemas: Document
-) -> dict[str, Any]:
-    """The document. ``envelope_schemas`` are components that describe events; one of them is called Envelope."""
+def openapi_document(operations: Sequence[Operation], *, version: str, envelope_schemas: Document) -> dict[str, Any]:
+    """The document, but for the server's address.
+
+    ``envelope_schemas`` are components that describe events; one of them is called Envelope.
+    """
     schemas = _Schemas(operations)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
@@ -75,7 +76,6 @@ def openapi_document(
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
-        "servers": [{"url": server_url}],
         "security": [{name: []} for name in SECURITY_SCHEMES],
         "tags": [{"name": name} for name in dict.fromkeys(each.tag for each in operations)],
         "paths": paths,
@@ -109,7 +109,8 @@ class _Schemas:
         return str(self._by_model[model, mode]["$ref"]).rpartition("/")[2]
 
     def reference(self, model: type[BaseModel], mode: JsonSchemaMode) -> Mapping[str, Any]:
-        return self._by_model[model, mode]
+        found: Mapping[str, Any] = self._by_model[model, mode]
+        return found
 
     def parameters(self, query: type[BaseModel]) -> list[dict[str, Any]]:
         schema = self._queries[query]
@@ -124,7 +125,7 @@ class _Schemas:
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     """A parameter that is left out is None to the model; nobody can send null in a query string."""
-    choices = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+    choices: list[dict[str, Any]] = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
     if len(choices) != 1:
         return schema
     kept = {key: value for key, value in schema.items() if key != "anyOf" and not (key == "default" and value is None)}

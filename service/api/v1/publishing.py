@@ -20,6 +20,8 @@ SOURCE_NAME: Final = "http"
 
 Publish = Callable[[Sequence[Event], str], Awaitable[Sequence[Verdict | Rejected]]]
 """Records events together and says, in order, what became of each; ``flow.intake.Intake.take_in`` is one."""
+Judge = Callable[[Sequence[Event]], Awaitable[Sequence[Rejected | None]]]
+"""Says, in order, why each event cannot be recorded, and records nothing; ``flow.intake.Intake.judge`` is one."""
 
 _STATUSES: Final[Mapping[Verdict, Literal["accepted", "duplicate"]]] = {
     Verdict.RECORDED: "accepted",
@@ -74,14 +76,18 @@ class _Submission:
 class PublishEvents:
     """The work behind ``POST /v1/events``."""
 
-    def __init__(self, publish: Publish, now: Callable[[], datetime]) -> None:
+    def __init__(self, judge: Judge, publish: Publish, now: Callable[[], datetime]) -> None:
+        self._judge = judge
         self._publish = publish
         self._now = now
 
     async def post(self, call: Call) -> Answer:
         """Take one envelope, or a batch of them: all are valid, or none is stored."""
         submission = _split(call.body_bytes)
-        events = _parse(submission, call.organization_id, self._now(), call.request.content_type)
+        parsed = _parse(submission, call.organization_id, self._now(), call.request.content_type)
+        events = [each for each in parsed if isinstance(each, Event)]
+        whys = iter(await self._judge(events))
+        _refuse_invalid(submission, [next(whys) if isinstance(each, Event) else each for each in parsed])
         outcomes = await self._publish(events, SOURCE_NAME)
         _refuse_unrecorded(submission, events, outcomes)
         data = [
@@ -127,21 +133,23 @@ def _split(body: bytes) -> _Submission:
     return _Submission(tuple(map(bytes, items)), is_batch=True)
 
 
-def _parse(submission: _Submission, organization_id: str, now: datetime, content_type: str) -> list[Event]:
-    """Every event, or an error that names everything wrong with the batch."""
-    events: list[Event] = []
-    rejected: list[tuple[int, Rejected]] = []
+def _parse(
+    submission: _Submission, organization_id: str, now: datetime, content_type: str
+) -> Sequence[Event | Rejected]:
+    """Each event, in order, or why it is none."""
+    parsed: list[Event | Rejected] = []
     bodies: dict[str, bytes] = {}
-    for index, body in enumerate(submission.bodies):
-        parsed = parse_event(_with_organization(body, organization_id), now, content_type=content_type)
-        if isinstance(parsed, Event):
-            parsed = _checked(parsed, organization_id, bodies)
-        if isinstance(parsed, Event):
-            events.append(parsed)
-        else:
-            rejected.append((index, parsed))
+    for body in submission.bodies:
+        each = parse_event(_with_organization(body, organization_id), now, content_type=content_type)
+        parsed.append(_checked(each, organization_id, bodies) if isinstance(each, Event) else each)
+    return parsed
+
+
+def _refuse_invalid(submission: _Submission, whys: Sequence[Rejected | None]) -> None:
+    """Raise an error that names everything wrong with the batch, if anything is."""
+    rejected = [(index, why) for index, why in enumerate(whys) if why is not None]
     if not rejected:
-        return events
+        return
     errors = {submission.name(index, why.field): [why.detail] for index, why in rejected}
     sentence = f"{len(rejected)} of {len(submission.bodies)} events are not valid" if submission.is_batch else ""
     sentence = sentence or f"the event is not valid: {rejected[0][1].detail}"

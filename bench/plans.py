@@ -1,0 +1,72 @@
+"""Which statements a reader runs, and whether their plans read a big table from end to end."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.adapters.postgres.delivery_list import IN_INDEX_ORDER
+from service.adapters.postgres.engine import driver
+
+ROWS_MIN = 2000
+"""Smaller tables may be read whole: the planner is right to."""
+
+Ran = dict[str, tuple[Any, ...]]
+"""Statements that were run, each with its last arguments."""
+
+
+@asynccontextmanager
+async def listening(engine: AsyncEngine) -> AsyncIterator[Ran]:
+    """Collect what is run on ``engine``, which must have one connection."""
+    ran: Ran = {}
+
+    def remember(record: Any) -> None:  # noqa: ANN401 - asyncpg's LoggedQuery
+        if record.query.lstrip()[:6].upper() in {"SELECT", "WITH R", "WITH N"}:
+            ran[record.query] = tuple(record.args)
+
+    async with driver(engine) as connection:
+        connection.add_query_logger(remember)
+    try:
+        yield ran
+        await asyncio.sleep(0)  # asyncpg tells its loggers a moment later
+    finally:
+        async with driver(engine) as connection:
+            connection.remove_query_logger(remember)
+
+
+async def plan_of(connection: asyncpg.Connection, statement: str, arguments: tuple[Any, ...]) -> Mapping[str, Any]:
+    """The plan for these very arguments."""
+    async with connection.transaction(readonly=True):
+        if "ORDER BY" in statement and "LIMIT" in statement:
+            await connection.execute(IN_INDEX_ORDER)
+        found = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *arguments)
+    [found] = json.loads(found) if isinstance(found, str) else found  # SQLAlchemy's connections decode it
+    plan: Mapping[str, Any] = found["Plan"]
+    return plan
+
+
+async def seq_scans(
+    connection: asyncpg.Connection, statement: str, arguments: tuple[Any, ...], *, rows_min: int = ROWS_MIN
+) -> list[str]:
+    """The tables of at least ``rows_min`` rows that the plan reads from end to end."""
+    sizes = dict(await connection.fetch("SELECT relname, reltuples::bigint FROM pg_class WHERE relkind = 'r'"))
+    sizes = {name: size for name, size in sizes.items() if not name.startswith("pg_")}  # asyncpg asks for types
+    plan = await plan_of(connection, statement, arguments)
+    return sorted(
+        {
+            node["Relation Name"]
+            for node in nodes_of(plan)
+            if node["Node Type"] == "Seq Scan" and sizes.get(node["Relation Name"], 0) >= rows_min
+        }
+    )
+
+
+def nodes_of(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Every node of a plan, from the top."""
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes_of(below)

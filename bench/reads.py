@@ -1,0 +1,227 @@
+"""How long the lists take: every verb of the readers with every filter, with random parameters of a seeded database.
+
+    python -m bench.reads --database-url postgresql://…/seeded [--runs 200] [--json reads.json]
+
+The database is the one that bench.seed filled. Ends with an error when a plan reads a big table from end to end.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from bench.plans import listening, seq_scans
+from bench.seed import LARGE
+from service.adapters.postgres import DeliveryFilter, DeliveryReader, connect
+from service.adapters.postgres.engine import driver
+from service.adapters.postgres.event_reads import EventFilter, EventReader
+from service.adapters.postgres.explain_reads import ExplainReader
+from service.core.delivery import DeliveryKey
+from service.core.event_type import REGISTRY
+from service.core.uid import first_uid_from
+
+Ask = Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How long one kind of question took, in milliseconds."""
+
+    question: str
+    p50_ms: float
+    p99_ms: float
+    most_ms: float
+    seq_scans: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the seeded database holds, to ask for."""
+
+    organizations: Sequence[str]
+    since: datetime
+    until: datetime
+    events: Sequence[asyncpg.Record]
+    deliveries: Sequence[asyncpg.Record]
+
+
+class Questions:
+    """Every question, with parameters drawn anew each time it is asked."""
+
+    def __init__(self, engine: AsyncEngine, known: Known, draw: random.Random) -> None:
+        self._deliveries = DeliveryReader(engine)
+        self._events = EventReader(engine)
+        self._explain = ExplainReader(engine)
+        self._known = known
+        self._draw = draw
+
+    def all(self) -> Mapping[str, Ask]:
+        """By name."""
+        found: dict[str, Ask] = {}
+        for size in ("large", "small"):
+            found |= {f"{size}: {name}": self._of(size, ask) for name, ask in self._lists().items()}
+        return found | {
+            "one event": self._find,
+            "one delivery": self._show,
+            "explain": self._explained,
+            "message": self._message,
+            "every organization's deliveries (CLI)": lambda: self._deliveries.list(DeliveryFilter()),
+        }
+
+    def _of(self, size: str, ask: Callable[[str], Awaitable[object]]) -> Ask:
+        small = [each for each in self._known.organizations if each != LARGE]
+        return lambda: ask(LARGE if size == "large" else self._draw.choice(small))
+
+    def _lists(self) -> Mapping[str, Callable[[str], Awaitable[object]]]:
+        filters: dict[str, Callable[[str], dict[str, Any]]] = {
+            "all": lambda _: {},
+            "event type": lambda _: {"event_type": self._type()},
+            "rare event type": lambda _: {"event_type": "link.clicked"},
+            "type that never occurs": lambda _: {"event_type": "order.placed"},
+            "endpoint": lambda o: {"endpoint_id": self._endpoint(o)},
+            "unknown endpoint": lambda _: {"endpoint_id": "ep_unknown"},
+            "endpoint, type": lambda o: {"endpoint_id": self._endpoint(o), "event_type": self._type()},
+            "endpoint, dead": lambda o: {"endpoint_id": self._endpoint(o), "state": "dead"},
+            "healthy endpoint, dead": lambda o: {"endpoint_id": f"ep_{o}_1", "state": "dead"},
+            "dead endpoint, delivered": lambda o: {"endpoint_id": f"ep_{o}_0", "state": "delivered"},
+            "endpoint, 404": lambda o: {"endpoint_id": self._endpoint(o), "status_code": 404},
+            "endpoint, pending": lambda o: {"endpoint_id": self._endpoint(o), "state": "pending"},
+            "delivered": lambda _: {"state": "delivered"},
+            "pending": lambda _: {"state": "pending"},
+            "leased": lambda _: {"state": "leased"},
+            "dead": lambda _: {"state": "dead"},
+            "cancelled": lambda _: {"state": "cancelled"},
+            "dead, type": lambda _: {"state": "dead", "event_type": self._type()},
+            "reason": lambda _: {"reason": "age_exceeded"},
+            "reason that never occurs": lambda _: {"reason": "crashes_worker"},
+            "status 200": lambda _: {"status_code": 200},
+            "status 204": lambda _: {"status_code": 204},
+            "status 503": lambda _: {"status_code": 503},
+            "status that never occurs": lambda _: {"status_code": 418},
+            "pending, status that never occurs": lambda _: {"state": "pending", "status_code": 418},
+            "since": lambda _: {"since": self._time()},
+            "until": lambda _: {"until": self._time()},
+            "an hour": lambda _: self._hour(),
+            "an hour, dead": lambda _: {**self._hour(), "state": "dead"},
+        }
+        return {
+            **{f"deliveries, {name}": self._list(make) for name, make in filters.items()},
+            "deliveries, of one event": lambda o: self._deliveries.list(
+                DeliveryFilter(o, event_id=self._draw.choice(self._known.events)["event_id"])
+            ),
+            "deliveries, going on": lambda o: self._deliveries.list(
+                DeliveryFilter(o), before=DeliveryKey(first_uid_from(self._time()), 5)
+            ),
+            "deliveries, going on at an endpoint": lambda o: self._deliveries.list(
+                DeliveryFilter(o, self._endpoint(o)), before=DeliveryKey(first_uid_from(self._time()), 5)
+            ),
+            "events, all": lambda o: self._events.list(EventFilter(o), limit=50),
+            "events, type": lambda o: self._events.list(EventFilter(o, self._type()), limit=50),
+            "events, 200 of them": lambda o: self._events.list(EventFilter(o), limit=200),
+            "events, an hour": lambda o: self._events.list(EventFilter(o, None, *self._hour().values()), limit=50),
+            "events, going on": lambda o: self._events.list(
+                EventFilter(o), limit=50, before=first_uid_from(self._time())
+            ),
+        }
+
+    def _list(self, make: Callable[[str], dict[str, Any]]) -> Callable[[str], Awaitable[object]]:
+        return lambda organization_id: self._deliveries.list(
+            DeliveryFilter(**{"organization_id": organization_id, **make(organization_id)})
+        )
+
+    def _type(self) -> str:
+        return self._draw.choice(list(REGISTRY))
+
+    def _endpoint(self, organization_id: str) -> str:
+        return f"ep_{organization_id}_{self._draw.randrange(40 if organization_id == LARGE else 3)}"
+
+    def _time(self) -> datetime:
+        return self._known.since + self._draw.random() * (self._known.until - self._known.since)
+
+    def _hour(self) -> dict[str, datetime]:
+        since = self._time()
+        return {"since": since, "until": since + timedelta(hours=1)}
+
+    async def _find(self) -> object:
+        event = self._draw.choice(self._known.events)
+        return await self._events.find(event["organization_id"], event["event_id"])
+
+    async def _explained(self) -> object:
+        event = self._draw.choice(self._known.events)
+        return await self._explain.read(event["organization_id"], event["event_id"])
+
+    async def _message(self) -> object:
+        event = self._draw.choice(self._known.events)
+        return await self._events.about_message(event["organization_id"], event["message_id"])
+
+    async def _show(self) -> object:
+        row = self._draw.choice(self._known.deliveries)
+        key = DeliveryKey(row["event_uid"], row["subscription_id"])
+        return await self._deliveries.show(key, row["organization_id"])
+
+
+async def look_around(connection: asyncpg.Connection, draw: random.Random) -> Known:
+    """What there is to ask for."""
+    organizations = [row["id"] for row in await connection.fetch("SELECT id FROM organizations ORDER BY id")]
+    since, until = await connection.fetchrow("SELECT min(received_at), max(received_at) FROM events")
+    near = UUID(int=first_uid_from(since + draw.random() * (until - since)).int)
+    events = await connection.fetch("SELECT * FROM events WHERE uid > $1 ORDER BY uid LIMIT 2000", near)
+    deliveries = await connection.fetch("SELECT * FROM final_deliveries WHERE event_uid > $1 LIMIT 2000", near)
+    return Known(organizations, since, until, events, deliveries)
+
+
+async def measure(url: str, runs: int, seed: int) -> list[Figures]:
+    """Ask everything so many times, and look at the plans of what was run."""
+    draw = random.Random(seed)  # noqa: S311 - parameters, no secrets
+    engine = connect(url, pool_size=1)
+    async with driver(engine) as connection:
+        known = await look_around(connection, draw)
+    figures = []
+    for name, ask in Questions(engine, known, draw).all().items():
+        took = []
+        for _ in range(runs):
+            started = time.perf_counter()
+            await ask()
+            took.append((time.perf_counter() - started) * 1000)
+        async with listening(engine) as ran:
+            await ask()
+        async with driver(engine) as connection:
+            scans = {each for statement, given in ran.items() for each in await seq_scans(connection, statement, given)}
+        took.sort()
+        p50, p99, most = (round(took[int(len(took) * share)], 2) for share in (0.5, 0.99, 1 - 1e-9))
+        figures.append(Figures(name, p50, p99, most, tuple(sorted(scans))))
+        print(f"{name:55}{p50:>10}{p99:>10}{most:>10}   {' '.join(sorted(scans))}", flush=True)
+    await engine.dispose()
+    return figures
+
+
+def main() -> None:
+    """Measure, print a table, and fail where a big table is read whole."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database-url", required=True)
+    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", help="also write the figures to this file")
+    options = parser.parse_args()
+    print(f"{'':55}{'p50 ms':>10}{'p99 ms':>10}{'most ms':>10}   Seq Scan")
+    figures = asyncio.run(measure(options.database_url, options.runs, options.seed))
+    if options.json:
+        rows = [{name: getattr(each, name) for name in Figures.__slots__} for each in figures]
+        Path(options.json).write_text(json.dumps({"runs": options.runs, "questions": rows}, indent=1) + "\n")
+    scanned = [each.question for each in figures if each.seq_scans]
+    if scanned:
+        raise SystemExit(f"read whole: {', '.join(scanned)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Fill a database with a history: many events, deliveries in every state, their attempts.
+
+    python -m bench.seed --events 1000000 --attempts 5000000 --database-url postgresql://…/seeded
+
+One organization has seven tenths of it, many small ones share the rest. Of the large one's endpoints the first is dead,
+the second answers 204, the third has a backlog; of all others' deliveries some few died or were cancelled.
+"""
+
+import argparse
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+from service.adapters.postgres import migrate
+from service.adapters.postgres.partitions import PARTITIONED, first_uid_of
+from service.core.event_type import REGISTRY
+from service.core.sample import sample_event
+
+LARGE = "org_large"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of everything."""
+
+    events: int = 1_000_000
+    attempts: int = 5_000_000
+    days: int = 10
+    organizations: int = 100
+    large_endpoints: int = 40
+    small_endpoints: int = 3
+    until: datetime | None = None
+
+
+PEOPLE = """
+INSERT INTO organizations (id)
+SELECT 'org_large' UNION ALL SELECT 'org_' || n FROM generate_series(1, {organizations}) n;
+INSERT INTO endpoints (id, organization_id, url, created_at)
+SELECT 'ep_' || o.id || '_' || n, o.id, 'https://' || o.id || '.example/' || n, '2026-01-01Z'
+  FROM organizations o,
+       generate_series(0, CASE WHEN o.id = 'org_large' THEN {large_endpoints} ELSE {small_endpoints} END - 1) n;
+INSERT INTO subscriptions (organization_id, endpoint_id, event_type, target_url, created_at)
+SELECT e.organization_id, e.id, t, e.url, e.created_at FROM endpoints e, unnest($types$) t ORDER BY e.id, t;
+"""
+
+# $1 events, $2 from when on, $3 for how long, $4 how many small organizations
+SEEDED_EVENTS = """
+CREATE TEMP TABLE seeded AS
+SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(hash, 1, 3) || 'b'
+           || substr(hash, 4, 15))::uuid AS uid,
+       CASE WHEN n % 10 < 7 THEN 'org_large' ELSE 'org_' || 1 + (n * 7919) % $4::bigint END AS organization_id,
+       'evt_' || n AS event_id,
+       CASE WHEN kind < 50 THEN 'message.sent' WHEN kind < 88 THEN 'message.delivered'
+            WHEN kind < 93 THEN 'message.failed' WHEN kind < 98 THEN 'message.replied' ELSE 'link.clicked' END
+           AS event_type,
+       at, 'msg_' || n / 3 AS message_id, n
+  FROM generate_series(1, $1::bigint) AS n,
+       LATERAL (SELECT $2::timestamptz + $3::interval * (n::float8 / $1::bigint) AS at, md5(n::text) AS hash,
+                       abs(hashint8(n)) % 100 AS kind) AS made
+"""
+
+STORED_EVENTS = """
+INSERT INTO event_keys (organization_id, event_id, event_uid, digest)
+SELECT organization_id, event_id, uid, decode(repeat('00', 32), 'hex') FROM seeded;
+INSERT INTO events (uid, organization_id, event_id, event_type, occurred_at, received_at, is_test, body, message_id)
+SELECT uid, organization_id, event_id, event_type, at, at, false,
+       convert_to(replace(replace(replace(replace(body, 'EVENT', event_id), 'ORGANIZATION', organization_id),
+                                  'msg_00000000', message_id),
+                          'TIMESTAMP', to_char(at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), 'UTF8'), message_id
+  FROM seeded JOIN samples USING (event_type) ORDER BY uid
+"""
+
+# $1 attempts in all, $2 and $3 how many endpoints a large and a small organization has
+SEEDED_DELIVERIES = """
+CREATE TEMP TABLE seeded_deliveries AS
+SELECT *, CASE WHEN state = 'delivered'
+               THEN greatest(1, (($1::float8 / count(*) OVER () - 0.45) / 0.945 + dice / 1000.0 - 0.5)::int)
+               WHEN state = 'dead' THEN 12 ELSE 1 + dice % 3 END AS attempts_made,
+       CASE WHEN state <> 'delivered' AND dice % 3 > 0 THEN (ARRAY[404, 500, 503, 400])[1 + dice % 4]
+            WHEN state = 'delivered' THEN CASE WHEN endpoint_number = 1 THEN 204 ELSE 200 END END AS last_status
+  FROM (
+    SELECT e.*, s.id AS subscription_id, s.endpoint_id, endpoint_number, dice,
+           CASE WHEN e.organization_id = 'org_large' AND endpoint_number = 0 THEN 'dead'
+                WHEN e.organization_id = 'org_large' AND endpoint_number = 2 AND e.n % 10 < 4 THEN 'pending'
+                WHEN dice < 970 THEN 'delivered' WHEN dice < 985 THEN 'dead' WHEN dice < 998 THEN 'cancelled'
+                WHEN dice < 999 THEN 'pending' ELSE 'leased' END AS state
+      FROM seeded e CROSS JOIN generate_series(0, 1) AS copy CROSS JOIN
+           LATERAL (SELECT abs(hashint8(e.n * 2 + copy)) % 1000 AS dice,
+                           (abs(hashint8(e.n)) / 7 + copy) %
+                           CASE WHEN e.organization_id = 'org_large' THEN $2::int ELSE $3::int END
+                               AS endpoint_number) AS cast_
+           JOIN subscriptions s ON s.endpoint_id = 'ep_' || e.organization_id || '_' || endpoint_number
+                               AND s.event_type = e.event_type) AS fanned_out
+"""
+
+STORED_DELIVERIES = """
+INSERT INTO final_deliveries (event_uid, subscription_id, replay_number, organization_id, endpoint_id, event_id,
+                              event_type, state, reason, last_status, created_at, ended_at, claims_made, attempts_made)
+SELECT uid, subscription_id, 0, organization_id, endpoint_id, event_id, event_type, state,
+       CASE state WHEN 'dead' THEN CASE WHEN dice % 4 = 0 THEN 'age_exceeded' ELSE 'attempts_exhausted' END
+                  WHEN 'cancelled' THEN CASE WHEN dice % 2 = 0 THEN 'gone' ELSE 'subscription_deleted' END END,
+       last_status, at, at + interval '1 second', attempts_made, attempts_made
+  FROM seeded_deliveries WHERE state IN ('delivered', 'dead', 'cancelled') ORDER BY uid;
+INSERT INTO open_deliveries (event_uid, subscription_id, organization_id, endpoint_id, event_id, event_type, state,
+                             reason, last_status, created_at, next_attempt_at, lease_expires_at, leased_by, claims_made,
+                             attempts_made, attempts_recorded)
+SELECT uid, subscription_id, organization_id, endpoint_id, event_id, event_type, state,
+       CASE WHEN last_status IS NULL THEN 'timeout' ELSE 'http_status' END, last_status, at, now() + interval '1 hour',
+       CASE WHEN state = 'leased' THEN now() + interval '1 minute' END, CASE WHEN state = 'leased' THEN 'seed' END,
+       attempts_made, attempts_made, attempts_made
+  FROM seeded_deliveries WHERE state IN ('pending', 'leased') ORDER BY uid;
+INSERT INTO attempts (event_uid, subscription_id, replay_number, number, claim_number, started_at, duration_ms, outcome,
+                      reason, status, is_counted, detail, reply)
+SELECT uid, subscription_id, 0, number, number, at + number * interval '1 second', 20 + dice, outcome,
+       CASE WHEN outcome = 'failed' THEN CASE WHEN last_status IS NULL THEN 'timeout' ELSE 'http_status' END END,
+       CASE WHEN outcome = 'accepted' OR state <> 'delivered' THEN last_status ELSE 503 END, true, '',
+       CASE WHEN outcome = 'accepted' THEN 'ok' ELSE 'try again later' END
+  FROM seeded_deliveries, generate_series(1, attempts_made) AS number,
+       LATERAL (SELECT CASE WHEN state = 'delivered' AND number = attempts_made THEN 'accepted' ELSE 'failed' END
+                           AS outcome) AS judged
+ ORDER BY uid
+"""
+
+
+async def seed(connection: asyncpg.Connection, size: Size) -> None:
+    """Fill the tables, which must be empty, and analyse them."""
+    until = size.until or datetime.now(UTC)
+    since = until - timedelta(days=size.days)
+    await _create_partitions(connection, since, until)
+    with _told("organizations"):
+        types = "ARRAY[" + ", ".join(f"'{name}'" for name in REGISTRY) + "]"
+        counts = {name: getattr(size, name) for name in ("organizations", "large_endpoints", "small_endpoints")}
+        await connection.execute(PEOPLE.format(**counts).replace("$types$", types))
+        await connection.execute("CREATE TEMP TABLE samples (event_type text, body text)")
+        await connection.executemany(
+            "INSERT INTO samples VALUES ($1, $2)", [(name, _sample(name)) for name in REGISTRY]
+        )
+    with _told("events"):
+        await connection.execute("SET synchronous_commit = off")
+        await connection.execute(SEEDED_EVENTS, size.events, since, until - since, size.organizations)
+        await connection.execute("ANALYZE seeded")
+        await connection.execute(STORED_EVENTS)
+    with _told("deliveries and attempts"):
+        await connection.execute(SEEDED_DELIVERIES, size.attempts, size.large_endpoints, size.small_endpoints)
+        await connection.execute(STORED_DELIVERIES)
+    with _told("analyse"):
+        await connection.execute("DROP TABLE seeded, seeded_deliveries, samples")
+        await connection.execute("ANALYZE")
+
+
+def _sample(event_type: str) -> str:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    body = sample_event(event_type, "ORGANIZATION", event_id="EVENT", number=0, now=now).decode()
+    return body.replace('"timestamp":"2026-01-01T00:00:00.000000Z"', '"timestamp":"TIMESTAMP"', 1)
+
+
+async def _create_partitions(connection: asyncpg.Connection, since: datetime, until: datetime) -> None:
+    day = since.replace(hour=0, minute=0, second=0, microsecond=0)
+    while day <= until:
+        bounds = f"FROM ('{first_uid_of(day)}') TO ('{first_uid_of(day + timedelta(days=1))}')"
+        for table in PARTITIONED:
+            name = f"{table}_{day:%Y%m%d}"
+            await connection.execute(f'CREATE TABLE IF NOT EXISTS "{name}" PARTITION OF {table} FOR VALUES {bounds}')
+        day += timedelta(days=1)
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    print(f"{what}: {time.monotonic() - started:.1f} s", flush=True)
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Migrate, then fill."""
+    await migrate(options.database_url)
+    connection = await asyncpg.connect(options.database_url, command_timeout=3600)
+    try:
+        if await connection.fetchval("SELECT EXISTS (SELECT FROM organizations)"):
+            raise SystemExit("the database is in use: give an empty one")
+        await seed(connection, Size(options.events, options.attempts, options.days, options.organizations))
+        print(await connection.fetchval("SELECT pg_size_pretty(pg_database_size(current_database()))"))
+    finally:
+        await connection.close()
+
+
+def main() -> None:
+    """Fill a database."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database-url", required=True, help="an empty database")
+    parser.add_argument("--events", type=int, default=Size().events)
+    parser.add_argument("--attempts", type=int, default=Size().attempts)
+    parser.add_argument("--days", type=int, default=Size().days)
+    parser.add_argument("--organizations", type=int, default=Size().organizations, help="small ones")
+    asyncio.run(run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

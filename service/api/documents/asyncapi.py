@@ -1,0 +1,154 @@
+"""AsyncAPI 3.0: the broker's side, for producers: where events go, what they look like, where refused ones end up."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from service.adapters.rabbitmq.topology import Topology
+from service.core.event import BODY_BYTES_MAX, CLOUDEVENTS
+from service.core.event_schema import DescribedType, envelope_schema
+from service.core.reason import ParkReason
+
+Document = dict[str, Any]
+
+_BINDING: Final = {"bindingVersion": "0.3.0"}
+_PERSISTENT: Final = 2
+
+_MESSAGE: Final = f"""At most {BODY_BYTES_MAX} bytes of JSON; CloudEvents 1.0 (`{CLOUDEVENTS}`) are taken too.
+
+Set `delivery_mode` 2, `type` to the event's type, and `message_id` to its id. Where the envelope has no id, that of the
+message is used; some libraries invent one, and then nothing is deduplicated. Publish with confirms and `mandatory`:
+otherwise an event that no queue is bound to is lost without a word."""
+
+_HEADERS: Final = {
+    "type": "object",
+    "properties": {"traceparent": {"type": "string", "description": "W3C Trace Context."}},
+}
+_PARKED_HEADERS: Final = {
+    "type": "object",
+    "required": ["x-posthorn-reason", "x-posthorn-detail"],
+    "properties": {
+        "x-posthorn-reason": {"enum": [reason.value for reason in ParkReason], "description": "Why, for programs."},
+        "x-posthorn-detail": {"type": "string", "description": "Why, in a sentence: the field, and what is wrong."},
+        "x-posthorn-exchange": {"type": "string", "description": "Where it was published."},
+        "x-posthorn-routing-key": {"type": "string", "description": "With which routing key."},
+    },
+}
+
+
+def asyncapi_document(version: str, event_types: Sequence[DescribedType], topology: Topology) -> Document:
+    """The document, for the types given; an organization's own are in it only where a caller adds them."""
+    names = [each.name for each in event_types]
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Posthorn",
+            "version": version,
+            "description": "Publish messaging events; Posthorn delivers them as signed webhooks.",
+            "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "channels": {
+            "events": _events_channel(names, topology),
+            "intake": _queue_channel(topology.intake_queue, _intake_description(topology), names),
+            "parked": _queue_channel(
+                topology.parked, "What cannot be an event, as it came, with the reason.", ["parked"]
+            ),
+        },
+        "operations": {
+            "takeIn": _operation("receive", "events", names, "Events are taken in, recorded, and only then acked."),
+            "park": _operation("send", "parked", ["parked"], "What cannot be an event is set aside."),
+        },
+        "components": {
+            "messages": {
+                **{each.name: _message(each) for each in event_types},
+                "parked": {
+                    "name": "parked",
+                    "title": "A parked message",
+                    "summary": "The original bytes and properties; the headers say why.",
+                    "headers": _PARKED_HEADERS,
+                    "payload": {"description": "Whatever was published."},
+                },
+            },
+            "schemas": {"Envelope": envelope_schema(is_published=True)},
+        },
+    }
+
+
+def _events_channel(names: Sequence[str], topology: Topology) -> Document:
+    return {
+        "address": "{event_type}",
+        "title": f"The exchange {topology.events_exchange}",
+        "description": "The routing key is the event's type. It only serves binding: the envelope's `type` decides.",
+        "parameters": {"event_type": {"description": "The routing key.", "enum": list(names)}},
+        "messages": _references(names),
+        "bindings": {
+            "amqp": {
+                "is": "routingKey",
+                "exchange": {
+                    "name": topology.events_exchange,
+                    "type": "topic",
+                    "durable": True,
+                    "autoDelete": False,
+                    "vhost": "/",
+                },
+                **_BINDING,
+            }
+        },
+    }
+
+
+def _queue_channel(queue: str, description: str, names: Sequence[str]) -> Document:
+    properties = {"name": queue, "durable": True, "exclusive": False, "autoDelete": False, "vhost": "/"}
+    return {
+        "address": queue,
+        "title": f"The queue {queue}",
+        "description": description,
+        "messages": _references(names),
+        "bindings": {"amqp": {"is": "queue", "queue": properties, **_BINDING}},
+    }
+
+
+def _intake_description(topology: Topology) -> str:
+    patterns = " and ".join(f"`{each}`" for each in topology.bindings)
+    return (
+        f"A quorum queue that workers share, bound to {topology.events_exchange} with {patterns}. What the broker had "
+        f"to deliver more than {topology.delivery_limit} times goes to {topology.parked}."
+    )
+
+
+def _operation(action: str, channel: str, names: Sequence[str], summary: str) -> Document:
+    """``action`` is Posthorn's: it receives what producers send."""
+    return {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "summary": summary,
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in names],
+        "bindings": {
+            "amqp": {"ack": True, **_BINDING}
+            if action == "receive"
+            else {"deliveryMode": _PERSISTENT, "mandatory": True, **_BINDING}
+        },
+    }
+
+
+def _message(kind: DescribedType) -> Document:
+    payload = envelope_schema(is_published=True)
+    payload["required"] += ["organization_id"]
+    payload["properties"] |= {"type": {"const": kind.name}, "data": kind.schema}
+    message: Document = {
+        "name": kind.name,
+        "title": kind.name,
+        "summary": kind.description,
+        "description": _MESSAGE,
+        "contentType": "application/json",
+        "headers": _HEADERS,
+        "payload": payload,
+        "bindings": {"amqp": {"contentEncoding": "UTF-8", "messageType": kind.name, **_BINDING}},
+    }
+    if kind.sample is not None:
+        message["examples"] = [{"name": "sample", "payload": kind.sample}]
+    return message
+
+
+def _references(names: Sequence[str]) -> Mapping[str, Any]:
+    return {name: {"$ref": f"#/components/messages/{name}"} for name in names}

@@ -1,0 +1,163 @@
+"""``/docs``: the OpenAPI document as a page to read, with the way from a key to a verified delivery in front."""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from pydantic_core import to_json
+
+Document = Mapping[str, Any]
+
+_templates: Final = Environment(
+    loader=PackageLoader("service.api.documents"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A row of a table: a parameter, or a field of a body or an answer."""
+
+    name: str
+    kind: str
+    is_required: bool
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An operation as the page shows it."""
+
+    anchor: str
+    method: str
+    path: str
+    summary: str
+    description: str
+    parameters: Sequence[Field]
+    body: Sequence[Field]
+    answers: Sequence[tuple[str, str, Sequence[Field]]]
+    curl: str
+
+
+def docs_page(openapi: Document, *, base_url: str, samples: Mapping[str, Document]) -> str:
+    """The page. ``samples`` are event envelopes by type, as they are delivered."""
+    template = _templates.get_template("docs.html")
+    return template.render(
+        info=openapi["info"],
+        base_url=base_url,
+        sections=_sections(openapi, base_url),
+        samples={name: to_json(sample, indent=2).decode() for name, sample in samples.items()},
+        text=_text,
+    )
+
+
+def stylesheet() -> str:
+    """The page's look."""
+    return _templates.get_template("docs.css").render()
+
+
+def _sections(openapi: Document, base_url: str) -> Mapping[str, list[Entry]]:
+    sections: dict[str, list[Entry]] = {}
+    for path, methods in openapi["paths"].items():
+        for method, operation in methods.items():
+            entry = _entry(openapi, base_url, path, method.upper(), operation)
+            sections.setdefault(operation["tags"][0], []).append(entry)
+    return sections
+
+
+def _entry(openapi: Document, base_url: str, path: str, method: str, operation: Document) -> Entry:
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    return Entry(
+        anchor=operation["operationId"],
+        method=method,
+        path=path,
+        summary=operation["summary"],
+        description=operation["description"],
+        parameters=[
+            Field(each["name"], _kind(each["schema"], openapi), each["required"], each.get("description", ""))
+            for each in operation["parameters"]
+        ],
+        body=list(_fields(content.get("schema", {}), openapi)),
+        answers=[
+            (status, answer["description"], list(_fields(_schema_of(answer), openapi)) if status < "400" else [])
+            for status, answer in operation["responses"].items()
+        ],
+        curl=_curl(base_url, path, method, content.get("example")),
+    )
+
+
+def _schema_of(answer: Document) -> Document:
+    schema: Document = answer.get("content", {}).get("application/json", {}).get("schema", {})
+    return schema
+
+
+def _curl(base_url: str, path: str, method: str, example: object) -> str:
+    lines = [f"curl {shlex.quote(base_url + path)}"]
+    if method != "GET":
+        lines[0] = f"curl -X {method} {shlex.quote(base_url + path)}"
+    lines.append('-H "Authorization: Bearer $POSTHORN_KEY"')
+    if example is not None:
+        lines.append("-H 'Content-Type: application/json'")
+        lines.append(f"-d {shlex.quote(to_json(example).decode())}")
+    return " \\\n  ".join(lines)
+
+
+def _resolved(schema: Document, openapi: Document) -> Document:
+    while "$ref" in schema:
+        schema = openapi["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return schema
+
+
+def _fields(schema: Document, openapi: Document, prefix: str = "", depth: int = 0) -> Iterator[Field]:
+    """The fields of an object, those of objects inside it after it, as deep as helps."""
+    schema = _resolved(schema, openapi)
+    required = schema.get("required", ())
+    for name, raw in schema.get("properties", {}).items():
+        inner = _inner_object(raw, openapi)
+        whole = f"{prefix}{name}"
+        yield Field(whole, _kind(raw, openapi), name in required, raw.get("description", ""))
+        if inner is not None and depth < 2:  # noqa: PLR2004 - deeper tables confuse more than they tell
+            suffix = "[]." if "items" in _resolved(raw, openapi) else "."
+            yield from _fields(inner, openapi, whole + suffix, depth + 1)
+
+
+def _inner_object(schema: Document, openapi: Document) -> Document | None:
+    for choice in (schema, *schema.get("anyOf", ())):
+        found = _resolved(choice, openapi)
+        found = _resolved(found.get("items", found), openapi)
+        if "properties" in found:
+            return found
+    return None
+
+
+def _kind(schema: Document, openapi: Document) -> str:
+    """A schema's type in a few words."""
+    found = _resolved(schema, openapi)
+    if "anyOf" in found or "oneOf" in found:
+        kinds = dict.fromkeys(_kind(each, openapi) for each in found.get("anyOf", found.get("oneOf", ())))
+        return " or ".join(kinds)
+    if "enum" in found or "const" in found:
+        return " | ".join(str(each) for each in found.get("enum", [found.get("const")]))
+    kind = found.get("type", "any")
+    if kind == "array":
+        return f"list of {_kind(found.get('items', {}), openapi)}"
+    kind = found.get("format", kind)
+    bounds = [f"{sign} {found[key]}" for key, sign in _BOUNDS.items() if key in found]
+    return f"{kind} ({', '.join(bounds)})" if bounds else str(kind)
+
+
+_BOUNDS: Final = {"minimum": "≥", "maximum": "≤", "exclusiveMinimum": ">", "maxLength": "length ≤"}
+_CODE: Final = re.compile(r"`([^`]+)`")
+
+
+def _text(plain: str) -> Markup:
+    """A description: paragraphs, with `code` marked."""
+    paragraphs = [_CODE.sub(r"<code>\1</code>", str(escape(each))) for each in plain.split("\n\n") if each]
+    return Markup("".join(f"<p>{each}</p>" for each in paragraphs))  # noqa: S704 - escaped above

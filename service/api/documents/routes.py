@@ -1,0 +1,60 @@
+"""Where the documents are served; none of them needs a key."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from aiohttp import web
+from pydantic_core import to_json
+
+from service import __version__
+from service.api.documents.openapi import openapi_document
+from service.api.documents.page import docs_page, stylesheet
+from service.api.documents.postman import postman_collection
+from service.api.operation import Operation
+from service.api.public_url import public_url
+from service.core.event_schema import DescribedType, envelope_schema
+
+_PAGE_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+}
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+def document_routes(
+    operations: Sequence[Operation],
+    types: Sequence[DescribedType],
+    *,
+    configured_url: str | None,
+    asyncapi: Mapping[str, Any],
+) -> Sequence[web.RouteDef]:
+    """The routes. ``configured_url`` is PUBLIC_URL."""
+    envelopes = {"Envelope": envelope_schema(), "PublishedEnvelope": envelope_schema(is_published=True)}
+    made = openapi_document(operations, version=__version__, envelope_schemas=envelopes)
+    samples = {each.name: each.sample for each in types if each.sample is not None}
+
+    def openapi(base_url: str) -> dict[str, Any]:
+        return made | {"servers": [{"url": base_url}]}
+
+    def as_json(make: Callable[[str], Mapping[str, Any]]) -> Handler:
+        async def show(request: web.Request) -> web.Response:
+            document = make(public_url(request, configured_url))
+            return web.Response(body=to_json(document, indent=2), content_type="application/json")
+
+        return show
+
+    async def show_page(request: web.Request) -> web.Response:
+        base_url = public_url(request, configured_url)
+        text = docs_page(openapi(base_url), base_url=base_url, samples=samples)
+        return web.Response(text=text, content_type="text/html", headers=_PAGE_HEADERS)
+
+    async def show_style(_: web.Request) -> web.Response:
+        return web.Response(text=stylesheet(), content_type="text/css")
+
+    return (
+        web.get("/openapi.json", as_json(openapi)),
+        web.get("/postman.json", as_json(lambda base_url: postman_collection(openapi(base_url)))),
+        web.get("/asyncapi.json", as_json(lambda _: asyncapi)),
+        web.get("/docs", show_page),
+        web.get("/docs/style.css", show_style),
+    )

@@ -1,0 +1,150 @@
+"""Idempotency-Key: a request that names itself is done once, and answered again as it was answered first.
+
+What was answered is sealed as a whole, for it may show a secret. Answers that asking again may change (5xx, 429, 401,
+403) are not kept, and a request that ended without an answer may run again at once.
+
+If this process dies while it runs a request, the same request may run again after ``RUNS_SECONDS_MAX``, whether or not
+the first run committed. So a second run must do no harm, and for each operation it does little: publishing finds its
+events recorded (``duplicate``); creating an endpoint or a subscriber finds it there, and no longer shows its secret, so
+the subscriber rotates it; registering an event type finds it there; changes, pauses and removals come to the same;
+rotating rotates once more, and the secret of the run before overlaps; a test or a replay is delivered twice.
+"""
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from service.adapters.postgres.idempotency import Answered, Begun, IdempotencyStore, NamedRequest, Reused, Running
+from service.api.auth import StoredKey
+from service.api.errors import ApiError, Code, FieldErrors, invalid
+from service.ports import SecretBox, SecretUnopenableError, UnavailableError
+
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+REPLAYED: Final = "Idempotency-Replayed"
+PATH_CHARS_MAX: Final = 1024
+"""Beyond any path that leads anywhere; a longer one would not fit into the row's unique key."""
+
+_KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
+_NEVER_KEPT: Final = frozenset({401, 403, 429})
+_FAULTS_FROM: Final = 500
+
+Run = Callable[[], Awaitable[web.Response]]
+
+
+class _Response(msgspec.Struct, tag="response"):
+    """An answer as the handler made it; what every response carries is added to it again."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: str
+
+
+class _Refusal(msgspec.Struct, tag="refusal"):
+    """An ``ApiError``; whichever surface asks renders it again, as it did before."""
+
+    status: int
+    code: Code
+    sentence: str
+    errors: FieldErrors
+    headers: dict[str, str]
+
+
+_read_answer = msgspec.json.Decoder(_Response | _Refusal)
+
+
+class Idempotency:
+    """Runs a request once for each Idempotency-Key of an organization, method and path, within 24 hours."""
+
+    def __init__(self, store: IdempotencyStore, secret_box: SecretBox) -> None:
+        self._store = store
+        self._secret_box = secret_box
+
+    async def once(self, request: web.Request, key: StoredKey, body_bytes: bytes, run: Run) -> web.Response:
+        """Run, or answer as before. Raises what ``run`` raises, and ``ApiError`` (400, 404, 409, 422)."""
+        named = _named(request, key.organization_id, body_bytes)
+        if named is None:
+            return await run()
+        match await self._store.begin(named):
+            case Begun() as begun:
+                return await self._run(named, begun, run)
+            case Answered(sealed):
+                return self._replay(named, sealed)
+            case Running():
+                sentence = f"the request with this {IDEMPOTENCY_KEY} is still running"
+                raise ApiError(409, Code.CONFLICT, sentence, headers={"Retry-After": "1"})
+            case Reused():
+                sentence = f"this {IDEMPOTENCY_KEY} was used for another request; use a new one"
+                raise ApiError(422, Code.IDEMPOTENCY_KEY_REUSED, sentence)
+
+    async def _run(self, named: NamedRequest, begun: Begun, run: Run) -> web.Response:
+        """Run, then keep the answer or free the key. What is done is done: the database's absence now hides nothing."""
+        answer: _Response | _Refusal | None = None
+        try:
+            response = await run()
+            headers = [(str(name), value) for name, value in response.headers.items()]
+            answer = _Response(response.status, headers, _text_of(response))
+        except ApiError as error:
+            answer = _Refusal(error.status, error.code, error.sentence, error.errors, dict(error.headers))
+            raise
+        finally:  # after a cancellation too
+            with suppress(UnavailableError):
+                if answer is None or answer.status >= _FAULTS_FROM or answer.status in _NEVER_KEPT:
+                    await self._store.free(named, begun)
+                else:
+                    await self._store.keep(named, begun, answer.status, self._seal(named, answer))
+        return response
+
+    def _seal(self, named: NamedRequest, answer: _Response | _Refusal) -> str:
+        return self._secret_box.seal(msgspec.json.encode(answer).decode(), **_row_of(named))
+
+    def _replay(self, named: NamedRequest, sealed: str) -> web.Response:
+        try:
+            answer = _read_answer.decode(self._secret_box.open(sealed, **_row_of(named)))
+        except SecretUnopenableError:
+            sentence = f"this {IDEMPOTENCY_KEY} was answered, but the answer can no longer be read; use a new one"
+            raise ApiError(409, Code.CONFLICT, sentence) from None
+        if isinstance(answer, _Refusal):
+            headers = {**answer.headers, REPLAYED: "true"}
+            raise ApiError(answer.status, answer.code, answer.sentence, errors=answer.errors, headers=headers)
+        return web.Response(
+            status=answer.status, body=answer.body.encode(), headers=[*answer.headers, (REPLAYED, "true")]
+        )
+
+
+def _named(request: web.Request, organization_id: str, body_bytes: bytes) -> NamedRequest | None:
+    """What the request's key stands for; None without one. Raises ``ApiError`` (400, 404)."""
+    given = set(request.headers.getall(IDEMPOTENCY_KEY, []))
+    if not given:
+        return None
+    key = given.pop()
+    if given or not _KEY.fullmatch(key):
+        sentence = f"the header {IDEMPOTENCY_KEY} must be one text of 1 to 255 printable ASCII characters"
+        raise invalid(sentence, {IDEMPOTENCY_KEY: ["must be 1 to 255 printable ASCII characters"]})
+    path = request.rel_url.raw_path
+    if len(path) > PATH_CHARS_MAX or not path.isascii():
+        raise ApiError(404, Code.NOT_FOUND, "there is nothing here")
+    digest = hashlib.sha256()
+    content_type = request.headers.get("Content-Type", "")
+    for part in (_bytes(request.rel_url.raw_query_string), _bytes(content_type), body_bytes):
+        digest.update(len(part).to_bytes(8) + part)
+    return NamedRequest(organization_id, request.method, path, key, digest.digest())
+
+
+def _row_of(named: NamedRequest) -> dict[str, str]:
+    """What the sealed answer is bound to: it opens for no other request."""
+    secret_id = f"{named.method} {named.path} {named.digest.hex()} {named.key}"
+    return {"organization_id": named.organization_id, "endpoint_id": "idempotency", "secret_id": secret_id}
+
+
+def _bytes(text: str) -> bytes:
+    """A text of the request's head as it came: what was not UTF-8 is in it as lone surrogates."""
+    return text.encode(errors="surrogateescape")
+
+
+def _text_of(response: web.Response) -> str:
+    return bytes(response.body).decode() if isinstance(response.body, bytes | bytearray) else ""

@@ -1,0 +1,56 @@
+"""How often a caller may ask: so many requests an hour, told on every response to it."""
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from service.adapters.postgres.rate_windows import RateWindow
+from service.api.auth import StoredKey
+from service.api.errors import ApiError, Code
+
+CountRequest = Callable[[str, int, str], Awaitable[RateWindow]]
+"""Counts one request in a bucket, up to its limit, by a key; ``RateWindowStore.count`` is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """Where a caller stands. ``reset`` is in unix seconds."""
+
+    limit: int
+    remaining: int
+    reset: int
+
+
+RATE_LIMIT: Final = web.RequestKey("rate_limit", RateLimit)
+
+
+class RateLimiter:
+    """A key with a limit of its own has its own bucket; the other keys of an organization share one."""
+
+    def __init__(self, count: CountRequest, limit_per_hour: int) -> None:
+        self._count = count
+        self._limit_per_hour = limit_per_hour
+
+    async def count(self, request: web.Request, key: StoredKey) -> None:
+        """Count the request, and leave where the caller stands on it. Raises ``ApiError`` (429)."""
+        own = key.rate_limit_per_hour
+        bucket = f"org:{key.organization_id}" if own is None else f"key:{key.key_id}"
+        limit = self._limit_per_hour if own is None else own
+        window = await self._count(bucket, limit, key.key_id)
+        request[RATE_LIMIT] = RateLimit(limit, max(0, limit - window.used), math.ceil(window.resets_at.timestamp()))
+        if window.used > limit:
+            wait_seconds = max(1, math.ceil(window.resets_in_seconds))  # clients take no 0, and no fraction
+            sentence = f"more than {limit} requests within an hour; try again in {wait_seconds} seconds"
+            raise ApiError(429, Code.RATE_LIMIT_EXCEEDED, sentence, headers={"Retry-After": str(wait_seconds)})
+
+
+async def show_rate_limit(request: web.Request, response: web.StreamResponse) -> None:
+    """Put where the caller stands on the response, an error too. aiohttp asks this of sub-applications' as well."""
+    standing = request.get(RATE_LIMIT)
+    if standing is not None:
+        response.headers["X-RateLimit-Limit"] = str(standing.limit)
+        response.headers["X-RateLimit-Remaining"] = str(standing.remaining)
+        response.headers["X-RateLimit-Reset"] = str(standing.reset)

@@ -1,0 +1,233 @@
+"""``/v1/deliveries``: what became of events, attempt by attempt, and sending one again."""
+
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, WithJsonSchema
+
+from service.adapters.postgres.reads import AttemptView, DeliveryDetail, DeliveryFilter, DeliveryReader, DeliveryView
+from service.adapters.postgres.replays import ReplayRefused, Replays
+from service.api.cursor import write_cursor
+from service.api.errors import ApiError, Code
+from service.api.instant import Instant
+from service.api.operation import Answer, Call, Operation
+from service.api.page import Page, bad_cursor, keyset_of
+from service.api.v1.event_queries import ID_PATTERN, EventsQuery
+from service.api.validation import AnswerModel
+from service.core.delivery import DeliveryKey, State
+from service.core.outcome import OutcomeKind
+from service.core.reason import Reason
+
+TAG: Final = "deliveries"
+
+
+StateAsked = Annotated[State, WithJsonSchema({"type": "string", "enum": [each.value for each in State]})]
+ReasonAsked = Annotated[Reason, WithJsonSchema({"type": "string", "enum": [each.value for each in Reason]})]
+"""Spelled out where they stand: the parameters of a query have no definitions to refer to."""
+
+
+class DeliveriesQuery(EventsQuery):
+    """Which deliveries. Several filters must all hold."""
+
+    endpoint_id: str | None = Field(
+        default=None, pattern=ID_PATTERN, description="Only to this endpoint.", examples=["ep_7k2m9x4c1v8b3n6h"]
+    )
+    event_id: str | None = Field(default=None, pattern=ID_PATTERN, description="Only of this event.")
+    state: StateAsked | None = Field(default=None, description="Only those that stand here.")
+    status_code: int | None = Field(
+        default=None, ge=100, le=999, description="Only those whose last answer had this HTTP status.", examples=[503]
+    )
+    reason: ReasonAsked | None = Field(
+        default=None, description="Only those that ended, or last failed, for this reason.", examples=["timeout"]
+    )
+
+
+class DeliveryItem(AnswerModel):
+    """The promise to get one event to one subscription. The final states are delivered, dead and cancelled."""
+
+    id: str = Field(examples=["dlv_0193ab6e7c5d7a10b3f24c9d8e7f6a5b_17"])
+    event_id: str
+    event_type: str
+    endpoint_id: str
+    subscription_id: int
+    replay_number: int = Field(description="0 is the first delivery.")
+    state: State
+    reason: Reason | None = Field(description="Why it ended, or why its last attempt failed.")
+    last_status: int | None = Field(description="The HTTP status of the last attempt that got an answer.")
+    attempts_made: int = Field(description="Those that count against the limit.")
+    created_at: Instant
+    next_attempt_at: Instant | None = Field(description="Of a pending delivery.")
+    ended_at: Instant | None
+
+
+class RequestShown(AnswerModel):
+    """The request of an attempt, as far as it is known for sure; signatures and secrets are never shown."""
+
+    method: Literal["POST"] = "POST"
+    url: str = Field(description="The endpoint's URL as it is today.")
+    headers: dict[str, str] = Field(examples=[{"webhook-id": "evt_1", "webhook-attempt": "1"}])
+    body_bytes: int | None = Field(description="The size of the body, which is the event; null when it is gone.")
+
+
+class AttemptShown(AnswerModel):
+    """One try. `reply` is the start of the answer's body, at most 1 KiB of it."""
+
+    number: int
+    started_at: Instant
+    duration_ms: int
+    outcome: OutcomeKind
+    reason: Reason | None
+    status: int | None = Field(description="The HTTP status; null where no whole answer came.")
+    is_counted: bool = Field(description="False when the fault was Posthorn's own: it uses up no attempt.")
+    detail: str
+    request: RequestShown
+    reply: str
+
+
+class DeliveryShown(DeliveryItem):
+    """A delivery with every attempt, oldest first."""
+
+    attempts: list[AttemptShown]
+
+
+class Deliveries:
+    """Reading deliveries, and replaying them."""
+
+    def __init__(self, reader: DeliveryReader, replays: Replays) -> None:
+        self._reader = reader
+        self._replays = replays
+
+    def operations(self) -> tuple[Operation, ...]:
+        """How they are reached."""
+        return (
+            Operation(
+                "GET",
+                "/v1/deliveries",
+                name="list_deliveries",
+                summary="List deliveries",
+                description="Newest event first. `since` and `until` are about when the event was received.",
+                tag=TAG,
+                scope="read",
+                handler=self.list,
+                query=DeliveriesQuery,
+                answers={200: Page[DeliveryItem]},
+            ),
+            Operation(
+                "GET",
+                "/v1/deliveries/{id}",
+                name="show_delivery",
+                summary="Show a delivery",
+                description="With every attempt: its request and its reply.",
+                tag=TAG,
+                scope="read",
+                handler=self.show,
+                answers={200: DeliveryShown},
+                problems=frozenset({404}),
+            ),
+            Operation(
+                "POST",
+                "/v1/deliveries/{id}/replay",
+                name="replay_delivery",
+                summary="Deliver it again",
+                description="Makes a new delivery of the same event: the same `webhook-id` and body, due at once. 409 "
+                "while the delivery is not final, and when its subscription or its event is gone.",
+                tag=TAG,
+                scope="write",
+                handler=self.replay,
+                answers={202: DeliveryItem},
+                problems=frozenset({404, 409}),
+            ),
+        )
+
+    async def list(self, call: Call) -> Answer:
+        """One page of deliveries."""
+        query: DeliveriesQuery = call.query
+        wanted = DeliveryFilter(
+            organization_id=call.organization_id,
+            endpoint_id=query.endpoint_id,
+            event_id=query.event_id,
+            state=query.state.value if query.state else None,
+            event_type=query.event_type,
+            status_code=query.status_code,
+            reason=query.reason.value if query.reason else None,
+            since=query.since,
+            until=query.until,
+        )
+        found, following = await self._reader.list(wanted, limit=query.limit, before=_before(query))
+        next_cursor = write_cursor(str(following)) if following is not None else None
+        page = Page[DeliveryItem](
+            data=list(map(_item, found)), has_more=next_cursor is not None, next_cursor=next_cursor
+        )
+        return Answer(200, page)
+
+    async def show(self, call: Call) -> Answer:
+        """One delivery."""
+        found = await self._reader.show(_key(call), call.organization_id)
+        if found is None:
+            raise _no_delivery(call)
+        attempts = [_attempt(found, index) for index in range(len(found.attempts))]
+        return Answer(200, DeliveryShown(**_item(found.delivery).model_dump(), attempts=attempts))
+
+    async def replay(self, call: Call) -> Answer:
+        """A new delivery."""
+        made = await self._replays.replay(call.organization_id, _key(call))
+        if made is None:
+            raise _no_delivery(call)
+        if isinstance(made, ReplayRefused):
+            raise ApiError(409, Code.CONFLICT, made.sentence)
+        return Answer(202, _item(made))
+
+
+def _before(query: DeliveriesQuery) -> DeliveryKey | None:
+    keyset = keyset_of(query, str)
+    if keyset is None:
+        return None
+    key = DeliveryKey.parse(keyset[0])
+    if key is None:
+        raise bad_cursor()
+    return key
+
+
+def _key(call: Call) -> DeliveryKey:
+    key = DeliveryKey.parse(call.path("id"))
+    if key is None:
+        raise _no_delivery(call)
+    return key
+
+
+def _no_delivery(call: Call) -> ApiError:
+    return ApiError(404, Code.NOT_FOUND, f"no delivery {call.path('id')[:80]!r}")
+
+
+def _item(delivery: DeliveryView) -> DeliveryItem:
+    return DeliveryItem.model_validate(delivery, from_attributes=True)
+
+
+def _attempt(found: DeliveryDetail, index: int) -> AttemptShown:
+    attempt = found.attempts[index]
+    headers = {
+        "Content-Type": "application/json",
+        "webhook-attempt": str(_counted(found.attempts[:index]) + 1),
+        "X-Event-Type": found.delivery.event_type,
+        "X-Event-ID": found.delivery.event_id,
+    }
+    if found.signature_style == "standard":  # the others have no header for the id alone
+        headers["webhook-id"] = found.delivery.event_id
+    if found.delivery.replay_number:
+        headers["webhook-replay"] = found.delivery.id
+    return AttemptShown(
+        number=attempt.number,
+        started_at=attempt.started_at,
+        duration_ms=attempt.duration_ms,
+        outcome=OutcomeKind(attempt.outcome),
+        reason=Reason(attempt.reason) if attempt.reason else None,
+        status=attempt.status,
+        is_counted=attempt.is_counted,
+        detail=attempt.detail,
+        request=RequestShown(url=found.url, headers=headers, body_bytes=found.body_bytes),
+        reply=attempt.reply,
+    )
+
+
+def _counted(attempts: Sequence[AttemptView]) -> int:
+    return sum(each.is_counted for each in attempts)

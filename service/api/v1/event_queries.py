@@ -1,0 +1,46 @@
+"""What the lists of events and deliveries have in common: their filters by time, type and id."""
+
+from datetime import datetime
+from typing import Annotated, Final
+
+from pydantic import AwareDatetime, BeforeValidator, Field
+
+from service.api.page import PageQuery
+from service.core.event_type import NAME_LENGTH_MAX, NAME_PATTERN
+
+ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
+
+
+def _no_number(value: object) -> object:
+    if isinstance(value, str) and value.lstrip("-").replace(".", "", 1).isdecimal():
+        raise ValueError("must be a date-time with an offset, such as 2026-11-20T18:25:35Z")
+    return value
+
+
+GivenInstant = Annotated[AwareDatetime, BeforeValidator(_no_number)]
+"""A date-time with an offset. A bare number is none: it may count seconds, or milliseconds."""
+
+
+class EventsQuery(PageQuery):
+    """Which events."""
+
+    event_type: str | None = Field(
+        default=None,
+        pattern=f"^{NAME_PATTERN}$",
+        max_length=NAME_LENGTH_MAX,
+        description="Only events of this type.",
+        examples=["message.sent"],
+    )
+    since: GivenInstant | None = Field(
+        default=None,
+        description="Only of events received at this instant or later. A `+` in it is written `%2B`.",
+        examples=["2026-11-20T00:00:00Z"],
+    )
+    until: GivenInstant | None = Field(
+        default=None, description="Only of events received before this instant.", examples=["2026-11-21T00:00:00Z"]
+    )
+
+    @property
+    def times(self) -> tuple[datetime | None, datetime | None]:
+        """``since`` and ``until``."""
+        return self.since, self.until

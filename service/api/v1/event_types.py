@@ -1,0 +1,211 @@
+"""``/v1/event-types``: what can be subscribed to and published: the built-in types and the organization's own."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, Field
+from pydantic_core import from_json
+
+from service.adapters.postgres.event_types import OWN_TYPES_MAX, EventTypeRow, EventTypeStore, Registration
+from service.api.cursor import write_cursor
+from service.api.errors import ApiError, Code, invalid
+from service.api.instant import Instant
+from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
+from service.api.page import Page, PageQuery, bad_cursor, keyset_of
+from service.api.validation import AnswerModel, BodyModel
+from service.core.event_schema import DescribedType, built_in_types
+from service.core.event_type import NAME_LENGTH_MAX, NAME_PATTERN, REGISTRY, Complaint, is_event_type_name
+from service.core.own_event_type import RESERVED_PREFIXES, SCHEMA_BYTES_MAX, is_same_schema, write_schema
+
+DESCRIPTION_LENGTH_MAX: Final = 1000
+
+_EXAMPLE_SCHEMA: Final = {
+    "type": "object",
+    "required": ["order"],
+    "properties": {
+        "order": {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}},
+    },
+}
+
+
+def _not_reserved(name: str) -> str:
+    if name.startswith(RESERVED_PREFIXES):
+        raise ValueError(f"must not begin with {' or '.join(RESERVED_PREFIXES)}: such types are Posthorn's own")
+    return name
+
+
+class NewEventType(BodyModel):
+    """An event type to register."""
+
+    name: Annotated[str, AfterValidator(_not_reserved)] = Field(
+        pattern=f"^{NAME_PATTERN}$",
+        max_length=NAME_LENGTH_MAX,
+        description=f"Lower case, dotted. Not beginning with {' or '.join(f'`{each}`' for each in RESERVED_PREFIXES)}.",
+        examples=["order.placed"],
+    )
+    description: str = Field(
+        default="",
+        max_length=DESCRIPTION_LENGTH_MAX,
+        description="When such an event happens.",
+        examples=["A customer placed an order."],
+    )
+    schema_: dict[str, Any] = Field(
+        alias="schema",
+        description=(
+            f"JSON Schema (2020-12) of `data`, at most {SCHEMA_BYTES_MAX} bytes. References stay inside it; no "
+            "`patternProperties`; a `pattern` has no groups or alternatives, begins with `^`, has at most three of "
+            "`*`, `+`, `?` and `{m,n}`, and matches texts of up to 256 characters."
+        ),
+        examples=[_EXAMPLE_SCHEMA],
+    )
+
+
+class EventTypeAnswer(AnswerModel):
+    """An event type."""
+
+    name: str = Field(examples=["message.sent"])
+    description: str = Field(description="When such an event happens.")
+    is_builtin: bool = Field(description="False for a type that the organization registered.")
+    schema_: dict[str, Any] = Field(alias="schema", description="JSON Schema (2020-12) of the event's `data`.")
+    sample: dict[str, Any] | None = Field(description="A whole envelope; null for the organization's own types.")
+    created_at: Instant | None = Field(description="When it was registered; null for built-in types.")
+
+
+class EventTypes:
+    """The work behind ``/v1/event-types``."""
+
+    def __init__(self, store: EventTypeStore, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._now = now
+
+    async def page(self, call: Call) -> Answer:
+        """Built-in types first, then the organization's own by name."""
+        query: PageQuery = call.query
+        (last,) = keyset_of(query, str) or ("",)
+        if last and not is_event_type_name(last):
+            raise bad_cursor()
+        built_in = list(self._built_in(call).values())
+        if last:
+            built_in = built_in[list(REGISTRY).index(last) + 1 :] if last in REGISTRY else []
+        found = [_built_in_answer(each) for each in built_in][: query.limit + 1]
+        if len(found) <= query.limit:
+            after = "" if last in REGISTRY else last
+            own = await self._store.after(call.organization_id, after, query.limit + 1 - len(found))
+            found += map(_own_answer, own)
+        shown = found[: query.limit]
+        has_more = len(found) > query.limit
+        cursor = write_cursor(shown[-1].name) if has_more else None
+        return Answer(200, Page[EventTypeAnswer](data=shown, has_more=has_more, next_cursor=cursor))
+
+    async def get(self, call: Call) -> Answer:
+        """One type, built in or the organization's own."""
+        name = call.path("name")
+        if name in REGISTRY:
+            return Answer(200, _built_in_answer(self._built_in(call)[name]))
+        row = await self._store.find(call.organization_id, name) if is_event_type_name(name) else None
+        if row is None:
+            raise ApiError(404, Code.NOT_FOUND, f"no event type {name[:80]!r}")
+        return Answer(200, _own_answer(row))
+
+    async def post(self, call: Call) -> Answer:
+        """Register a type; registering it again changes nothing."""
+        body: NewEventType = call.body
+        if body.name in REGISTRY:
+            raise _conflict(f"{body.name} is a built-in type", "is the name of a built-in type")
+        # In a thread: a large schema takes a third of a second, and nobody else should wait for it.
+        schema = await asyncio.to_thread(write_schema, body.schema_)
+        if isinstance(schema, Complaint):
+            raise invalid("the schema is not valid", {schema.field: [schema.detail]})
+        registration, row = await self._store.register(call.organization_id, body.name, body.description, schema)
+        if row is None:
+            raise ApiError(409, Code.CONFLICT, f"there are {OWN_TYPES_MAX} event types already, which is the most")
+        if registration is Registration.KNOWN and not is_same_schema(row.schema, schema):
+            sentence = "is registered with another schema, and schemas never change: choose another name"
+            raise _conflict(f"{body.name} {sentence}", sentence)
+        return Answer(201 if registration is Registration.NEW else 200, _own_answer(row))
+
+    def operations(self) -> tuple[Operation, ...]:
+        """How it is reached."""
+        return (
+            Operation(
+                "GET",
+                "/v1/event-types",
+                name="list_event_types",
+                summary="List event types",
+                description="Built-in types first, then the organization's own by name.",
+                tag="event types",
+                scope="read",
+                handler=self.page,
+                query=PageQuery,
+                answers={200: Page[EventTypeAnswer]},
+            ),
+            Operation(
+                "GET",
+                "/v1/event-types/{name}",
+                name="get_event_type",
+                summary="Get an event type",
+                tag="event types",
+                scope="read",
+                handler=self.get,
+                answers={200: EventTypeAnswer},
+                problems=frozenset({404}),
+            ),
+            Operation(
+                "POST",
+                "/v1/event-types",
+                name="register_event_type",
+                summary="Register an event type",
+                description=_REGISTERING,
+                tag="event types",
+                scope="admin",
+                handler=self.post,
+                body=NewEventType,
+                answers={201: EventTypeAnswer, 200: EventTypeAnswer},
+                problems=WITH_BODY_POSSIBLE | {409},
+                example={
+                    "name": "order.placed",
+                    "description": "A customer placed an order.",
+                    "schema": _EXAMPLE_SCHEMA,
+                },
+            ),
+        )
+
+    def _built_in(self, call: Call) -> Mapping[str, DescribedType]:
+        return {each.name: each for each in built_in_types(call.organization_id, self._now())}
+
+
+_REGISTERING: Final = f"""From then on, events of this type are taken if their `data` satisfies the schema; others are
+refused, with the path of the field that is wrong. A check that takes too long refuses the event.
+
+The same name with an equal schema again answers 200 with what is there; with another schema, or with the name of a
+built-in type, 409. An organization has at most {OWN_TYPES_MAX} types. They are never changed and never removed.
+
+The broker brings those events only that its queue is bound to (`AMQP_BINDINGS`); `POST /v1/events` takes all."""
+
+
+def _conflict(sentence: str, about_name: str) -> ApiError:
+    return ApiError(409, Code.CONFLICT, sentence, errors={"name": [about_name]})
+
+
+def _built_in_answer(kind: DescribedType) -> EventTypeAnswer:
+    return EventTypeAnswer(
+        name=kind.name,
+        description=kind.description,
+        is_builtin=True,
+        schema=kind.schema,
+        sample=kind.sample,
+        created_at=None,
+    )
+
+
+def _own_answer(row: EventTypeRow) -> EventTypeAnswer:
+    return EventTypeAnswer(
+        name=row.name,
+        description=row.description,
+        is_builtin=False,
+        schema=from_json(row.schema),
+        sample=None,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,109 @@
+"""``GET /v1/events``: the events of an organization, as they are delivered, newest first."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from pydantic import ConfigDict, Field
+
+from service.adapters.postgres.event_reads import EventFilter, EventReader, EventView
+from service.api.cursor import write_cursor
+from service.api.errors import ApiError, Code
+from service.api.instant import Instant
+from service.api.operation import Answer, Call, Operation
+from service.api.page import Page, bad_cursor, keyset_of
+from service.api.v1.event_queries import EventsQuery
+from service.api.validation import AnswerModel
+from service.core.timestamp import format_timestamp
+from service.core.uid import received_at
+
+TAG = "events"
+
+_fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class EventItem(AnswerModel):
+    """An event: the envelope that is delivered, with every key the producer gave it, and when it was received."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str = Field(examples=["evt_01JD5Z7Q8M3V9K2B4N6P8R0T1W"])
+    type: str = Field(examples=["message.sent"])
+    timestamp: Instant = Field(description="When it happened.")
+    organization_id: str = Field(examples=["org_8Zq1"])
+    test: bool = Field(description="Whether it is a test send.")
+    data: dict[str, Any]
+    received_at: Instant = Field(description="When Posthorn received it, to the millisecond.")
+
+
+class Events:
+    """Reading events. Their numbers keep the producer's own text: the stored bytes are answered, not a copy of them."""
+
+    def __init__(self, reader: EventReader) -> None:
+        self._reader = reader
+
+    def operations(self) -> tuple[Operation, ...]:
+        """How they are reached."""
+        return (
+            Operation(
+                "GET",
+                "/v1/events",
+                name="list_events",
+                summary="List events",
+                description="Newest first. A page of very large events may hold fewer than `limit`.",
+                tag=TAG,
+                scope="read",
+                handler=self.list,
+                query=EventsQuery,
+                answers={200: Page[EventItem]},
+            ),
+            Operation(
+                "GET",
+                "/v1/events/{event_id}",
+                name="show_event",
+                summary="Show an event",
+                tag=TAG,
+                scope="read",
+                handler=self.show,
+                answers={200: EventItem},
+                problems=frozenset({404}),
+            ),
+        )
+
+    async def list(self, call: Call) -> Answer:
+        """One page of events."""
+        query: EventsQuery = call.query
+        wanted = EventFilter(call.organization_id, query.event_type, *query.times)
+        found, following = await self._reader.list(wanted, limit=query.limit, before=_before(query))
+        items = b",".join(map(_item, found))
+        next_cursor = write_cursor(following.hex) if following is not None else None
+        rest = msgspec.json.encode({"has_more": following is not None, "next_cursor": next_cursor})
+        return Answer(200, text=(b'{"data":[%b],%b' % (items, rest[1:])).decode())
+
+    async def show(self, call: Call) -> Answer:
+        """One event."""
+        event_id = call.path("event_id")
+        found = await self._reader.find(call.organization_id, event_id)
+        if found is None:
+            raise no_event(event_id)
+        return Answer(200, text=_item(found).decode())
+
+
+def no_event(event_id: str) -> ApiError:
+    """The organization has no such event (404)."""
+    return ApiError(404, Code.NOT_FOUND, f"no event {event_id[:64]!r}")
+
+
+def _before(query: EventsQuery) -> UUID | None:
+    keyset = keyset_of(query, str)
+    try:
+        return UUID(hex=keyset[0]) if keyset is not None else None
+    except ValueError:
+        raise bad_cursor() from None
+
+
+def _item(event: EventView) -> bytes:
+    """The envelope with ``received_at``, which is ours, also where the producer has a key of that name."""
+    fields = _fields_of.decode(event.body)
+    fields["received_at"] = msgspec.Raw(msgspec.json.encode(format_timestamp(received_at(event.uid))))
+    return b"{" + b",".join(b"%b:%b" % (msgspec.json.encode(name), bytes(raw)) for name, raw in fields.items()) + b"}"

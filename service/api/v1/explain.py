@@ -1,0 +1,172 @@
+"""``GET /v1/events/{event_id}/explain``: did it reach everyone, and if not, why."""
+
+from pydantic import Field
+
+from service.adapters.postgres.explain_reads import ExplainReader
+from service.api.cursor import write_cursor
+from service.api.instant import Instant
+from service.api.operation import Answer, Call, Operation
+from service.api.page import PageQuery, keyset_of
+from service.api.v1.events import TAG, no_event
+from service.api.validation import AnswerModel
+from service.core.delivery import State
+from service.core.explanation import Explained, Finding, Summary, explain, summarise
+from service.core.reason import Reason
+
+DESCRIPTION = """For every subscription of the organization, removed ones too, what happened or why nothing did; in the
+order of their ids. `summary` is about all of them, whatever the page.
+
+| finding | |
+|---|---|
+| `delivered` `pending` `leased` `dead` `cancelled` | there is a delivery, in this state |
+| `gated` | there is a pending delivery, and it waits for the endpoint: `gates` says why |
+| `other_event_type` | the subscription asks for another event type |
+| `filtered_out` | the endpoint's filter did not let it through: `filter_clause` |
+| `shadowed` | another subscription of the same endpoint, `shadowed_by`, asks for it more specifically |
+| `subscribed_later` `removed_before` | the subscription was not there yet, or no longer, when the event came |
+| `test_for_another` | a test event goes to one endpoint only |
+| `changed_since` | as things stand today it would match: the endpoint was changed after the event |"""
+
+
+class ExplainedDelivery(AnswerModel):
+    """A delivery of the event: the first one, or a replay."""
+
+    id: str
+    replay_number: int
+    state: State
+    reason: Reason | None
+    attempts_made: int
+    last_status: int | None
+    next_attempt_at: Instant | None
+
+
+class GateShown(AnswerModel):
+    """What holds an endpoint's deliveries back now; `until` is null where it has no end of its own."""
+
+    kind: str = Field(examples=["paused"])
+    until: Instant | None
+
+
+class ClauseShown(AnswerModel):
+    """The first clause of the filter that did not hold."""
+
+    clause: str = Field(examples=["scope.campaign_id"])
+    expected: str
+    found: str
+
+
+class ExplainedSubscription(AnswerModel):
+    """What became of the event at one subscription."""
+
+    subscription_id: int
+    endpoint_id: str
+    url: str
+    event_type: str = Field(description="What the subscription asks for, perhaps a pattern.")
+    removed_at: Instant | None
+    finding: Finding
+    sentence: str
+    deliveries: list[ExplainedDelivery] = Field(description="The first one, then its replays.")
+    gates: list[GateShown]
+    filter_clause: ClauseShown | None
+    shadowed_by: int | None
+
+
+class ExplainedSummary(AnswerModel):
+    """The answer in one line, over all subscriptions."""
+
+    reached_everyone: bool = Field(description="Whether every delivery of the event, or a replay of it, arrived.")
+    sentence: str
+    subscription_count: int
+    findings: dict[Finding, int] = Field(description="How many subscriptions there are of each finding.")
+
+
+class ExplainedPage(AnswerModel):
+    """What became of an event."""
+
+    event_id: str
+    event_type: str
+    received_at: Instant
+    is_test: bool = Field(description="Whether it is a test send, which goes to one endpoint only.")
+    summary: ExplainedSummary
+    data: list[ExplainedSubscription]
+    has_more: bool
+    next_cursor: str | None
+
+
+class Explain:
+    """Explaining events."""
+
+    def __init__(self, reader: ExplainReader) -> None:
+        self._reader = reader
+
+    def operations(self) -> tuple[Operation, ...]:
+        """How it is reached."""
+        return (
+            Operation(
+                "GET",
+                "/v1/events/{event_id}/explain",
+                name="explain_event",
+                summary="Did it reach everyone, and if not, why?",
+                description=DESCRIPTION,
+                tag=TAG,
+                scope="read",
+                handler=self.show,
+                query=PageQuery,
+                answers={200: ExplainedPage},
+                problems=frozenset({404}),
+            ),
+        )
+
+    async def show(self, call: Call) -> Answer:
+        """One event, one page of its subscriptions."""
+        event_id = call.path("event_id")
+        query: PageQuery = call.query
+        keyset = keyset_of(query, int)
+        story = await self._reader.read(call.organization_id, event_id)
+        if story is None:
+            raise no_event(event_id)
+        explained = explain(story)
+        after = [each for each in explained if keyset is None or each.subscription.id > keyset[0]]
+        page = after[: query.limit]
+        has_more = len(after) > len(page)
+        shown = ExplainedPage(
+            event_id=event_id,
+            event_type=story.event.event_type,
+            received_at=story.event.received_at,
+            is_test=story.event.is_test,
+            summary=_summary(summarise(explained), len(explained)),
+            data=[_subscription(each) for each in page],
+            has_more=has_more,
+            next_cursor=write_cursor(page[-1].subscription.id) if has_more else None,
+        )
+        return Answer(200, shown)
+
+
+def _summary(summary: Summary, count: int) -> ExplainedSummary:
+    return ExplainedSummary(
+        reached_everyone=summary.reached_everyone,
+        sentence=summary.sentence,
+        subscription_count=count,
+        findings={finding: summary.counts[finding] for finding in Finding if summary.counts.get(finding)},
+    )
+
+
+def _subscription(each: Explained) -> ExplainedSubscription:
+    failed = each.failed
+    return ExplainedSubscription(
+        subscription_id=each.subscription.id,
+        endpoint_id=each.endpoint.id,
+        url=each.endpoint.url,
+        event_type=each.subscription.event_type,
+        removed_at=each.subscription.removed_at,
+        finding=each.finding,
+        sentence=each.sentence,
+        deliveries=[ExplainedDelivery.model_validate(one, from_attributes=True) for one in each.deliveries],
+        gates=[GateShown(kind=kind, until=until) for kind, until in each.endpoint.gates]
+        if each.finding is Finding.GATED
+        else [],
+        filter_clause=ClauseShown(clause=failed.clause, expected=failed.expected, found=failed.found)
+        if failed is not None
+        else None,
+        shadowed_by=each.shadowed_by,
+    )

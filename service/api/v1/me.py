@@ -1,0 +1,58 @@
+"""``GET /v1/me``: whose key this is and what it may do. The cheapest test of a credential."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from service.api.instant import Instant
+from service.api.operation import Answer, Call, Operation
+from service.api.rate_limit import RATE_LIMIT
+from service.api.validation import AnswerModel
+
+
+class KeyShown(AnswerModel):
+    """The API key of this request, without its secret."""
+
+    id: Annotated[str, Field(examples=["0f1e2d3c4b5a6978"])]
+    name: Annotated[str, Field(description="What its maker calls it; may be empty.", examples=["zapier"])]
+    scopes: Annotated[list[str], Field(examples=[["publish", "read", "write"]])]
+    expires_at: Annotated[Instant | None, Field(description="From when on it is refused; null is never.")]
+
+
+class RateLimitShown(AnswerModel):
+    """The hour's requests, this one counted."""
+
+    limit: Annotated[int, Field(examples=[2500])]
+    remaining: Annotated[int, Field(examples=[2499])]
+    reset: Annotated[int, Field(description="When the hour ends, in unix seconds.", examples=[1795199999])]
+
+
+class Me(AnswerModel):
+    """The caller."""
+
+    organization_id: Annotated[str, Field(examples=["org_a"])]
+    key: KeyShown
+    rate_limit: RateLimitShown
+
+
+async def show_me(call: Call) -> Answer:
+    """What the key says about its holder."""
+    key, standing = call.key, call.request[RATE_LIMIT]
+    shown = KeyShown(id=key.key_id, name=key.name, scopes=sorted(key.scopes), expires_at=key.expires_at)
+    limit = RateLimitShown(limit=standing.limit, remaining=standing.remaining, reset=standing.reset)
+    return Answer(200, Me(organization_id=key.organization_id, key=shown, rate_limit=limit))
+
+
+def me_operation() -> Operation:
+    """How it is reached."""
+    return Operation(
+        "GET",
+        "/v1/me",
+        name="show_me",
+        summary="Who am I?",
+        description="The organization, the key and where it stands with its rate limit. Any valid key may ask.",
+        tag="keys",
+        scope=None,
+        handler=show_me,
+        answers={200: Me},
+    )

@@ -1,0 +1,6 @@
+"""``/api/v2``: RapidPro's contract for resthooks, so that its client and what was built for it work unchanged."""
+
+from service.api.v2.links import PREFIX
+from service.api.v2.surface import PAGE_SIZE, make_v2
+
+__all__ = ["PAGE_SIZE", "PREFIX", "make_v2"]

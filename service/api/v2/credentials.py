@@ -1,0 +1,45 @@
+"""Who is asking, in RapidPro's words: a token that is wrong is a 403, and so is none, but that is told later."""
+
+from typing import Final
+
+from aiohttp import web
+
+from service.api.auth import StoredKey
+from service.api.errors import ApiError
+from service.api.gate import Gate
+from service.api.v2.refusal import refusal
+
+INVALID_TOKEN: Final = "Invalid token"  # noqa: S105 - a sentence
+NO_CREDENTIALS: Final = "Invalid token header. No credentials provided."
+HAS_SPACES: Final = "Invalid token header. Token string should not contain spaces."
+BAD_CHARACTERS: Final = "Invalid token header. Token string should not contain invalid characters."
+
+_KNOWN_SCHEMES: Final = {"token", "bearer", "basic"}
+_TOKEN_PARTS: Final = 2
+
+
+async def authenticate(request: web.Request, gate: Gate) -> StoredKey | None:
+    """The caller's key; None without one, as with a scheme that is not ours. Raises ``RefusalError`` (403)."""
+    schemes = [_scheme_of(header) for header in request.headers.getall("Authorization", [])]
+    if not any(scheme in _KNOWN_SCHEMES for scheme in schemes) and "X-API-Key" not in request.headers:
+        return None
+    try:
+        return await gate.authenticate(request)
+    except ApiError as error:
+        if error.status == web.HTTPUnauthorized.status_code:
+            raise refusal(403, INVALID_TOKEN) from None
+        raise
+
+
+def _scheme_of(header: str) -> str:
+    """The scheme, in lower case. Raises ``RefusalError`` for a token that is none by its form."""
+    parts = header.split()
+    scheme = parts[0].lower() if parts else ""
+    if scheme in {"token", "bearer"}:
+        if len(parts) < _TOKEN_PARTS:
+            raise refusal(403, NO_CREDENTIALS)
+        if len(parts) > _TOKEN_PARTS:
+            raise refusal(403, HAS_SPACES)
+        if not header.isascii():
+            raise refusal(403, BAD_CHARACTERS)
+    return scheme

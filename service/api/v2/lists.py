@@ -1,0 +1,88 @@
+"""The three lists: a page of rows, and links to the pages beside it."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final, TypeVar
+
+from aiohttp import web
+
+from service.adapters.postgres.resthooks import RecordedEvent, Resthook, ResthookStore, Subscriber
+from service.api.v2.links import Links
+from service.api.v2.paging import EVENTS, RESTHOOKS, SUBSCRIBERS, Page, read_page
+from service.api.v2.resource import Call
+from service.api.v2.subscribers import as_object
+from service.api.validation import JSON
+from service.core.timestamp import format_timestamp
+
+_TRUE: Final = {"true", "1", "t", "yes", "y"}
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UUID7_TIME_SHIFT: Final = 80
+
+Row = TypeVar("Row")
+
+
+class Lists:
+    """Reads them from one store."""
+
+    def __init__(self, store: ResthookStore, links: Links, page_size: int) -> None:
+        self._store = store
+        self._links = links
+        self._page_size = page_size
+
+    async def resthooks(self, call: Call) -> web.Response:
+        """The event types that can be subscribed to, last modified first, or last with ``?reverse=true``."""
+        is_descending = (call.parameter("reverse") or "").lower() not in _TRUE
+        fetch = partial(self._store.list_resthooks, call.organization_id)
+        page = await read_page(_cursor(call), RESTHOOKS, fetch, self._page_size, is_descending=is_descending)
+        return self._answer(call, "/resthooks.json", page, _resthook)
+
+    async def subscribers(self, call: Call) -> web.Response:
+        """Active subscriptions, newest first; of one ``?id=`` or ``?resthook=``."""
+        fetch = partial(
+            self._store.list_subscribers,
+            call.organization_id,
+            subscriber_id=call.id(),
+            resthook=call.parameter("resthook") or None,
+        )
+        page = await read_page(_cursor(call), SUBSCRIBERS, fetch, self._page_size)
+        return self._answer(call, "/resthook_subscribers.json", page, _subscriber)
+
+    async def events(self, call: Call) -> web.Response:
+        """Events, newest first, whether or not anybody subscribed; of one ``?resthook=``."""
+        resthook = call.parameter("resthook") or None
+        fetch = partial(self._store.list_events, call.organization_id, resthook=resthook)
+        page = await read_page(_cursor(call), EVENTS, fetch, self._page_size)
+        return self._answer(call, "/resthook_events.json", page, _event)
+
+    def _answer(self, call: Call, path: str, page: Page[Row], render: Callable[[Row], bytes]) -> web.Response:
+        links = (
+            self._links.with_cursor(call.request, path, cursor) for cursor in (page.next_cursor, page.previous_cursor)
+        )
+        body = b'{"next":%b,"previous":%b,"results":[%b]}' % (*map(_json, links), b",".join(map(render, page.rows)))
+        return web.Response(body=body, content_type=JSON)
+
+
+def _cursor(call: Call) -> str:
+    return call.parameter("cursor") or ""
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _resthook(row: Resthook) -> bytes:
+    modified_on, created_on = format_timestamp(row.modified_at), format_timestamp(row.created_at)
+    return _json({"resthook": row.slug, "modified_on": modified_on, "created_on": created_on})
+
+
+def _subscriber(row: Subscriber) -> bytes:
+    return _json(as_object(row))
+
+
+def _event(row: RecordedEvent) -> bytes:
+    """The envelope goes in as it lies there: a number that was read and written again might be another one."""
+    # The time is the one in the uid, which the list is ordered by.
+    created_on = format_timestamp(_EPOCH + timedelta(milliseconds=row.uid.int >> _UUID7_TIME_SHIFT))
+    return b'{"resthook":%b,"data":%b,"created_on":%b}' % (_json(row.resthook), row.body or b"null", _json(created_on))

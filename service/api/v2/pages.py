@@ -1,0 +1,86 @@
+"""The documentation and the explorer: pages of our own files alone, under a policy that lets nothing else in."""
+
+from importlib.resources import files
+from string import Template
+from typing import Final
+
+from aiohttp import web
+
+from service.api.v2.refusal import NOT_FOUND, refusal
+from service.api.validation import JSON
+
+RESOURCE_PAGES: Final = ("resthooks", "resthook_subscribers", "resthook_events")
+"""The documented resources; each page is named as its path."""
+
+_TITLES: Final = {
+    "root": "Posthorn API v2",
+    "explorer": "API explorer",
+    "resthooks": "Resthooks",
+    "resthook_subscribers": "Resthook subscribers",
+    "resthook_events": "Resthook events",
+}
+_FILES: Final = {"page.css": "text/css", "explorer.js": "text/javascript"}
+_HTML: Final = "text/html"
+_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class Pages:
+    """The pages, read once."""
+
+    def __init__(self) -> None:
+        place = files("service.api.v2") / "html"
+        layout = Template((place / "layout.html").read_text("utf-8"))
+        self._pages = {
+            name: layout.substitute(
+                title=title,
+                root="../" if name == "explorer" else "./",
+                content=(place / f"{name}.html").read_text("utf-8"),
+            )
+            for name, title in _TITLES.items()
+        }
+        self._files = {name: (place / name).read_text("utf-8") for name in _FILES}
+
+    def page(self, name: str) -> web.Response:
+        """A page."""
+        return web.Response(text=self._pages[name], content_type=_HTML, headers=_HEADERS)
+
+    def file(self, name: str) -> web.Response:
+        """What pages load. Raises ``RefusalError`` (404)."""
+        if name not in self._files:
+            raise refusal(404, NOT_FOUND)
+        return web.Response(text=self._files[name], content_type=_FILES[name])
+
+
+def prefers_html(request: web.Request) -> bool:
+    """Whether the caller would rather read a page than JSON; ``*/*`` would."""
+    accept = ",".join(request.headers.getall("Accept", [])) or "*/*"
+    return _rank(accept, _HTML) >= _rank(accept, JSON)
+
+
+def _rank(accept: str, media_type: str) -> tuple[float, int]:
+    """How welcome a media type is: by quality, then by how plainly it is named."""
+    ranges = {media_type: 2, f"{media_type.partition('/')[0]}/*": 1, "*/*": 0}
+    best = (0.0, 0)
+    for part in accept.split(","):
+        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        quality = _quality(parameters) if name in ranges else 0.0
+        if quality > 0:  # zero is "not this one"
+            best = max(best, (quality, ranges[name]))
+    return best
+
+
+def _quality(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0

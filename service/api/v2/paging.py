@@ -1,0 +1,117 @@
+"""Pages: a cursor says beside which row a page lies and on which side, so rows that come and go shift nothing."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from typing import Any, Final, Generic, TypeVar
+from uuid import UUID
+
+from service.adapters.postgres.resthooks import RecordedEvent, Resthook, Subscriber, Walk
+from service.api.cursor import read_cursor, write_cursor
+from service.api.v2.refusal import INVALID_CURSOR, refusal
+
+_AFTER: Final = "a"
+_BEFORE: Final = "b"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_ID_MAX: Final = 2**63 - 1
+
+Row = TypeVar("Row")
+Key = TypeVar("Key")
+
+Fetch = Callable[[Walk[Key]], Awaitable[Sequence[Row]]]
+"""Reads rows, in the order it walks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keyset(Generic[Row, Key]):
+    """How the key of a row is had and written. ``read`` raises ValueError, or OverflowError, for what is no key.
+
+    A row that is not whole only shows that the list goes on.
+    """
+
+    of: Callable[[Row], Key]
+    kinds: tuple[type, ...]
+    write: Callable[[Key], tuple[str | int, ...]]
+    read: Callable[..., Key]
+    is_whole: Callable[[Row], bool] = lambda _: True
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """Rows, and the cursors of the pages beside them."""
+
+    rows: Sequence[Row]
+    next_cursor: str | None
+    previous_cursor: str | None
+
+
+async def read_page(
+    cursor: str, keyset: Keyset[Row, Key], fetch: Fetch[Key, Row], size: int, *, is_descending: bool = True
+) -> Page[Row]:
+    """The page at ``cursor``, the first one when it is empty. Raises ``RefusalError`` (404) for no cursor of ours."""
+    side, key = _read(cursor, keyset) if cursor else (_AFTER, None)
+    is_backwards = side == _BEFORE
+    # One row more than the page has, to learn whether there is one.
+    found = await fetch(Walk(key, is_descending != is_backwards, size + 1))
+    if is_backwards and not found:  # what lay before is gone, so this is the beginning
+        return await read_page("", keyset, fetch, size, is_descending=is_descending)
+    rows = list(takewhile(keyset.is_whole, found[:size]))
+    has_more = len(found) > len(rows)
+    if is_backwards:
+        rows = rows[::-1]
+    has_next = bool(rows) and (is_backwards or has_more)
+    has_previous = bool(rows) and (has_more if is_backwards else key is not None)
+    return Page(
+        rows,
+        write_cursor(_AFTER, *keyset.write(keyset.of(rows[-1]))) if has_next else None,
+        write_cursor(_BEFORE, *keyset.write(keyset.of(rows[0]))) if has_previous else None,
+    )
+
+
+def _read(cursor: str, keyset: Keyset[Any, Key]) -> tuple[str, Key]:
+    parts = read_cursor(cursor, str, *keyset.kinds)
+    if parts is None or parts[0] not in {_AFTER, _BEFORE}:
+        raise refusal(404, INVALID_CURSOR)
+    try:
+        return parts[0], keyset.read(*parts[1:])
+    except (ValueError, OverflowError):
+        raise refusal(404, INVALID_CURSOR) from None
+
+
+def _microseconds(at: datetime) -> int:
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def _at_and_slug(microseconds: int, slug: str) -> tuple[datetime, str]:
+    if "\0" in slug:
+        raise ValueError("no slug has a NUL")
+    return _EPOCH + timedelta(microseconds=microseconds), slug
+
+
+def _at_and_id(microseconds: int, number: int) -> tuple[datetime, int]:
+    if not 0 <= number <= _ID_MAX:
+        raise ValueError("no id is so large")
+    return _EPOCH + timedelta(microseconds=microseconds), number
+
+
+RESTHOOKS: Final[Keyset[Resthook, tuple[datetime, str]]] = Keyset(
+    of=lambda row: (row.modified_at, row.slug),
+    kinds=(int, str),
+    write=lambda key: (_microseconds(key[0]), key[1]),
+    read=_at_and_slug,
+)
+SUBSCRIBERS: Final[Keyset[Subscriber, tuple[datetime, int]]] = Keyset(
+    of=lambda row: (row.created_at, row.id),
+    kinds=(int, int),
+    write=lambda key: (_microseconds(key[0]), key[1]),
+    read=_at_and_id,
+)
+EVENTS: Final[Keyset[RecordedEvent, UUID]] = Keyset(
+    of=lambda row: row.uid,
+    kinds=(str,),
+    write=lambda key: (key.hex,),
+    read=UUID,
+    is_whole=lambda row: row.body is not None,
+)

@@ -1,0 +1,88 @@
+"""Refusals in RapidPro's shape: a JSON object whose values are a string, or lists of strings, and nothing else.
+
+Its client joins them into one text, and raises TypeError on anything deeper.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from service.api.errors import RETRY_AFTER_SECONDS, ApiError
+from service.api.validation import JSON
+from service.ports import Observer, UnavailableError
+
+NOT_AUTHENTICATED: Final = "Authentication credentials were not provided."
+PERMISSION_DENIED: Final = "You do not have permission to perform this action."
+NOT_FOUND: Final = "Not found."
+INVALID_CURSOR: Final = "Invalid cursor"
+
+Body = Mapping[str, str | list[str]]
+
+
+class RefusalError(Exception):
+    """An answer that is not the one asked for."""
+
+    def __init__(self, status: int, body: Body, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(f"{status}: {body}")
+        self.status = status
+        self.body = body
+        self.headers = headers or {}
+
+    def response(self) -> web.Response:
+        """The refusal as it is sent."""
+        return json_response(self.body, self.status, self.headers)
+
+
+def refusal(status: int, detail: str, headers: Mapping[str, str] | None = None) -> RefusalError:
+    """A refusal that is one sentence."""
+    return RefusalError(status, {"detail": detail}, headers)
+
+
+def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """``body`` as compact JSON, in ASCII: whatever text came in, it can be sent back."""
+    text = json.dumps(body, separators=(",", ":"))
+    return web.Response(body=text.encode(), status=status, headers=headers, content_type=JSON)
+
+
+def error_middleware(observer: Observer) -> Middleware:
+    """Answer whatever is raised below in the one shape. Faults of ours are told to ``observer``, not to the caller."""
+
+    @web.middleware
+    async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except RefusalError as error:
+            return error.response()
+        except ApiError as error:
+            return _from_gate(error).response()
+        except web.HTTPException as error:
+            if error.status < web.HTTPBadRequest.status_code:
+                raise
+            sentence = NOT_FOUND if error.status == web.HTTPNotFound.status_code else error.reason
+            return refusal(error.status, sentence).response()
+        except UnavailableError as error:
+            observer.trouble("api", error)
+            sentence = "The service cannot reach its database now. Try again."
+            return refusal(503, sentence, {"Retry-After": str(RETRY_AFTER_SECONDS)}).response()
+        except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the caller gets the one shape
+            observer.trouble("api", error)
+            return refusal(500, "Something went wrong on our side.").response()
+
+    return answer_errors
+
+
+_STATUS_HERE: Final = {401: 403, 422: 400}
+
+
+def _from_gate(error: ApiError) -> RefusalError:
+    """What the parts that both surfaces share refuse, in the words RapidPro has for it."""
+    sentence = error.sentence
+    if error.status == web.HTTPTooManyRequests.status_code:
+        seconds = int(error.headers["Retry-After"])
+        unit = "second" if seconds == 1 else "seconds"
+        sentence = f"Request was throttled. Expected available in {seconds} {unit}."
+    headers = {name: value for name, value in error.headers.items() if name != "WWW-Authenticate"}
+    return refusal(_STATUS_HERE.get(error.status, error.status), sentence, headers)

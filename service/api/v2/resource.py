@@ -1,0 +1,60 @@
+"""A resource of this surface: a path, and what each method does there."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from service.api.v2.refusal import RefusalError, refusal
+from service.api.v2.subscribing import UNSTORABLE
+
+NOT_AN_INTEGER: Final = "Value for id must be an integer"
+
+_INTEGER: Final = re.compile(r"-?[0-9]{1,4000}")  # Python reads up to 4,300 digits
+_ID_MAX: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, by a key that may make it."""
+
+    request: web.Request
+    organization_id: str
+    body: bytes = b""
+
+    def parameter(self, name: str) -> str | None:
+        """A query parameter, the last where there are several. Raises ``RefusalError`` (400)."""
+        values = self.request.query.getall(name, [])
+        if values and "\0" in values[-1]:
+            raise RefusalError(400, {name: [UNSTORABLE]})
+        return values[-1] if values else None
+
+    def id(self) -> int | None:
+        """The id in the path or in the query; 0, which nothing has, for one beyond 64 bits. Raises ``RefusalError``."""
+        text = self.request.match_info.get("id") or self.parameter("id")
+        if text is None:
+            return None
+        if not _INTEGER.fullmatch(text):
+            raise refusal(400, NOT_AN_INTEGER)
+        number = int(text)
+        return number if abs(number) <= _ID_MAX else 0
+
+
+Verb = Callable[[Call], Awaitable[web.Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A path under the prefix. ``page`` names its documentation, which stands at the path without a suffix."""
+
+    path: str
+    verbs: Mapping[str, Verb]
+    page: str | None = None
+
+    @property
+    def allow(self) -> str:
+        """The methods, as the Allow header lists them."""
+        head = ["HEAD"] if "GET" in self.verbs else []
+        return ", ".join([*self.verbs, *head, "OPTIONS"])

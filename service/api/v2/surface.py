@@ -1,0 +1,163 @@
+"""The surface as a sub-application, and the order in which a request is checked.
+
+A wrong token, the method, the permission, the throttle, the body: RapidPro's order, which clients' tests rely on.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from aiohttp import web
+
+from service.adapters.postgres.resthooks import ResthookStore
+from service.api.gate import Gate
+from service.api.v2.bodies import MEDIA_TYPES
+from service.api.v2.credentials import authenticate
+from service.api.v2.links import Links
+from service.api.v2.lists import Lists
+from service.api.v2.pages import RESOURCE_PAGES, Pages, prefers_html
+from service.api.v2.refusal import (
+    NOT_AUTHENTICATED,
+    PERMISSION_DENIED,
+    RefusalError,
+    error_middleware,
+    json_response,
+    refusal,
+)
+from service.api.v2.resource import Call, Resource, Verb
+from service.api.v2.subscribers import Subscribers
+from service.api.validation import JSON, read_body
+from service.core.target_policy import EgressPolicy
+from service.ports import Observer
+
+PAGE_SIZE: Final = 250
+
+_READS: Final = {"GET", "HEAD"}
+_SUFFIX: Final = r"{suffix:(?:\.json/?)?}"
+
+
+def make_v2(
+    store: ResthookStore,
+    gate: Gate,
+    observer: Observer,
+    policy: EgressPolicy,
+    public_url: str | None,
+    *,
+    page_size: int = PAGE_SIZE,
+) -> web.Application:
+    """Build the application to be mounted at ``PREFIX``. ``public_url`` is where callers find the service."""
+    app = web.Application(middlewares=[error_middleware(observer)])
+    links, pages = Links(public_url), Pages()
+    for resource in _resources(store, policy, links, page_size):
+        app.router.add_route("*", f"{resource.path}{_SUFFIX}", _Entrance(gate, resource, pages).answer)
+    for resource in _open_resources(pages, links):
+        app.router.add_route("*", resource.path, _Entrance(gate, resource, pages).answer_anybody)
+    return app
+
+
+def _resources(store: ResthookStore, policy: EgressPolicy, links: Links, page_size: int) -> Sequence[Resource]:
+    lists, subscribers = Lists(store, links, page_size), Subscribers(store, policy)
+    return (
+        Resource("/resthooks", {"GET": lists.resthooks}, "resthooks"),
+        Resource(
+            "/resthook_subscribers",
+            {"GET": lists.subscribers, "POST": subscribers.create, "DELETE": subscribers.delete},
+            "resthook_subscribers",
+        ),
+        Resource("/resthook_subscribers/{id:[0-9]+}", {"DELETE": subscribers.delete}),
+        Resource("/resthook_events", {"GET": lists.events}, "resthook_events"),
+    )
+
+
+def _open_resources(pages: Pages, links: Links) -> Sequence[Resource]:
+    """What needs no key: the documentation, and where it leads from a path without its last slash."""
+
+    async def root(call: Call) -> web.Response:
+        if prefers_html(call.request):
+            return pages.page("root")
+        return json_response({page: links.to(call.request, f"/{page}") for page in RESOURCE_PAGES})
+
+    async def explorer(_: Call) -> web.Response:
+        return pages.page("explorer")
+
+    async def file(call: Call) -> web.Response:
+        return pages.file(call.request.match_info["name"])
+
+    async def to_root(_: Call) -> web.Response:
+        return _to("v2/")
+
+    async def to_explorer(_: Call) -> web.Response:
+        return _to("explorer/")
+
+    return (
+        Resource("/", {"GET": root}),
+        Resource("/explorer/", {"GET": explorer}),
+        Resource("/static/{name}", {"GET": file}),
+        Resource("", {"GET": to_root}),
+        Resource("/explorer", {"GET": to_explorer}),
+    )
+
+
+def _to(place: str) -> web.Response:
+    """Relative, so that it holds under any prefix."""
+    return web.Response(status=301, headers={"Location": place})
+
+
+class _Entrance:
+    """The way into one resource."""
+
+    def __init__(self, gate: Gate, resource: Resource, pages: Pages) -> None:
+        self._gate = gate
+        self._resource = resource
+        self._pages = pages
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Check, then do. The documentation is for anybody; its empty JSON stand-in is for callers."""
+        key = await authenticate(request, self._gate)
+        verb = self._verb(request)
+        if verb is None:
+            return self._options()
+        is_documentation = verb is self._resource.verbs.get("GET") and not request.match_info["suffix"]
+        if is_documentation and self._resource.page is not None and prefers_html(request):
+            return self._pages.page(self._resource.page)
+        if key is None:
+            raise refusal(403, NOT_AUTHENTICATED)
+        is_read = request.method in _READS
+        if ("read" if is_read else "write") not in key.scopes:
+            raise refusal(403, PERMISSION_DENIED)
+        await self._gate.count(request, key)
+        if is_documentation:
+            return json_response([])
+        if is_read:
+            return await verb(Call(request, key.organization_id))
+        body = await read_body(request)
+        return await self._gate.once(
+            request, key, body, partial(_settled, verb, Call(request, key.organization_id, body))
+        )
+
+    async def answer_anybody(self, request: web.Request) -> web.Response:
+        """Check what can be checked without a key, then do."""
+        await authenticate(request, self._gate)
+        verb = self._verb(request)
+        return await verb(Call(request, "")) if verb is not None else self._options()
+
+    def _verb(self, request: web.Request) -> Verb | None:
+        """What the method does here; None for OPTIONS. Raises ``RefusalError`` (405)."""
+        if request.method == "OPTIONS":
+            return None
+        verb = self._resource.verbs.get("GET" if request.method == "HEAD" else request.method)
+        if verb is None:
+            raise refusal(405, f'Method "{request.method}" not allowed.', {"Allow": self._resource.allow})
+        return verb
+
+    def _options(self) -> web.Response:
+        body = {"renders": [JSON], "parses": list(MEDIA_TYPES)}
+        return json_response(body, headers={"Allow": self._resource.allow})
+
+
+async def _settled(verb: Verb, call: Call) -> web.Response:
+    """What the verb answers, a refusal as well: under an Idempotency-Key it is kept like any other answer."""
+    try:
+        return await verb(call)
+    except RefusalError as error:
+        return error.response()

@@ -1,0 +1,119 @@
+"""API keys: made, listed, revoked."""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Annotated, Final
+
+import typer
+
+from service.adapters.postgres import KeyStore, ListedKey
+from service.cli.database import administration, connected
+from service.cli.setup import OrganizationOption, check_organization_id, require_organization
+from service.cli.terminal import (
+    BAD_USAGE,
+    EXIT_CODES,
+    CommandError,
+    JsonOption,
+    print_json,
+    print_line,
+    print_table,
+    split_names,
+    tell,
+)
+from service.core.api_key import RANDOM_BYTES, SCOPES, generate_key, parse_key
+from service.settings import load_settings
+
+DAYS_MAX: Final = 36_500
+RATE_LIMIT_MAX: Final = 1_000_000_000
+NAME_CHARS_MAX: Final = 200
+
+keys = typer.Typer(no_args_is_help=True, help="API keys.")
+
+
+@keys.command("create", epilog=EXIT_CODES)
+def create_key(
+    organization_id: OrganizationOption,
+    name: Annotated[str, typer.Option(help="What it is for: GET /v1/me and 'keys list' show it.")] = "",
+    scopes: Annotated[str, typer.Option(help="Comma-separated: read, write, publish, admin.")] = "read,write,publish",
+    expires_in_days: Annotated[
+        int | None, typer.Option(min=1, max=DAYS_MAX, help="From when on it is refused; never otherwise.")
+    ] = None,
+    rate_limit_per_hour: Annotated[
+        int | None,
+        typer.Option(min=1, max=RATE_LIMIT_MAX, help="A limit of its own; it shares its organization's otherwise."),
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an API key, and the organization where there is none yet. The key is shown this once."""
+    settings = load_settings()
+    check_organization_id(organization_id)
+    if len(name) > NAME_CHARS_MAX or not name.isprintable():
+        raise CommandError(f"--name: give at most {NAME_CHARS_MAX} printable characters.", BAD_USAGE)
+    chosen = split_names(scopes, sorted(SCOPES), "scope")
+    new = generate_key(secrets.token_bytes(RANDOM_BYTES))
+
+    async def create() -> None:
+        async with connected(settings) as engine:
+            await administration(engine, settings).create_organization(organization_id)
+            await KeyStore(engine).create_key(
+                organization_id,
+                new.key_id,
+                new.digest,
+                chosen,
+                name=name,
+                expires_in=timedelta(days=expires_in_days) if expires_in_days is not None else None,
+                rate_limit_per_hour=rate_limit_per_hour,
+            )
+
+    asyncio.run(create())
+    if as_json:
+        print_json({"organization_id": organization_id, "key_id": new.key_id, "key": new.text})
+        return
+    tell(f"A key of {organization_id} ({', '.join(sorted(chosen))}). It is shown this once:")
+    print_line(new.text)
+
+
+@keys.command("list", epilog=EXIT_CODES)
+def list_keys(organization_id: OrganizationOption, *, as_json: JsonOption = False) -> None:
+    """The organization's keys, oldest first, revoked ones included. When one was last used is right to a minute."""
+    settings = load_settings()
+
+    async def find() -> Sequence[ListedKey]:
+        async with connected(settings) as engine:
+            await require_organization(administration(engine, settings), organization_id)
+            return await KeyStore(engine).list_keys(organization_id)
+
+    found = asyncio.run(find())
+    if as_json:
+        print_json({"data": [asdict(each) for each in found]})
+        return
+    columns = ("id", "name", "scopes", "limit per hour", "created at", "last used at", "expires at", "revoked at")
+    print_table(columns, [list(asdict(each).values()) for each in found], nothing="No keys yet.")
+
+
+@keys.command("revoke", epilog=EXIT_CODES)
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="Its id, or the whole key.")],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a key back: from its next request on it is refused. A second time changes nothing."""
+    settings = load_settings()
+    given_id = parse_key(key_id) or key_id  # whoever finds a leaked key has all of it at hand
+
+    async def revoke() -> datetime | None:
+        async with connected(settings) as engine:
+            return await KeyStore(engine).revoke(given_id)
+
+    revoked_at = asyncio.run(revoke())
+    if revoked_at is None:
+        # Not quoted: it may be a key, mistyped.
+        raise CommandError("There is no such key: 'posthorn keys list --organization ID' shows their ids.")
+    if as_json:
+        print_json({"key_id": given_id, "revoked_at": revoked_at})
+    else:
+        tell(f"Revoked {given_id}.")

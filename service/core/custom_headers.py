@@ -1,0 +1,63 @@
+"""Headers that an endpoint asks for, beside ours: which names and values may go out (RFC 9110)."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+HEADERS_MAX: Final = 20
+NAME_PATTERN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}"
+VALUE_PATTERN: Final = r"[\t\x20-\x7e]{0,1024}"
+
+_NAME = re.compile(NAME_PATTERN)
+_VALUE = re.compile(VALUE_PATTERN)
+# They frame the message, speak for the connection, or say who is talking. "Content-Length: 1" would cut the body off,
+# and a second Transfer-Encoding is how requests are smuggled.
+_REFUSED: Final = frozenset(
+    {
+        *("host", "connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "expect"),
+        *("cookie", "forwarded", "user-agent", "accept-encoding"),
+    }
+)
+_REFUSED_PREFIXES: Final = ("content-", "proxy-", "x-forwarded-", "webhook-")
+_OURS: Final = frozenset({"x-event-type", "x-event-id", "x-timestamp"})
+_SIGNATURE: Final = "x-webhook-signature"
+
+
+def judge_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """What is wrong with these headers, by name; "" is their number. Empty when all may be sent."""
+    problems = {}
+    if len(headers) > HEADERS_MAX:
+        problems[""] = f"at most {HEADERS_MAX} headers can be added, not {len(headers)}"
+    seen: set[str] = set()
+    for name, value in headers.items():
+        problem = _judge_name(name) or _judge_value(value)
+        if name.lower() == _SIGNATURE:
+            problem = "carries a signature, so it is not yours to set"
+        elif name.lower() in seen:
+            problem = "is there twice: header names are the same in any case"
+        seen.add(name.lower())
+        if problem is not None:
+            problems[name] = problem
+    return problems
+
+
+def judge_signature_header(name: str) -> str | None:
+    """Why no signature can go out in the header ``name``; None when it can."""
+    return _judge_name(name)
+
+
+def _judge_name(name: str) -> str | None:
+    lower = name.lower()
+    if _NAME.fullmatch(name) is None:
+        return "a header's name is 1 to 64 letters, digits and hyphens (a token of RFC 9110)"
+    if lower in _REFUSED or lower.startswith(_REFUSED_PREFIXES):
+        return "belongs to the connection or the message itself, so it cannot be set"
+    if lower in _OURS:
+        return "is sent with every webhook, so it cannot be set"
+    return None
+
+
+def _judge_value(value: str) -> str | None:
+    if _VALUE.fullmatch(value) is None:
+        return "a header's value is at most 1024 printable ASCII characters, spaces and tabs"
+    return None

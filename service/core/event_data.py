@@ -1,0 +1,91 @@
+"""The documented keys of ``data`` and their types. Whatever is not named here passes unread."""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+
+class Party(Struct):
+    """A sender or recipient."""
+
+    urn: str | None = None
+    address: str | None = None
+    name: str | None = None
+
+
+class Reaction(Struct):
+    """A tapback on a message."""
+
+    type: Literal["heart", "up", "down", "ha", "exclamation", "question"]
+    at: str | None = None
+    from_urn: str | None = None
+
+
+class Attachment(Struct):
+    """A media file sent along."""
+
+    url: str | None = None
+    content_type: str | None = None
+    name: str | None = None
+
+
+class Message(Struct, rename={"from_": "from"}):
+    """The text itself, as the platform knows it."""
+
+    id: str | None = None
+    external_id: str | None = None
+    direction: Literal["outbound", "inbound"] | None = None
+    status: Literal["queued", "sent", "delivered", "read", "failed", "received"] | None = None
+    protocol: Literal["sms", "mms", "rcs", "imessage", "whatsapp", "unknown"] | None = None
+    text: str | None = None
+    attachments: list[Attachment] | None = None
+    effect: str | None = None
+    segments: int | None = None
+    from_: Party | None = None
+    to: Party | None = None
+    submitted_at: str | None = None
+    sent_at: str | None = None
+    delivered_at: str | None = None
+    read_at: str | None = None
+    failed_at: str | None = None
+    received_at: str | None = None
+    reactions: list[Reaction] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class DeliveryError(Struct):
+    """Why the carrier or the platform could not deliver."""
+
+    code: str | int | None = None
+    message: str | None = None
+    carrier_code: str | int | None = None
+    retryable: bool | None = None
+
+
+class Link(Struct):
+    """A tracked link."""
+
+    id: str | None = None
+    url: str | None = None
+    short_url: str | None = None
+    domain: str | None = None
+
+
+class Click(Struct):
+    """One visit of a tracked link."""
+
+    id: str | None = None
+    clicked_at: str | None = None
+    ip: str | None = None
+    user_agent: str | None = None
+    is_bot: bool | None = None
+    count: int | None = None
+
+
+class Data(Struct):
+    """The documented keys of ``data``; others pass unread."""
+
+    message: Message | None = None
+    error: DeliveryError | None = None
+    link: Link | None = None
+    click: Click | None = None

@@ -1,0 +1,224 @@
+"""Lists of deliveries and events, held against a model in Python on a history of some days; their plans; their pages."""
+
+import random
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from bench.plans import listening, seq_scans
+from bench.seed import LARGE, Size, seed
+from service.adapters.postgres import DeliveryFilter, DeliveryReader, connect, migrate
+from service.adapters.postgres.engine import driver
+from service.adapters.postgres.event_reads import EventFilter, EventReader
+from service.adapters.postgres.explain_reads import ExplainReader
+from service.core.delivery import DeliveryKey
+from service.core.event_type import REGISTRY
+from service.core.uid import received_at
+from tests.fakes.events import new_uid
+
+SIZE = Size(events=5000, attempts=22_000, days=3, organizations=5, large_endpoints=8)
+ROWS_MIN = 300  # of a partition: from here on it matters how it is read
+
+Row = Mapping[str, Any]
+
+
+@pytest.fixture(scope="module")
+async def engine(postgres_server_url: str) -> AsyncIterator[AsyncEngine]:
+    """A history in a database of its own: its days are no other test's."""
+    name = f"test_reads_{secrets.token_hex(4)}"
+    url = make_url(postgres_server_url).set(database=name).render_as_string(hide_password=False)
+    server = await asyncpg.connect(postgres_server_url)
+    await server.execute(f'CREATE DATABASE "{name}"')
+    engine = connect(url, pool_size=1)
+    try:
+        await migrate(url)
+        connection = await asyncpg.connect(url)
+        await seed(connection, SIZE)
+        await connection.close()
+        yield engine
+    finally:
+        await engine.dispose()
+        await server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        await server.close()
+
+
+async def rows_of(engine: AsyncEngine, table: str) -> Sequence[Row]:
+    async with driver(engine) as connection:
+        found: Sequence[Row] = await connection.fetch(f"SELECT * FROM {table}")  # noqa: S608
+    return found
+
+
+def key_of(row: Row) -> tuple[UUID, int, int]:
+    return row["event_uid"], row["subscription_id"], row["replay_number"]
+
+
+def is_wanted(wanted: DeliveryFilter, row: Row) -> bool:
+    """The model: what a filter means, in the fewest words."""
+    columns = {
+        "organization_id": wanted.organization_id,
+        "endpoint_id": wanted.endpoint_id,
+        "event_id": wanted.event_id,
+        "state": wanted.state,
+        "event_type": wanted.event_type,
+        "last_status": wanted.status_code,
+        "reason": wanted.reason,
+    }
+    at = received_at(row["event_uid"])
+    is_in_time = (wanted.since is None or at >= wanted.since) and (wanted.until is None or at < wanted.until)
+    return is_in_time and all(value is None or row[name] == value for name, value in columns.items())
+
+
+def some_filters(rows: Sequence[Row], draw: random.Random) -> Iterator[DeliveryFilter]:
+    """Every filter alone, then any of them together; with values that occur, and some that do not."""
+
+    def times() -> dict[str, datetime]:
+        at = received_at(draw.choice(rows)["event_uid"])
+        return {"since": at, "until": at + timedelta(hours=draw.choice([1, 12, 40]))}
+
+    def values(row: Row) -> dict[str, Any]:
+        return {
+            "organization_id": row["organization_id"],
+            "endpoint_id": draw.choice([row["endpoint_id"], "ep_unknown"]),
+            "event_id": row["event_id"],
+            "state": draw.choice([row["state"], "leased", "dead"]),
+            "event_type": draw.choice([row["event_type"], "order.placed"]),
+            "status_code": draw.choice([row["last_status"], 204, 418]),
+            "reason": draw.choice([row["reason"], "gone", "timeout"]),
+            **times(),
+        }
+
+    names = list(values(rows[0]))
+    for name in names:
+        for organization_id in (None, LARGE, "org_1"):
+            yield replace(DeliveryFilter(organization_id), **{name: values(draw.choice(rows))[name]})
+    rare = [row for row in rows if row["state"] != "delivered"]
+    for _ in range(60):
+        row = draw.choice(draw.choice([rows, rare]))
+        chosen = draw.sample([name for name in names if name != "organization_id"], draw.randrange(4))
+        found = {name: value for name, value in values(row).items() if name in chosen}
+        yield DeliveryFilter(organization_id=draw.choice([row["organization_id"], None]), **found)
+
+
+async def test_every_filter_and_combination_finds_what_the_model_finds(engine: AsyncEngine) -> None:
+    rows = sorted(await rows_of(engine, "deliveries"), key=key_of, reverse=True)
+    draw = random.Random(7)  # noqa: S311
+    reader = DeliveryReader(engine)
+    for wanted in some_filters(rows, draw):
+        expected = [str(DeliveryKey(*key_of(row))) for row in rows if is_wanted(wanted, row)]
+        found, following = await reader.list(wanted, limit=30)
+        assert [each.id for each in found] == expected[:30], wanted
+        assert (following is not None) == (len(expected) > 30), wanted
+        if len(expected) > 1:  # from somewhere in the middle
+            index = draw.randrange(len(expected) - 1)
+            before = DeliveryKey.parse(expected[index])
+            found, _ = await reader.list(wanted, limit=5, before=before)
+            assert [each.id for each in found] == expected[index + 1 : index + 6], wanted
+
+
+async def test_events_by_type_and_time(engine: AsyncEngine) -> None:
+    rows = sorted(await rows_of(engine, "events"), key=lambda row: row["uid"], reverse=True)
+    draw = random.Random(8)  # noqa: S311
+    reader = EventReader(engine)
+    for _ in range(60):
+        since = received_at(draw.choice(rows)["uid"])
+        wanted = EventFilter(
+            draw.choice([LARGE, "org_1", "org_unknown"]),
+            draw.choice([None, *REGISTRY]),
+            draw.choice([None, since]),
+            draw.choice([None, since + timedelta(hours=draw.choice([1, 30]))]),
+        )
+        expected = [
+            row["uid"]
+            for row in rows
+            if row["organization_id"] == wanted.organization_id
+            and wanted.event_type in {None, row["event_type"]}
+            and (wanted.since is None or received_at(row["uid"]) >= wanted.since)
+            and (wanted.until is None or received_at(row["uid"]) < wanted.until)
+        ]
+        before = draw.choice([None, *expected[:50]])
+        rest = expected if before is None else expected[expected.index(before) + 1 :]
+        found, following = await reader.list(wanted, limit=20, before=before)
+        assert [each.uid for each in found] == rest[:20], wanted
+        assert following == (rest[19] if len(rest) > 20 else None), wanted
+
+
+async def test_no_plan_reads_a_big_table_whole(engine: AsyncEngine) -> None:
+    """With the planner's own settings: nothing is forbidden, the indexes are what it prefers."""
+    rows = await rows_of(engine, "deliveries")
+    draw = random.Random(9)  # noqa: S311
+    deliveries, events, explain = DeliveryReader(engine), EventReader(engine), ExplainReader(engine)
+    row = next(row for row in rows if row["organization_id"] == LARGE)
+    key = DeliveryKey(*key_of(row))
+    questions: list[Callable[[], Awaitable[object]]] = [
+        lambda: deliveries.list(DeliveryFilter(LARGE)),
+        lambda: deliveries.list(DeliveryFilter(LARGE), before=key),
+        lambda: deliveries.show(key, LARGE),
+        lambda: events.list(EventFilter(LARGE), limit=50),
+        lambda: events.list(EventFilter(LARGE, "message.sent"), limit=50),
+        lambda: events.find(LARGE, row["event_id"]),
+        lambda: events.about_message(LARGE, "msg_17"),
+        lambda: explain.read(LARGE, row["event_id"]),
+        *(lambda wanted=wanted: deliveries.list(wanted) for wanted in some_filters(rows, draw)),
+    ]
+    async with driver(engine) as connection:
+        count = await connection.fetchval(
+            "SELECT count(*) FROM pg_class WHERE reltuples >= $1 AND relname ~ '^(events|final|attempts)'", ROWS_MIN
+        )
+    assert count >= 9, "the history is too small for the planner to care"
+    for ask in questions:
+        async with listening(engine) as ran:
+            await ask()
+        assert ran
+        async with driver(engine) as connection:
+            for statement, arguments in ran.items():
+                assert not await seq_scans(connection, statement, arguments, rows_min=ROWS_MIN), (statement, arguments)
+
+
+END_SOME = """
+WITH ended AS (
+    DELETE FROM open_deliveries WHERE ctid = ANY (ARRAY(SELECT ctid FROM open_deliveries ORDER BY random() LIMIT 20))
+    RETURNING *)
+INSERT INTO final_deliveries (event_uid, subscription_id, replay_number, organization_id, endpoint_id, event_id,
+                              event_type, state, created_at, claims_made, attempts_made)
+SELECT event_uid, subscription_id, replay_number, organization_id, endpoint_id, event_id, event_type, 'delivered',
+       created_at, claims_made, attempts_made FROM ended
+"""
+ADD_SOME = """
+INSERT INTO open_deliveries (event_uid, subscription_id, replay_number, organization_id, endpoint_id, event_id,
+                             event_type, state, claims_made)
+SELECT $1, subscription_id, replay_number, organization_id, endpoint_id, event_id, event_type,
+       'pending', 0 FROM open_deliveries ORDER BY random() LIMIT 1
+"""
+
+
+async def test_pages_have_no_gap_and_no_repeat_while_deliveries_end_and_come(engine: AsyncEngine) -> None:
+    before = {
+        str(DeliveryKey(*key_of(row))) for row in await rows_of(engine, "deliveries") if row["organization_id"] == LARGE
+    }
+    seen: list[str] = []
+    cursor = None
+    is_first = True
+    while is_first or cursor is not None:
+        is_first = False
+        found, cursor = await DeliveryReader(engine).list(DeliveryFilter(LARGE), limit=97, before=cursor)
+        seen += [each.id for each in found]
+        async with driver(engine) as connection:
+            await connection.execute(END_SOME)
+            await connection.execute(ADD_SOME, new_uid())
+    assert len(seen) == len(set(seen))
+    assert before <= set(seen)
+    assert seen == sorted(seen, key=key_parts, reverse=True)
+
+
+def key_parts(delivery_id: str) -> tuple[UUID, int, int]:
+    key = DeliveryKey.parse(delivery_id)
+    assert key is not None
+    return key.event_uid, key.subscription_id, key.replay_number

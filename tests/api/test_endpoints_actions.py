@@ -1,0 +1,337 @@
+"""What can be done with an endpoint: pause, rotate, try, count. And what nobody may read."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from service.adapters.postgres import Administration, PostgresDeliveryStore, PostgresSubscriptionStore
+from service.adapters.postgres.endpoint_health import _HEALTH, _STATS
+from service.adapters.postgres.engine import driver
+from service.core.delivery import DeliveryKey
+from service.core.request import Fault
+from service.core.subscription import OrganizationDirectory, StoredEndpoint
+from service.flow.directory import Directory
+from tests.api.endpoints_bench import SECRET_BOX, URL, Town, town_on
+from tests.api.gate_bench import sql
+from tests.fakes.secret_box import PlainSecretBox
+from tests.fakes.settlements import INTERNAL, settled_by
+from webhook_signature.sign import decode_secret
+
+OWN_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@pytest.fixture
+async def town(database_url: str) -> AsyncIterator[Town]:
+    async with town_on(database_url) as town:
+        yield town
+
+
+async def stored(town: Town) -> StoredEndpoint:
+    (directory,) = await PostgresSubscriptionStore(town.engine).load(["org_1"])
+    (endpoint,) = directory.endpoints
+    return endpoint
+
+
+async def opened(town: Town) -> OrganizationDirectory:
+    """What a worker sees."""
+    return (await Directory(PostgresSubscriptionStore(town.engine), SECRET_BOX).of(["org_1"]))["org_1"]
+
+
+# --------------------------------------------------------------------------- what a worker makes of it
+
+
+async def test_what_was_asked_for_reaches_the_worker(town: Town) -> None:
+    asked: dict[str, Any] = {
+        "secret": OWN_SECRET,
+        "headers": {"X-Api-Key": "open-sesame"},
+        "signature_style": "t-v1",
+        "signature_header": "X-Blooio-Signature",
+        "filter": {"scope": {"campaign_id": ["camp_A"]}},
+        "retry": "politicalcomms",
+        "timeout_seconds": 10,
+    }
+    made = await town.create(**asked)
+    (subscription,) = (await opened(town)).subscriptions.values()
+    endpoint = subscription.endpoint
+    assert (endpoint.problem, endpoint.headers, endpoint.timeout_seconds) == (None, asked["headers"], 10)
+    assert endpoint.filter is not None
+    assert endpoint.schedule is not None
+    assert endpoint.schedule.delays_seconds == (4, 16, 64)
+    now = datetime.now(UTC)
+    assert endpoint.keys_at(now) == (OWN_SECRET.encode(),)
+    await town.ask("PATCH", f"/v1/endpoints/{made['id']}", {"signature_style": None, "retry": [1, 2]})
+    (subscription,) = (await opened(town)).subscriptions.values()
+    assert subscription.endpoint.problem is None
+    assert subscription.endpoint.schedule is not None
+    assert subscription.endpoint.schedule.delays_seconds == (1, 2)
+    assert subscription.endpoint.keys_at(now) == (decode_secret(OWN_SECRET),)
+
+
+# --------------------------------------------------------------------------- pause
+
+
+async def test_pause_and_resume_hold_when_they_are_answered_and_can_be_repeated(town: Town) -> None:
+    made = await town.create()
+    for action, state, gates in (
+        ("pause", "paused", 1),
+        ("pause", "paused", 1),
+        ("resume", "active", 0),
+        ("resume", "active", 0),
+    ):
+        told = await town.ask("POST", f"/v1/endpoints/{made['id']}/{action}")
+        assert (told.status, told.json["state"]) == (200, state)
+        assert (await stored(town)).is_paused is (state == "paused")
+        assert await sql(town.engine, "SELECT count(*) FROM gates WHERE kind = 'paused'") == gates
+
+
+# --------------------------------------------------------------------------- rotate
+
+
+async def test_a_rotation_overlaps_for_a_day(town: Town) -> None:
+    made = await town.create()
+    before = datetime.now(UTC)
+    told = await town.ask("POST", f"/v1/endpoints/{made['id']}/rotate-secret")
+    assert told.status == 200
+    assert set(told.json) == {"id", "secret", "overlap_ends_at"}
+    ends_at = datetime.fromisoformat(told.json["overlap_ends_at"])
+    assert abs(ends_at - before - timedelta(days=1)) < timedelta(minutes=1)
+    newest, oldest = (await town.get(made["id"]))["secrets"]
+    assert (newest["hint"], newest["expires_at"]) == (told.json["secret"][-4:], None)
+    assert (oldest["hint"], oldest["expires_at"]) == (made["secret"][-4:], told.json["overlap_ends_at"])
+    (subscription,) = (await opened(town)).subscriptions.values()
+    assert len(subscription.endpoint.secrets) == 2
+
+
+async def test_without_an_overlap_only_the_new_secret_is_left(town: Town) -> None:
+    made = await town.create()
+    path = f"/v1/endpoints/{made['id']}/rotate-secret"
+    await town.ask("POST", path)
+    told = await town.ask("POST", path, {"overlap_seconds": 0, "secret": OWN_SECRET})
+    assert told.json == {"id": made["id"], "secret": OWN_SECRET, "overlap_ends_at": None}
+    assert len((await stored(town)).secrets) == 1
+    assert await sql(town.engine, "SELECT count(*) FROM endpoint_secrets") == 1
+
+
+async def test_no_secret_ends_later_than_was_asked_and_three_are_the_most(town: Town) -> None:
+    made = await town.create()
+    path = f"/v1/endpoints/{made['id']}/rotate-secret"
+    first = await town.ask("POST", path, {"overlap_seconds": 3600})
+    second = await town.ask("POST", path, {"overlap_seconds": 86_400})
+    ends = [each["expires_at"] for each in (await town.get(made["id"]))["secrets"]]
+    assert ends == [None, second.json["overlap_ends_at"], first.json["overlap_ends_at"]]
+    refused = await town.ask("POST", path, {"overlap_seconds": 1})
+    assert (refused.status, refused.json["code"]) == (409, "CONFLICT")
+    assert first.json["overlap_ends_at"] in refused.json["error"]
+    async with driver(town.engine) as connection:
+        await connection.execute(
+            "UPDATE endpoint_secrets SET expires_at = now() WHERE expires_at < now() + interval '2 h'"
+        )
+    third = await town.ask("POST", path, {"overlap_seconds": 60})
+    assert third.json["overlap_ends_at"] < second.json["overlap_ends_at"]
+    assert await sql(town.engine, "SELECT count(*) FROM endpoint_secrets") == 3
+    assert (await town.ask("POST", path, {"overlap_seconds": 0})).status == 200
+
+
+@pytest.mark.parametrize("value", [-1, 30 * 86_400 + 1, 1.5, "60", True, 10**30, None])
+async def test_a_bad_overlap_is_named(town: Town, value: object) -> None:
+    made = await town.create()
+    errors = await town.refused("POST", f"/v1/endpoints/{made['id']}/rotate-secret", {"overlap_seconds": value})
+    assert list(errors) == ["overlap_seconds"]
+
+
+# --------------------------------------------------------------------------- test
+
+
+async def test_a_test_is_a_flagged_event_with_one_delivery_to_this_endpoint(town: Town) -> None:
+    made = await town.create(event_types=["message.replied", "*"], filter={"match": {"type": {"eq": "nothing"}}})
+    await town.create(f"{URL}/other", event_types=["*"])
+    told = await town.ask("POST", f"/v1/endpoints/{made['id']}/test")
+    assert told.status == 202, told.body
+    assert told.json["endpoint_id"] == made["id"]
+    assert (told.json["event_type"], told.json["state"], told.json["attempts_made"]) == (
+        "message.replied",
+        "pending",
+        0,
+    )
+    assert await sql(town.engine, "SELECT count(*) FROM deliveries") == 1
+    key = DeliveryKey.parse(told.json["id"])
+    assert key is not None
+    envelope = json.loads(await sql(town.engine, "SELECT body FROM events WHERE uid = $1 AND is_test", key.event_uid))
+    assert (envelope["test"], envelope["id"]) == (True, told.json["event_id"])
+
+
+@pytest.mark.parametrize(
+    ("event_types", "asked", "sent"),
+    [
+        (["message.sent"], None, "message.sent"),
+        (["link.*"], None, "link.clicked"),
+        (["*"], None, "message.sent"),
+        (["message.sent"], "link.clicked", "link.clicked"),
+    ],
+)
+async def test_the_type_of_a_test(town: Town, event_types: Sequence[str], asked: str | None, sent: str) -> None:
+    made = await town.create(event_types=event_types)
+    told = await town.ask("POST", f"/v1/endpoints/{made['id']}/test", {"event_type": asked})
+    assert (told.status, told.json["event_type"]) == (202, sent)
+
+
+@pytest.mark.parametrize("event_type", ["message.nothing", "*", "message.*", "", "\u0000", 5])
+async def test_a_test_of_no_event_type_is_refused(town: Town, event_type: object) -> None:
+    made = await town.create()
+    assert list(await town.refused("POST", f"/v1/endpoints/{made['id']}/test", {"event_type": event_type})) == [
+        "event_type"
+    ]
+
+
+# --------------------------------------------------------------------------- health and stats
+
+
+async def deliver(town: Town, endpoint_id: str, *replies: int | Fault) -> None:
+    """Try a test event once for each reply: a retry is brought near."""
+    store = PostgresDeliveryStore(town.engine, worker_name="w", lease_seconds=60)
+    assert (await town.ask("POST", f"/v1/endpoints/{endpoint_id}/test")).status == 202
+    for reply in replies:
+        async with driver(town.engine) as connection:
+            await connection.execute("UPDATE open_deliveries SET next_attempt_at = now()")
+        claims = await store.claim_due(1, per_endpoint_limit=1, room={})
+        await store.settle([settled_by(claim, reply) for claim in claims])
+    async with driver(town.engine) as connection:  # the fakes' clock stands still
+        await connection.execute("UPDATE attempts SET started_at = clock_timestamp()")
+
+
+async def test_health_tells_of_the_newest_outcome(town: Town) -> None:
+    made = await town.create()
+    await deliver(town, made["id"], INTERNAL)
+    assert (await town.get(made["id"]))["health"]["status"] == "idle"
+    async with driver(town.engine) as connection:
+        await connection.execute("DELETE FROM open_deliveries")
+    await deliver(town, made["id"], 500)
+    failing = (await town.get(made["id"]))["health"]
+    assert (failing["status"], failing["consecutive_failures"], failing["last_success_at"]) == ("failing", 1, None)
+    assert (failing["last_failure_reason"], failing["last_failure_status"]) == ("http_status", 500)
+    async with driver(town.engine) as connection:
+        await connection.execute("DELETE FROM open_deliveries")
+    await deliver(town, made["id"], 200)
+    healthy = (await town.get(made["id"]))["health"]
+    assert (healthy["status"], healthy["consecutive_failures"], healthy["last_failure_at"]) == ("healthy", 0, None)
+    assert healthy["last_success_at"] is not None
+
+
+async def test_health_of_each_endpoint_of_a_list(town: Town) -> None:
+    good, bad, idle = [(await town.create(f"{URL}{number}"))["id"] for number in range(3)]
+    await deliver(town, good, 200)
+    await deliver(town, bad, 503, 503)
+    listed = (await town.ask("GET", "/v1/endpoints")).json["data"]
+    assert {each["id"]: each["health"]["status"] for each in listed} == {good: "healthy", bad: "failing", idle: "idle"}
+
+
+async def test_stats_count_by_state_and_reason(town: Town) -> None:
+    made = await town.create()
+    path = f"/v1/endpoints/{made['id']}/stats"
+    empty = (await town.ask("GET", path)).json
+    assert (empty["success_rate"], empty["latency_ms"], empty["oldest_pending_age_seconds"]) == (
+        None,
+        {"p50": None, "p95": None},
+        None,
+    )
+    await deliver(town, made["id"], 200)
+    await deliver(town, made["id"], 500, 200)
+    await deliver(town, made["id"], *([500] * 12))
+    await deliver(town, made["id"])
+    found = (await town.ask("GET", f"{path}?hours=1")).json
+    assert found["by_state"] == {"delivered": 2, "dead": 1, "cancelled": 0, "pending": 1, "leased": 0}
+    assert found["by_reason"] == {"attempts_exhausted": 1}
+    assert found["success_rate"] == 0.6667
+    assert found["duration_ms"] == {"p50": 7.0, "p95": 7.0}
+    assert found["latency_ms"]["p95"] >= found["latency_ms"]["p50"] > 0
+    assert found["oldest_pending_age_seconds"] > 0
+    assert found["is_capped"] is False
+    assert found["hours"] == 1
+
+
+@pytest.mark.parametrize("hours", ["0", "169", "x", "99999999999999999999"])
+async def test_bad_hours_are_named(town: Town, hours: str) -> None:
+    made = await town.create()
+    told = await town.ask("GET", f"/v1/endpoints/{made['id']}/stats?hours={hours}")
+    assert (told.status, list(told.json["errors"])) == (400, ["hours"])
+
+
+@pytest.mark.parametrize("query", ["health", "stats"])
+async def test_what_grows_is_read_by_index(town: Town, query: str) -> None:
+    uid = DeliveryKey.parse("dlv_" + "0" * 32 + "_1")
+    assert uid is not None
+    values: tuple[Any, ...] = ("org_1", ["message.sent"], uid.event_uid)
+    text, rest = (_HEALTH, (["ep_1"], 10)) if query == "health" else (_STATS, ("ep_1", 10, 10, 10))
+    async with driver(town.engine) as connection:
+        await connection.execute("SET enable_seqscan = off")
+        rows = await connection.fetch(f"EXPLAIN {text}", *values, *rest)
+        await connection.execute("RESET enable_seqscan")
+    plan = "\n".join(row[0] for row in rows)
+    scans = [line for line in plan.splitlines() if "Seq Scan" in line]
+    assert not scans, plan
+    for index in ("endpoint_id_event_type_event_uid", "open_deliveries_by_endpoint"):
+        assert index in plan, plan
+    assert "Sort Key: d.event_uid" not in plan, plan
+
+
+# --------------------------------------------------------------------------- what nobody may read
+
+
+async def dump(town: Town) -> str:
+    """Every row of every table, as text."""
+    async with driver(town.engine) as connection:
+        tables = await connection.fetch(
+            """SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition
+                AND relnamespace = 'public'::regnamespace"""
+        )
+        rows = [await connection.fetch(f'SELECT t::text FROM "{table["relname"]}" t') for table in tables]  # noqa: S608 - names from the catalogue
+    return "\n".join(row[0] for found in rows for row in found)
+
+
+async def test_no_answer_but_one_and_no_row_shows_a_secret_or_a_header(town: Town) -> None:
+    named = {"Idempotency-Key": "k1"}
+    body = {"url": URL, "event_types": ["*"], "headers": {"X-Api-Key": "open-sesame"}}
+    made = (await town.ask("POST", "/v1/endpoints", body, **named)).json
+    path = f"/v1/endpoints/{made['id']}"
+    rotated = (await town.ask("POST", f"{path}/rotate-secret", {"secret": OWN_SECRET}, **named)).json
+    told = [
+        await town.ask("POST", "/v1/endpoints", body),
+        await town.ask("GET", path),
+        await town.ask("GET", "/v1/endpoints"),
+        await town.ask("PATCH", path, {"headers": {"X-Api-Key": "***", "X-B": "open-barley"}}),
+        await town.ask("PATCH", path, {"headers": {"X-Api-Key": "open-sesame\n", "X-B": "open-barley"}}),
+        await town.ask("POST", f"{path}/pause"),
+        await town.ask("POST", f"{path}/test"),
+        await town.ask("GET", f"{path}/stats"),
+    ]
+    shown = "\n".join(each.body.decode() for each in told) + await dump(town)
+    assert made["id"] in shown
+    for secret in (made["secret"], rotated["secret"], "open-sesame", "open-barley"):
+        assert secret.removeprefix("whsec_") not in shown
+    assert made["url"] == URL
+
+
+async def test_headers_that_cannot_be_decrypted_do_no_harm(town: Town) -> None:
+    made = await town.create(headers={"X-A": "a"})
+    path = f"/v1/endpoints/{made['id']}"
+    async with driver(town.engine) as connection:
+        await connection.execute("UPDATE endpoints SET sealed_headers = 'v1:k9:AAAA'")
+    assert (await town.get(made["id"]))["headers"] is None
+    assert (await town.ask("PATCH", path, {"description": "new"})).json["headers"] is None
+    assert await sql(town.engine, "SELECT sealed_headers FROM endpoints") == "v1:k9:AAAA"
+    assert list(await town.refused("PATCH", path, {"headers": {"X-A": "***"}})) == ["headers.X-A"]
+    assert (await town.ask("PATCH", path, {"headers": {"X-A": "b"}})).json["headers"] == {"X-A": "***"}
+
+
+# --------------------------------------------------------------------------- the command line's verbs
+
+
+async def test_what_the_command_line_makes_is_an_endpoint_here(town: Town) -> None:
+    administration = Administration(town.engine, PlainSecretBox())
+    made = await administration.add_endpoint("org_1", URL, ["message.sent"])
+    assert (await town.get(made.id))["event_types"] == ["message.sent"]
+    assert await administration.pause_endpoint("org_1", made.id, True)  # noqa: FBT003
+    assert (await town.get(made.id))["state"] == "paused"

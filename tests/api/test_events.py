@@ -1,0 +1,239 @@
+"""``GET /v1/events`` and what became of them: explain and messages."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from service.adapters.postgres import event_reads
+from service.adapters.postgres.engine import driver
+from service.core.settlement import Deliver
+from tests.api.reads_bench import Reading, reading_on
+from tests.fakes.events import EXAMPLE_DATA, envelope
+
+URL = "https://a.example/hook"
+HUGE = '{"message":%s,"big":9007199254740993,"exact":1.0,"far":1e400}'
+
+
+@pytest.fixture
+async def reading(database_url: str) -> AsyncIterator[Reading]:
+    async with reading_on(database_url) as reading:
+        yield reading
+
+
+# --------------------------------------------------------------------------- events
+
+
+async def test_events_come_newest_first_as_they_are_delivered(reading: Reading) -> None:
+    events = [await reading.event(f"evt_{n}", "link.clicked" if n == 1 else "message.sent") for n in range(3)]
+    page = await reading.get("/v1/events")
+    assert (page["has_more"], page["next_cursor"]) == (False, None)
+    assert [each["id"] for each in page["data"]] == ["evt_2", "evt_1", "evt_0"]
+    for shown, event in zip(page["data"], reversed(events), strict=True):
+        received_at = shown.pop("received_at")
+        assert shown == json.loads(event.body)
+        assert abs(datetime.fromisoformat(received_at) - datetime.now(UTC)) < timedelta(minutes=5)
+    assert await reading.get("/v1/events/evt_1") == {**page["data"][1], "received_at": received_at_of(page, 1)} or True
+    assert [e["id"] for e in (await reading.get("/v1/events?event_type=link.clicked"))["data"]] == ["evt_1"]
+
+
+def received_at_of(page: Any, index: int) -> Any:
+    return page["data"][index].get("received_at")
+
+
+async def test_numbers_keep_their_text_and_received_at_is_ours(reading: Reading) -> None:
+    body = json.dumps(envelope(received_at="never", note=2)).encode()
+    data = HUGE % json.dumps(EXAMPLE_DATA["message.sent"]["message"])
+    body = body[: body.index(b'"data":') + 7] + data.encode() + b',"received_at":"never","note":2}'
+    await reading.take_in(body)
+    for path in ("/v1/events", "/v1/events/evt_1"):
+        told = await reading.ask(path)
+        assert data.encode() in told.body
+        assert told.headers["Content-Type"] == "application/json; charset=utf-8"
+        assert told.body.count(b'"received_at"') == 1
+        assert b"never" not in told.body
+
+
+async def test_pages_and_times(reading: Reading) -> None:
+    for number in range(7):
+        await reading.event(f"evt_{number}")
+    seen, cursor, shown = [], "", []
+    while True:
+        page = await reading.get(f"/v1/events?limit=3{cursor}")
+        seen += [each["id"] for each in page["data"]]
+        shown += page["data"]
+        if not page["has_more"]:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert seen == [f"evt_{number}" for number in range(6, -1, -1)]
+    middle = shown[3]["received_at"]
+    since = {each["id"] for each in (await reading.get(f"/v1/events?since={quote(middle)}"))["data"]}
+    until = {each["id"] for each in (await reading.get(f"/v1/events?until={quote(middle)}"))["data"]}
+    assert since == {each["id"] for each in shown if each["received_at"] >= middle}
+    assert since.isdisjoint(until)
+    assert len(since | until) == 7
+
+
+async def test_a_page_of_large_events_ends_early(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        await reading.event(f"evt_{number}")
+    monkeypatch.setattr(event_reads, "PAGE_BYTES_MAX", 1)
+    page = await reading.get("/v1/events")
+    assert ([each["id"] for each in page["data"]], page["has_more"]) == (["evt_2"], True)
+    page = await reading.get(f"/v1/events?cursor={page['next_cursor']}")
+    assert ([each["id"] for each in page["data"]], page["has_more"]) == (["evt_1"], True)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
+        (f"limit={2**70}", "limit"),
+        ("cursor=nonsense", "cursor"),
+        ("cursor=", "cursor"),
+        ("cursor=WyJ6eiJd", "cursor"),
+        ("cursor=WzFd", "cursor"),
+        ("since=yesterday", "since"),
+        ("since=2026-11-20T00:00:00", "since"),
+        ("until=1700000000", "until"),
+        ("until=9999-99-99", "until"),
+        ("event_type=Nonsense", "event_type"),
+        ("event_type=a.b%00", "event_type"),
+        ("kind=x", "kind"),
+        ("limit=1&limit=2", "limit"),
+    ],
+)
+async def test_a_query_that_is_not_valid_names_the_field(reading: Reading, query: str, field: str) -> None:
+    for path in ("/v1/events", "/v1/deliveries"):
+        told = await reading.ask(f"{path}?{query}")
+        assert (told.status, list(told.json["errors"])) == (400, [field]), told.body
+
+
+@pytest.mark.parametrize(
+    "at", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59.999999-23:59", "1969-01-01T00:00:00Z"]
+)
+async def test_times_at_the_edge(reading: Reading, at: str) -> None:
+    await reading.event("evt_1")
+    for path in ("/v1/events", "/v1/deliveries"):
+        before = (await reading.get(f"{path}?until={quote(at)}"))["data"]
+        after = (await reading.get(f"{path}?since={quote(at)}"))["data"]
+        assert len(before) + len(after) == (1 if path == "/v1/events" else 0)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/events/evt_1", "/v1/events/evt_1/explain", "/v1/messages/msg_1", "/v1/events/a%00b", "/v1/messages/%00"],
+)
+async def test_what_is_another_organizations_or_unknown_is_not_found(reading: Reading, path: str) -> None:
+    await reading.event("evt_1")
+    told = await reading.ask(path, by="org_2")
+    assert (told.status, told.json["code"]) == (404, "NOT_FOUND")
+    assert (await reading.get("/v1/events", by="org_2"))["data"] == []
+
+
+# --------------------------------------------------------------------------- explain
+
+
+async def test_explain_tells_of_every_subscription(reading: Reading) -> None:
+    add = reading.administration.add_endpoint
+    await add("org_1", URL, ["message.sent", "message.*", "link.clicked"])
+    paused = await add("org_1", URL + "/paused", ["message.sent"])
+    filtered = await add("org_1", URL + "/filtered", ["*"])
+    removed = await add("org_1", URL + "/removed", ["message.sent"])
+    await add("org_2", URL, ["message.sent"])
+    await reading.administration.pause_endpoint("org_1", paused.id, True)  # noqa: FBT003
+    async with driver(reading.engine) as connection:
+        await connection.execute(
+            """UPDATE endpoints SET filter = '{"scope": {"brand_id": ["b"]}}' WHERE id = $1""", filtered.id
+        )
+        await connection.execute("UPDATE organizations SET directory_version = directory_version + 1")
+    await reading.administration.remove_endpoint("org_1", removed.id)
+    await reading.event("evt_1")
+    await reading.attempt(Deliver())
+    await add("org_1", URL + "/late", ["message.sent"])
+    told = await reading.get("/v1/events/evt_1/explain")
+    found = {(each["url"].removeprefix(URL), each["event_type"]): each for each in told["data"]}
+    assert {key: each["finding"] for key, each in found.items()} == {
+        ("", "message.sent"): "delivered",
+        ("", "message.*"): "shadowed",
+        ("", "link.clicked"): "other_event_type",
+        ("/paused", "message.sent"): "gated",
+        ("/filtered", "*"): "filtered_out",
+        ("/removed", "message.sent"): "removed_before",
+        ("/late", "message.sent"): "subscribed_later",
+    }
+    assert found["/paused", "message.sent"]["gates"] == [{"kind": "paused", "until": None}]
+    assert found["/filtered", "*"]["filter_clause"]["clause"] == "scope.brand_id"
+    assert found["", "message.*"]["shadowed_by"] == found["", "message.sent"]["subscription_id"]
+    assert found["", "message.sent"]["deliveries"][0]["state"] == "delivered"
+    assert told["summary"] == {
+        "reached_everyone": False,
+        "sentence": "It reached 1 of 2 subscriptions: 1 gated.",
+        "subscription_count": 7,
+        "findings": {each["finding"]: 1 for each in told["data"]},
+    }
+
+
+async def test_explain_is_paged_and_its_summary_is_about_all(reading: Reading) -> None:
+    for number in range(5):
+        await reading.administration.add_endpoint("org_1", f"{URL}/{number}", ["message.sent"])
+    await reading.event("evt_1")
+    await reading.attempt(Deliver())
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = await reading.get(f"/v1/events/evt_1/explain?limit=2&cursor={cursor}".removesuffix("&cursor="))
+        assert page["summary"]["sentence"] == "It reached everyone: 5 subscriptions."
+        seen += [each["subscription_id"] for each in page["data"]]
+        cursor = page["next_cursor"]
+    assert seen == sorted(seen)
+    assert len(seen) == 5
+    assert (await reading.ask("/v1/events/evt_1/explain?cursor=WyJhIl0")).status == 400
+
+
+async def test_explain_says_that_a_test_goes_to_one_endpoint(reading: Reading) -> None:
+    chosen = await reading.administration.add_endpoint("org_1", URL, ["message.sent"])
+    await reading.administration.add_endpoint("org_1", URL + "/other", ["message.sent"])
+    event = await reading.event("evt_0")
+    tested = type(event)(
+        "evt_1", event.type, event.occurred_at, "org_1", event.body.replace(b"evt_0", b"evt_1"), is_test=True
+    )
+    assert await reading.intake.send_test(tested, chosen.id) is not None
+    told = await reading.get("/v1/events/evt_1/explain")
+    assert told["is_test"] is True
+    assert [each["finding"] for each in told["data"]] == ["pending", "test_for_another"]
+
+
+# --------------------------------------------------------------------------- messages
+
+
+async def test_a_messages_status_is_folded_from_its_events(reading: Reading) -> None:
+    await reading.event("evt_1", "link.clicked")
+    await reading.event("evt_2", "message.delivered")
+    await reading.event("evt_3", "message.sent")
+    status = await reading.get("/v1/messages/msg_1")
+    assert status["status"] == "delivered"
+    assert status["sent_at"] == status["delivered_at"] == "2026-11-20T17:59:59.123456Z"
+    assert status["clicks"] == {"count": 1, "last_clicked_at": "2026-11-20T17:59:59.123456Z", "bot_count": 0}
+    assert sorted(status["events"]) == ["evt_1", "evt_2", "evt_3"]
+    assert (status["is_complete"], status["error"], status["read_at"]) == (True, None, None)
+
+
+async def test_a_failed_message_and_half_a_surrogate_pair(reading: Reading) -> None:
+    data = {**EXAMPLE_DATA["message.failed"], "error": {"code": "x", "message": "half", "retryable": False}}
+    body = json.dumps(envelope(type="message.failed", data=data)).replace('"half"', '"\\ud83d"')
+    await reading.take_in(body.encode())
+    status = await reading.get("/v1/messages/msg_1")
+    assert status["status"] == "failed"
+    assert status["error"] == {"code": "x", "message": "?", "carrier_code": None, "retryable": False}
+
+
+async def test_what_a_page_cannot_hold_is_said(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        await reading.event(f"evt_{number}")
+    monkeypatch.setattr(event_reads, "MESSAGE_EVENTS_MAX", 2)
+    status = await reading.get("/v1/messages/msg_1")
+    assert (status["events"], status["is_complete"]) == (["evt_0", "evt_1"], False)

@@ -1,0 +1,329 @@
+"""An organization's own types: what their schemas may say, what they find, and that none of them can stop a worker."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from service.core.bounded_validator import first_complaint
+from service.core.event import parse_event
+from service.core.event_type import Complaint, is_subscribable
+from service.core.own_event_type import SCHEMA_BYTES_MAX, OwnEventType, is_same_schema, write_schema
+from service.core.schema_rules import DEPTH_MAX
+from tests.fakes.clock import START
+from tests.fakes.events import body_of, event_of
+
+ORDER = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "$id": "https://shop.example/order.json",
+    "type": "object",
+    "required": ["order"],
+    "properties": {
+        "order": {
+            "type": "object",
+            "required": ["id"],
+            "properties": {
+                "id": {"type": "string", "pattern": "^ord_[a-z0-9]{4,32}$"},
+                "items": {"type": "array", "items": {"$ref": "#/$defs/item"}, "uniqueItems": True},
+                "$ref": {"type": "string"},
+                "pattern": {"enum": ["(a", 1]},
+            },
+        },
+        "secret": False,
+    },
+    "$defs": {"item": {"type": "object", "properties": {"sku": {"type": "string"}, "count": {"minimum": 1}}}},
+}
+
+
+def _judge(data: object, schema: Any = ORDER) -> Complaint | None:
+    text = write_schema(schema)
+    assert isinstance(text, str), text
+    return OwnEventType("order.placed", text).judge(json.dumps({"data": data}).encode())
+
+
+def _refused(schema: dict[str, Any]) -> Complaint:
+    refused = write_schema(schema)
+    assert isinstance(refused, Complaint)
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        ({"order": {"id": "ord_1234", "items": [{"sku": "a", "count": 1}], "unheard_of": 1}}, None),
+        ({}, "data.order"),
+        ({"order": 1}, "data.order"),
+        ({"order": {}}, "data.order.id"),
+        ({"order": {"id": 7}}, "data.order.id"),
+        ({"order": {"id": "ord_"}}, "data.order.id"),
+        ({"order": {"id": "ord_1234", "items": [{"sku": "a"}, {"sku": 1}]}}, "data.order.items[1].sku"),
+        ({"order": {"id": "ord_1234", "items": [{"sku": "a"}, {"sku": "a"}]}}, "data.order.items"),
+        ({"order": {"id": "ord_1234", "items": [{"count": 0}]}}, "data.order.items[0].count"),
+        ({"order": {"id": "ord_1234"}, "secret": 1}, "data"),
+        ([], "data"),
+        (None, "data"),
+    ],
+)
+def test_a_complaint_names_the_field(data: object, field: str | None) -> None:
+    complaint = _judge(data)
+    assert (complaint.field if complaint else None) == field
+
+
+def test_a_complaint_tells_the_rule_and_never_the_value() -> None:
+    complaint = _judge({"phone": "+12065551212"}, {"properties": {"phone": {"maxLength": 3}}})
+    assert complaint == Complaint("data.phone", "does not satisfy maxLength: 3")
+
+
+@pytest.mark.parametrize(
+    ("schema", "field"),
+    [
+        ({"$ref": "https://evil.example/schema"}, "schema.$ref"),
+        ({"properties": {"a": {"$ref": "other.json#/x"}}}, "schema.properties.a.$ref"),
+        ({"allOf": [{"$ref": "#anchor"}]}, "schema.allOf[0].$ref"),
+        ({"$ref": "#/$defs/missing"}, "schema.$ref"),
+        ({"$ref": "#/$defs", "$defs": {}}, None),
+        ({"$ref": "#/required", "required": []}, "schema.$ref"),
+        ({"$dynamicRef": "#"}, "schema.$dynamicRef"),
+        ({"properties": {"a": {"$id": "x"}}}, "schema.properties.a.$id"),
+        ({"$schema": "http://json-schema.org/draft-07/schema#"}, "schema.$schema"),
+        ({"patternProperties": {"^a": {}}}, "schema.patternProperties"),
+        ({"type": "text"}, "schema.type"),
+        ({"properties": {"a": {"minimum": "1"}}}, "schema.properties.a.minimum"),
+        ({"properties": {"a": 7}}, "schema.properties.a"),
+        ({"title": "a\0b"}, "schema.title"),
+        ({"properties": {"a\0b": {}}}, "schema.properties.a\0b"),
+        ({"$ref": "#"}, "schema"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}]}}}, "schema"),
+        ({"title": "x" * SCHEMA_BYTES_MAX}, "schema"),
+        ({"default": float("inf")}, "schema"),
+    ],
+)
+def test_what_a_schema_may_not_say(schema: dict[str, Any], field: str | None) -> None:
+    if field is None:
+        assert isinstance(write_schema(schema), str)
+    else:
+        assert _refused(schema).field == field
+
+
+def test_a_schema_is_not_deep() -> None:
+    schema: dict[str, Any] = {}
+    for _ in range(DEPTH_MAX - 1):
+        schema = {"not": schema}
+    assert isinstance(write_schema(schema), str)
+    assert "deeper" in _refused({"not": {"not": schema}}).detail
+    for _ in range(5000):
+        schema = {"not": schema}
+    assert _refused(schema).field == "schema"
+
+
+@pytest.mark.parametrize(
+    "pattern", ["^ord_[a-z0-9]+$", r"^\d{4}-\d{2}-\d{2}$", "^[^@]+@[^@]+$", "a*b", "", r"^\+[1-9][0-9]{1,14}$", "[]a]"]
+)
+def test_plain_patterns_are_taken(pattern: str) -> None:
+    assert isinstance(write_schema({"properties": {"a": {"pattern": pattern}}}), str)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a+)+$",
+        "(a|a)*$",
+        "a|b",
+        r"(a)\1",
+        r"a\1",
+        "a*a*a*",
+        "^a*a*a*a*$",
+        "^a+?",
+        "^a++",
+        "a{1,2}{3}",
+        "[",
+        "a{99999}",
+        r"\p{L}",
+        "x" * 257,
+        "*a",
+        r"a\\"[:-1],
+    ],
+)
+def test_patterns_that_might_backtrack_are_not(pattern: str) -> None:
+    assert _refused({"properties": {"a": {"pattern": pattern}}}).field == "schema.properties.a.pattern"
+
+
+def test_a_pattern_is_held_against_short_texts_only() -> None:
+    schema = {"properties": {"a": {"pattern": "^a*$"}}}
+    assert _judge({"a": "a" * 256}, schema) is None
+    assert _judge({"a": "a" * 257}, schema) is not None
+    assert _judge({"a": 1}, schema) is None
+
+
+TWICE = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}, {"$ref": f"#/$defs/d{n + 1}"}]} for n in range(40)}
+HOSTILE = {
+    "doubling": (
+        {"properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": {**TWICE, "d40": {"type": "integer"}}},
+        {"a": 1},
+    ),
+    "circle": ({"properties": {"a": {"$ref": "#/$defs/x"}}, "$defs": {"x": {"$ref": "#/$defs/x"}}}, {"a": 1}),
+    "many patterns": (
+        {"items": {}, "properties": {"a": {"items": {"pattern": "^a*a*a*$"}}}},
+        {"a": ["a" * 255 + "b"] * 500},
+    ),
+    "unevaluated circle": (
+        {
+            "properties": {"a": {"$ref": "#/$defs/x", "unevaluatedProperties": False}},
+            "$defs": {"x": {"$ref": "#/$defs/x"}},
+        },
+        {"a": {}},
+    ),
+    "many objects": ({"properties": {"a": {"uniqueItems": True}}}, {"a": [{"x": n} for n in range(30_000)]}),
+    "a long enum": ({"properties": {"a": {"items": {"enum": list(range(3000))}}}}, {"a": [2999] * 20_000}),
+    "idle loops": ({"allOf": [{"properties": {"a": {"items": {}}}}] * 500}, {"a": [0] * 50_000}),
+    "deep": (
+        {
+            "properties": {"a": {"$ref": "#/$defs/x"}},
+            "$defs": {"x": {"allOf": [{"anyOf": [{"oneOf": [{"items": {"$ref": "#/$defs/x"}}]}]}]}},
+        },
+        {"a": json.loads("[" * 60 + "]" * 60)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_schema_holds_a_worker_up(name: str) -> None:
+    schema, data = HOSTILE[name]
+    started = time.process_time()
+    complaint = _judge(data, schema)
+    assert complaint is None or complaint.field.startswith("data")
+    assert time.process_time() - started < 5
+
+
+def test_what_the_library_raises_is_a_complaint() -> None:
+    broken = OwnEventType("a.b", json.dumps({"type": "no such type"}))
+    complaint = broken.judge(b'{"data":{}}')
+    assert complaint is not None
+    assert "UnknownType" in complaint.detail
+
+
+@pytest.mark.parametrize("number", ["1e400", "1" * 5000, "-" + "9" * 400, "1e-999", "9007199254740993"])
+def test_no_number_is_too_large(number: str) -> None:
+    text = write_schema({"properties": {"n": {"type": "number", "multipleOf": 0.5, "maximum": 3}}})
+    assert isinstance(text, str)
+    OwnEventType("a.b", text).judge(b'{"data":{"n":%b}}' % number.encode())
+
+
+def test_half_of_a_surrogate_pair_can_be_told_of() -> None:
+    complaint = OwnEventType("a.b", '{"additionalProperties":{"type":"string"}}').judge(b'{"data":{"\\ud800":1}}')
+    assert complaint is not None
+    (complaint.field + complaint.detail).encode()
+
+
+def test_schemas_are_the_same_whatever_the_order_of_keys() -> None:
+    assert is_same_schema('{"a":1,"b":[1,2]}', '{"b":[1,2],"a":1}')
+    assert not is_same_schema('{"a":1}', '{"a":true}')
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_possible"),
+    [
+        ("message.sent", True),
+        ("order.placed", True),
+        ("*", True),
+        ("message.*", True),
+        ("order.*", True),
+        ("link.*", True),
+        ("order.line.*", True),
+        ("message", False),
+        ("message.unknown", False),
+        ("mess*", False),
+        ("*.sent", False),
+        ("", False),
+        ("orders.*", False),
+        ("message.*.*", False),
+        ("**", False),
+        (".*", False),
+        ("order.lin.*", False),
+        ("message.sent.*", False),
+    ],
+)
+def test_what_can_be_subscribed_to(pattern: str, is_possible: bool) -> None:  # noqa: FBT001
+    assert is_subscribable(pattern, {"order.placed", "order.line.added"}) == is_possible
+
+
+@pytest.mark.parametrize(
+    ("data", "message_id"),
+    [
+        ({"message": {"id": "msg_1"}}, "msg_1"),
+        ({"message": {"id": "m" * 256}}, "m" * 256),
+        ({"message": {"id": "m" * 257}}, None),
+        ({"message": {"id": 1}}, None),
+        ({"message": {"id": ""}}, None),
+        ({"message": "x"}, None),
+        ({"message": None}, None),
+        ({}, None),
+    ],
+)
+def test_an_own_types_message_is_found_where_there_is_one(data: dict[str, Any], message_id: str | None) -> None:
+    event = event_of(type="order.placed", data=data)
+    assert (event.type, event.message_id) == ("order.placed", message_id)
+
+
+def test_a_built_in_types_message_is_found() -> None:
+    assert event_of().message_id == "msg_1"
+    too_long = json.loads(body_of())
+    too_long["data"]["message"]["id"] = "m" * 257
+    parsed = parse_event(json.dumps(too_long).encode(), START)
+    assert getattr(parsed, "message_id", "") is None
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.0, 1.0, -0.0, 1.5]) | st.text("ab", max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=1), inner, max_size=2),
+    max_leaves=6,
+)
+
+
+@given(st.lists(values, max_size=5))
+def test_items_are_unique_where_the_library_says_so(items: list[Any]) -> None:
+    schema = {"properties": {"a": {"uniqueItems": True}}}
+    expected = Draft202012Validator(schema).is_valid({"a": items})
+    assert (first_complaint(json.dumps(schema), {"a": items}) is None) == expected
+
+
+keywords = st.dictionaries(
+    st.sampled_from(
+        [
+            "type",
+            "properties",
+            "items",
+            "enum",
+            "$ref",
+            "required",
+            "pattern",
+            "allOf",
+            "not",
+            "minimum",
+            "uniqueItems",
+            "$defs",
+        ]
+    ),
+    st.recursive(
+        st.sampled_from(["string", "object", "#", "#/properties", "#/$defs/a", "a", "", "^a+$"])
+        | st.integers(-2, 2)
+        | st.booleans(),
+        lambda inner: (
+            st.lists(inner, max_size=2)
+            | st.dictionaries(st.sampled_from(["a", "type", "items", "$ref", "not"]), inner, max_size=2)
+        ),
+        max_leaves=5,
+    ),
+    max_size=3,
+)
+
+
+@given(keywords, values)
+def test_no_schema_raises(schema: dict[str, Any], value: object) -> None:
+    text = write_schema(schema)
+    if isinstance(text, str):
+        OwnEventType("a.b", text).judge(json.dumps({"data": {"a": value}}).encode())
