@@ -25,6 +25,8 @@ from service.api.validation import (
 
 ALWAYS_POSSIBLE: Final = frozenset({400, 401, 403, 429, 500, 503})
 """Error statuses that every operation with a key may answer."""
+NAMED_POSSIBLE: Final = frozenset({404, 409, 422})
+"""What an Idempotency-Key may add to them."""
 WITH_BODY_POSSIBLE: Final = frozenset({408, 413, 415})
 
 

@@ -82,7 +82,8 @@ def parse_body(model: type[Model], body: bytes) -> Model:
 
 def parse_query(model: type[Model], request: web.Request) -> Model:
     """The query string as ``model``. Raises ``ApiError`` with everything that is wrong."""
-    twice = {name: ["is given more than once"] for name, count in Counter(request.query.keys()).items() if count > 1}
+    counts = Counter(name for name, _ in request.query.items())  # keys() tells of each name once
+    twice = {name: ["is given more than once"] for name, count in counts.items() if count > 1}
     return _validate(model, dict(request.query), "the query is not valid", twice)
 
 

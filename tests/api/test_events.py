@@ -3,7 +3,6 @@
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -30,18 +29,14 @@ async def reading(database_url: str) -> AsyncIterator[Reading]:
 async def test_events_come_newest_first_as_they_are_delivered(reading: Reading) -> None:
     events = [await reading.event(f"evt_{n}", "link.clicked" if n == 1 else "message.sent") for n in range(3)]
     page = await reading.get("/v1/events")
+    assert await reading.get("/v1/events/evt_1") == page["data"][1]
     assert (page["has_more"], page["next_cursor"]) == (False, None)
     assert [each["id"] for each in page["data"]] == ["evt_2", "evt_1", "evt_0"]
     for shown, event in zip(page["data"], reversed(events), strict=True):
         received_at = shown.pop("received_at")
         assert shown == json.loads(event.body)
         assert abs(datetime.fromisoformat(received_at) - datetime.now(UTC)) < timedelta(minutes=5)
-    assert await reading.get("/v1/events/evt_1") == {**page["data"][1], "received_at": received_at_of(page, 1)} or True
     assert [e["id"] for e in (await reading.get("/v1/events?event_type=link.clicked"))["data"]] == ["evt_1"]
-
-
-def received_at_of(page: Any, index: int) -> Any:
-    return page["data"][index].get("received_at")
 
 
 async def test_numbers_keep_their_text_and_received_at_is_ours(reading: Reading) -> None:
@@ -222,13 +217,12 @@ async def test_a_messages_status_is_folded_from_its_events(reading: Reading) -> 
     assert (status["is_complete"], status["error"], status["read_at"]) == (True, None, None)
 
 
-async def test_a_failed_message_and_half_a_surrogate_pair(reading: Reading) -> None:
-    data = {**EXAMPLE_DATA["message.failed"], "error": {"code": "x", "message": "half", "retryable": False}}
-    body = json.dumps(envelope(type="message.failed", data=data)).replace('"half"', '"\\ud83d"')
-    await reading.take_in(body.encode())
+async def test_a_failed_message_says_why(reading: Reading) -> None:
+    data = {**EXAMPLE_DATA["message.failed"], "error": {"code": "x", "message": "unreachable", "retryable": False}}
+    await reading.event("evt_1", "message.failed", data=data)
     status = await reading.get("/v1/messages/msg_1")
     assert status["status"] == "failed"
-    assert status["error"] == {"code": "x", "message": "?", "carrier_code": None, "retryable": False}
+    assert status["error"] == {"code": "x", "message": "unreachable", "carrier_code": None, "retryable": False}
 
 
 async def test_what_a_page_cannot_hold_is_said(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:

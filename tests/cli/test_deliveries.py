@@ -18,8 +18,10 @@ DELIVERY_KEYS = {
     "organization_id",
     "endpoint_id",
     "subscription_id",
+    "replay_number",
     "state",
     "reason",
+    "last_status",
     "attempts_made",
     "created_at",
     "next_attempt_at",
@@ -68,6 +70,7 @@ async def test_an_event_goes_in_over_http_and_out_signed(environment: dict[str, 
     assert listed.json["next_cursor"] is None
     await _show(posthorn, listed.json["data"][0])
     await _page(posthorn, [each["id"] for each in listed.json["data"]])
+    await _replay(posthorn, listed.json["data"][0])
 
 
 async def _show(posthorn: Run, delivery: dict[str, Any]) -> None:
@@ -79,6 +82,17 @@ async def _show(posthorn: Run, delivery: dict[str, Any]) -> None:
     assert attempt["started_at"].endswith("Z")
     assert isinstance(attempt["duration_ms"], int)
     assert "accepted" in (await posthorn("deliveries", "show", delivery["id"])).out
+
+
+async def _replay(posthorn: Run, delivery: dict[str, Any]) -> None:
+    replayed = (await posthorn("deliveries", "replay", delivery["id"], "--json")).json
+    assert replayed.keys() == DELIVERY_KEYS
+    assert (replayed["id"], replayed["state"]) == (f"{delivery['id']}_1", "pending")
+    again = await posthorn("deliveries", "replay", replayed["id"])  # nobody serves now: it waits
+    assert (again.code, again.out) == (1, "")
+    assert "still pending" in again.err
+    first = ("--event", delivery["event_id"], "--status-code", "200", "--event-type", "message.sent", "--json")
+    assert [each["id"] for each in (await posthorn("deliveries", "list", *first)).json["data"]] == [delivery["id"]]
 
 
 async def _page(posthorn: Run, ids: list[str]) -> None:
@@ -129,4 +143,7 @@ async def test_what_is_missing_is_told(posthorn: Run, amqp_url: str) -> None:
     assert "hunter2" not in away.err
     unlisted = await posthorn("deliveries", "show", "dlv_" + "0" * 32 + "_1", "--json")
     assert (unlisted.code, unlisted.out) == (1, "")
-    assert (await posthorn("deliveries", "show", "nonsense")).code == 2
+    unreplayed = await posthorn("deliveries", "replay", "dlv_" + "0" * 32 + "_1", "--json")
+    assert (unreplayed.code, unreplayed.out) == (1, "")
+    for command in ("show", "replay"):
+        assert (await posthorn("deliveries", command, "nonsense")).code == 2

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from service.api.errors import Problem
-from service.api.operation import ALWAYS_POSSIBLE, Operation
+from service.api.operation import ALWAYS_POSSIBLE, NAMED_POSSIBLE, Operation
 
 Document = Mapping[str, Any]
 
@@ -178,7 +178,7 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         names = [*_ON_EVERY_RESPONSE, *_RATE_HEADERS, *(("Idempotency-Replayed",) if operation.changes else ())]
         responses[str(status)] = _response(HTTPStatus(status).phrase, names, content)
     problem = {"application/json": {"schema": schemas.reference(Problem, "serialization")}}
-    possible = ALWAYS_POSSIBLE | operation.problems | (frozenset({409, 422}) if operation.changes else frozenset())
+    possible = ALWAYS_POSSIBLE | operation.problems | (NAMED_POSSIBLE if operation.changes else frozenset())
     for status in sorted(possible):
         names = [*_ON_EVERY_RESPONSE, *(("Retry-After",) if status in _RETRY_STATUSES else ())]
         responses[str(status)] = _response(_PROBLEMS[status], names, problem)

@@ -115,7 +115,7 @@ class Deliveries:
             Operation(
                 "GET",
                 "/v1/deliveries/{id}",
-                name="show_delivery",
+                name="get_delivery",
                 summary="Show a delivery",
                 description="With every attempt: its request and its reply.",
                 tag=TAG,

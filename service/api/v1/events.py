@@ -60,7 +60,7 @@ class Events:
             Operation(
                 "GET",
                 "/v1/events/{event_id}",
-                name="show_event",
+                name="get_event",
                 summary="Show an event",
                 tag=TAG,
                 scope="read",

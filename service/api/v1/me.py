@@ -48,7 +48,7 @@ def me_operation() -> Operation:
     return Operation(
         "GET",
         "/v1/me",
-        name="show_me",
+        name="get_me",
         summary="Who am I?",
         description="The organization, the key and where it stands with its rate limit. Any valid key may ask.",
         tag="keys",

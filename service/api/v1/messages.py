@@ -76,7 +76,7 @@ class Messages:
             Operation(
                 "GET",
                 "/v1/messages/{message_id}",
-                name="show_message",
+                name="get_message",
                 summary="What became of a message",
                 description="Folded from the events that carry `data.message.id`. 404 when no event tells of it.",
                 tag="messages",

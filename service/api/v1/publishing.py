@@ -46,7 +46,7 @@ class PublishedEvents(AnswerModel):
     data: list[Published]
 
 
-_ENVELOPE: Final = {"$ref": "#/components/schemas/Envelope"}
+_ENVELOPE: Final = {"$ref": "#/components/schemas/PublishedEnvelope"}
 _BODY_SCHEMA: Final = {
     "oneOf": [
         _ENVELOPE,
@@ -56,6 +56,16 @@ _BODY_SCHEMA: Final = {
             "properties": {"events": {"type": "array", "minItems": 1, "maxItems": EVENTS_MAX, "items": _ENVELOPE}},
         },
     ]
+}
+_EXAMPLE: Final = {
+    "id": "evt_01JD5Z7Q8M3V9K2B4N6P8R0T1W",
+    "type": "link.clicked",
+    "timestamp": "2026-11-20T18:25:35.123456Z",
+    "data": {
+        "message": {"id": "msg_7f8a9b0c"},
+        "link": {"url": "https://www.example.org/vote", "short_url": "https://go.example/a1"},
+        "click": {"id": "clk_1", "clicked_at": "2026-11-20T18:25:35.123456Z"},
+    },
 }
 
 
@@ -113,6 +123,7 @@ class PublishEvents:
             media_types=(JSON, CLOUDEVENTS),
             body_bytes_max=BATCH_BYTES_MAX,
             problems=WITH_BODY_POSSIBLE | {409},
+            example=_EXAMPLE,
         )
 
 

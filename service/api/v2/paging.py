@@ -60,7 +60,7 @@ async def read_page(
     rows = list(takewhile(keyset.is_whole, found[:size]))
     has_more = len(found) > len(rows)
     if is_backwards:
-        rows = rows[::-1]
+        rows.reverse()
     has_next = bool(rows) and (is_backwards or has_more)
     has_previous = bool(rows) and (has_more if is_backwards else key is not None)
     return Page(
