@@ -49,20 +49,28 @@ async def plan_of(connection: asyncpg.Connection, statement: str, arguments: tup
     return plan
 
 
-async def seq_scans(
-    connection: asyncpg.Connection, statement: str, arguments: tuple[Any, ...], *, rows_min: int = ROWS_MIN
+async def whole_reads(
+    connection: asyncpg.Connection,
+    statement: str,
+    arguments: tuple[Any, ...],
+    *,
+    rows_min: int = ROWS_MIN,
+    may_walk: bool = False,
 ) -> list[str]:
-    """The tables of at least ``rows_min`` rows that the plan reads from end to end."""
+    """What the plan reads from end to end, of tables with at least ``rows_min`` rows.
+
+    That is a Seq Scan, and an index that is walked with no column fixed; the latter not where it ``may_walk``: for the
+    newest rows of all, or within a range of times, which may be short.
+    """
     sizes = dict(await connection.fetch("SELECT relname, reltuples::bigint FROM pg_class WHERE relkind = 'r'"))
-    sizes = {name: size for name, size in sizes.items() if not name.startswith("pg_")}  # asyncpg asks for types
-    plan = await plan_of(connection, statement, arguments)
-    return sorted(
-        {
-            node["Relation Name"]
-            for node in nodes_of(plan)
-            if node["Node Type"] == "Seq Scan" and sizes.get(node["Relation Name"], 0) >= rows_min
-        }
-    )
+    found = set()
+    for node in nodes_of(await plan_of(connection, statement, arguments)):
+        table = node.get("Relation Name", "pg_")  # asyncpg asks for types, too
+        if table.startswith("pg_") or sizes.get(table, 0) < rows_min or "Bitmap" in node["Node Type"]:
+            continue
+        if node["Node Type"] == "Seq Scan" or not (may_walk or " = " in node.get("Index Cond", "")):
+            found.add(f"{node['Node Type']} on {table}")
+    return sorted(found)
 
 
 def nodes_of(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

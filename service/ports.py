@@ -159,7 +159,7 @@ class RetentionStore(Protocol):
     """The days that events, deliveries and attempts are kept in."""
 
     async def keep_partitions(self) -> None:
-        """Create the partitions of the days ahead and drop those past retention. Any worker may, at any time."""
+        """Create the partitions of the days ahead and forget what is past its time. Any worker may, at any time."""
 
 
 class SubscriptionStore(Protocol):

@@ -91,7 +91,7 @@ def cases() -> Iterator[Any]:
             yield pytest.param(operation.name, GenerationMode.NEGATIVE, id=f"{operation.name}-wrong")
 
 
-@pytest.mark.parametrize(("name", "mode"), cases())
+@pytest.mark.parametrize(("name", "mode"), list(cases()))
 async def test_an_operation_keeps_to_its_document(
     running: Running, known: KnownIds, name: str, mode: GenerationMode
 ) -> None:

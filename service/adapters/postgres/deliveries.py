@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres import statements
 from service.adapters.postgres.engine import driver
+from service.adapters.postgres.idempotency import purge_idempotency_keys
 from service.adapters.postgres.partitions import create_partitions, drop_partitions
 from service.adapters.postgres.removal import cancel_pending, remove_subscriptions
 from service.adapters.postgres.rows import claim_of, columns, key_row, late_attempt_row, settled_row
@@ -193,7 +194,8 @@ class PostgresDeliveryStore:
         return Backlog(row["due_count"], row["due_age"], row["gated_count"], row["gated_age"], dict(gates))
 
     async def keep_partitions(self) -> None:
-        """Create the partitions of the days ahead and drop those past retention."""
+        """Create the partitions of the days ahead and drop those past retention; forget old Idempotency-Keys."""
         async with driver(self._engine) as connection:
             await create_partitions(connection)
             await drop_partitions(connection, self._retention_days)
+            await purge_idempotency_keys(connection)

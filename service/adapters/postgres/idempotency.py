@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.engine import driver
@@ -110,15 +111,15 @@ class IdempotencyStore:
                 begun.runs_until,
             )
 
-    async def purge(self) -> int:
-        """Remove what is older than 24 hours, at most ``PURGED_MAX`` rows; how many. May raise ``UnavailableError``."""
-        async with driver(self._engine) as connection:
-            purged = await connection.fetch(
-                # The age is asked again: a row may be taken anew between the two.
-                """DELETE FROM idempotency_keys
-                    WHERE created_at <= now() - interval '24 hours' AND ctid = ANY (ARRAY(
-                        SELECT ctid FROM idempotency_keys WHERE created_at <= now() - interval '24 hours' LIMIT $1))
-                   RETURNING 1""",
-                PURGED_MAX,
-            )
-        return len(purged)
+
+async def purge_idempotency_keys(connection: asyncpg.Connection) -> int:
+    """Remove what is older than 24 hours, at most ``PURGED_MAX`` rows; how many."""
+    purged = await connection.fetch(
+        # The age is asked again: a row may be taken anew between the two.
+        """DELETE FROM idempotency_keys
+            WHERE created_at <= now() - interval '24 hours' AND ctid = ANY (ARRAY(
+                SELECT ctid FROM idempotency_keys WHERE created_at <= now() - interval '24 hours' LIMIT $1))
+           RETURNING 1""",
+        PURGED_MAX,
+    )
+    return len(purged)
