@@ -49,28 +49,18 @@ async def plan_of(connection: asyncpg.Connection, statement: str, arguments: tup
     return plan
 
 
-async def whole_reads(
-    connection: asyncpg.Connection,
-    statement: str,
-    arguments: tuple[Any, ...],
-    *,
-    rows_min: int = ROWS_MIN,
-    may_walk: bool = False,
+async def seq_scans(
+    connection: asyncpg.Connection, statement: str, arguments: tuple[Any, ...], *, rows_min: int = ROWS_MIN
 ) -> list[str]:
-    """What the plan reads from end to end, of tables with at least ``rows_min`` rows.
-
-    That is a Seq Scan, and an index that is walked with no column fixed; the latter not where it ``may_walk``: for the
-    newest rows of all, or within a range of times, which may be short.
-    """
+    """The tables of at least ``rows_min`` rows that the plan reads from end to end."""
     sizes = dict(await connection.fetch("SELECT relname, reltuples::bigint FROM pg_class WHERE relkind = 'r'"))
-    found = set()
-    for node in nodes_of(await plan_of(connection, statement, arguments)):
-        table = node.get("Relation Name", "pg_")  # asyncpg asks for types, too
-        if table.startswith("pg_") or sizes.get(table, 0) < rows_min or "Bitmap" in node["Node Type"]:
-            continue
-        if node["Node Type"] == "Seq Scan" or not (may_walk or " = " in node.get("Index Cond", "")):
-            found.add(f"{node['Node Type']} on {table}")
-    return sorted(found)
+    read = {
+        node["Relation Name"]
+        for node in nodes_of(await plan_of(connection, statement, arguments))
+        if node["Node Type"] == "Seq Scan"
+    }
+    # asyncpg asks for types, too
+    return sorted(name for name in read if sizes.get(name, 0) >= rows_min and not name.startswith("pg_"))
 
 
 def nodes_of(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -2,7 +2,7 @@
 
 import random
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bench.plans import listening, whole_reads
+from bench.plans import listening, nodes_of, plan_of, seq_scans
 from bench.seed import LARGE, Size, seed
 from service.adapters.postgres import DeliveryFilter, DeliveryReader, connect, migrate
 from service.adapters.postgres.engine import driver
@@ -158,37 +158,58 @@ async def test_no_plan_reads_a_big_table_whole(engine: AsyncEngine) -> None:
     deliveries, events, explain = DeliveryReader(engine), EventReader(engine), ExplainReader(engine)
     row = next(row for row in rows if row["organization_id"] == LARGE)
     key = DeliveryKey(*key_of(row))
-    ranged: list[partial[Awaitable[object]]] = []
-    plain: list[partial[Awaitable[object]]] = []
-    for wanted in some_filters(rows, draw):
-        is_ranged = wanted.organization_id is None or wanted.since is not None or wanted.until is not None
-        (ranged if is_ranged else plain).append(partial(deliveries.list, wanted))
-    plain += [
+    questions: list[Callable[[], Awaitable[object]]] = [
         partial(deliveries.list, DeliveryFilter(LARGE)),
+        partial(deliveries.list, DeliveryFilter(LARGE), before=key),
         partial(deliveries.show, key, LARGE),
         partial(events.list, EventFilter(LARGE), limit=50),
         partial(events.list, EventFilter(LARGE, "message.sent"), limit=50),
         partial(events.find, LARGE, row["event_id"]),
         partial(events.about_message, LARGE, "msg_17"),
         partial(explain.read, LARGE, row["event_id"]),
-    ]
-    ranged += [
-        partial(deliveries.list, DeliveryFilter(LARGE), before=key),
-        partial(events.list, EventFilter(LARGE), limit=50, before=key.event_uid),
+        *(partial(deliveries.list, wanted) for wanted in some_filters(rows, draw)),
     ]
     async with driver(engine) as connection:
         count = await connection.fetchval(
             "SELECT count(*) FROM pg_class WHERE reltuples >= $1 AND relname ~ '^(events|final|attempts)'", ROWS_MIN
         )
     assert count >= 9, "the history is too small for the planner to care"
-    for ask in plain + ranged:
+    for ask in questions:
         async with listening(engine) as ran:
             await ask()
         assert ran
         async with driver(engine) as connection:
             for statement, arguments in ran.items():
-                found = await whole_reads(connection, statement, arguments, rows_min=ROWS_MIN, may_walk=ask in ranged)
+                found = await seq_scans(connection, statement, arguments, rows_min=ROWS_MIN)
                 assert not found, (found, statement, arguments)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (DeliveryFilter("org_1"), "organization_id_event_type_event"),
+        (DeliveryFilter("org_1", event_type="message.sent"), "organization_id_event_type_event"),
+        (DeliveryFilter(LARGE, "ep_org_large_3"), "endpoint_id_event_type_event"),
+        (DeliveryFilter(LARGE, state="cancelled"), "organization_id_state_reason"),
+        (DeliveryFilter(LARGE, reason="age_exceeded"), "organization_id_state_reason"),
+        (DeliveryFilter(LARGE, status_code=418), "organization_id_last_status"),
+        (DeliveryFilter(LARGE, event_id="evt_17"), "pkey"),
+    ],
+)
+async def test_each_index_is_the_one_that_was_made_for_it(
+    engine: AsyncEngine, wanted: DeliveryFilter, index: str
+) -> None:
+    async with listening(engine) as ran:
+        await DeliveryReader(engine).list(wanted)
+    print("RAN", [k[:50] for k in ran], engine.pool.status())
+    [(statement, arguments)] = [each for each in ran.items() if "final_deliveries" in each[0]]
+    async with driver(engine) as connection:
+        plan = await plan_of(connection, statement, arguments)
+        filled = await connection.fetch("SELECT relname FROM pg_class WHERE reltuples >= $1", ROWS_MIN)
+    big = {row["relname"] for row in filled if row["relname"].startswith("final_deliveries_2")}
+    used = {node.get("Index Name", "none") for node in nodes_of(plan) if node.get("Relation Name") in big}
+    assert used
+    assert all(index in name for name in used), used
 
 
 END_SOME = """
