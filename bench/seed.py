@@ -136,6 +136,7 @@ async def seed(connection: asyncpg.Connection, size: Size) -> None:
         types = "ARRAY[" + ", ".join(f"'{name}'" for name in REGISTRY) + "]"
         counts = {name: getattr(size, name) for name in ("organizations", "large_endpoints", "small_endpoints")}
         await connection.execute(PEOPLE.format(**counts).replace("$types$", types))
+        await connection.execute("ANALYZE organizations, endpoints, subscriptions")
         await connection.execute("CREATE TEMP TABLE samples (event_type text, body text)")
         await connection.executemany(
             "INSERT INTO samples VALUES ($1, $2)", [(name, _sample(name)) for name in REGISTRY]

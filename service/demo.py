@@ -19,10 +19,11 @@ from urllib.parse import urlsplit
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.logs import configure_logs, safe_text
-from service.adapters.postgres import Administration, connect, migrate
+from service.adapters.postgres import Administration, KeyStore, connect, migrate
 from service.adapters.rabbitmq import EventPublisher, TopologyError, UnroutableError
 from service.adapters.secret_box import AesSecretBox
 from service.app import Role, serve
+from service.core.api_key import RANDOM_BYTES, SCOPES, generate_key
 from service.embedded.demo_broker import DemoBroker, demo_broker
 from service.embedded.demo_directory import demo_directory
 from service.embedded.demo_display import DemoDisplay
@@ -58,11 +59,13 @@ async def _run_demo(events: int, *, once: bool) -> int:
     display = DemoDisplay(subscribers)
     _end_on_signals(display)
     async with AsyncExitStack() as stack:
-        demo = await _set_up(stack, events, subscribers, display)
+        demo, key, service_url = await _set_up(stack, events, subscribers, display)
         is_well = await demo.run()
         if once:
             return 0 if is_well else 1
-        display.say(f"Look closer: DATABASE_URL={demo.database_url} posthorn deliveries list")
+        display.say("Look closer:")
+        display.say(f"  curl -H 'X-API-Key: {key}' {service_url}/v1/deliveries?state=cancelled")
+        display.say(f"  DATABASE_URL={demo.database_url} posthorn deliveries list")
         display.say("An event a second from here on. Ctrl-C ends the demo and removes everything.")
         try:
             await demo.trickle()
@@ -71,7 +74,10 @@ async def _run_demo(events: int, *, once: bool) -> int:
     return 1
 
 
-async def _set_up(stack: AsyncExitStack, events: int, subscribers: Sequence[Subscriber], display: DemoDisplay) -> Demo:
+async def _set_up(
+    stack: AsyncExitStack, events: int, subscribers: Sequence[Subscriber], display: DemoDisplay
+) -> tuple[Demo, str, str]:
+    """The demo, an API key of its organization, and where the API is."""
     display.say("Posthorn demo: all of it on this machine, gone when it ends.")
     amqp_url = _heeded_settings().amqp_url
     directory = stack.enter_context(demo_directory())
@@ -86,15 +92,15 @@ async def _set_up(stack: AsyncExitStack, events: int, subscribers: Sequence[Subs
     settings = _settings(postgres.url, broker, receiver_url)
     engine = connect(postgres.url, pool_size=2)
     stack.push_async_callback(engine.dispose)
-    await _subscribe(engine, settings, subscribers, receiver_url)
+    key = await _subscribe(engine, settings, subscribers, receiver_url)
     settings = await stack.enter_async_context(_serving(settings))
     service_url = f"http://{settings.http_host}:{settings.http_port}"
-    display.fact("Service", f"{service_url}, with secret keys generated for this run")
+    display.fact("Service", f"{service_url}/docs, with secret keys generated for this run")
     display.fact("", "may call http:// and loopback addresses; retries after 0.5, 1, 2 s, usually 5, 15, 45 s")
     display.fact("Operations", f"http://{settings.ops_host}:{settings.ops_port}/metrics and /readyz")
     display.say()
     publisher = await stack.enter_async_context(EventPublisher(broker.url, broker.topology, app_id="posthorn-demo"))
-    return Demo(events, subscribers, display, postgres.url, engine, publisher)
+    return Demo(events, subscribers, display, postgres.url, engine, publisher), key, service_url
 
 
 def _heeded_settings() -> Settings:
@@ -132,7 +138,8 @@ def _free_ports() -> tuple[int, int]:
 
 async def _subscribe(
     engine: AsyncEngine, settings: Settings, subscribers: Sequence[Subscriber], receiver_url: str
-) -> None:
+) -> str:
+    """Register the receivers; the organization's API key."""
     administration = Administration(engine, AesSecretBox(settings.opened_secret_keys()))
     await administration.create_organization(ORGANIZATION_ID)
     for subscriber in subscribers:
@@ -140,6 +147,9 @@ async def _subscribe(
         endpoint = await administration.add_endpoint(ORGANIZATION_ID, url, subscriber.event_types)
         subscriber.endpoint_id = endpoint.id
         subscriber.webhook = Webhook(endpoint.secret or "")
+    key = generate_key(os.urandom(RANDOM_BYTES))
+    await KeyStore(engine).create_key(ORGANIZATION_ID, key.key_id, key.digest, SCOPES)
+    return key.text
 
 
 @asynccontextmanager

@@ -102,7 +102,7 @@ def _response(error: ApiError) -> web.Response:
 
 
 _FROM_AIOHTTP: Final = {
-    404: (Code.NOT_FOUND, "there is nothing here"),
+    404: (Code.NOT_FOUND, "there is nothing here; /docs lists what there is"),
     405: (Code.METHOD_NOT_ALLOWED, "this method is not allowed here"),
     413: (Code.PAYLOAD_TOO_LARGE, "the request body is too large"),
 }

@@ -134,11 +134,22 @@ def field_errors(error: ValidationError) -> dict[str, list[str]]:
     return found
 
 
-_SENTENCES: Final = {"missing": "is required", "extra_forbidden": "is not a field here"}
+_NO_INSTANT: Final = "must be a date-time with an offset, such as 2026-11-20T18:25:35Z"
+_SENTENCES: Final = {
+    "missing": "is required",
+    "extra_forbidden": "is not a field here",
+    "string_type": "must be text",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "datetime_parsing": _NO_INSTANT,
+    "datetime_from_date_parsing": _NO_INSTANT,
+    "timezone_aware": _NO_INSTANT,
+}
+_SUBJECT: Final = re.compile("^(Input|String|List|Dictionary) should ")
 
 
 def _sentence(found: ErrorDetails) -> str:
-    plain = found["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    plain = _SUBJECT.sub("must ", found["msg"].removeprefix("Value error, ")).partition(" after validation")[0]
     return _SENTENCES.get(found["type"], plain)
 
 

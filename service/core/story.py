@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from service.core.delivery import State
 from service.core.reason import Reason
@@ -11,8 +12,9 @@ from service.core.reason import Reason
 
 @dataclass(frozen=True, slots=True)
 class ExplainedEvent:
-    """The event in question. ``body`` is its envelope as stored."""
+    """The event in question. ``body`` is its envelope as stored; ``received_at`` the database's time, as all here."""
 
+    uid: UUID
     event_type: str
     received_at: datetime
     is_test: bool

@@ -193,7 +193,7 @@ async def test_no_plan_reads_a_big_table_whole(engine: AsyncEngine) -> None:
         (DeliveryFilter(LARGE, state="cancelled"), "organization_id_state_reason"),
         (DeliveryFilter(LARGE, reason="age_exceeded"), "organization_id_state_reason"),
         (DeliveryFilter(LARGE, status_code=418), "organization_id_last_status"),
-        (DeliveryFilter(LARGE, event_id="evt_17"), "pkey"),
+        (DeliveryFilter(LARGE, event_id="evt_11"), "pkey"),
     ],
 )
 async def test_each_index_is_the_one_that_was_made_for_it(
@@ -201,7 +201,6 @@ async def test_each_index_is_the_one_that_was_made_for_it(
 ) -> None:
     async with listening(engine) as ran:
         await DeliveryReader(engine).list(wanted)
-    print("RAN", [k[:50] for k in ran], engine.pool.status())
     [(statement, arguments)] = [each for each in ran.items() if "final_deliveries" in each[0]]
     async with driver(engine) as connection:
         plan = await plan_of(connection, statement, arguments)

@@ -27,7 +27,8 @@ class Territory:
 
     Both maps go from a path's template, up to and with the part in braces, to its value: ``/v1/endpoints/{id}``.
     ``bodies`` are valid, by method and template; ``{}`` is sent elsewhere. ``asides`` carry the owner's ids in the query
-    or the body: method, path, body, and what a stranger is answered. No answer to a stranger contains a ``mark``.
+    or the body: method, path, body, and what a stranger is answered. No answer to a stranger contains a ``mark``, but
+    for an error that quotes what it was asked.
     """
 
     owned: Mapping[str, str]
@@ -74,18 +75,17 @@ async def check_tenancy(
     assert known >= territory.owned.keys() | territory.shared.keys(), "the territory names parts that no route has"
     reached: list[str] = []
     for method, template in routes:
-        told = await _ask(
-            client, stranger, method, path_of(template, territory), territory.bodies.get((method, template))
-        )
+        asked = path_of(template, territory), territory.bodies.get((method, template))
+        told = await _ask(client, stranger, method, *asked)
         is_owned = any(upto in territory.owned for upto in parts_of(template))
         if is_owned and told.status not in {404, 405}:
             reached.append(f"{method} {template}: {told.status} {told.body[:200]!r}")
-        reached += [f"{method} {template} shows {mark}" for mark in _shown(territory, told)]
+        reached += [f"{method} {template} shows {mark}" for mark in _shown(territory, told, asked)]
     for method, path, body, status in territory.asides:
         told = await _ask(client, stranger, method, path, body)
         if told.status != status:
             reached.append(f"{method} {path}: {told.status} {told.body[:200]!r}")
-        reached += [f"{method} {path} shows {mark}" for mark in _shown(territory, told)]
+        reached += [f"{method} {path} shows {mark}" for mark in _shown(territory, told, (path, body))]
     assert not reached, "\n".join(reached)
     await _assert_is_the_owners(client, routes, territory, owner)
 
@@ -103,10 +103,10 @@ async def _assert_is_the_owners(client: Client, routes: Collection[Route], terri
     assert not unproven, f"not there for its owner either: {unproven}"
 
 
-def _shown(territory: Territory, told: Told) -> list[str]:
-    if told.status >= web.HTTPBadRequest.status_code:
-        return []  # it may quote the id that it was asked for
-    return [mark for mark in territory.marks if mark.encode() in told.body]
+def _shown(territory: Territory, told: Told, asked: object) -> list[str]:
+    quotable = str(asked) if told.status >= web.HTTPBadRequest.status_code else ""
+    said = f"{told.body.decode()} {dict(told.headers)}"
+    return [mark for mark in territory.marks if mark in said and mark not in quotable]
 
 
 async def _ask(client: Client, key: NewKey, method: str, path: str, body: object) -> Told:

@@ -335,3 +335,32 @@ async def test_what_the_command_line_makes_is_an_endpoint_here(town: Town) -> No
     assert (await town.get(made.id))["event_types"] == ["message.sent"]
     assert await administration.pause_endpoint("org_1", made.id, True)  # noqa: FBT003
     assert (await town.get(made.id))["state"] == "paused"
+
+
+TEXT_SECRET = "the secret of a receiver that has one already"
+
+
+async def test_a_receivers_own_text_signs_in_the_styles_that_use_text(town: Town) -> None:
+    wanted = {"url": URL, "event_types": ["*"], "secret": TEXT_SECRET}
+    refused = await town.ask("POST", "/v1/endpoints", wanted)
+    assert refused.status == 400
+    assert list(refused.json["errors"]) == ["secret"]
+    short = await town.ask("POST", "/v1/endpoints", wanted | {"signature_style": "t-v1", "secret": "short"})
+    assert short.json["errors"] == {"secret": ["a secret has at least 16 characters"]}
+    made = await town.ask("POST", "/v1/endpoints", wanted | {"signature_style": "t-v1"})
+    assert made.status == 201
+    assert made.json["secret"] == TEXT_SECRET
+
+
+async def test_a_style_that_a_secret_cannot_sign_in_is_refused_until_it_is_rotated(town: Town) -> None:
+    wanted = {"url": URL, "event_types": ["*"], "secret": TEXT_SECRET, "signature_style": "sha256-body"}
+    path = f"/v1/endpoints/{(await town.ask('POST', '/v1/endpoints', wanted)).json['id']}"
+    refused = await town.ask("PATCH", path, {"signature_style": "standard"})
+    assert refused.status == 409
+    assert list(refused.json["errors"]) == ["signature_style"]
+    assert (await town.ask("GET", path)).json["signature_style"] == "sha256-body"
+    await town.ask("POST", f"{path}/rotate-secret", {"overlap_seconds": 0})
+    changed = await town.ask("PATCH", path, {"signature_style": "standard"})
+    assert changed.status == 200
+    again = await town.ask("POST", f"{path}/rotate-secret", {"secret": TEXT_SECRET})
+    assert list(again.json["errors"]) == ["secret"]

@@ -165,6 +165,7 @@ async def test_explain_tells_of_every_subscription(reading: Reading) -> None:
     assert found["/filtered", "*"]["filter_clause"]["clause"] == "scope.brand_id"
     assert found["", "message.*"]["shadowed_by"] == found["", "message.sent"]["subscription_id"]
     assert found["", "message.sent"]["deliveries"][0]["state"] == "delivered"
+    assert told["received_at"] == (await reading.get("/v1/events/evt_1"))["received_at"]
     assert told["summary"] == {
         "reached_everyone": False,
         "sentence": "It reached 1 of 2 subscriptions: 1 gated.",

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -50,7 +51,7 @@ def story(
 ) -> Story:
     body = json.dumps({"data": {"scope": {"campaign_id": "camp_A"}}}).encode()
     known = {each.id: each for each in endpoints or [endpoint()]}
-    return Story(ExplainedEvent("message.sent", AT, is_test, body), known, subscriptions, deliveries or [])
+    return Story(ExplainedEvent(UUID(int=0), "message.sent", AT, is_test, body), known, subscriptions, deliveries or [])
 
 
 def one(of: Story) -> Explained:

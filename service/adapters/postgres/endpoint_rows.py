@@ -11,7 +11,9 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
-from service.ports import SecretBox
+from service.ports import SecretBox, SecretUnopenableError
+from webhook_signature import VerificationError
+from webhook_signature.styles import style_named
 
 # Crockford's alphabet in lower case: no letter that can be mistaken for a digit.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -88,6 +90,34 @@ async def end_secrets(
         overlap,
     )
     return max((row["expires_at"] for row in ending), default=None)
+
+
+class SecretMisfitError(Exception):
+    """A secret of the endpoint cannot sign in the style that is asked for."""
+
+    def __init__(self, style: str) -> None:
+        super().__init__(style)
+        self.style = style
+
+
+async def require_fitting_secrets(
+    connection: asyncpg.Connection, secret_box: SecretBox, organization_id: str, endpoint_id: str, style: str
+) -> None:
+    """See that the endpoint's secrets can sign in ``style``. Raises ``SecretMisfitError``."""
+    rows = await connection.fetch(
+        """SELECT id, sealed FROM endpoint_secrets
+            WHERE organization_id = $1 AND endpoint_id = $2 AND coalesce(expires_at > now(), true)""",
+        organization_id,
+        endpoint_id,
+    )
+    for secret_id, sealed in rows:
+        try:
+            text = secret_box.open(
+                sealed, organization_id=organization_id, endpoint_id=endpoint_id, secret_id=secret_id
+            )
+            style_named(style).decode_secret(text)
+        except (SecretUnopenableError, VerificationError):
+            raise SecretMisfitError(style) from None
 
 
 async def insert_subscriptions(

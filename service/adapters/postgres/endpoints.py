@@ -16,6 +16,7 @@ from service.adapters.postgres.endpoint_rows import (
     find_or_insert_endpoint,
     insert_secret,
     insert_subscriptions,
+    require_fitting_secrets,
     set_paused,
 )
 from service.adapters.postgres.endpoint_settings import (
@@ -127,11 +128,14 @@ class EndpointStore:
         """Let ``decide`` turn the settings into others; what it raises, leaves all as it was.
 
         An event type that is no longer wanted ends its subscription and what waits for it. Raises
-        ``NoEndpointError``, ``GoneEndpointError``, ``UrlTakenError``.
+        ``NoEndpointError``, ``GoneEndpointError``, ``UrlTakenError``, ``SecretMisfitError``.
         """
         async with self._changing(organization_id) as connection:
             before = _not_gone(await self._read(connection, organization_id, endpoint_id)).settings
             after = decide(before)
+            if after.signature_style != before.signature_style:
+                style = after.signature_style
+                await require_fitting_secrets(connection, self._secret_box, organization_id, endpoint_id, style)
             if after.url != before.url:
                 await _move(connection, organization_id, endpoint_id, after.url)
             await write_settings(connection, self._secret_box, organization_id, endpoint_id, after)
@@ -178,18 +182,23 @@ class EndpointStore:
             return await self._read(connection, organization_id, endpoint_id)
 
     async def rotate_secret(
-        self, organization_id: str, endpoint_id: str, secret: str | None, overlap: timedelta
+        self,
+        organization_id: str,
+        endpoint_id: str,
+        choose: Callable[[EndpointSettings], str | None],
+        overlap: timedelta,
     ) -> tuple[str, datetime | None]:
         """Give the endpoint a new secret; its text, and until when older ones sign too (None: they ended at once).
 
-        No older secret ends later than it would have. Raises ``NoEndpointError``, ``GoneEndpointError``,
-        ``TooManySecretsError``.
+        ``choose`` says which, None for a random one; what it raises, leaves all as it was. No older secret ends later
+        than it would have. Raises ``NoEndpointError``, ``GoneEndpointError``, ``TooManySecretsError``.
         """
         async with self._changing(organization_id) as connection:
             endpoint = _not_gone(await self._read(connection, organization_id, endpoint_id))
             ends = [each.expires_at for each in endpoint.secrets if each.expires_at is not None]
             if overlap and len(endpoint.secrets) >= KEYS_MAX:
                 raise TooManySecretsError(min(ends))
+            secret = choose(endpoint.settings)
             overlap_ends_at = await end_secrets(connection, organization_id, endpoint_id, overlap)
             shown = await insert_secret(connection, self._secret_box, organization_id, endpoint_id, secret)
             return shown, overlap_ends_at

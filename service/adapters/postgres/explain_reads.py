@@ -24,7 +24,7 @@ class ExplainReader:
         ):
             uid = await uid_of(connection, organization_id, event_id)
             event = await connection.fetchrow(
-                """SELECT event_type, received_at, is_test, body FROM events
+                """SELECT uid, event_type, received_at, is_test, body FROM events
                     WHERE uid = $1 AND organization_id = $2""",
                 uid,
                 organization_id,

@@ -43,6 +43,7 @@ class Entry:
     parameters: Sequence[Field]
     body: Sequence[Field]
     answers: Sequence[tuple[str, str, Sequence[Field]]]
+    problems: Sequence[str]
     curl: str
 
 
@@ -52,7 +53,8 @@ def docs_page(openapi: Document, *, base_url: str, samples: Mapping[str, Documen
     return template.render(
         info=openapi["info"],
         base_url=base_url,
-        sections=_sections(openapi, base_url),
+        sections=_sections(openapi),
+        problems=_problems(openapi),
         samples={name: to_json(sample, indent=2).decode() for name, sample in samples.items()},
         text=_text,
     )
@@ -63,16 +65,32 @@ def stylesheet() -> str:
     return _templates.get_template("docs.css").render()
 
 
-def _sections(openapi: Document, base_url: str) -> Mapping[str, list[Entry]]:
+def _sections(openapi: Document) -> Mapping[str, list[Entry]]:
     sections: dict[str, list[Entry]] = {}
     for path, methods in openapi["paths"].items():
         for method, operation in methods.items():
-            entry = _entry(openapi, base_url, path, method.upper(), operation)
+            entry = _entry(openapi, path, method.upper(), operation)
             sections.setdefault(operation["tags"][0], []).append(entry)
     return sections
 
 
-def _entry(openapi: Document, base_url: str, path: str, method: str, operation: Document) -> Entry:
+def _problems(openapi: Document) -> Mapping[str, str]:
+    """What each status of an error means: the same for all operations, so it is told once."""
+    found = {
+        status: answer["description"]
+        for methods in openapi["paths"].values()
+        for operation in methods.values()
+        for status, answer in operation["responses"].items()
+        if _is_problem(status)
+    }
+    return dict(sorted(found.items()))
+
+
+def _is_problem(status: str) -> bool:
+    return status >= "400"
+
+
+def _entry(openapi: Document, path: str, method: str, operation: Document) -> Entry:
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     return Entry(
         anchor=operation["operationId"],
@@ -83,13 +101,16 @@ def _entry(openapi: Document, base_url: str, path: str, method: str, operation: 
         parameters=[
             Field(each["name"], _kind(each["schema"], openapi), each["required"], each.get("description", ""))
             for each in operation["parameters"]
+            if each["in"] != "path"  # it stands in the path, and that is all there is to tell
         ],
         body=list(_fields(content.get("schema", {}), openapi)),
         answers=[
-            (status, answer["description"], list(_fields(_schema_of(answer), openapi)) if status < "400" else [])
+            (status, answer["description"], list(_fields(_schema_of(answer), openapi)))
             for status, answer in operation["responses"].items()
+            if not _is_problem(status)
         ],
-        curl=_curl(base_url, path, method, content.get("example")),
+        problems=sorted(filter(_is_problem, operation["responses"])),
+        curl=_curl(path, method, content.get("example")),
     )
 
 
@@ -98,10 +119,13 @@ def _schema_of(answer: Document) -> Document:
     return schema
 
 
-def _curl(base_url: str, path: str, method: str, example: object) -> str:
-    lines = [f"curl {shlex.quote(base_url + path)}"]
-    if method != "GET":
-        lines[0] = f"curl -X {method} {shlex.quote(base_url + path)}"
+def _curl(path: str, method: str, example: object) -> str:
+    """A command that goes on where the first steps ended: with the variables that they set."""
+    known = path.replace("/endpoints/{id}", "/endpoints/$ENDPOINT_ID").replace(
+        "/deliveries/{id}", "/deliveries/$DELIVERY_ID"
+    )
+    url = _PATH_PARAMETER.sub(lambda found: f"${found[1].upper()}", known)
+    lines = [f'curl -sS {"" if method == "GET" else f"-X {method} "}"$POSTHORN_URL{url}"']
     lines.append('-H "Authorization: Bearer $POSTHORN_KEY"')
     if example is not None:
         lines.append("-H 'Content-Type: application/json'")
@@ -118,6 +142,7 @@ def _resolved(schema: Document, openapi: Document) -> Document:
 def _fields(schema: Document, openapi: Document, prefix: str = "", depth: int = 0) -> Iterator[Field]:
     """The fields of an object, those of objects inside it after it, as deep as helps."""
     schema = _resolved(schema, openapi)
+    schema = _resolved(schema.get("oneOf", [schema])[0], openapi)  # of several forms the first is the plain one
     required = schema.get("required", ())
     for name, raw in schema.get("properties", {}).items():
         inner = _inner_object(raw, openapi)
@@ -146,18 +171,35 @@ def _kind(schema: Document, openapi: Document) -> str:
     if "enum" in found or "const" in found:
         return " | ".join(str(each) for each in found.get("enum", [found.get("const")]))
     kind = found.get("type", "any")
+    if isinstance(kind, list):
+        return " or ".join(kind)
     if kind == "array":
         return f"list of {_kind(found.get('items', {}), openapi)}"
     kind = found.get("format", kind)
-    bounds = [f"{sign} {found[key]}" for key, sign in _BOUNDS.items() if key in found]
-    return f"{kind} ({', '.join(bounds)})" if bounds else str(kind)
+    notes = [f"{sign} {found[key]}" for key, sign in _BOUNDS.items() if key in found]
+    if schema.get("default") is not None:
+        notes.append(f"default {schema['default']}")
+    return f"{kind} ({', '.join(notes)})" if notes else str(kind)
 
 
 _BOUNDS: Final = {"minimum": "≥", "maximum": "≤", "exclusiveMinimum": ">", "maxLength": "length ≤"}
+_PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _CODE: Final = re.compile(r"`([^`]+)`")
 
 
 def _text(plain: str) -> Markup:
-    """A description: paragraphs, with `code` marked."""
-    paragraphs = [_CODE.sub(r"<code>\1</code>", str(escape(each))) for each in plain.split("\n\n") if each]
-    return Markup("".join(f"<p>{each}</p>" for each in paragraphs))  # noqa: S704 - escaped above
+    """A description: paragraphs and tables as Markdown writes them, with `code` marked."""
+    parts = [_CODE.sub(r"<code>\1</code>", str(escape(each))) for each in plain.split("\n\n") if each]
+    return Markup("".join(map(_block, parts)))  # noqa: S704 - escaped above
+
+
+def _block(text: str) -> str:
+    if not text.startswith("|"):
+        return f"<p>{text}</p>"
+    head, _, *rows = (line.strip("|").split("|") for line in text.splitlines())
+    lines = [_row("th", head), *(_row("td", row) for row in rows)]
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _row(tag: str, cells: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{cell.strip()}</{tag}>' for cell in cells)}</tr>"

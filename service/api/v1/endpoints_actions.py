@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from service.adapters.postgres.endpoint_health import EndpointHealth
 from service.adapters.postgres.endpoint_rows import new_id
+from service.adapters.postgres.endpoint_settings import EndpointSettings
 from service.adapters.postgres.endpoints import EndpointStore, NoEndpointError
 from service.adapters.postgres.reads import DeliveryReader
 from service.api.errors import invalid
@@ -44,11 +45,15 @@ class EndpointActions:
     async def rotate_secret(self, call: Call) -> Answer:
         """Give the endpoint a new secret."""
         body: Rotation = call.body
-        if body.secret is not None and (why := secret_problem(body.secret)):
-            raise invalid("the request is not valid", {"secret": [why]})
+
+        def given(settings: EndpointSettings) -> str | None:
+            if body.secret is not None and (why := secret_problem(body.secret, settings.signature_style)):
+                raise invalid("the request is not valid", {"secret": [why]})
+            return body.secret
+
         with translated(call) as endpoint_id:
             secret, overlap_ends_at = await self._store.rotate_secret(
-                call.organization_id, endpoint_id, body.secret, timedelta(seconds=body.overlap_seconds)
+                call.organization_id, endpoint_id, given, timedelta(seconds=body.overlap_seconds)
             )
         return Answer(200, RotatedSecret(id=endpoint_id, secret=secret, overlap_ends_at=overlap_ends_at))
 

@@ -67,7 +67,8 @@ MetadataValue = Annotated[str, Field(max_length=512)]
 
 _SECRET: Final = Field(
     default=None,
-    description="A signing secret of your own: `whsec_` and 24 to 64 bytes in base64. One is made otherwise.",
+    description="A signing secret of your own: `whsec_` and 24 to 64 bytes in base64, or with a `signature_style` "
+    "other than `standard` any text of at least 16 characters. One is made otherwise.",
     json_schema_extra={"writeOnly": True},
 )
 
@@ -78,28 +79,34 @@ class _Settings(BodyModel):
     description: Annotated[str, Field(max_length=500)] | None = Field(default=None, examples=["CRM"])
     headers: Headers | None = Field(
         default=None,
-        description="Sent with every webhook. Stored encrypted, never shown again.",
+        description="Sent with every webhook: values by name. Stored encrypted, never shown again.",
         examples=[{"X-Api-Key": "value"}],
     )
     signature_style: Style | None = Field(
         default=None,
         description="How webhooks are signed; `standard` by default. `standard` uses the bytes that the part of the "
-        "secret after `whsec_` encodes; the others use the whole secret as text, and sign with the newest only.",
+        "secret after `whsec_` encodes; the others use the whole secret as text. While secrets overlap, `standard` and "
+        "`t-v1` send a signature of each, and `sha256-body` that of the oldest.",
     )
     signature_header: Annotated[str, Field(json_schema_extra={"pattern": f"^{NAME_PATTERN}$"})] | None = Field(
-        default=None, description="The signature's header; with `t-v1` only.", examples=["X-Blooio-Signature"]
+        default=None,
+        description="The signature's header; with `t-v1` only; null: `X-Webhook-Signature`.",
+        examples=["X-Blooio-Signature"],
     )
-    filter: Filter | None = Field(default=None, description="Which events of these types to send; null: all.")
+    filter: Filter | None = Field(
+        default=None, description="Which events of these types to send, in `scope` and `match`; null: all."
+    )
     retry: Retry | None = Field(
         default=None,
-        description="A preset's name, or the delays between attempts in seconds; null: the service's own.",
+        description="A preset's name, or the delays between attempts in seconds, at most 20 of up to 86400: n delays "
+        "are n + 1 attempts. `politicalcomms` is `[4, 16, 64]`; null: the service's own.",
         examples=["politicalcomms", [4, 16, 64]],
     )
     timeout_seconds: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="How long an attempt may take; null: the service's own limit.", examples=[10]
     )
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=50)] | None = Field(
-        default=None, description="Yours: kept and shown, never read.", examples=[{"team": "crm"}]
+        default=None, description="Yours: texts by name, kept and shown, never read.", examples=[{"team": "crm"}]
     )
 
 
@@ -137,7 +144,9 @@ class TestRequest(BodyModel):
     __test__ = False  # pytest would take it for a test
 
     event_type: str | None = Field(
-        default=None, description="The sample's type; by default the endpoint's first.", examples=["message.sent"]
+        default=None,
+        description="The sample's type; by default the endpoint's first, or the first that its pattern covers.",
+        examples=["message.sent"],
     )
 
 

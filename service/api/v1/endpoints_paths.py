@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from service.adapters.postgres.endpoint_rows import SecretMisfitError
 from service.adapters.postgres.endpoints import (
     GoneEndpointError,
     NoEndpointError,
@@ -64,6 +65,9 @@ def translated(call: Call) -> Iterator[str]:
     except UrlTakenError as error:
         errors = {"url": [f"belongs to the endpoint {error.endpoint_id}"]}
         raise ApiError(409, Code.CONFLICT, "another endpoint has this URL", errors=errors) from None
+    except SecretMisfitError as error:
+        why = f"a secret of this endpoint cannot sign in the style {error.style!r}; rotate to one that can, first"
+        raise ApiError(409, Code.CONFLICT, why, errors={"signature_style": [why]}) from None
     except TooManySecretsError as error:
         until = format_timestamp(error.first_ends_at)
         sentence = (

@@ -17,7 +17,7 @@ from service.core.filter import FilterRefused, parse_filter
 from service.core.retry_schedule import RetrySchedule, read_retry
 from service.core.target_policy import EgressPolicy, TargetRefused
 from webhook_signature import VerificationError
-from webhook_signature.sign import decode_secret
+from webhook_signature.styles import style_named
 
 NOTHING_ASKED: Final = EndpointSettings(url="", event_types=())
 """What a new endpoint starts from."""
@@ -25,6 +25,7 @@ NOTHING_ASKED: Final = EndpointSettings(url="", event_types=())
 # Their engine comes with a later release. Until then nobody shall believe that they hold.
 _NOT_SUPPORTED: Final = ("rate_limit_per_second", "max_in_flight")
 _WITH_HEADER: Final = "t-v1"
+SECRET_CHARACTERS_MIN: Final = 16
 
 Problem = tuple[str, str]
 """The path of a field, and a sentence about it."""
@@ -76,16 +77,20 @@ class SettingsReader:
                 yield "retry", schedule
         if (given.get("timeout_seconds") or 0) > self._timeout_seconds_max:
             yield "timeout_seconds", f"must be at most {self._timeout_seconds_max:g}, the service's limit"
-        if given.get("secret") is not None and (why := secret_problem(given["secret"])):
-            yield "secret", why
+        if given.get("secret") is not None:
+            style = given.get("signature_style") or before.signature_style
+            if why := secret_problem(given["secret"], style):
+                yield "secret", why
 
 
-def secret_problem(secret: str) -> str | None:
-    """Why ``secret`` cannot sign; None when it can."""
+def secret_problem(secret: str, style: str) -> str | None:
+    """Why ``secret`` cannot sign in this style; None when it can."""
     try:
-        decode_secret(secret)
+        style_named(style).decode_secret(secret)
     except VerificationError as error:
         return error.detail
+    if len(secret) < SECRET_CHARACTERS_MIN:  # its last four characters are shown, to tell it from others
+        return f"a secret has at least {SECRET_CHARACTERS_MIN} characters"
     return None
 
 

@@ -12,6 +12,7 @@ from service.api.validation import AnswerModel
 from service.core.delivery import State
 from service.core.explanation import Explained, Finding, Summary, explain, summarise
 from service.core.reason import Reason
+from service.core.uid import received_at
 
 DESCRIPTION = """For every subscription of the organization, removed ones too, what happened or why nothing did; in the
 order of their ids. `summary` is about all of them, whatever the page.
@@ -132,7 +133,7 @@ class Explain:
         shown = ExplainedPage(
             event_id=event_id,
             event_type=story.event.event_type,
-            received_at=story.event.received_at,
+            received_at=received_at(story.event.uid),
             is_test=story.event.is_test,
             summary=_summary(summarise(explained), len(explained)),
             data=[_subscription(each) for each in page],

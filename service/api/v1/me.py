@@ -15,7 +15,10 @@ class KeyShown(AnswerModel):
 
     id: Annotated[str, Field(examples=["0f1e2d3c4b5a6978"])]
     name: Annotated[str, Field(description="What its maker calls it; may be empty.", examples=["zapier"])]
-    scopes: Annotated[list[str], Field(examples=[["publish", "read", "write"]])]
+    scopes: Annotated[
+        list[str],
+        Field(description="Of `read`, `write`, `publish` and `admin`.", examples=[["publish", "read", "write"]]),
+    ]
     expires_at: Annotated[Instant | None, Field(description="From when on it is refused; null is never.")]
 
 

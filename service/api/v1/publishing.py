@@ -114,7 +114,9 @@ class PublishEvents:
             "/v1/events",
             name="publish_events",
             summary="Publish events",
-            description='One envelope, or `{"events": […]}` with 1 to 100. 202 means committed: nothing is lost.',
+            description='One envelope, or `{"events": […]}` with 1 to 100. 202 means committed: nothing is lost. '
+            "An event needs an `id`; one that is known already is answered `duplicate` and not sent again. The "
+            "organization is the key's. A batch with a bad event is refused whole.",
             tag="events",
             scope="publish",
             handler=self.post,

@@ -4,6 +4,7 @@ const part = (id) => document.getElementById(id);
 
 part("call").addEventListener("change", () => {
   part("body").disabled = !part("call").value.startsWith("POST");
+  part("query").value = "";
   part("query").placeholder = part("call").value.startsWith("DELETE") ? "id=1" : "resthook=message.sent";
 });
 
