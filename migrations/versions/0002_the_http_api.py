@@ -75,17 +75,23 @@ STATEMENTS = (
         PRIMARY KEY (organization_id, name))""",
     "COMMENT ON COLUMN event_types.schema IS 'JSON Schema 2020-12 of the event''s data, as text. It never changes.'",
     # ------------------------------------------------------------------ lists of events and deliveries, newest first
-    "ALTER TABLE events ADD message_id text",
+    "ALTER TABLE events ADD message_id text, ADD reply_to_id text",
     "COMMENT ON COLUMN events.message_id IS 'data.message.id: what a message''s status is folded from.'",
+    "COMMENT ON COLUMN events.reply_to_id IS 'data.reply_to.message_id: the message that this one answers.'",
     # With the type, so that a rare type is found without a walk through the others; "all types" merges them.
     "CREATE INDEX events_by_type ON events (organization_id, event_type, uid)",
     "CREATE INDEX events_by_message ON events (organization_id, message_id, uid) WHERE message_id IS NOT NULL",
+    "CREATE INDEX events_by_reply_to ON events (organization_id, reply_to_id, uid) WHERE reply_to_id IS NOT NULL",
     "ALTER TABLE open_deliveries ADD last_status integer",
     "ALTER TABLE final_deliveries ADD last_status integer",
     "COMMENT ON COLUMN final_deliveries.last_status IS 'The HTTP status of the last attempt that got a reply.'",
     "CREATE INDEX open_deliveries_by_endpoint ON open_deliveries (endpoint_id, event_uid)",
     "DROP INDEX final_deliveries_by_endpoint",
-    "CREATE INDEX final_deliveries_by_endpoint ON final_deliveries (endpoint_id, event_type, event_uid)",
+    # Each row is in one of the two: an endpoint that fails for days hides what it accepted before, and the other way.
+    """CREATE INDEX final_deliveries_by_endpoint_delivered ON final_deliveries (endpoint_id, event_type, event_uid)
+        WHERE state = 'delivered'""",
+    """CREATE INDEX final_deliveries_by_endpoint_failed ON final_deliveries (endpoint_id, event_type, event_uid)
+        WHERE state <> 'delivered'""",
     "CREATE INDEX final_deliveries_by_type ON final_deliveries (organization_id, event_type, event_uid)",
     # What people look for: few rows, as nearly every delivery is delivered with a 200.
     """CREATE INDEX final_deliveries_failed ON final_deliveries (organization_id, state, reason, event_uid)

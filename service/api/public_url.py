@@ -11,18 +11,18 @@ _PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]{1,64}){1,8}")
 def public_url(request: web.Request, configured: str | None) -> str:
     """``PUBLIC_URL`` where it is set; else what the proxy before us, or the request itself, says. No slash at the end.
 
-    The forwarded parts are the caller's own words, so only harmless ones are repeated.
+    All that is the caller's own words, so only what is harmless is repeated.
     """
     if configured is not None:
         return configured.rstrip("/")
     scheme = _forwarded(request, "X-Forwarded-Proto").lower()
-    host = _forwarded(request, "X-Forwarded-Host")
+    hosts = (_forwarded(request, "X-Forwarded-Host"), request.host)
     prefix = _forwarded(request, "X-Forwarded-Prefix").rstrip("/")
     return "".join(
         (
             scheme if scheme in {"http", "https"} else request.scheme,
             "://",
-            host if _HOST.fullmatch(host) else request.host,
+            next((host for host in hosts if _HOST.fullmatch(host)), "localhost"),
             prefix if _PATH_PREFIX.fullmatch(prefix) else "",
         )
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from service.core.event_type import Complaint, is_event_type_name, message_id_of, unknown_type
+from service.core.event_type import Complaint, about_of, is_event_type_name, unknown_type
 from service.core.reason import ParkReason
 from service.core.timestamp import format_timestamp, parse_timestamp
 
@@ -35,7 +35,8 @@ class Event:
     """A valid event. ``body`` is its envelope, serialised once: the bytes stored, signed and sent.
 
     Whether the organization knows a ``type`` that is not built in, and allows its data, its directory says.
-    ``message_id`` is ``data.message.id``, where that is a text of at most 256 characters.
+    ``message_id`` is ``data.message.id`` and ``reply_to_id`` ``data.reply_to.message_id``, where they are texts of at
+    most 256 characters.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Event:
     body: bytes
     is_test: bool = False
     message_id: str | None = None
+    reply_to_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +172,9 @@ def _event(fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | N
     if not isinstance(is_test, bool):
         raise _Invalid(ParkReason.BAD_FIELD, "must be true or false", "test")
     data = bytes(_required(fields, "data"))
-    of_message = message_id_of(event_type, data)
-    if isinstance(of_message, Complaint):
-        raise _Invalid(ParkReason.BAD_DATA, of_message.detail, of_message.field)
+    about = about_of(event_type, data)
+    if isinstance(about, Complaint):
+        raise _Invalid(ParkReason.BAD_DATA, about.detail, about.field)
     parts = [
         b'{"id":"%b","type":"%b","timestamp":"%b","organization_id":"%b","test":%b,"data":%b'
         % (
@@ -190,7 +192,9 @@ def _event(fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | N
     whole = b"".join(parts)
     if len(whole) > BODY_BYTES_MAX:
         raise _Invalid(ParkReason.TOO_LARGE, f"the event is {len(whole)} bytes; at most {BODY_BYTES_MAX} are taken")
-    return Event(event_id, event_type, occurred_at, organization_id, whole, is_test, of_message)
+    return Event(
+        event_id, event_type, occurred_at, organization_id, whole, is_test, about.message_id, about.reply_to_id
+    )
 
 
 def _id(fields: Mapping[str, msgspec.Raw], message_id: str | None) -> str:

@@ -82,10 +82,17 @@ class Click(Struct):
     count: int | None = None
 
 
+class ReplyTo(Struct):
+    """Which message a reply answers."""
+
+    message_id: str | None = None
+
+
 class Data(Struct):
     """The documented keys of ``data``; others pass unread."""
 
     message: Message | None = None
+    reply_to: ReplyTo | None = None
     error: DeliveryError | None = None
     link: Link | None = None
     click: Click | None = None

@@ -118,6 +118,14 @@ def _getter(path: str) -> Callable[[Data], object]:
     return value_at
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """The message that an event tells of, and the one that it answers; None where there is none to keep."""
+
+    message_id: str | None
+    reply_to_id: str | None
+
+
 _CHECKS = {
     kind.name: (
         tuple((path, _getter(path)) for path in kind.required),
@@ -150,8 +158,8 @@ def read_data(event_type: str, data: bytes) -> Data | Complaint:
     return decoded
 
 
-def message_id_of(event_type: str, data: bytes) -> str | Complaint | None:
-    """``data.message.id`` of an event whose ``data`` is valid, else what is wrong; None where there is none to keep.
+def about_of(event_type: str, data: bytes) -> About | Complaint:
+    """Which messages an event whose ``data`` is valid is about, else what is wrong.
 
     Of a type that is not built in, ``data`` need only be a JSON object here: its schema is the organization's.
     """
@@ -159,14 +167,21 @@ def message_id_of(event_type: str, data: bytes) -> str | Complaint | None:
         found = read_data(event_type, data)
         if isinstance(found, Complaint):
             return found
-        message_id = found.message.id if found.message else None
-    else:
-        try:
-            fields = _fields_of.decode(data)
-        except (msgspec.DecodeError, RecursionError) as error:
-            return Complaint("data", f"must be a JSON object: {error}")
-        try:
-            message_id = _text_of.decode(_fields_of.decode(fields.get("message", b"{}")).get("id", b'""'))
-        except (msgspec.DecodeError, RecursionError):
-            return None
+        message, reply_to = found.message, found.reply_to
+        return About(_kept(message.id if message else None), _kept(reply_to.message_id if reply_to else None))
+    try:
+        fields = _fields_of.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return Complaint("data", f"must be a JSON object: {error}")
+    return About(_text_in(fields, "message", "id"), _text_in(fields, "reply_to", "message_id"))
+
+
+def _text_in(fields: Mapping[str, msgspec.Raw], name: str, inner: str) -> str | None:
+    try:
+        return _kept(_text_of.decode(_fields_of.decode(fields.get(name, b"{}")).get(inner, b'""')))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _kept(message_id: str | None) -> str | None:
     return message_id if message_id and len(message_id) <= MESSAGE_ID_LENGTH_MAX else None

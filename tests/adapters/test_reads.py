@@ -167,7 +167,8 @@ async def test_no_plan_reads_a_big_table_whole(engine: AsyncEngine) -> None:
         partial(events.find, LARGE, row["event_id"]),
         partial(events.about_message, LARGE, "msg_17"),
         partial(explain.read, LARGE, row["event_id"]),
-        *(partial(deliveries.list, wanted) for wanted in some_filters(rows, draw)),
+        # Without an organization only the command line asks, and may wait.
+        *(partial(deliveries.list, each) for each in some_filters(rows, draw) if each.organization_id is not None),
     ]
     async with driver(engine) as connection:
         count = await connection.fetchval(

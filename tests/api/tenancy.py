@@ -19,6 +19,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _PART = re.compile(r"\{(\w+)[^}]*\}")
 
 Route = tuple[str, str]
+Aside = tuple[str, str, object, int]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Territory:
     owned: Mapping[str, str]
     shared: Mapping[str, str] = field(default_factory=dict)
     bodies: Mapping[Route, object] = field(default_factory=dict)
-    asides: Collection[tuple[str, str, object, int]] = ()
+    asides: Collection[Aside] = ()
     marks: Collection[str] = ()
 
 

@@ -232,3 +232,16 @@ async def test_what_a_page_cannot_hold_is_said(reading: Reading, monkeypatch: py
     monkeypatch.setattr(event_reads, "MESSAGE_EVENTS_MAX", 2)
     status = await reading.get("/v1/messages/msg_1")
     assert (status["events"], status["is_complete"]) == (["evt_0", "evt_1"], False)
+
+
+async def test_what_answers_a_message_is_told_with_it(reading: Reading) -> None:
+    data = EXAMPLE_DATA["message.replied"]
+    message = {**data["message"], "id": "msg_2", "text": "yes"}
+    await reading.event("evt_1", "message.sent")
+    await reading.event(
+        "evt_2", "message.replied", data={**data, "message": message, "reply_to": {"message_id": "msg_1"}}
+    )
+    status = await reading.get("/v1/messages/msg_1")
+    assert [(each["message_id"], each["text"]) for each in status["replies"]] == [("msg_2", "yes")]
+    assert sorted(status["events"]) == ["evt_1", "evt_2"]
+    assert (await reading.get("/v1/messages/msg_2"))["events"] == ["evt_2"]

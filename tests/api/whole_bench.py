@@ -21,12 +21,13 @@ from tests.api.endpoints_bench import SECRET_BOX, intake_on
 from tests.api.gate_bench import Told, ask, bearing, make_key
 
 SETTINGS = {"POSTHORN_RATE_LIMIT_PER_HOUR": "1000000"}
+OWNER, STRANGER = "org_mine", "org_other"
 SUBSCRIBERS = "/api/v2/resthook_subscribers"
 
 
 @dataclass(frozen=True)
 class Whole:
-    """The application on a socket; the organizations ``org_a`` and ``org_b`` may do anything."""
+    """The application on a socket; the organizations ``OWNER`` and ``STRANGER`` may do anything."""
 
     engine: AsyncEngine
     application: web.Application
@@ -34,14 +35,14 @@ class Whole:
     keys: Mapping[str, NewKey]
     troubles: Troubles
 
-    async def ask(self, method: str, path: str, *, by: str = "org_a", **options: Any) -> Told:
+    async def ask(self, method: str, path: str, *, by: str = OWNER, **options: Any) -> Told:
         headers = bearing(self.keys[by], **options.pop("headers", {}))
         return await ask(self.client, method, path, headers=headers, **options)
 
-    async def made(self, method: str, path: str, body: object, *, by: str = "org_a", **headers: str) -> Any:
+    async def made(self, method: str, path: str, body: object, *, by: str = OWNER, **headers: str) -> Any:
         """What a request that must succeed comes to."""
         told = await self.ask(method, path, json=body, by=by, headers=headers)
-        assert told.status < web.HTTPBadRequest.status_code, told.body
+        assert told.status < web.HTTPBadRequest.status_code, (told.body, self.troubles.heard)
         return told.json
 
 
@@ -77,18 +78,20 @@ OTHER_PARTS = {
 """The parts of paths that name no thing, with a value each."""
 
 
-async def make_things(whole: Whole, *, by: str = "org_a", url: str = "https://mine.example/hook") -> Things:
+async def make_things(
+    whole: Whole, *, by: str = OWNER, url: str = "https://mine.example/hook", number: int = 8_214
+) -> Things:
     """One of each thing that has an id. The subscriber is the endpoint's."""
-    event_type = "mine.alone"
+    event_type, event_id = f"mine.alone{number}", f"evt_mine{number}"
     await whole.made("POST", "/v1/event-types", {"name": event_type, "schema": {"type": "object"}}, by=by)
     asked = {"url": url, "event_types": ["message.sent", event_type], "metadata": {"note": "private-note"}}
     endpoint = await whole.made("POST", "/v1/endpoints", {**asked, "headers": {"X-Pass": "private-pass"}}, by=by)
-    body = sample_event("message.sent", by, event_id="evt_mine", number=8_214, now=datetime.now(UTC))
+    body = sample_event("message.sent", by, event_id=event_id, number=number, now=datetime.now(UTC))
     await whole.made("POST", "/v1/events", json.loads(body), by=by)
-    delivery = (await whole.ask("GET", "/v1/deliveries", by=by)).json["data"][0]
-    subscriber = (await whole.ask("GET", f"{SUBSCRIBERS}.json", by=by)).json["results"][0]
+    delivery = (await whole.made("GET", "/v1/deliveries", None, by=by))["data"][0]
+    subscriber = (await whole.made("GET", f"{SUBSCRIBERS}.json", None, by=by))["results"][0]
     message_id = json.loads(body)["data"]["message"]["id"]
-    return Things(endpoint["id"], "evt_mine", message_id, delivery["id"], event_type, str(subscriber["id"]))
+    return Things(endpoint["id"], event_id, message_id, delivery["id"], event_type, str(subscriber["id"]))
 
 
 @asynccontextmanager
@@ -109,7 +112,7 @@ async def whole_on(
     )
     application = api_of(parts)
     try:
-        keys = {name: await make_key(own, name) for name in ("org_a", "org_b")}
+        keys = {name: await make_key(own, name) for name in (OWNER, STRANGER)}
         async with TestClient(TestServer(application)) as client:
             yield Whole(own, application, client, keys, troubles)
     finally:

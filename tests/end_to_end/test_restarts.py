@@ -53,7 +53,7 @@ class TestDatabase:
     async def postgres(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EmbeddedPostgres]:
         """A server that comes back on the same port, as one that is restarted in place does."""
         port = free_port()
-        monkeypatch.setattr("service.embedded.postgres.server.free_port", lambda: port)
+        monkeypatch.setattr("service.embedded.postgres.server._free_port", lambda: port)
         # What was committed survives a killed server, though not a killed machine.
         async with EmbeddedPostgres(tmp_path / "postgres", {"fsync": "off"}) as server:
             yield server

@@ -31,6 +31,9 @@ _ORDINARY_STATUS: Final = 200
 """The status that nearly every delivery has, so the index of statuses leaves it out."""
 # The first says no more than the second, but it is the one that the partial index is known by.
 _OF_PAIR: Final = " AND state <> 'delivered' AND state = each.state AND reason = each.reason"
+# As their partial indexes have them, word by word.
+_DELIVERED: Final = " AND state = 'delivered'"
+_NOT_DELIVERED: Final = " AND state <> 'delivered'"
 _FAILED_STATES: Final = (State.DEAD.value, State.CANCELLED.value)
 
 
@@ -124,10 +127,7 @@ def _newest(table: str, more_columns: str, conditions: str, asked_limit: str) ->
 
 def _open(wanted: DeliveryFilter, bind: _Arguments, conditions: str, asked_limit: str) -> str:
     def newest(more: str) -> str:
-        columns = (
-            "CASE WHEN state = 'pending' THEN next_attempt_at END AS next_attempt_at, NULL::timestamptz AS ended_at"
-        )
-        return _newest("open_deliveries", columns, conditions + more, asked_limit)
+        return _newest("open_deliveries", _OPEN_COLUMNS, conditions + more, asked_limit)
 
     if wanted.organization_id is None or wanted.endpoint_id is not None or wanted.event_id is not None:
         return newest("")
@@ -148,9 +148,25 @@ def _final(
         return newest("")  # by organization and status
     if is_owned and (wanted.state in _FAILED_STATES or wanted.reason is not None):
         return _for_each(_pairs(wanted, bind), newest(_OF_PAIR))
-    if wanted.event_type is not None or not (is_owned or wanted.endpoint_id is not None):
+    if wanted.event_type is None and not (is_owned or wanted.endpoint_id is not None):
         return newest("")
-    return _for_each(_types(wanted, bind, before), newest(" AND event_type = each.event_type"))
+    parts = []
+    for half in _halves(wanted):
+        if wanted.event_type is not None:
+            parts.append(newest(half))
+        else:
+            types = _types(wanted, bind, before, half)
+            parts.append(_for_each(types, newest(f"{half} AND event_type = each.event_type")))
+    return " UNION ALL ".join(f"({part})" for part in parts)
+
+
+def _halves(wanted: DeliveryFilter) -> Sequence[str]:
+    """An endpoint's deliveries lie in two indexes, those that were delivered and those that were not."""
+    if wanted.endpoint_id is None:
+        return [""]
+    if wanted.state is None:
+        return [_DELIVERED, _NOT_DELIVERED]
+    return [_DELIVERED if wanted.state == State.DELIVERED else _NOT_DELIVERED]
 
 
 def _for_each(drivers: str, newest: str) -> str:
@@ -166,14 +182,15 @@ def _pairs(wanted: DeliveryFilter, bind: _Arguments) -> str:
     return f"SELECT * FROM unnest({of_states}, {of_reasons}) AS pair (state, reason)"  # noqa: S608 - constants
 
 
-def _types(wanted: DeliveryFilter, bind: _Arguments, before: DeliveryKey | None) -> str:
+def _types(wanted: DeliveryFilter, bind: _Arguments, before: DeliveryKey | None, half: str) -> str:
     """The event types that occur: one step of the index for each, however many rows it has."""
     owners = {"organization_id": wanted.organization_id, "endpoint_id": wanted.endpoint_id}
     owner = [f"{name} = {bind(value)}" for name, value in owners.items() if value is not None]
     until = first_uid_from(wanted.until) if wanted.until is not None else None
     until = before.event_uid if before is not None else until
     since = first_uid_from(wanted.since) if wanted.since is not None else None
-    return walk_types("final_deliveries", [*owner, *_whole_days(bind, since, until)])
+    conditions = [*owner, *_whole_days(bind, since, until)]
+    return walk_types("final_deliveries", [*conditions, *filter(None, [half.removeprefix(" AND ")])])
 
 
 def walk_types(table: str, conditions: Sequence[str]) -> str:

@@ -65,17 +65,21 @@ _KNOWN_TYPES = """known AS (
     SELECT unnest($2::text[]) AS event_type UNION SELECT name FROM event_types WHERE organization_id = $1)"""
 
 # The deliveries are found by their endpoint, which is the organization's: were they asked for the organization too, the
-# planner might walk all of those.
-# $4 endpoints, $5 final deliveries of each type. A receiver that fails has few final deliveries, as retries go on for
-# days: its oldest open deliveries tell. What was our own fault, or nobody's, is left out.
+# planner might walk all of those. Two indexes hold them, each known by its condition, word by word.
+# $5 how many final deliveries of each type and half
+_ENDED_OF = """(SELECT event_uid, subscription_id, replay_number, event_type, state, reason, last_status AS status,
+                 created_at, ended_at AS at
+            FROM final_deliveries d
+           WHERE d.endpoint_id = wanted.endpoint_id AND d.event_type = known.event_type AND d.event_uid >= $3
+             AND d.state {half} ORDER BY d.event_uid DESC LIMIT $5)"""
+_NEWEST_ENDED = " UNION ALL ".join(_ENDED_OF.format(half=half) for half in ("= 'delivered'", "<> 'delivered'"))
+# $4 endpoints. A receiver that fails has few final deliveries, as retries go on for days: its oldest open deliveries
+# tell. What was our own fault, or nobody's, is left out.
 _HEALTH = f"""WITH {_KNOWN_TYPES},
 wanted AS (SELECT id AS endpoint_id FROM endpoints WHERE organization_id = $1 AND id = ANY ($4)),
 outcomes AS (
     SELECT wanted.endpoint_id, ended.at, ended.state = 'delivered' AS is_success, ended.reason, ended.status
-      FROM wanted CROSS JOIN known CROSS JOIN LATERAL (
-          SELECT ended_at AS at, state, reason, last_status AS status FROM final_deliveries d
-           WHERE d.endpoint_id = wanted.endpoint_id AND d.event_type = known.event_type AND d.event_uid >= $3
-           ORDER BY d.event_uid DESC LIMIT $5) AS ended
+      FROM wanted CROSS JOIN known CROSS JOIN LATERAL ({_NEWEST_ENDED}) AS ended
      WHERE ended.state <> 'cancelled' OR ended.reason = 'gone'
      UNION ALL
     SELECT wanted.endpoint_id, failed.at, false, failed.reason, failed.status
@@ -99,11 +103,7 @@ SELECT endpoint_id, max(last_success_at) AS last_success_at,
 _STATS = f"""WITH {_KNOWN_TYPES},
 wanted AS (SELECT id AS endpoint_id FROM endpoints WHERE organization_id = $1 AND id = $4),
 ended AS MATERIALIZED (
-    SELECT d.* FROM wanted CROSS JOIN known CROSS JOIN LATERAL (
-        SELECT event_uid, subscription_id, replay_number, event_type, state, reason, created_at, ended_at
-          FROM final_deliveries f
-         WHERE f.endpoint_id = wanted.endpoint_id AND f.event_type = known.event_type AND f.event_uid >= $3
-         ORDER BY f.event_uid DESC LIMIT $5) AS d),
+    SELECT d.* FROM wanted CROSS JOIN known CROSS JOIN LATERAL ({_NEWEST_ENDED}) AS d),
 waiting AS MATERIALIZED (
     SELECT state FROM open_deliveries WHERE organization_id = $1 AND endpoint_id = $4 ORDER BY event_uid LIMIT $7),
 measured AS (
@@ -117,12 +117,13 @@ SELECT (SELECT array_agg((state, n)) FROM (
        (SELECT array_agg((reason::text, n)) FROM (
             SELECT reason, count(*) AS n FROM ended WHERE reason IS NOT NULL GROUP BY reason) AS t) AS by_reason,
        (SELECT percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (
-                   ORDER BY extract(epoch FROM ended_at - created_at)::float8 * 1000)
+                   ORDER BY extract(epoch FROM at - created_at)::float8 * 1000)
           FROM ended WHERE state = 'delivered') AS latency,
        (SELECT percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY duration_ms) FROM measured) AS duration,
        (SELECT extract(epoch FROM now() - created_at)::float8 FROM open_deliveries
          WHERE organization_id = $1 AND endpoint_id = $4 AND state = 'pending' ORDER BY event_uid LIMIT 1) AS oldest,
-       coalesce((SELECT bool_or(n >= $5) FROM (SELECT count(*) AS n FROM ended GROUP BY event_type) AS t), false)
+       coalesce((SELECT bool_or(n >= $5) FROM (
+                     SELECT count(*) AS n FROM ended GROUP BY event_type, state = 'delivered') AS t), false)
            OR (SELECT count(*) >= $7 FROM waiting) AS is_capped"""  # noqa: S608 - constants only
 
 

@@ -10,9 +10,9 @@ import asyncpg
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import make_url
+from sqlalchemy import PoolProxiedConnection, event, make_url
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
@@ -53,7 +53,7 @@ def connect(
     url: str, *, pool_size: int = 8, command_timeout_seconds: float = 30.0, for_small_batches: bool = False
 ) -> AsyncEngine:
     """An engine for ``url`` (``postgres://``, ``postgresql://``); connections are made when first needed."""
-    return create_async_engine(
+    engine = create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),
         pool_size=pool_size,
         max_overflow=0,
@@ -69,6 +69,15 @@ def connect(
             },
         },
     )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+def _refuse_closed(lent: PoolProxiedConnection, _: object, __: object) -> None:
+    """Have the pool connect anew: when PostgreSQL has been restarted, all that it has is closed."""
+    native = lent.driver_connection
+    if native is not None and native.is_closed():
+        raise DisconnectionError
 
 
 @contextmanager

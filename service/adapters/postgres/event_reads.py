@@ -61,6 +61,12 @@ _OF_ALL_TYPES = _PAGE.format(
     )
 )
 
+# Each side by its own index; an event that names one message twice is one event.
+_ABOUT: Final = """
+    (SELECT uid, body FROM events WHERE organization_id = $1 AND message_id = $2 ORDER BY uid LIMIT $3::int)
+     UNION
+    (SELECT uid, body FROM events WHERE organization_id = $1 AND reply_to_id = $2 ORDER BY uid LIMIT $3::int)"""
+
 _ANY_FIRST: Final = UUID(int=0)
 _ANY_LAST: Final = UUID(int=2**128 - 1)
 
@@ -104,13 +110,12 @@ class EventReader:
         """The events that tell of a message, oldest first, and whether these are all of them."""
         async with driver(self._engine) as connection:
             rows = await connection.fetch(
-                """SELECT uid, body, count FROM (
+                f"""SELECT uid, body, count FROM (
                        SELECT uid, body, count(*) OVER () AS count,
                               sum(octet_length(body)) OVER (ORDER BY uid ROWS UNBOUNDED PRECEDING)
                                   - octet_length(body) AS before_it
-                         FROM (SELECT uid, body FROM events WHERE organization_id = $1 AND message_id = $2
-                                ORDER BY uid LIMIT $3::int) AS told) AS summed
-                    WHERE before_it < $4::int ORDER BY uid""",
+                         FROM (SELECT uid, body FROM ({_ABOUT}) AS about ORDER BY uid LIMIT $3::int) AS told) AS summed
+                    WHERE before_it < $4::int ORDER BY uid""",  # noqa: S608 - constants
                 organization_id,
                 message_id,
                 MESSAGE_EVENTS_MAX + 1,

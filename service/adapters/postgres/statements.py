@@ -1,6 +1,6 @@
 """The hot statements. Each is one transaction by itself: one round trip, one commit, however large the batch."""
 
-# $1..$2 what the directory in memory says; $3..$11 the events; $12..$15 their deliveries; $16 worker, $17 lease.
+# $1..$2 what the directory in memory says; $3..$12 the events; $13..$16 their deliveries; $17 worker, $18 lease.
 RECORD = """
 WITH wanted AS (
     SELECT * FROM unnest($1::text[], $2::bigint[]) AS w (organization_id, directory_version)
@@ -10,16 +10,18 @@ WITH wanted AS (
      WHERE o.directory_version IS DISTINCT FROM w.directory_version
 ), incoming AS (
     SELECT * FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::boolean[],
-                         $9::bytea[], $10::bytea[], $11::text[])
-        AS i (uid, organization_id, event_id, event_type, occurred_at, is_test, body, digest, message_id)
+                         $9::bytea[], $10::bytea[], $11::text[], $12::text[])
+        AS i (uid, organization_id, event_id, event_type, occurred_at, is_test, body, digest, message_id, reply_to_id)
 ), fresh AS (
     INSERT INTO event_keys (organization_id, event_id, event_uid, digest)
     SELECT organization_id, event_id, uid, digest FROM incoming WHERE NOT EXISTS (SELECT FROM stale)
         ON CONFLICT DO NOTHING
     RETURNING event_uid
 ), kept AS (
-    INSERT INTO events (uid, organization_id, event_id, event_type, occurred_at, is_test, body, message_id)
-    SELECT i.uid, i.organization_id, i.event_id, i.event_type, i.occurred_at, i.is_test, i.body, i.message_id
+    INSERT INTO events (uid, organization_id, event_id, event_type, occurred_at, is_test, body, message_id,
+                        reply_to_id)
+    SELECT i.uid, i.organization_id, i.event_id, i.event_type, i.occurred_at, i.is_test, i.body, i.message_id,
+           i.reply_to_id
       FROM incoming i JOIN fresh ON fresh.event_uid = i.uid
 ), shut AS (
     SELECT endpoint_id FROM gates WHERE until > now()
@@ -28,8 +30,8 @@ WITH wanted AS (
                                  state, claims_made, leased_by, lease_expires_at)
     SELECT d.event_uid, d.subscription_id, i.organization_id, d.endpoint_id, i.event_id, i.event_type,
            CASE WHEN is_leased THEN 'leased' ELSE 'pending' END, is_leased::int,
-           CASE WHEN is_leased THEN $16 END, CASE WHEN is_leased THEN now() + $17::interval END
-      FROM unnest($12::uuid[], $13::bigint[], $14::text[], $15::boolean[])
+           CASE WHEN is_leased THEN $17 END, CASE WHEN is_leased THEN now() + $18::interval END
+      FROM unnest($13::uuid[], $14::bigint[], $15::text[], $16::boolean[])
                AS d (event_uid, subscription_id, endpoint_id, wants_lease)
       JOIN fresh ON fresh.event_uid = d.event_uid
       JOIN incoming i ON i.uid = d.event_uid,

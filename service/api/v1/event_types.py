@@ -182,7 +182,8 @@ refused, with the path of the field that is wrong. A check that takes too long r
 The same name with an equal schema again answers 200 with what is there; with another schema, or with the name of a
 built-in type, 409. An organization has at most {OWN_TYPES_MAX} types. They are never changed and never removed.
 
-The broker brings those events only that its queue is bound to (`POSTHORN_AMQP_BINDINGS`); `POST /v1/events` takes all."""
+The broker brings those events only that its queue is bound to (`POSTHORN_AMQP_BINDINGS`). `POST /v1/events` takes
+all."""
 
 
 def _conflict(sentence: str, about_name: str) -> ApiError:

@@ -55,6 +55,8 @@ async def test_pages_stand_on_their_own(surface: Surface, path: str) -> None:
     for place in (*found.loads, *found.links):
         assert "//" not in place
         assert not place.startswith("/")  # so it holds under any prefix
+        if here.join(type(here)(place)).path == "/docs":
+            continue  # the native API's page, which is not part of this surface
         async with surface.client.session.get(here.join(type(here)(place))) as response:
             assert response.status == 200, place
             assert "//" not in re.sub(r"https://example\.com", "", await response.text()) or place not in found.loads
