@@ -12,7 +12,7 @@ from service.core.delivery import State
 from service.core.filter import Failed, Filter, decode_envelope, parse_filter
 from service.core.reason import Reason
 from service.core.story import ExplainedEvent, KnownDelivery, KnownEndpoint, KnownSubscription, Story
-from service.core.subscription import covers
+from service.core.subscription import covers, specificity
 from service.core.timestamp import format_timestamp
 
 
@@ -113,8 +113,8 @@ def _served(story: Story) -> Mapping[str, KnownSubscription]:
     """Which of an endpoint's subscriptions the event went to, or would have gone to: the most specific one."""
     with_delivery = {each.subscription_id for each in story.deliveries}
 
-    def rank(each: KnownSubscription) -> tuple[bool, bool, int, int]:
-        return each.id in with_delivery, "*" not in each.event_type, len(each.event_type), -each.id
+    def rank(each: KnownSubscription) -> tuple[bool, tuple[bool, int], int]:
+        return each.id in with_delivery, specificity(each.event_type), -each.id
 
     served: dict[str, KnownSubscription] = {}
     for each in story.subscriptions:

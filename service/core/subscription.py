@@ -73,14 +73,15 @@ def covers(pattern: str, event_type: str) -> bool:
     return pattern in {event_type, "*"} or (pattern.endswith(".*") and event_type.startswith(pattern[:-1]))
 
 
+def specificity(pattern: str) -> tuple[bool, int]:
+    """How near a pattern is to what it covers, to compare: a type itself comes first, then the longer pattern."""
+    return "*" not in pattern, len(pattern)
+
+
 def most_specific(subscriptions: Iterable[Subscription], event_type: str) -> Subscription | None:
     """The subscription that counts: the type itself, else the longest pattern that covers it; None when none does."""
-    covering = [each for each in subscriptions if covers(each.event_type, event_type)]
-    return max(
-        covering,
-        key=lambda each: (each.event_type == event_type, len(each.event_type), -each.id),
-        default=None,
-    )
+    covering = (each for each in subscriptions if covers(each.event_type, event_type))
+    return max(covering, key=lambda each: (specificity(each.event_type), -each.id), default=None)
 
 
 @dataclass(frozen=True, slots=True)

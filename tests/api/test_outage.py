@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 
 from service.adapters.postgres import connect
 from service.ports import UnavailableError
-from tests.api.gate_bench import Told, ask
+from tests.api.gate_bench import Told, ask, sql
 from tests.api.tenancy import Territory, path_of, routes_of
 from tests.api.whole_bench import OTHER_PARTS, Things, Whole, make_things, whole_on
 from tests.contract.relay import Relay
@@ -117,7 +117,9 @@ async def test_a_restart_of_the_database_costs_no_request(database_url: str) -> 
         things = await make_things(whole)
         many = [answer_to(whole, "GET", "/v1/me", None) for _ in range(8)]
         await asyncio.gather(*many)  # several connections are in the pool
-        relay.cut()
+        await relay.close()
+        await relay.open()
+        await sql(whole.engine, "SELECT 1")  # while this went out and came back, the ends were seen
         await assert_all_work(whole, things)
 
 

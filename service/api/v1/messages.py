@@ -78,7 +78,8 @@ class Messages:
                 "/v1/messages/{message_id}",
                 name="get_message",
                 summary="What became of a message",
-                description="Folded from the events that carry `data.message.id`. 404 when no event tells of it.",
+                description="Folded from the events that tell of it (`data.message.id`) or answer it "
+                "(`data.reply_to.message_id`).",
                 tag="messages",
                 scope="read",
                 handler=self.show,
