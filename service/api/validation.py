@@ -138,6 +138,8 @@ _NO_INSTANT: Final = "must be a date-time with an offset, such as 2026-11-20T18:
 _SENTENCES: Final = {
     "missing": "is required",
     "extra_forbidden": "is not a field here",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
     "string_type": "must be text",
     "list_type": "must be a list",
     "dict_type": "must be an object",

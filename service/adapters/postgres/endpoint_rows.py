@@ -6,7 +6,7 @@ organization in line, so none of them needs to expect a race.
 
 import secrets
 from base64 import b64encode
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -104,20 +104,34 @@ async def require_fitting_secrets(
     connection: asyncpg.Connection, secret_box: SecretBox, organization_id: str, endpoint_id: str, style: str
 ) -> None:
     """See that the endpoint's secrets can sign in ``style``. Raises ``SecretMisfitError``."""
+    for text in await open_secrets(connection, secret_box, organization_id, endpoint_id):
+        try:
+            style_named(style).decode_secret(text or "")
+        except VerificationError:
+            raise SecretMisfitError(style) from None
+
+
+async def open_secrets(
+    connection: asyncpg.Connection, secret_box: SecretBox, organization_id: str, endpoint_id: str
+) -> Sequence[str | None]:
+    """The secrets that the endpoint signs with now; None for one that cannot be opened."""
     rows = await connection.fetch(
         """SELECT id, sealed FROM endpoint_secrets
             WHERE organization_id = $1 AND endpoint_id = $2 AND coalesce(expires_at > now(), true)""",
         organization_id,
         endpoint_id,
     )
+    opened: list[str | None] = []
     for secret_id, sealed in rows:
         try:
             text = secret_box.open(
                 sealed, organization_id=organization_id, endpoint_id=endpoint_id, secret_id=secret_id
             )
-            style_named(style).decode_secret(text)
-        except (SecretUnopenableError, VerificationError):
-            raise SecretMisfitError(style) from None
+        except SecretUnopenableError:
+            opened.append(None)
+        else:
+            opened.append(text)
+    return opened
 
 
 async def insert_subscriptions(

@@ -13,11 +13,11 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres.endpoint_rows import find_or_insert_endpoint
+from service.adapters.postgres.endpoint_rows import find_or_insert_endpoint, open_secrets
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.removal import bump_directory, cancel_pending, remove_subscriptions
 from service.core.reason import Reason
-from service.ports import SecretBox, SecretUnopenableError
+from service.ports import SecretBox
 
 EVENTS_BYTES_MAX: Final = 8 * 1024 * 1024
 """When the bodies of a list come to this, it ends with the next one: 250 large events would be 64 MB."""
@@ -211,22 +211,9 @@ class ResthookStore:
         self, connection: asyncpg.Connection, organization_id: str, endpoint_id: str, secret: str
     ) -> None:
         """Raise ``OtherSecretError`` unless the endpoint signs with ``secret``: it must not be dropped in silence."""
-        rows = await connection.fetch(
-            """SELECT id, sealed FROM endpoint_secrets
-                WHERE organization_id = $1 AND endpoint_id = $2 AND coalesce(expires_at > now(), true)""",
-            organization_id,
-            endpoint_id,
-        )
-        for secret_id, sealed in rows:
-            try:
-                known = self._secret_box.open(
-                    sealed, organization_id=organization_id, endpoint_id=endpoint_id, secret_id=secret_id
-                )
-            except SecretUnopenableError:
-                continue
-            if hmac.compare_digest(known.encode(), secret.encode()):
-                return
-        raise OtherSecretError
+        known = await open_secrets(connection, self._secret_box, organization_id, endpoint_id)
+        if not any(each and hmac.compare_digest(each.encode(), secret.encode()) for each in known):
+            raise OtherSecretError
 
     async def unsubscribe(self, organization_id: str, subscriber_id: int) -> bool:
         """End a subscription, its endpoint with the last one, and cancel what waits. False when there is none."""

@@ -107,9 +107,9 @@ class EndpointActions:
                 "rotate_endpoint_secret",
                 "Rotate the signing secret",
                 self.rotate_secret,
-                f"With an overlap, `standard` webhooks carry a signature of each secret, at most {KEYS_MAX}; one more "
-                "is refused with 409. The other styles carry one signature, by the newest secret from now on: for them "
-                "an overlap means nothing.",
+                f"With an overlap, `standard` and `t-v1` carry a signature of each secret, at most {KEYS_MAX}; "
+                "one more is refused with 409. `sha256-body` has room for one: the oldest secret's, until the overlap "
+                "ends.",
                 answers={200: RotatedSecret},
                 body=Rotation,
                 problems=WITH_BODY_POSSIBLE | {404, 409},
