@@ -22,10 +22,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.plans import listening, seq_scans
 from bench.seed import LARGE
-from service.adapters.postgres import DeliveryFilter, DeliveryReader, connect
+from service.adapters.postgres import (
+    DeliveryFilter,
+    DeliveryReader,
+    EndpointHealth,
+    EndpointStore,
+    ResthookStore,
+    connect,
+)
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.event_reads import EventFilter, EventReader
 from service.adapters.postgres.explain_reads import ExplainReader
+from service.adapters.postgres.resthooks import Walk
+from service.cli.database import NoSecretBox
 from service.core.delivery import DeliveryKey
 from service.core.event_type import REGISTRY
 from service.core.uid import first_uid_from
@@ -62,6 +71,9 @@ class Questions:
         self._deliveries = DeliveryReader(engine)
         self._events = EventReader(engine)
         self._explain = ExplainReader(engine)
+        self._endpoints = EndpointStore(engine, NoSecretBox())
+        self._health = EndpointHealth(engine)
+        self._resthooks = ResthookStore(engine, NoSecretBox(), tuple(REGISTRY))
         self._known = known
         self._draw = draw
 
@@ -125,6 +137,12 @@ class Questions:
             "deliveries, going on at an endpoint": lambda o: self._deliveries.list(
                 DeliveryFilter(o, self._endpoint(o)), before=DeliveryKey(first_uid_from(self._time()), 5)
             ),
+            "endpoints, with their health": self._list_endpoints,
+            "stats of an endpoint": lambda o: self._health.stats(o, self._endpoint(o), self._known.since),
+            "v2, resthooks": lambda o: self._resthooks.list_resthooks(o, _walk(251)),
+            "v2, subscribers": lambda o: self._resthooks.list_subscribers(o, _walk(251)),
+            "v2, events": lambda o: self._resthooks.list_events(o, _walk(51)),
+            "v2, events of a resthook": lambda o: self._resthooks.list_events(o, _walk(51), resthook=self._type()),
             "events, all": lambda o: self._events.list(EventFilter(o), limit=50),
             "events, type": lambda o: self._events.list(EventFilter(o, self._type()), limit=50),
             "events, 200 of them": lambda o: self._events.list(EventFilter(o), limit=200),
@@ -138,6 +156,10 @@ class Questions:
         return lambda organization_id: self._deliveries.list(
             DeliveryFilter(**{"organization_id": organization_id, **make(organization_id)})
         )
+
+    async def _list_endpoints(self, organization_id: str) -> object:
+        rows = await self._endpoints.list(organization_id, url=None, state=None, limit=200, after=None)
+        return await self._health.of(organization_id, [row.id for row in rows], self._known.since)
 
     def _type(self) -> str:
         return self._draw.choice(list(REGISTRY))
@@ -168,6 +190,10 @@ class Questions:
         row = self._draw.choice(self._known.deliveries)
         key = DeliveryKey(row["event_uid"], row["subscription_id"])
         return await self._deliveries.show(key, row["organization_id"])
+
+
+def _walk(limit: int) -> Walk[Any]:
+    return Walk(beside=None, is_descending=True, limit=limit)
 
 
 async def look_around(connection: asyncpg.Connection, draw: random.Random) -> Known:

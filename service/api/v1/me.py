@@ -53,7 +53,7 @@ def me_operation() -> Operation:
         "/v1/me",
         name="get_me",
         summary="Who am I?",
-        description="The organization, the key and where it stands with its rate limit. Any valid key may ask.",
+        description="The organization, the key and where it stands with its rate limit.",
         tag="keys",
         scope=None,
         handler=show_me,
