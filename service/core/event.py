@@ -200,7 +200,7 @@ def _event(fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | N
 def _id(fields: Mapping[str, msgspec.Raw], message_id: str | None) -> str:
     event_id = _value(fields, "id") if "id" in fields else message_id
     if event_id is None:
-        raise _Invalid(ParkReason.MISSING_ID, "an event needs an 'id' (or the message a message_id)", "id")
+        raise _Invalid(ParkReason.MISSING_ID, "an event needs an 'id'", "id")
     if not isinstance(event_id, str) or not EVENT_ID.fullmatch(event_id):
         raise _Invalid(ParkReason.BAD_FIELD, f"must be a string that matches {EVENT_ID.pattern} (no dots)", "id")
     return event_id

@@ -199,7 +199,7 @@ async def test_explain_says_that_a_test_goes_to_one_endpoint(reading: Reading) -
     )
     assert await reading.intake.send_test(tested, chosen.id) is not None
     told = await reading.get("/v1/events/evt_1/explain")
-    assert told["is_test"] is True
+    assert told["test"] is True
     assert [each["finding"] for each in told["data"]] == ["pending", "test_for_another"]
 
 

@@ -11,7 +11,13 @@ from tests.api.whole_bench import OTHER_PARTS, OWNER, Things, Whole, make_things
 SECONDS_MAX = 10.0
 DOCUMENTS = ("/openapi.json", "/docs", "/postman.json", "/api/v2/")
 QUERIES = (
-    *("cursor=%00", "cursor=%FF", "cursor=WyI4ODg4Il0", "cursor=Wzk5OTk5OTk5OTk5OTk5OTk5OTk5OV0", "cursor=" + "W" * 6_000),
+    *(
+        "cursor=%00",
+        "cursor=%FF",
+        "cursor=WyI4ODg4Il0",
+        "cursor=Wzk5OTk5OTk5OTk5OTk5OTk5OTk5OV0",
+        "cursor=" + "W" * 6_000,
+    ),
     *("resthook=%FF%00", "resthook=%ED%A0%80", "resthook=\xff", "id=99999999999999999999", "id=%D9%A1", "reverse=%00"),
     *("limit=99999999999999999999", "limit=1e3", "limit=%D9%A1", "hours=" + "9" * 5_000, "status_code=1" + "0" * 4_000),
     *("since=0001-01-01T00:00:00%2B14:00", "since=9999-12-31T23:59:59-14:00", "since=-9999", "since=1e400"),

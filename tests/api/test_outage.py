@@ -1,7 +1,6 @@
 """PostgreSQL away: every operation says 503 and when to ask again, none hangs, and all work once it is back."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any

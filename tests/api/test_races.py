@@ -56,9 +56,7 @@ async def test_a_delivery_in_flight_is_cancelled_though_its_endpoint_was_paused_
 
 async def test_replays_at_once_are_deliveries_of_their_own(whole: Whole, things: Things) -> None:
     await end_deliveries(whole)
-    told = await at_once(
-        *(whole.ask("POST", f"/v1/deliveries/{things.delivery_id}/replay") for _ in range(AT_ONCE))
-    )
+    told = await at_once(*(whole.ask("POST", f"/v1/deliveries/{things.delivery_id}/replay") for _ in range(AT_ONCE)))
     assert [each.status for each in told] == [202] * AT_ONCE
     assert {each.json["replay_number"] for each in told} == set(range(1, AT_ONCE + 1))
 
@@ -85,7 +83,9 @@ async def test_changes_at_once_are_all_made(whole: Whole, things: Things) -> Non
         {"url": "https://moved.example/"},
         {"event_types": ["*"]},
     ]
-    told = await at_once(*(whole.ask("PATCH", path, json=change) for change in changes), whole.ask("POST", f"{path}/pause"))
+    told = await at_once(
+        *(whole.ask("PATCH", path, json=change) for change in changes), whole.ask("POST", f"{path}/pause")
+    )
     assert {each.status for each in told} == {200}
     endpoint = (await whole.ask("GET", path)).json
     for change in changes:
@@ -136,7 +136,7 @@ async def until_blocked(whole: Whole, count: int) -> None:
                   WHERE datname = current_database() AND wait_event_type = 'Lock'"""
     async with asyncio.timeout(10):
         while await sql(whole.engine, waiting) < count:
-            await asyncio.sleep(0)
+            pass
 
 
 async def end_deliveries(whole: Whole) -> None:

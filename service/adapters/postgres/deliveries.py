@@ -162,12 +162,12 @@ class PostgresDeliveryStore:
             else:
                 async with connection.transaction():
                     row = await connection.fetchrow(statements.SETTLE, *arguments)
-                    if gated:
-                        await connection.execute(statements.GATE, *columns(gated, 2))
                     if unsubscribed:
                         ids = sorted({each.delivery.key.subscription_id for each in unsubscribed})
                         removed = await remove_subscriptions(connection, ids, because="gone")
                         await cancel_pending(connection, removed, Reason.GONE)
+                    if gated:  # after the organization, as in the changes that people make: one order of locks
+                        await connection.execute(statements.GATE, *columns(gated, 2))
             tried = [each for each in batch if each.attempt is not None]
             if row["tried"] < len(tried):
                 for each in tried:

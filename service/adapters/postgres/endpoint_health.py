@@ -159,7 +159,7 @@ class EndpointHealth:
                 list(REGISTRY),
                 first_uid_from(since),
                 endpoint_id,
-                STATS_ROWS_MAX // len(REGISTRY),
+                STATS_ROWS_MAX // (2 * len(REGISTRY)),
                 STATS_ATTEMPTS_MAX,
                 STATS_ROWS_MAX,
             )

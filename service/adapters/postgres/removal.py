@@ -33,10 +33,14 @@ async def remove_subscriptions(
         because,
     )
     if rows:
+        # A gate that outlived its endpoint would hide from every worker what is cancelled when it is next claimed.
         await connection.execute(
-            """UPDATE endpoints SET removed_at = now()
-                WHERE id = ANY ($1) AND removed_at IS NULL AND NOT EXISTS (
-                    SELECT FROM subscriptions s WHERE s.endpoint_id = endpoints.id AND s.removed_at IS NULL)""",
+            """WITH ended AS (
+                   UPDATE endpoints SET removed_at = now()
+                    WHERE id = ANY ($1) AND removed_at IS NULL AND NOT EXISTS (
+                        SELECT FROM subscriptions s WHERE s.endpoint_id = endpoints.id AND s.removed_at IS NULL)
+                   RETURNING id)
+               DELETE FROM gates WHERE kind = 'paused' AND endpoint_id IN (SELECT id FROM ended)""",
             [row["endpoint_id"] for row in rows],
         )
     return [row["id"] for row in rows]

@@ -29,7 +29,9 @@ def document_routes(
     asyncapi: Mapping[str, Any],
 ) -> Sequence[web.RouteDef]:
     """The routes. ``configured_url`` is PUBLIC_URL."""
-    envelopes = {"Envelope": envelope_schema(), "PublishedEnvelope": envelope_schema(is_published=True)}
+    published = envelope_schema(is_published=True)
+    published["required"] = ["id", *published["required"]]  # over HTTP no broker's message has it
+    envelopes = {"Envelope": envelope_schema(), "PublishedEnvelope": published}
     made = openapi_document(operations, version=__version__, envelope_schemas=envelopes)
     samples = {each.name: each.sample for each in types if each.sample is not None}
 
@@ -51,7 +53,11 @@ def document_routes(
     async def show_style(_: web.Request) -> web.Response:
         return web.Response(text=stylesheet(), content_type="text/css")
 
+    async def show_the_way(_: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": "docs"})  # relative: right behind a path prefix, too
+
     return (
+        web.get("/", show_the_way),
         web.get("/openapi.json", as_json(openapi)),
         web.get("/postman.json", as_json(lambda base_url: postman_collection(openapi(base_url)))),
         web.get("/asyncapi.json", as_json(lambda _: asyncapi)),

@@ -24,7 +24,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _EXAMPLE: Final = {"url": "https://example.com/hooks", "event_types": ["message.sent", "message.failed"]}
 _ALL_AT_ONCE: Final = (
-    "Bad fields are all reported at once. "
+    "Everything that is wrong with the fields is reported at once. "
     "`rate_limit_per_second` and `max_in_flight` are not supported by this release."
 )
 

@@ -87,7 +87,7 @@ class ExplainedPage(AnswerModel):
     event_id: str
     event_type: str
     received_at: Instant
-    is_test: bool = Field(description="Whether it is a test send, which goes to one endpoint only.")
+    test: bool = Field(description="Whether it is a test send, which goes to one endpoint only.")
     summary: ExplainedSummary
     data: list[ExplainedSubscription]
     has_more: bool
@@ -134,7 +134,7 @@ class Explain:
             event_id=event_id,
             event_type=story.event.event_type,
             received_at=received_at(story.event.uid),
-            is_test=story.event.is_test,
+            test=story.event.is_test,
             summary=_summary(summarise(explained), len(explained)),
             data=[_subscription(each) for each in page],
             has_more=has_more,
