@@ -38,11 +38,9 @@ async def test_every_change_makes_a_new_version_of_the_directory(whole: Whole, t
         for each in sorted(writing, key=lambda each: each.method == "DELETE")
     ]
     subscriber = {"resthook": "link.clicked", "target_url": "https://two.example/"}
-    requests += [
-        ("POST", f"{SUBSCRIBERS}.json", subscriber),
-        ("DELETE", f"{SUBSCRIBERS}.json?id={int(things.subscriber_id) + 1}", None),
-    ]
-    requests.insert(0, requests.pop())  # while its endpoint is there
+    subscribers = f"{SUBSCRIBERS}.json"
+    # First, while its endpoint is there.
+    requests[:0] = [("DELETE", f"{subscribers}?id={things.subscriber_id}", None), ("POST", subscribers, subscriber)]
     for method, path, body in requests:
         before = await sql(whole.engine, "SELECT directory_version FROM organizations WHERE id = $1", OWNER)
         await whole.made(method, path, body)

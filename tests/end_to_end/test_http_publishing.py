@@ -81,3 +81,17 @@ async def test_processes_killed_at_random_lose_nothing_they_accepted(town: Town)
         await start(town, port, "service", "serve", "--role", "all")
     await publishing
     await judged(town, kills, held)
+
+
+async def test_a_broker_that_is_away_keeps_no_event_from_being_taken_and_delivered(town: Town) -> None:
+    await town.add_endpoint("/ok/all")
+    port, key = free_port(), await town.make_key("publish")
+    publisher = HttpPublisher(town, f"http://127.0.0.1:{port}", key)
+    nobody = f"amqp://guest:guest@127.0.0.1:{free_port()}/"
+    worker = await town.start_worker(
+        "service", "serve", "--role", "all", amqp_url=nobody, POSTHORN_HTTP_PORT=str(port), wait=False
+    )
+    await publisher.publish(range(BATCH))
+    status, checks = await worker.readiness()
+    assert (status, checks["broker"]["ok"]) == (503, False)
+    await judged(town, 0, set())
