@@ -42,7 +42,7 @@ async def read_body(request: web.Request, bytes_max: int = BODY_BYTES_MAX) -> by
     """The body's bytes. Raises ``ApiError`` when they are too many, too slow, or not what their encoding says."""
     try:
         async with asyncio.timeout(BODY_SECONDS_MAX):
-            body = await request.read()
+            body = await request.clone(client_max_size=bytes_max).read()  # no more goes into memory
     except TimeoutError:
         sentence = f"the request body did not arrive within {BODY_SECONDS_MAX:g} s"
         raise ApiError(408, Code.REQUEST_TIMEOUT, sentence, headers={"Connection": "close"}) from None

@@ -60,9 +60,9 @@ def rendered() -> str:
 
 def test_commands_go_on_with_the_variables_of_the_first_steps() -> None:
     page = rendered()
-    assert "curl -sS -X POST &#34;$POSTHORN_URL/v1/endpoints/$ENDPOINT_ID/pause&#34;" in page
-    assert "curl -sS &#34;$POSTHORN_URL/v1/events/$EVENT_ID&#34;" in page
-    assert "export POSTHORN_URL=https://posthorn.example" in page
+    assert "curl -sS -X POST &#34;$API_URL/v1/endpoints/$ENDPOINT_ID/pause&#34;" in page
+    assert "curl -sS &#34;$API_URL/v1/events/$EVENT_ID&#34;" in page
+    assert "export API_URL=https://posthorn.example" in page
 
 
 def test_a_table_in_a_description_is_a_table() -> None:

@@ -214,23 +214,17 @@ async def test_a_length_that_lies_is_a_400(
     assert not troubles.heard
 
 
-async def test_a_body_without_an_end_is_a_413(client: Client, key: NewKey, troubles: Troubles) -> None:
-    chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+async def test_a_body_without_an_end_is_a_413_as_soon_as_it_is_too_large(
+    client: Client, key: NewKey, troubles: Troubles
+) -> None:
+    """No more of it is waited for, or held: many such requests at once must not fill the memory."""
     reader, writer = await asyncio.open_connection(client.host, client.port)
-    writer.write(head(key, "Transfer-Encoding: chunked"))
-    answer = asyncio.create_task(reader.readline())
-    sent = 0
     try:
-        while not answer.done() and sent < 1_000:
-            writer.write(chunk)
-            await writer.drain()
-            await asyncio.sleep(0)
-            sent += 1
-    except ConnectionError:
-        pass
-    assert b" 413 " in await answer
-    assert sent < 1_000
-    writer.close()
+        async with asyncio.timeout(5):
+            writer.write(head(key, "Transfer-Encoding: chunked") + (b"8000\r\n" + b" " * 0x8000 + b"\r\n") * 3)
+            assert b" 413 " in await reader.readline()
+    finally:
+        writer.close()
     assert not troubles.heard
 
 

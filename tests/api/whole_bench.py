@@ -43,7 +43,7 @@ class Whole:
         """What a request that must succeed comes to."""
         told = await self.ask(method, path, json=body, by=by, headers=headers)
         assert told.status < web.HTTPBadRequest.status_code, (told.body, self.troubles.heard)
-        return told.json
+        return told.json if told.body else None
 
 
 @dataclass(frozen=True)

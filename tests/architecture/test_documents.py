@@ -135,7 +135,7 @@ def test_the_readmes_receiver_verifies(monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     monkeypatch.setenv("WEBHOOK_SECRET", secret)
     program: dict[str, Any] = {}
-    (example,) = examples([ROOT / "README.md"], ROOT, "python")
+    example, _ = examples([ROOT / "README.md"], ROOT, "python")
     exec(compile(example.text, "README.md", "exec"), program)  # noqa: S102 - our own document
     webhook = Webhook([secret])
     body = b'{"id":"evt_1"}'

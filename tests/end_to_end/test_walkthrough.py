@@ -103,17 +103,17 @@ async def test_the_first_steps_work_as_they_are_written(town: Town) -> None:
             POSTHORN_EGRESS_ALLOW=f"127.0.0.1/32:{target_port}",
         )
         known = {
-            "POSTHORN_KEY": await town.make_key("read", "write"),
+            "API_KEY": await town.make_key("read", "write"),
             "TARGET_URL": f"http://127.0.0.1:{target_port}/hooks/posthorn",
         }
         explained = ""
         for step in steps(await page(f"http://127.0.0.1:{port}")):
             if step.startswith("from webhook_signature"):
-                subscriber.run(step, known["POSTHORN_SECRET"])
+                subscriber.run(step, known["WEBHOOK_SECRET"])
                 continue
             answer = await shell(step, known, town.directory)
             if "X POST" in step and '/v1/endpoints"' in step:
-                known |= {"ENDPOINT_ID": told("id", answer), "POSTHORN_SECRET": told("secret", answer)}
+                known |= {"ENDPOINT_ID": told("id", answer), "WEBHOOK_SECRET": told("secret", answer)}
             elif '/test"' in step:
                 known |= {"DELIVERY_ID": told("id", answer), "EVENT_ID": told("event_id", answer)}
                 await until(lambda: len(subscriber.handled) == 1, "the test event comes", told=town.told)

@@ -125,8 +125,8 @@ def _curl(path: str, method: str, example: object) -> str:
         "/deliveries/{id}", "/deliveries/$DELIVERY_ID"
     )
     url = _PATH_PARAMETER.sub(lambda found: f"${found[1].upper()}", known)
-    lines = [f'curl -sS {"" if method == "GET" else f"-X {method} "}"$POSTHORN_URL{url}"']
-    lines.append('-H "Authorization: Bearer $POSTHORN_KEY"')
+    lines = [f'curl -sS {"" if method == "GET" else f"-X {method} "}"$API_URL{url}"']
+    lines.append('-H "Authorization: Bearer $API_KEY"')
     if example is not None:
         lines.append("-H 'Content-Type: application/json'")
         lines.append(f"-d {shlex.quote(to_json(example).decode())}")
