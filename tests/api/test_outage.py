@@ -16,7 +16,16 @@ from tests.api.whole_bench import OTHER_PARTS, Things, Whole, make_things, whole
 from tests.contract.relay import Relay
 from tests.end_to_end.known_ids import all_operations
 
-OPEN = ("/openapi.json", "/postman.json", "/asyncapi.json", "/docs", "/docs/style.css", "/api/v2/", "/api/v2/resthooks")
+OPEN = (
+    "/",
+    "/openapi.json",
+    "/postman.json",
+    "/asyncapi.json",
+    "/docs",
+    "/docs/style.css",
+    "/api/v2/",
+    "/api/v2/resthooks",
+)
 BODIES = {
     **{(each.method, each.path): each.example for each in all_operations() if each.reads_body},
     ("POST", "/api/v2/resthook_subscribers{suffix}"): {"resthook": "link.clicked", "target_url": "https://x.example/"},
@@ -49,7 +58,7 @@ def requests_to(whole: Whole, things: Things) -> Iterator[tuple[str, str, object
 
 
 async def answer_to(whole: Whole, method: str, path: str, body: object, **headers: str) -> Told:
-    options = {} if body is None else {"json": body}
+    options: dict[str, Any] = {} if body is None else {"json": body}
     async with asyncio.timeout(IN_TIME_SECONDS):
         return await whole.ask(method, path, headers=headers, **options)
 
@@ -98,7 +107,7 @@ async def test_the_documents_need_no_database(database_url: str) -> None:
     async with behind_relay(database_url) as (whole, relay):
         await relay.close()
         for path in OPEN:
-            assert (await ask(whole.client, "GET", path)).status == 200, path
+            assert (await ask(whole.client, "GET", path)).status < 400, path
 
 
 async def test_a_named_request_that_met_an_outage_runs_once_it_is_over(database_url: str) -> None:
