@@ -68,12 +68,17 @@ Settlement = Deliver | Retry | Bury | Unsubscribe | Cancel
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A settlement on its way to the database, with the attempt that led to it (none where no POST was made)."""
+    """A settlement on its way to the database, with the attempt that led to it (none where no POST was made).
+
+    ``target_url`` is where the attempt went: a 410 from there ends a subscription that still leads there, not one that
+    its endpoint has meanwhile moved elsewhere.
+    """
 
     delivery: Delivery
     claim_number: int
     settlement: Settlement
     attempt: Attempt | None
+    target_url: str | None = None
 
 
 def settle(outcome: Outcome, delivery: Delivery, schedule: RetrySchedule, now: datetime, draw: float) -> Settlement:

@@ -41,4 +41,4 @@ class Deliver:
         outcome = classify(reply, now)
         settlement = settle(outcome, lease.delivery, endpoint.schedule or self.schedule, now, self.around.draw())
         attempt = attempt_of(lease.delivery, lease.claim_number, started_at, reply, outcome)
-        return Settled(lease.delivery, lease.claim_number, settlement, attempt)
+        return Settled(lease.delivery, lease.claim_number, settlement, attempt, endpoint.url)

@@ -144,3 +144,15 @@ async def end_deliveries(whole: Whole) -> None:
     for each in await claim(whole):
         settled = Settled(each.delivery, each.claim_number, Deliver(), None)
         assert await worker_on(whole).settle([settled]) == [True]
+
+
+async def test_a_410_from_where_an_endpoint_was_does_not_end_it_where_it_is(whole: Whole, things: Things) -> None:
+    (claimed,) = await claim(whole)
+    path = f"/v1/endpoints/{things.endpoint_id}"
+    left = (await whole.ask("GET", path)).json["url"]
+    await whole.made("PATCH", path, {"url": "https://moved.example/"})
+    gone = Settled(claimed.delivery, claimed.claim_number, Unsubscribe(), None, left)
+    assert await worker_on(whole).settle([gone]) == [True]
+    assert (await whole.ask("GET", path)).json["state"] == "active"
+    (again,) = (await whole.ask("GET", f"/v1/deliveries?endpoint_id={things.endpoint_id}&state=cancelled")).json["data"]
+    assert again["reason"] == "gone"

@@ -197,10 +197,11 @@ class MemoryDeliveryStore:
                 self.database.gates[gate] = max(until, self.database.gates.get(gate, until))
         elif isinstance(settlement, Unsubscribe):
             subscription = self.database.subscriptions[row.delivery.key.subscription_id]
-            if subscription.removed_because is None:
+            url = self.database.endpoints[subscription.endpoint_id].url
+            if subscription.removed_because is None and settled.target_url in {None, url}:
                 subscription.removed_because = "gone"
                 self.database.directory_changed(row.delivery.organization_id)
-            self.database.cancel_pending(subscription.id, Reason.GONE)
+                self.database.cancel_pending(subscription.id, Reason.GONE)
 
     def _move(self, row: DeliveryRow, step: Step) -> None:
         row.state = STEPS[row.state][step]  # a KeyError here is a step that does not exist

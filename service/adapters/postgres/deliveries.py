@@ -163,8 +163,9 @@ class PostgresDeliveryStore:
                 async with connection.transaction():
                     row = await connection.fetchrow(statements.SETTLE, *arguments)
                     if unsubscribed:
-                        ids = sorted({each.delivery.key.subscription_id for each in unsubscribed})
-                        removed = await remove_subscriptions(connection, ids, because="gone")
+                        ids = [each.delivery.key.subscription_id for each in unsubscribed]
+                        urls = [each.target_url for each in unsubscribed]
+                        removed = await remove_subscriptions(connection, ids, because="gone", leading_to=urls)
                         await cancel_pending(connection, removed, Reason.GONE)
                     if gated:  # after the organization, as in the changes that people make: one order of locks
                         await connection.execute(statements.GATE, *columns(gated, 2))

@@ -17,9 +17,16 @@ async def bump_directory(connection: asyncpg.Connection, organization_ids: Seque
 
 
 async def remove_subscriptions(
-    connection: asyncpg.Connection, subscription_ids: Sequence[int], *, because: str
+    connection: asyncpg.Connection,
+    subscription_ids: Sequence[int],
+    *,
+    because: str,
+    leading_to: Sequence[str | None] | None = None,
 ) -> Sequence[int]:
-    """End these subscriptions, and the endpoints that have none left; those that were still active."""
+    """End these subscriptions, and the endpoints that have none left; those that were still active.
+
+    ``leading_to`` has a URL for each (None: any): a subscription that now leads elsewhere stays.
+    """
     owners = await connection.fetch(
         "SELECT DISTINCT organization_id FROM subscriptions WHERE id = ANY ($1) AND removed_at IS NULL ORDER BY 1",
         subscription_ids,
@@ -27,10 +34,14 @@ async def remove_subscriptions(
     for owner in owners:  # first, and in order: whoever adds to one of these endpoints takes the same lock
         await bump_directory(connection, [owner["organization_id"]])
     rows = await connection.fetch(
-        """UPDATE subscriptions SET removed_at = now(), removed_because = $2
-            WHERE id = ANY ($1) AND removed_at IS NULL RETURNING id, organization_id, endpoint_id""",
+        """UPDATE subscriptions s SET removed_at = now(), removed_because = $2
+            WHERE id = ANY ($1) AND removed_at IS NULL AND EXISTS (
+                SELECT FROM unnest($1::bigint[], $3::text[]) AS wanted (id, url)
+                 WHERE wanted.id = s.id AND coalesce(wanted.url = s.target_url, true))
+           RETURNING id, organization_id, endpoint_id""",
         subscription_ids,
         because,
+        leading_to or [None] * len(subscription_ids),
     )
     if rows:
         # A gate that outlived its endpoint would hide from every worker what is cancelled when it is next claimed.
