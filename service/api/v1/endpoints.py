@@ -176,7 +176,8 @@ class Endpoints:
                 "pause_endpoint",
                 "Pause an endpoint",
                 self.pause,
-                "Deliveries wait, and use no attempts. Again changes nothing.",
+                "Deliveries wait, and use no attempts. What a worker has taken up already is still sent. Again changes "
+                "nothing.",
                 problems=frozenset({404, 409}),
             ),
             on_endpoint(

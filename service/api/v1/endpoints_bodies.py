@@ -133,7 +133,8 @@ class Rotation(BodyModel):
         default=86_400,
         ge=0,
         le=OVERLAP_SECONDS_MAX,
-        description="For how long older secrets sign too; 0: they end at once.",
+        description="For how long older secrets sign too; 0: they end at once, "
+        "but for what a worker has taken up already.",
     )
     secret: str | None = _SECRET
 
