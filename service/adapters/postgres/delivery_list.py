@@ -29,6 +29,8 @@ _OPEN_COLUMNS: Final = (
 _FINAL_COLUMNS: Final = "NULL::timestamptz AS next_attempt_at, ended_at"
 _ORDINARY_STATUS: Final = 200
 """The status that nearly every delivery has, so the index of statuses leaves it out."""
+_STATUS_REFUSED_MIN: Final = 300
+"""From here on a status is no 2xx, which every delivery that was delivered ended with."""
 # The first says no more than the second, but it is the one that the partial index is known by.
 _OF_PAIR: Final = " AND state <> 'delivered' AND state = each.state AND reason = each.reason"
 # As their partial indexes have them, word by word.
@@ -144,9 +146,10 @@ def _final(
     if wanted.event_id is not None:
         return newest("")
     is_owned = wanted.organization_id is not None
-    if is_owned and wanted.status_code not in {None, _ORDINARY_STATUS}:
+    is_whole = is_owned and wanted.endpoint_id is None
+    if is_whole and wanted.status_code not in {None, _ORDINARY_STATUS}:
         return newest("")  # by organization and status
-    if is_owned and (wanted.state in _FAILED_STATES or wanted.reason is not None):
+    if is_whole and (wanted.state in _FAILED_STATES or wanted.reason is not None):
         return _for_each(_pairs(wanted, bind), newest(_OF_PAIR))
     if wanted.event_type is None and not (is_owned or wanted.endpoint_id is not None):
         return newest("")
@@ -164,9 +167,12 @@ def _halves(wanted: DeliveryFilter) -> Sequence[str]:
     """An endpoint's deliveries lie in two indexes, those that were delivered and those that were not."""
     if wanted.endpoint_id is None:
         return [""]
-    if wanted.state is None:
-        return [_DELIVERED, _NOT_DELIVERED]
-    return [_DELIVERED if wanted.state == State.DELIVERED else _NOT_DELIVERED]
+    if wanted.state == State.DELIVERED:
+        return [_DELIVERED]
+    is_refusal = wanted.status_code is not None and wanted.status_code >= _STATUS_REFUSED_MIN
+    if wanted.state is not None or wanted.reason is not None or is_refusal:
+        return [_NOT_DELIVERED]
+    return [_DELIVERED, _NOT_DELIVERED]
 
 
 def _for_each(drivers: str, newest: str) -> str:
