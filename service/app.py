@@ -52,10 +52,11 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
         small_batches = connect(settings.database_url, pool_size=4, for_small_batches=True)
         for each in (engine, small_batches):
             stack.push_async_callback(each.dispose)
+        lease_seconds = settings.lease_seconds
         store = PostgresDeliveryStore(
             engine,
             worker_name=name,
-            lease_seconds=settings.lease_seconds,
+            lease_seconds=lease_seconds,
             retention_days=settings.retention_days,
             small_batches=small_batches,
         )
@@ -69,31 +70,19 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
                 extra_ca_file=settings.extra_ca_file,
             )
             dispatch = _dispatch(settings, store, directory, settle, await stack.enter_async_context(sender), around)
-            upkeep = Upkeep(
-                store,
-                store,
-                settle,
-                directory,
-                settings.retry_schedule,
-                around,
-                rescue_seconds=min(5.0, settings.lease_seconds / 4),
-            )
+            rescue_seconds = min(5.0, lease_seconds / 4)
+            schedule = settings.retry_schedule
+            upkeep = Upkeep(store, store, settle, directory, schedule, around, rescue_seconds=rescue_seconds)
             source = _source(settings, observer)
         if source is not None:
             stack.push_async_callback(source.close)
-        intake = Intake(
-            store,
-            directory,
-            dispatch,
-            new_uid,
-            around,
-            batch_max=settings.intake_batch_max,
-            lease_seconds=settings.lease_seconds,
-        )
+        batch_max = settings.intake_batch_max
+        intake = Intake(store, directory, dispatch, new_uid, around, batch_max=batch_max, lease_seconds=lease_seconds)
         yield Service(
             role=role,
             around=around,
             engine=engine,
+            secret_box=secret_box,
             metrics=metrics,
             settle=settle,
             intake=intake,
@@ -162,9 +151,10 @@ async def serve(
         ops = make_ops(service.readiness, service.metrics)
         await _listen(stack, ops, settings.ops_host, settings.ops_port, ops_socket)
         if role is not Role.WORKER:
-            box = AesSecretBox(settings.opened_secret_keys())
             around = service.around
-            api = api_of(Parts(settings, service.engine, box, service.intake, around.observer, around.clock.now))
+            api = api_of(
+                Parts(settings, service.engine, service.secret_box, service.intake, around.observer, around.clock.now)
+            )
             await _listen(stack, api, settings.http_host, settings.http_port, is_shared=ops_socket is not None)
         if on_started is not None:
             on_started.set()

@@ -16,7 +16,7 @@ from service.flow.intake import Intake
 from service.flow.settle import FLUSHERS, Settle
 from service.flow.surroundings import Surroundings
 from service.flow.upkeep import Upkeep
-from service.ports import UnavailableError
+from service.ports import SecretBox, UnavailableError
 
 GAUGES_SECONDS = 5.0
 DATABASE_CHECK_SECONDS_MAX = 2.0
@@ -38,6 +38,7 @@ class Service:
     role: Role
     around: Surroundings
     engine: AsyncEngine
+    secret_box: SecretBox
     metrics: MetricsObserver
     settle: Settle
     intake: Intake

@@ -124,7 +124,7 @@ def test_a_bad_rule_says_why(text: str) -> None:
         ("https://example.com:8443/a", "example.com", 8443),
         ("https://example.com?x=1", "example.com", 443),
         ("https://xn--bcher-kva.example/", "xn--bcher-kva.example", 443),
-        ("https://my_service.internal/", "my_service.internal", 443),
+        ("https://my_service.example/", "my_service.example", 443),
         ("https://1.1.1.1/", "1.1.1.1", 443),
         ("https://[2606:4700::1111]:8080/", "2606:4700::1111", 8080),
         ("https://example.com/a@b?to=c:d@e", "example.com", 443),
@@ -227,5 +227,5 @@ def test_the_operator_opens_http_and_ports() -> None:
     assert isinstance(DEMO.judge_url("ftp://127.0.0.1:8080/hook"), TargetRefused)
     opened = EgressPolicy(allow=(parse_cidr_rule("10.0.0.7:5432"),))
     assert isinstance(opened.judge_url("https://10.0.0.7:5432/"), Target)
-    assert isinstance(opened.judge_url("https://db.internal:5432/"), Target)  # a name is judged at dial
+    assert isinstance(opened.judge_url("https://db.example:5432/"), Target)  # a name is judged at dial
     assert isinstance(opened.judge_url("https://10.0.0.8:5432/"), TargetRefused)
