@@ -18,6 +18,7 @@ import typer
 from service.adapters.logs import configure_logs
 from service.adapters.postgres import is_migrated
 from service.cli.database import NOT_MIGRATED, connected, database_url_of, require_secret_keys
+from service.cli.doctor import check_secrets
 from service.cli.terminal import CommandError
 from service.settings import Settings, environment_name, load_settings
 from service.supervisor import ECHO_SECONDS, Supervisor, follow
@@ -46,7 +47,7 @@ def serve(
     database_url_of(settings)
     require_secret_keys(settings)
     configure_logs(settings.log_format, settings.log_level)
-    asyncio.run(_require_schema(settings))
+    asyncio.run(_look(settings, is_alone=supervisor_id is None))
     if processes > 1:
         _require_free_port(settings, role)
         with _explained_port(settings):
@@ -56,10 +57,17 @@ def serve(
         runner.run(_serve(settings, role, ops_socket))
 
 
-async def _require_schema(settings: Settings) -> None:
+async def _look(settings: Settings, *, is_alone: bool) -> None:
+    """Refuse a database without this release's schema; tell once of secrets that SECRET_KEYS does not open.
+
+    Those stop their endpoints only, so the service runs for all others.
+    """
     async with connected(settings) as engine:
         if not await is_migrated(engine):
             raise CommandError(NOT_MIGRATED)
+        secrets_check = await check_secrets(engine, settings)
+    if is_alone and not secrets_check.ok:
+        structlog.get_logger().error("secrets.unopenable", detail=secrets_check.detail, advice=secrets_check.advice)
 
 
 async def _serve(settings: Settings, role: RoleName, ops_socket: Path | None) -> None:

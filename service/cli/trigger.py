@@ -105,7 +105,7 @@ async def _publish(settings: Settings, organization_id: str, samples: Sequence[S
     await _check_organization(settings, organization_id)
     topology = settings.topology
     try:
-        with unavailable("not connected"):
+        with unavailable():
             await _declare(settings.amqp_url, topology, settings)
         async with EventPublisher(settings.amqp_url, topology, app_id="posthorn-trigger") as publisher:
             await publisher.publish_many(
@@ -114,8 +114,7 @@ async def _publish(settings: Settings, organization_id: str, samples: Sequence[S
     except UnroutableError as error:
         raise CommandError(f"The broker kept nothing: {error}. Bind {topology.intake_queue} to it.") from error
     except UnavailableError as error:
-        check = "check that RabbitMQ runs there, and host, port, user, password and vhost in AMQP_URL"
-        raise CommandError(f"The broker cannot be used at {masked(settings.amqp_url)}: {check}. {error}") from error
+        raise CommandError(f"AMQP_URL: {masked(settings.amqp_url)} cannot be used: {error}.") from error
 
 
 async def _declare(url: str, topology: Topology, settings: Settings) -> None:

@@ -82,6 +82,7 @@ async def test_a_database_that_is_away_is_named_without_its_password(posthorn: R
         assert (told.code, told.out) == (1, "")
         assert "postgresql://someone:***@127.0.0.1:1/nowhere" in told.err
         assert "DATABASE_URL" in told.err
+        assert "nothing listens there; start PostgreSQL" in told.err
         assert "hunter2" not in told.err
 
 
