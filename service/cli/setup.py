@@ -25,7 +25,7 @@ from service.cli.terminal import (
 from service.core.event import Rejected, parse_event
 from service.core.event_type import REGISTRY
 from service.core.sample import sample_event
-from service.core.target_policy import TargetRefused
+from service.core.target_policy import TargetRefused, Verdict
 from service.settings import Settings, load_settings
 from webhook_signature import VerificationError
 from webhook_signature.sign import decode_secret
@@ -88,13 +88,25 @@ def add_endpoint(
 def _check_target(settings: Settings, url: str, secret: str | None) -> None:
     judged = settings.egress_policy.judge_url(url)
     if isinstance(judged, TargetRefused):
-        settable = "POSTHORN_EGRESS_ALLOW, POSTHORN_EGRESS_DENY and POSTHORN_ALLOW_HTTP decide this."
-        raise CommandError(f"--url: {judged.sentence}. {settable}", BAD_USAGE)
+        raise CommandError(f"--url: {judged.sentence}.{_permission(judged)}", BAD_USAGE)
     if secret is not None:
         try:
             decode_secret(secret)
         except VerificationError as error:
             raise CommandError(f"--secret: {error.detail}", BAD_USAGE) from None
+
+
+def _permission(refused: TargetRefused) -> str:
+    """Which setting would allow the URL, where one would."""
+    if not refused.is_policy:
+        return ""
+    match refused.verdict:
+        case None:
+            return " POSTHORN_ALLOW_HTTP=true allows http:// as well."
+        case Verdict.DENIED_BY_OPERATOR:
+            return " POSTHORN_EGRESS_DENY forbids it."
+        case _:
+            return " POSTHORN_EGRESS_ALLOW can allow it."
 
 
 async def require_organization(admin: Administration, organization_id: str) -> None:
