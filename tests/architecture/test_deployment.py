@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 from service.adapters.rabbitmq import Topology
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPOLOGY = Topology()
+OLDER = {"python_version": "3.10", "python_full_version": "3.10.12"}
 
 
 def _definitions() -> dict[str, Any]:
@@ -50,6 +52,16 @@ def test_whatever_the_service_needs_is_locked() -> None:
     locked = {re.sub(r"[-_.]+", "-", name) for name in re.findall(r"^([a-z0-9._-]+)==", lock, re.MULTILINE)}
     wanted = {re.sub(r"[-_.]+", "-", re.split(r"[\[<>=; ]", each)[0].lower()) for each in project["dependencies"]}
     assert wanted <= locked
+
+
+def test_an_older_python_reads_one_sentence() -> None:
+    """The pip that comes with it looks at requires-python after the dependencies: it must find none to complain of."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"] == ">=3.11"
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["embedded"], *extras["speed"]]
+    markers = [marker for each in wanted if (marker := Requirement(each).marker) is None or marker.evaluate(OLDER)]
+    assert markers == []
 
 
 def test_no_secret_has_a_default() -> None:
