@@ -10,6 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from service.adapters.rabbitmq import Topology
+from service.settings import Settings, environment_name
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPOLOGY = Topology()
@@ -70,3 +71,15 @@ def test_no_secret_has_a_default() -> None:
         uses = re.findall(rf"\$\{{{name}(..)", compose)
         assert uses, name
         assert set(uses) == {":?"}, name
+
+
+def test_compose_passes_every_setting_on() -> None:
+    """A setting that it left out would be read from .env by nobody, without a word."""
+    compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    environment = compose.partition("environment: &environment\n")[2].partition("\n\n")[0]
+    passed = dict(re.findall(r"^    (\w+): (.*)$", environment, re.MULTILINE))
+    of_the_image = {f"POSTHORN_{face}_{part}" for face in ("HTTP", "OPS") for part in ("HOST", "PORT")}
+    names = {environment_name(name) for name in Settings.model_fields if name != "sources"}
+    assert passed.keys() == names - of_the_image
+    made_here = {"DATABASE_URL", "AMQP_URL", "SECRET_KEYS"}
+    assert all(value == f"${{{name}:-}}" for name, value in passed.items() if name not in made_here)
