@@ -16,6 +16,7 @@ from service.adapters.rabbitmq import TopologyError, declare_topology
 from service.adapters.rabbitmq.connection import unavailable
 from service.adapters.secret_box import AesSecretBox
 from service.cli.database import NO_DATABASE_URL, NO_SECRET_KEYS, NOT_MIGRATED, unreachable
+from service.cli.hints import suggest
 from service.cli.terminal import FAILED, JsonOption, print_json, print_line
 from service.core.target_policy import TargetRefused
 from service.core.wording import count_of, signed_seconds
@@ -52,6 +53,8 @@ def doctor(*, as_json: JsonOption = False) -> None:
                 print_line("\n".join(f"{'':18}{line}" for line in check.advice.splitlines()))
     if not is_well:
         raise typer.Exit(FAILED)
+    if not as_json:
+        suggest("serve")
 
 
 async def _examine() -> list[Check]:

@@ -35,12 +35,14 @@ class RoleName(StrEnum):
 
 
 def serve(
-    role: Annotated[RoleName, typer.Option(help="all, the HTTP API alone, or delivering alone.")] = RoleName.ALL,
-    processes: Annotated[int, typer.Option(min=1, max=PROCESSES_MAX, help="How many; they share port and work.")] = 1,
+    role: Annotated[RoleName, typer.Option(help="Everything, the HTTP API alone, or delivering alone.")] = RoleName.ALL,
+    processes: Annotated[
+        int, typer.Option(min=1, max=PROCESSES_MAX, help="How many processes share port and work.")
+    ] = 1,
     ops_socket: Annotated[Path | None, typer.Option(hidden=True)] = None,
     supervisor_id: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Take events in and deliver them, until SIGTERM or SIGINT: then drain and exit 0. A second signal ends at once."""
+    """Take events in and deliver them. SIGTERM or SIGINT drains, a second one ends it at once."""
     if supervisor_id is not None:
         follow(supervisor_id)
     settings = load_settings()

@@ -11,14 +11,16 @@ from service.adapters.postgres import Administration, ListedEndpoint, NewEndpoin
 from service.adapters.postgres import migrate as migrate_database
 from service.adapters.postgres.engine import translated
 from service.cli.database import administration, connected, database_url_of, explained, require_secret_keys
+from service.cli.hints import called_as, suggest, words
+from service.cli.tables import Column, moment, print_table
 from service.cli.terminal import (
     BAD_USAGE,
     EXIT_CODES,
     CommandError,
     JsonOption,
+    did_you_mean,
     print_fields,
     print_json,
-    print_table,
     split_names,
     tell,
 )
@@ -33,6 +35,21 @@ from webhook_signature.sign import decode_secret
 OrganizationOption = Annotated[str, typer.Option("--organization", help="The organization's id.", show_default=False)]
 
 endpoints = typer.Typer(no_args_is_help=True, help="The URLs an organization's events are delivered to.")
+
+
+_COLUMNS = (
+    Column("state"),
+    Column("event types", moves=True),
+    Column("created (UTC)"),
+    Column("endpoint", moves=True),
+    Column("url", moves=True),
+)
+
+
+def add_command(organization_id: str) -> str:
+    """The command that adds an endpoint, with an example's URL."""
+    options = ("--url", "https://hooks.example.com/", "--event-types", "message.sent")
+    return words("endpoints", "add", "--organization", organization_id, *options)
 
 
 def check_organization_id(organization_id: str) -> None:
@@ -51,6 +68,7 @@ def migrate() -> None:
     with explained(settings), translated():
         asyncio.run(migrate_database(url))
     tell("The database is at this release's schema.")
+    suggest("keys create --organization org_a")
 
 
 @endpoints.command("add", epilog=EXIT_CODES)
@@ -83,6 +101,11 @@ def add_endpoint(
     else:
         tell("Give the secret to the receiver: it is shown this once.")
     print_fields(asdict(added))
+    trigger = words("trigger", wanted[0], "--organization", organization_id)
+    if settings.amqp_url is None:
+        key = words("keys", "create", "--organization", organization_id, "--scopes", "publish", "--name", "trigger")
+        trigger += f' --via http --key "$({called_as()} {key} 2>/dev/null)"'
+    suggest(trigger, when=", while 'posthorn serve' runs")
 
 
 def _check_target(settings: Settings, url: str, secret: str | None) -> None:
@@ -111,9 +134,13 @@ def _permission(refused: TargetRefused) -> str:
 
 async def require_organization(admin: Administration, organization_id: str) -> None:
     """Raise ``CommandError`` for an organization that is not there."""
-    if not await admin.has_organization(organization_id):
-        makes = f"'posthorn keys create --organization {organization_id}' makes it"
-        raise CommandError(f"There is no organization {organization_id!r}: {makes}.")
+    known = await admin.list_organizations()
+    if organization_id not in known:
+        nearest = did_you_mean(organization_id, known)
+        raise CommandError(
+            f"There is no organization {organization_id!r}{nearest or '.'} 'posthorn organizations list' lists them, "
+            f"'posthorn keys create --organization {organization_id}' makes it."
+        )
 
 
 @endpoints.command("list", epilog=EXIT_CODES)
@@ -131,8 +158,15 @@ def list_endpoints(organization_id: OrganizationOption, *, as_json: JsonOption =
     if as_json:
         print_json({"data": [asdict(each) for each in found]})
         return
-    rows = [(each.id, each.url, each.event_types, "yes" if each.is_paused else "no", each.created_at) for each in found]
-    print_table(("id", "url", "event types", "paused", "created at"), rows, nothing="No endpoints yet.")
+    rows = [
+        ("paused" if each.is_paused else "active", each.event_types, moment(each.created_at), each.id, each.url)
+        for each in found
+    ]
+    print_table(_COLUMNS, rows, nothing=f"{organization_id} has no endpoints yet.")
+    if found:
+        suggest(words("deliveries", "list", "--organization", organization_id, "--endpoint", found[0].id))
+    else:
+        suggest(add_command(organization_id))
 
 
 @endpoints.command("remove", epilog=EXIT_CODES)
@@ -147,7 +181,9 @@ def remove_endpoint(
 
     async def remove() -> bool:
         async with connected(settings) as engine:
-            return await administration(engine, settings).remove_endpoint(organization_id, endpoint_id)
+            admin = administration(engine, settings)
+            await require_organization(admin, organization_id)
+            return await admin.remove_endpoint(organization_id, endpoint_id)
 
     if not asyncio.run(remove()):
         lists = f"'posthorn endpoints list --organization {organization_id}' shows those there are"
@@ -156,3 +192,4 @@ def remove_endpoint(
         print_json({"id": endpoint_id, "removed": True})
     else:
         tell(f"Removed {endpoint_id}.")
+        suggest(words("endpoints", "list", "--organization", organization_id))

@@ -23,7 +23,8 @@ from service.adapters.rabbitmq import (
 )
 from service.adapters.rabbitmq.connection import unavailable
 from service.cli.database import NoSecretBox
-from service.cli.setup import OrganizationOption, check_organization_id
+from service.cli.hints import suggest, words
+from service.cli.setup import OrganizationOption, check_organization_id, require_organization
 from service.cli.terminal import BAD_USAGE, CommandError, JsonOption, print_json, print_line, split_names, tell
 from service.core.event_type import REGISTRY
 from service.core.sample import sample_event
@@ -62,13 +63,15 @@ def trigger(
     event_type: Annotated[str, typer.Argument(metavar="TYPE", help=f"One of {', '.join(REGISTRY)}.")],
     organization_id: OrganizationOption,
     count: Annotated[int, typer.Option(min=1, max=COUNT_MAX, help="How many.")] = 1,
-    via: Annotated[Via | None, typer.Option(help="The broker or POST /v1/events; amqp where AMQP_URL is set.")] = None,
+    via: Annotated[
+        Via | None, typer.Option(help="The broker, or POST /v1/events; default: amqp where AMQP_URL is set.")
+    ] = None,
     key: Annotated[str | None, typer.Option(help="An API key with the scope publish, for --via http.")] = None,
-    url: Annotated[str | None, typer.Option(help="Where the API is, for --via http; as set otherwise.")] = None,
+    url: Annotated[str | None, typer.Option(help="Where the API is, for --via http; default: as set.")] = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish sample events, and print their ids: 'posthorn deliveries list --event ID' shows what became of one."""
+    """Publish sample events, and print their ids."""
     settings = load_settings()
     (event_type,) = split_names(event_type.partition(",")[0], REGISTRY, "event type")
     check_organization_id(organization_id)
@@ -78,7 +81,7 @@ def trigger(
         asyncio.run(_publish(settings, organization_id, samples))
     else:
         if key is None:
-            raise CommandError("--via http needs --key: 'posthorn keys create' makes one.", BAD_USAGE)
+            raise CommandError("--via http needs --key: 'posthorn keys create --scopes publish' makes one.", BAD_USAGE)
         asyncio.run(_post(url or settings.public_url or _local_url(settings), key, samples))
     ids = [sample.id for sample in samples]
     if as_json:
@@ -87,6 +90,8 @@ def trigger(
     tell(f"Published {count} {event_type} via {way}.")
     for event_id in ids:
         print_line(event_id)
+    event = ("--event", ids[0]) if count == 1 else ()
+    suggest(words("deliveries", "list", "--organization", organization_id, *event))
 
 
 def _samples(event_type: str, organization_id: str, count: int) -> list[Sample]:
@@ -131,15 +136,11 @@ async def _check_organization(settings: Settings, organization_id: str) -> None:
         return
     engine = connect(settings.database_url, pool_size=1)
     try:
-        is_known = await Administration(engine, NoSecretBox()).has_organization(organization_id)
+        await require_organization(Administration(engine, NoSecretBox()), organization_id)
     except (UnavailableError, RefusedError) as error:
         tell(f"Not checked whether {organization_id} exists, for the database cannot be used: {error}")
-        return
     finally:
         await engine.dispose()
-    if not is_known:
-        makes = f"'posthorn keys create --organization {organization_id}' makes it"
-        raise CommandError(f"There is no organization {organization_id!r}, so its events would be parked: {makes}.")
 
 
 def _local_url(settings: Settings) -> str:

@@ -60,9 +60,7 @@ async def test_an_endpoint_that_cannot_be_is_refused_with_a_reason(posthorn: Run
     assert "POSTHORN_EGRESS_ALLOW" in private.err
     plain = await add(posthorn, url="http://example.org/hook", POSTHORN_ALLOW_HTTP="")
     assert plain.err == "--url: the URL must start with https://. POSTHORN_ALLOW_HTTP=true allows http:// as well.\n"
-    denied = await add(posthorn, url="https://8.8.8.8/hook", POSTHORN_EGRESS_DENY="8.8.8.0/24")
-    assert "POSTHORN_EGRESS_DENY forbids it" in denied.err
-    for url in ("https://user:hunter2@example.org/hook", "example.org/hook", "https://exa mple.org/", "ftp://a.org/"):
+    for url in ("https://user:hunter2@example.org/hook", "example.org/hook"):
         wrong = await add(posthorn, url=url, POSTHORN_ALLOW_HTTP="")
         assert (wrong.code, wrong.out) == (2, "")
         assert "POSTHORN_" not in wrong.err

@@ -102,6 +102,11 @@ class Administration:
                 "INSERT INTO organizations (id) VALUES ($1) ON CONFLICT DO NOTHING", organization_id
             )
 
+    async def list_organizations(self) -> Sequence[str]:
+        """The ids of all, in order."""
+        async with driver(self._engine) as connection:
+            return [row["id"] for row in await connection.fetch("SELECT id FROM organizations ORDER BY id")]
+
     async def has_organization(self, organization_id: str) -> bool:
         """Whether it exists."""
         async with driver(self._engine) as connection:
