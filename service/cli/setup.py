@@ -134,9 +134,8 @@ def _permission(refused: TargetRefused) -> str:
 
 async def require_organization(admin: Administration, organization_id: str) -> None:
     """Raise ``CommandError`` for an organization that is not there."""
-    known = await admin.list_organizations()
-    if organization_id not in known:
-        nearest = did_you_mean(organization_id, known)
+    if not await admin.has_organization(organization_id):
+        nearest = did_you_mean(organization_id, await admin.list_organizations())
         raise CommandError(
             f"There is no organization {organization_id!r}{nearest or '.'} 'posthorn organizations list' lists them, "
             f"'posthorn keys create --organization {organization_id}' makes it."

@@ -1,5 +1,7 @@
 """migrate and endpoints: what scripts rely on, and what people are told."""
 
+import asyncpg
+
 from tests.cli.command import Finished, Run, run_posthorn
 from webhook_signature.sign import decode_secret
 
@@ -98,6 +100,19 @@ async def test_a_schema_that_is_not_there_points_to_migrate(posthorn: Run, postg
         told = await posthorn(*command, DATABASE_URL=postgres_server_url)
         assert told.code == 1
         assert "posthorn migrate" in told.err
+
+
+async def test_a_schema_of_a_newer_release_is_told(posthorn: Run, database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    [head] = await connection.fetch("SELECT version_num FROM alembic_version")
+    try:
+        await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        told = await posthorn("migrate")
+    finally:
+        await connection.execute("UPDATE alembic_version SET version_num = $1", head["version_num"])
+        await connection.close()
+    assert (told.code, told.out) == (1, "")
+    assert told.err.endswith(" refused: a newer release made its schema; run that release\n")
 
 
 async def test_wrong_settings_are_all_told_by_name(posthorn: Run) -> None:

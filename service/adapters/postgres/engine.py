@@ -11,6 +11,7 @@ import asyncpg
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError as AlembicError
 from sqlalchemy import PoolProxiedConnection, event, make_url
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
@@ -169,7 +170,10 @@ def _alembic(url: str) -> Config:
 
 
 async def migrate(url: str) -> None:
-    """Bring the schema to this release's head, and make the first partitions; a second time changes nothing."""
+    """Bring the schema to this release's head, and make the first partitions; a second time changes nothing.
+
+    Raises ``RefusedError`` for a schema that a newer release made.
+    """
     engine = connect(url, pool_size=1, command_timeout_seconds=600)
     config = _alembic(url)
     script = ScriptDirectory.from_config(config)
@@ -185,7 +189,10 @@ async def migrate(url: str) -> None:
                 ):
                     script.run_env()
 
-            await connection.run_sync(upgrade)
+            try:
+                await connection.run_sync(upgrade)
+            except AlembicError as error:
+                raise RefusedError("a newer release made its schema; run that release") from error
         async with driver(engine) as connection:
             await create_partitions(connection)
     finally:
