@@ -60,6 +60,12 @@ async def test_an_endpoint_that_cannot_be_is_refused_with_a_reason(posthorn: Run
     assert private.code == 2
     assert "this address is not allowed" in private.err
     assert "POSTHORN_EGRESS_ALLOW" in private.err
+    unsealed = await add(posthorn, SECRET_KEYS="")
+    assert unsealed.code == 2
+    assert "openssl rand -base64 32" in unsealed.err
+
+
+async def test_a_url_that_is_wrong_in_itself_is_refused_without_a_setting_that_would_not_help(posthorn: Run) -> None:
     plain = await add(posthorn, url="http://example.org/hook", POSTHORN_ALLOW_HTTP="")
     assert plain.err == "--url: the URL must start with https://. POSTHORN_ALLOW_HTTP=true allows http:// as well.\n"
     for url in ("https://user:hunter2@example.org/hook", "example.org/hook"):
@@ -67,9 +73,6 @@ async def test_an_endpoint_that_cannot_be_is_refused_with_a_reason(posthorn: Run
         assert (wrong.code, wrong.out) == (2, "")
         assert "POSTHORN_" not in wrong.err
         assert "hunter2" not in wrong.err
-    unsealed = await add(posthorn, SECRET_KEYS="")
-    assert unsealed.code == 2
-    assert "openssl rand -base64 32" in unsealed.err
 
 
 async def test_without_a_database_url_one_is_told_how_to_set_it(bare_environment: dict[str, str]) -> None:
