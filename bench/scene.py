@@ -20,8 +20,10 @@ import asyncpg
 import msgspec
 
 from bench.publisher import Ledger, Orders
-from service.adapters.postgres import Administration, connect, migrate
-from service.adapters.rabbitmq import Topology, declare_topology
+from service.adapters.postgres.endpoints.organizations import Administration
+from service.adapters.postgres.engine import connect
+from service.adapters.postgres.schema import migrate
+from service.adapters.rabbitmq.topology import Topology, declare_topology
 from service.adapters.secret_box import AesSecretBox, parse_secret_keys
 
 DATABASE = "posthorn_bench"

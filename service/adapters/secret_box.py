@@ -14,7 +14,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from service.ports import SecretUnopenableError
+from service.ports.errors import SecretUnopenableError
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12

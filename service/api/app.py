@@ -9,12 +9,12 @@ from typing import Final
 
 from aiohttp import web
 
+from service.api.entrance import Gate
 from service.api.errors import error_middleware
-from service.api.gate import Gate
 from service.api.operation import Operation, bind
 from service.api.rate_limit import show_rate_limit
 from service.api.request_id import NewRequestId, random_request_id, request_id_middleware, show_request_id
-from service.ports import Observer
+from service.ports.observer import Observer
 
 CLIENT_BYTES_MAX: Final = 8 * 1024 * 1024
 """What aiohttp reads at most; each operation has its own, smaller limit."""

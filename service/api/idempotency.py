@@ -19,10 +19,18 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from service.adapters.postgres.idempotency import Answered, Begun, IdempotencyStore, NamedRequest, Reused, Running
+from service.adapters.postgres.requests.idempotency import (
+    Answered,
+    Begun,
+    IdempotencyStore,
+    NamedRequest,
+    Reused,
+    Running,
+)
 from service.api.auth import StoredKey
 from service.api.errors import ApiError, Code, FieldErrors, invalid
-from service.ports import SecretBox, SecretUnopenableError, UnavailableError
+from service.ports.errors import SecretUnopenableError, UnavailableError
+from service.ports.secrets import SecretBox
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"

@@ -11,8 +11,8 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from service.api.auth import StoredKey
+from service.api.entrance import Gate
 from service.api.errors import ApiError, Code
-from service.api.gate import Gate
 from service.api.validation import (
     BODY_BYTES_MAX,
     JSON,

@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from service.adapters.postgres.rate_windows import RateWindow
+from service.adapters.postgres.requests.rate_windows import RateWindow
 from service.api.auth import StoredKey
 from service.api.errors import ApiError, Code
 

@@ -8,9 +8,10 @@ import typer
 from service import __version__
 from service.cli.deliveries import deliveries
 from service.cli.doctor import doctor
+from service.cli.endpoints import endpoints
 from service.cli.keys import keys
+from service.cli.migrate import migrate
 from service.cli.serving import serve
-from service.cli.setup import endpoints, migrate
 from service.cli.signing import sign, verify
 from service.cli.terminal import (
     BAD_USAGE,
@@ -44,7 +45,7 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="End when all have arrived: 0, or 1 if some did not.")] = False,
 ) -> None:
     """Everything in one command: a database, a broker, the service and receivers, on this machine."""
-    from service.demo import run_demo  # noqa: PLC0415 - only the demo needs what is embedded
+    from service.demo.command import run_demo  # noqa: PLC0415 - only the demo needs what is embedded
 
     raise typer.Exit(run_demo(events=events, once=once))
 

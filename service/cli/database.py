@@ -5,12 +5,13 @@ from contextlib import asynccontextmanager, contextmanager
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import Administration, connect
+from service.adapters.postgres.endpoints.organizations import Administration
+from service.adapters.postgres.engine import connect
 from service.adapters.secret_box import AesSecretBox
 from service.cli.terminal import BAD_USAGE, CommandError
-from service.ports import NotMigratedError, RefusedError, SecretUnopenableError, UnavailableError
-from service.setting_values import masked
+from service.ports.errors import NotMigratedError, RefusedError, SecretUnopenableError, UnavailableError
 from service.settings import Settings
+from service.settings.values import masked
 
 NO_DATABASE_URL = """\
 DATABASE_URL is not set: it says where the PostgreSQL is, and only 'posthorn demo' brings one of its own.

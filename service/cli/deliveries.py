@@ -7,15 +7,8 @@ from typing import Annotated
 
 import typer
 
-from service.adapters.postgres import (
-    DeliveryDetail,
-    DeliveryFilter,
-    DeliveryReader,
-    DeliveryView,
-    ReplayRefused,
-    Replays,
-)
-from service.adapters.postgres.reads import LIMIT_MAX
+from service.adapters.postgres.deliveries.reader import LIMIT_MAX, DeliveryReader
+from service.adapters.postgres.deliveries.replays import Replays
 from service.cli.database import connected
 from service.cli.terminal import (
     BAD_USAGE,
@@ -28,7 +21,8 @@ from service.cli.terminal import (
     print_table,
     tell,
 )
-from service.core.delivery import DeliveryKey, State
+from service.core.deliveries.delivery import DeliveryKey, State
+from service.core.deliveries.view import DeliveryDetail, DeliveryFilter, DeliveryView, ReplayRefused
 from service.core.reason import Reason
 from service.settings import load_settings
 

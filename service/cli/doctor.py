@@ -10,17 +10,17 @@ from urllib.parse import urlsplit
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import connect, is_migrated
-from service.adapters.postgres.engine import driver
-from service.adapters.rabbitmq import TopologyError, declare_topology
+from service.adapters.postgres.engine import connect, driver
+from service.adapters.postgres.schema import is_migrated
 from service.adapters.rabbitmq.connection import unavailable
+from service.adapters.rabbitmq.topology import TopologyError, declare_topology
 from service.adapters.secret_box import AesSecretBox
 from service.cli.database import NO_DATABASE_URL, NO_SECRET_KEYS, NOT_MIGRATED, unreachable
 from service.cli.terminal import FAILED, JsonOption, print_json, print_line
-from service.core.target_policy import TargetRefused
-from service.ports import RefusedError, SecretUnopenableError, UnavailableError
-from service.setting_values import masked, written
+from service.core.endpoints.target_policy import TargetRefused
+from service.ports.errors import RefusedError, SecretUnopenableError, UnavailableError
 from service.settings import Settings, SettingsError, load_settings
+from service.settings.values import masked, written
 
 CLOCK_SKEW_SECONDS_MAX: Final = 5.0
 DATABASE_VERSION_MIN: Final = 14

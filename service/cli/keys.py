@@ -9,9 +9,9 @@ from typing import Annotated, Final
 
 import typer
 
-from service.adapters.postgres import KeyStore, ListedKey
+from service.adapters.postgres.requests.keys import KeyStore, ListedKey
 from service.cli.database import administration, connected
-from service.cli.setup import OrganizationOption, check_organization_id, require_organization
+from service.cli.organization import OrganizationOption, check_organization_id, require_organization
 from service.cli.terminal import (
     BAD_USAGE,
     EXIT_CODES,

@@ -12,24 +12,19 @@ import aiohttp
 import typer
 import uuid_utils.compat
 
-from service.adapters.postgres import Administration, connect
-from service.adapters.rabbitmq import (
-    EventPublisher,
-    Publication,
-    Topology,
-    TopologyError,
-    UnroutableError,
-    declare_topology,
-)
+from service.adapters.postgres.endpoints.organizations import Administration
+from service.adapters.postgres.engine import connect
 from service.adapters.rabbitmq.connection import unavailable
+from service.adapters.rabbitmq.publisher import EventPublisher, Publication, UnroutableError
+from service.adapters.rabbitmq.topology import Topology, TopologyError, declare_topology
 from service.cli.database import NoSecretBox
-from service.cli.setup import OrganizationOption, check_organization_id
+from service.cli.organization import OrganizationOption, check_organization_id
 from service.cli.terminal import BAD_USAGE, CommandError, JsonOption, print_json, print_line, split_names, tell
-from service.core.event_type import REGISTRY
-from service.core.sample import sample_event
-from service.ports import RefusedError, UnavailableError
-from service.setting_values import masked
+from service.core.events.registry import REGISTRY
+from service.core.events.sample import sample_event
+from service.ports.errors import RefusedError, UnavailableError
 from service.settings import Settings, load_settings
+from service.settings.values import masked
 
 COUNT_MAX: Final = 1_000_000
 HTTP_BATCH: Final = 100

@@ -5,9 +5,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from service.adapters.postgres import connect, in_use
-from service.adapters.postgres.engine import driver
-from service.ports import UnavailableError
+from service.adapters.postgres.engine import connect, driver, in_use
+from service.ports.errors import UnavailableError
 
 
 async def test_a_statement_cancelled_half_way_gives_its_connection_back(database_url: str) -> None:

@@ -16,13 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.plans import listening, nodes_of, plan_of, seq_scans
 from bench.seed import LARGE, Size, seed
-from service.adapters.postgres import DeliveryFilter, DeliveryReader, connect, migrate
-from service.adapters.postgres.engine import driver
-from service.adapters.postgres.event_reads import EventFilter, EventReader
-from service.adapters.postgres.explain_reads import ExplainReader
-from service.core.delivery import DeliveryKey
-from service.core.event_type import REGISTRY
-from service.core.uid import received_at
+from service.adapters.postgres.deliveries.reader import DeliveryReader
+from service.adapters.postgres.engine import connect, driver
+from service.adapters.postgres.events.reader import EventReader
+from service.adapters.postgres.events.story import ExplainReader
+from service.adapters.postgres.schema import migrate
+from service.core.deliveries.delivery import DeliveryKey
+from service.core.deliveries.view import DeliveryFilter
+from service.core.events.registry import REGISTRY
+from service.core.events.uid import received_at
+from service.core.events.view import EventFilter
 from tests.fakes.events import new_uid
 
 SIZE = Size(events=5000, attempts=22_000, days=3, organizations=5, large_endpoints=8)

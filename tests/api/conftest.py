@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from service.adapters.postgres import connect
-from service.adapters.postgres.idempotency import IdempotencyStore
-from service.adapters.postgres.rate_windows import RateWindow
-from service.api import make_api
-from service.api.gate import Gate
+from service.adapters.postgres.engine import connect
+from service.adapters.postgres.requests.idempotency import IdempotencyStore
+from service.adapters.postgres.requests.rate_windows import RateWindow
+from service.api.app import make_api
+from service.api.entrance import Gate
 from service.api.idempotency import Idempotency
 from service.api.rate_limit import RateLimiter
 from service.api.v1.publishing import PublishEvents
 from service.core.api_key import generate_key
-from service.core.event import Event, Rejected
-from service.core.event_type import REGISTRY
+from service.core.events.event import Event, Rejected
+from service.core.events.registry import REGISTRY
 from service.core.reason import ParkReason
-from service.ports import Verdict
+from service.ports.store import Verdict
 from tests.fakes.secret_box import PlainSecretBox
 
 NOW = datetime(2026, 11, 20, 18, 30, tzinfo=UTC)

@@ -8,17 +8,20 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import DeliveryReader, PostgresDeliveryStore, PostgresSubscriptionStore, connect
-from service.adapters.postgres.endpoint_health import EndpointHealth
-from service.adapters.postgres.endpoints import EndpointStore
+from service.adapters.postgres.deliveries.reader import DeliveryReader
+from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
+from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
+from service.adapters.postgres.endpoints.health import EndpointHealth
+from service.adapters.postgres.endpoints.store import EndpointStore
+from service.adapters.postgres.engine import connect
 from service.adapters.secret_box import AesSecretBox, SecretKey
 from service.adapters.system import SystemClock, draw, new_uid
-from service.api.v1.endpoints import Endpoints
-from service.api.v1.endpoints_actions import EndpointActions
-from service.api.v1.endpoints_reading import SettingsReader
+from service.api.v1.endpoints.actions import EndpointActions
+from service.api.v1.endpoints.operations import Endpoints
+from service.api.v1.endpoints.reading import SettingsReader
 from service.core.api_key import NewKey
-from service.core.retry_schedule import STANDARD
-from service.core.target_policy import EgressPolicy
+from service.core.endpoints.retry_schedule import STANDARD
+from service.core.endpoints.target_policy import EgressPolicy
 from service.flow.directory import Directory
 from service.flow.intake import Intake
 from service.flow.surroundings import Surroundings

@@ -14,17 +14,20 @@ from aiohttp.test_utils import TestClient, TestServer
 from multidict import CIMultiDictProxy
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import Administration, IdempotencyStore, KeyStore, RateWindowStore
+from service.adapters.postgres.endpoints.organizations import Administration
 from service.adapters.postgres.engine import driver
-from service.api import make_api
-from service.api.gate import Gate
+from service.adapters.postgres.requests.idempotency import IdempotencyStore
+from service.adapters.postgres.requests.keys import KeyStore
+from service.adapters.postgres.requests.rate_windows import RateWindowStore
+from service.api.app import make_api
+from service.api.entrance import Gate
 from service.api.idempotency import Idempotency
 from service.api.operation import Answer, Call, Operation
 from service.api.rate_limit import RateLimiter
 from service.api.v1.me import me_operation
 from service.api.validation import AnswerModel, BodyModel
 from service.core.api_key import RANDOM_BYTES, NewKey, generate_key
-from service.ports import SecretBox
+from service.ports.secrets import SecretBox
 from tests.api.conftest import Client, Troubles
 from tests.fakes.secret_box import PlainSecretBox
 

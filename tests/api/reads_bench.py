@@ -8,20 +8,24 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import Administration, DeliveryReader, PostgresDeliveryStore, Replays, connect
-from service.adapters.postgres.event_reads import EventReader
-from service.adapters.postgres.explain_reads import ExplainReader
+from service.adapters.postgres.deliveries.reader import DeliveryReader
+from service.adapters.postgres.deliveries.replays import Replays
+from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
+from service.adapters.postgres.endpoints.organizations import Administration
+from service.adapters.postgres.engine import connect
+from service.adapters.postgres.events.reader import EventReader
+from service.adapters.postgres.events.story import ExplainReader
 from service.api.v1.deliveries import Deliveries
 from service.api.v1.events import Events
 from service.api.v1.explain import Explain
 from service.api.v1.messages import Messages
 from service.core.api_key import NewKey
-from service.core.attempt import attempt_of
-from service.core.delivery import Delivery
-from service.core.event import Event, parse_event
-from service.core.outcome import classify
-from service.core.request import Fault, Reply
-from service.core.settlement import Settled, Settlement
+from service.core.deliveries.attempt import attempt_of
+from service.core.deliveries.delivery import Delivery
+from service.core.deliveries.outcome import classify
+from service.core.deliveries.request import Fault, Reply
+from service.core.deliveries.settlement import Settled, Settlement
+from service.core.events.event import Event, parse_event
 from service.flow.intake import Intake
 from tests.api.conftest import Client, Troubles
 from tests.api.endpoints_bench import SECRET_BOX, intake_on

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from service.adapters.postgres import PostgresSubscriptionStore
+from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
+from service.adapters.postgres.endpoints.removal import remove_subscriptions
 from service.adapters.postgres.engine import driver
-from service.adapters.postgres.removal import remove_subscriptions
-from service.core.subscription import StoredDirectory
+from service.core.endpoints.directory import StoredDirectory
 from tests.api.endpoints_bench import URL, Town, town_on
 from tests.api.gate_bench import sql
 

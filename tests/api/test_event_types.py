@@ -12,14 +12,17 @@ from aiohttp.test_utils import TestClient, TestServer
 from jsonschema import Draft202012Validator
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import Administration, PostgresDeliveryStore, PostgresSubscriptionStore, connect
-from service.adapters.postgres.event_types import OWN_TYPES_MAX, EventTypeStore
+from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
+from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
+from service.adapters.postgres.endpoints.organizations import Administration
+from service.adapters.postgres.engine import connect
+from service.adapters.postgres.events.types import OWN_TYPES_MAX, EventTypeStore
 from service.adapters.system import SystemClock, new_uid
-from service.api import make_api
+from service.api.app import make_api
 from service.api.v1.event_types import EventTypes
 from service.api.v1.publishing import PublishEvents
 from service.core.api_key import NewKey
-from service.core.event_type import REGISTRY
+from service.core.events.registry import REGISTRY
 from service.flow.directory import Directory
 from service.flow.intake import Intake
 from service.flow.surroundings import Surroundings

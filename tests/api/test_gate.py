@@ -9,8 +9,9 @@ import pytest
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import KeyStore, connect
-from service.adapters.postgres.rate_windows import RateWindowStore
+from service.adapters.postgres.engine import connect
+from service.adapters.postgres.requests.keys import KeyStore
+from service.adapters.postgres.requests.rate_windows import RateWindowStore
 from service.api.errors import ApiError
 from service.core.api_key import NewKey
 from tests.api.conftest import Client

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import connect
+from service.adapters.postgres.engine import connect
 from service.api.v1.publishing import PublishEvents
 from service.core.api_key import NewKey
 from tests.api.conftest import NOW, Client, Publishing, Troubles, as_json, envelope

@@ -9,14 +9,20 @@ import pytest
 from aiohttp import ClientSession, web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import IdempotencyStore, connect
-from service.adapters.postgres.engine import driver
-from service.adapters.postgres.idempotency import Answered, Begun, NamedRequest, Running, purge_idempotency_keys
+from service.adapters.postgres.engine import connect, driver
+from service.adapters.postgres.requests.idempotency import (
+    Answered,
+    Begun,
+    IdempotencyStore,
+    NamedRequest,
+    Running,
+    purge_idempotency_keys,
+)
 from service.adapters.secret_box import AesSecretBox, SecretKey
-from service.api import make_api
+from service.api.app import make_api
 from service.api.errors import ApiError, Code
 from service.core.api_key import NewKey
-from service.ports import UnavailableError
+from service.ports.errors import UnavailableError
 from tests.api.conftest import Client, Troubles
 from tests.api.gate_bench import Things, Told, ask, bearing, make_key, real_gate, serving, sql
 from tests.fakes.secret_box import PlainSecretBox

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
-from service.adapters.postgres import connect
-from service.ports import UnavailableError
+from service.adapters.postgres.engine import connect
+from service.ports.errors import UnavailableError
 from tests.api.gate_bench import Told, ask, sql
 from tests.api.tenancy import Territory, path_of, routes_of
 from tests.api.whole_bench import OTHER_PARTS, Things, Whole, make_things, whole_on

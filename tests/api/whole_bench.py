@@ -11,10 +11,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import connect
+from service.adapters.postgres.engine import connect
+from service.app.http import Parts, api_of
 from service.core.api_key import NewKey
-from service.core.sample import sample_event
-from service.faces import Parts, api_of
+from service.core.events.sample import sample_event
 from service.settings import load_settings
 from tests.api.conftest import Client, Troubles
 from tests.api.endpoints_bench import SECRET_BOX, intake_on

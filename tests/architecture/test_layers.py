@@ -91,7 +91,7 @@ def test_core_reads_no_clock() -> None:
 
 
 def test_status_codes_are_judged_in_one_place() -> None:
-    """A comparison of something called status with a number, anywhere but in core/outcome.py."""
+    """A comparison of something called status with a number, anywhere but in core/deliveries/outcome.py."""
     judges = re.compile(r"\bstatus(_code)?\s*(==|!=|<=|>=|<|>|in)\s*[({\[]?\s*[1-9]")
     where = [_name(path) for path in SHIPPED if judges.search(path.read_text(encoding="utf-8"))]
-    assert where == ["service/core/outcome.py"]
+    assert where == ["service/core/deliveries/outcome.py"]

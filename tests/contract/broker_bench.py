@@ -10,8 +10,10 @@ import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from yarl import URL
 
-from service.adapters.rabbitmq import Declare, EventPublisher, Publication, RabbitSource, Topology, declare_topology
-from service.ports import EventSource, IncomingMessage
+from service.adapters.rabbitmq.publisher import EventPublisher, Publication
+from service.adapters.rabbitmq.source import RabbitSource
+from service.adapters.rabbitmq.topology import Declare, Topology, declare_topology
+from service.ports.entrance import EventSource, IncomingMessage
 from tests.contract.relay import Relay
 
 

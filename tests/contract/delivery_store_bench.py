@@ -7,16 +7,18 @@ from typing import Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import Administration, PostgresDeliveryStore, PostgresSubscriptionStore
+from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
+from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
+from service.adapters.postgres.endpoints.organizations import Administration
 from service.adapters.postgres.engine import driver
-from service.core.attempt import Attempt
-from service.core.delivery import Delivery, DeliveryKey, Lease, NewDelivery, State, fan_out
-from service.core.event import Event
+from service.core.deliveries.attempt import Attempt
+from service.core.deliveries.delivery import Delivery, DeliveryKey, Lease, NewDelivery, State, fan_out
+from service.core.deliveries.settlement import Settled
+from service.core.endpoints.endpoint import Endpoint
+from service.core.events.event import Event
 from service.core.reason import Reason
-from service.core.settlement import Settled
-from service.core.subscription import Endpoint
 from service.flow.directory import Directory
-from service.ports import Claim, DeliveryStore, Recorded, Recording, Stale, SubscriptionStore
+from service.ports.store import Claim, DeliveryStore, Recorded, Recording, Stale, SubscriptionStore
 from tests.fakes.clock import START
 from tests.fakes.database import MemoryDatabase
 from tests.fakes.delivery_store import MemoryDeliveryStore

@@ -2,8 +2,9 @@
 
 import pytest
 
-from service.adapters.rabbitmq import EventPublisher, Publication, TopologyError, UnroutableError, declare_topology
-from service.ports import UnavailableError
+from service.adapters.rabbitmq.publisher import EventPublisher, Publication, UnroutableError
+from service.adapters.rabbitmq.topology import TopologyError, declare_topology
+from service.ports.errors import UnavailableError
 from tests.contract.broker_bench import Bench, Troubles, bodies, take
 
 pytestmark = pytest.mark.timeout(20)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from pamqp.commands import Basic
 
-from service.adapters.rabbitmq import Publication, RabbitSource, UnroutableError, declare_topology
-from service.ports import EventSource
+from service.adapters.rabbitmq.publisher import Publication, UnroutableError
+from service.adapters.rabbitmq.source import RabbitSource
+from service.adapters.rabbitmq.topology import declare_topology
+from service.ports.entrance import EventSource
 from tests.contract.broker_bench import Bench, Troubles, bodies, take
 
 pytestmark = pytest.mark.timeout(20)

@@ -2,9 +2,10 @@
 
 import pytest
 
-from service.adapters.rabbitmq import Publication, declare_topology
+from service.adapters.rabbitmq.publisher import Publication
+from service.adapters.rabbitmq.topology import declare_topology
 from service.core.reason import ParkReason
-from service.ports import UnavailableError
+from service.ports.errors import UnavailableError
 from tests.contract.broker_bench import Bench, Troubles, bodies, take
 
 pytestmark = pytest.mark.timeout(20)

@@ -11,7 +11,7 @@ from pamqp import decode
 from pamqp.common import FieldValue
 from yarl import URL
 
-from service.ports import UnavailableError
+from service.ports.errors import UnavailableError
 
 CONNECT_SECONDS_MAX = 15
 HANG_UP_SECONDS_MAX = 5

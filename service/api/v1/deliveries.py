@@ -5,8 +5,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from service.adapters.postgres.reads import AttemptView, DeliveryDetail, DeliveryFilter, DeliveryReader, DeliveryView
-from service.adapters.postgres.replays import ReplayRefused, Replays
+from service.adapters.postgres.deliveries.reader import DeliveryReader
+from service.adapters.postgres.deliveries.replays import Replays
 from service.api.cursor import write_cursor
 from service.api.errors import ApiError, Code
 from service.api.instant import Instant
@@ -14,8 +14,9 @@ from service.api.operation import Answer, Call, Operation
 from service.api.page import Page, bad_cursor, keyset_of
 from service.api.v1.event_queries import ID_PATTERN, EventsQuery
 from service.api.validation import AnswerModel
-from service.core.delivery import DeliveryKey, State
-from service.core.outcome import OutcomeKind
+from service.core.deliveries.delivery import DeliveryKey, State
+from service.core.deliveries.outcome import OutcomeKind
+from service.core.deliveries.view import AttemptView, DeliveryDetail, DeliveryFilter, DeliveryView, ReplayRefused
 from service.core.reason import Reason
 
 TAG: Final = "deliveries"

@@ -8,16 +8,16 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, Field
 from pydantic_core import from_json
 
-from service.adapters.postgres.event_types import OWN_TYPES_MAX, EventTypeRow, EventTypeStore, Registration
+from service.adapters.postgres.events.types import OWN_TYPES_MAX, EventTypeRow, EventTypeStore, Registration
 from service.api.cursor import write_cursor
 from service.api.errors import ApiError, Code, invalid
 from service.api.instant import Instant
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
 from service.api.page import Page, PageQuery, bad_cursor, keyset_of
 from service.api.validation import AnswerModel, BodyModel
-from service.core.event_schema import DescribedType, built_in_types
-from service.core.event_type import NAME_LENGTH_MAX, NAME_PATTERN, REGISTRY, Complaint, is_event_type_name
-from service.core.own_event_type import RESERVED_PREFIXES, SCHEMA_BYTES_MAX, is_same_schema, write_schema
+from service.core.events.own_type import RESERVED_PREFIXES, SCHEMA_BYTES_MAX, is_same_schema, write_schema
+from service.core.events.registry import NAME_LENGTH_MAX, NAME_PATTERN, REGISTRY, Complaint, is_event_type_name
+from service.core.events.schema import DescribedType, built_in_types
 
 DESCRIPTION_LENGTH_MAX: Final = 1000
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 from pydantic import ConfigDict, Field
 
-from service.adapters.postgres.event_reads import EventFilter, EventReader, EventView
+from service.adapters.postgres.events.reader import EventReader
 from service.api.cursor import write_cursor
 from service.api.errors import ApiError, Code
 from service.api.instant import Instant
@@ -14,8 +14,9 @@ from service.api.operation import Answer, Call, Operation
 from service.api.page import Page, bad_cursor, keyset_of
 from service.api.v1.event_queries import EventsQuery
 from service.api.validation import AnswerModel
+from service.core.events.uid import received_at
+from service.core.events.view import EventFilter, EventView
 from service.core.timestamp import format_timestamp
-from service.core.uid import received_at
 
 TAG = "events"
 

@@ -2,17 +2,17 @@
 
 from pydantic import Field
 
-from service.adapters.postgres.explain_reads import ExplainReader
+from service.adapters.postgres.events.story import ExplainReader
 from service.api.cursor import write_cursor
 from service.api.instant import Instant
 from service.api.operation import Answer, Call, Operation
 from service.api.page import PageQuery, keyset_of
 from service.api.v1.events import TAG, no_event
 from service.api.validation import AnswerModel
-from service.core.delivery import State
-from service.core.explanation import Explained, Finding, Summary, explain, summarise
+from service.core.deliveries.delivery import State
+from service.core.deliveries.explanation import Explained, Finding, Summary, explain, summarise
+from service.core.events.uid import received_at
 from service.core.reason import Reason
-from service.core.uid import received_at
 
 DESCRIPTION = """For every subscription of the organization, removed ones too, what happened or why nothing did; in the
 order of their ids. `summary` is about all of them, whatever the page.

@@ -2,13 +2,13 @@
 
 from pydantic import Field
 
-from service.adapters.postgres.event_reads import EventReader
+from service.adapters.postgres.events.reader import EventReader
 from service.api.errors import ApiError, Code
 from service.api.instant import Instant
 from service.api.operation import Answer, Call, Operation
 from service.api.validation import AnswerModel
-from service.core.filter import decode_envelope
-from service.core.message_status import MessageState, fold_message
+from service.core.endpoints.filter import decode_envelope
+from service.core.events.message_status import MessageState, fold_message
 
 
 class ErrorShown(AnswerModel):

@@ -10,9 +10,9 @@ import msgspec
 from service.api.errors import ApiError, Code, invalid
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
 from service.api.validation import JSON, AnswerModel
-from service.core.event import BODY_BYTES_MAX, CLOUDEVENTS, Event, Rejected, parse_event
+from service.core.events.event import BODY_BYTES_MAX, CLOUDEVENTS, Event, Rejected, parse_event
 from service.core.reason import ParkReason
-from service.ports import Verdict
+from service.ports.store import Verdict
 
 EVENTS_MAX: Final = 100
 BATCH_BYTES_MAX: Final = 16 * BODY_BYTES_MAX

@@ -5,8 +5,8 @@ from typing import Final
 from aiohttp import web
 
 from service.api.auth import StoredKey
+from service.api.entrance import Gate
 from service.api.errors import ApiError
-from service.api.gate import Gate
 from service.api.v2.refusal import refusal
 
 INVALID_TOKEN: Final = "Invalid token"  # noqa: S105 - a sentence

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
-from service.adapters.postgres.resthooks import RecordedEvent, Resthook, ResthookStore, Subscriber
+from service.adapters.postgres.endpoints.resthooks import RecordedEvent, Resthook, ResthookStore, Subscriber
 from service.api.v2.links import Links
 from service.api.v2.paging import EVENTS, RESTHOOKS, SUBSCRIBERS, Page, read_page
 from service.api.v2.resource import Call

@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from service.adapters.postgres.resthooks import RecordedEvent, Resthook, Subscriber, Walk
+from service.adapters.postgres.endpoints.resthooks import RecordedEvent, Resthook, Subscriber, Walk
 from service.api.cursor import read_cursor, write_cursor
 from service.api.v2.refusal import INVALID_CURSOR, refusal
 

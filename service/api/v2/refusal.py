@@ -12,7 +12,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from service.api.errors import RETRY_AFTER_SECONDS, ApiError
 from service.api.validation import JSON
-from service.ports import Observer, UnavailableError
+from service.ports.errors import UnavailableError
+from service.ports.observer import Observer
 
 NOT_AUTHENTICATED: Final = "Authentication credentials were not provided."
 PERMISSION_DENIED: Final = "You do not have permission to perform this action."

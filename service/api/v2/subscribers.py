@@ -5,12 +5,17 @@ from typing import Final
 
 from aiohttp import web
 
-from service.adapters.postgres.resthooks import AlreadySubscribedError, OtherSecretError, ResthookStore, Subscriber
+from service.adapters.postgres.endpoints.resthooks import (
+    AlreadySubscribedError,
+    OtherSecretError,
+    ResthookStore,
+    Subscriber,
+)
 from service.api.v2.bodies import parse_fields
 from service.api.v2.refusal import RefusalError, json_response, refusal
 from service.api.v2.resource import Call
 from service.api.v2.subscribing import read_subscriber
-from service.core.target_policy import EgressPolicy
+from service.core.endpoints.target_policy import EgressPolicy
 from service.core.timestamp import format_timestamp
 
 NO_ID: Final = "URL must contain one of the following parameters: id"

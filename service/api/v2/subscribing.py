@@ -7,7 +7,7 @@ from typing import Final
 
 from service.api.v2.bodies import Fields
 from service.api.v2.refusal import RefusalError
-from service.core.target_policy import URL_MAX_CHARACTERS, EgressPolicy, TargetRefused
+from service.core.endpoints.target_policy import URL_MAX_CHARACTERS, EgressPolicy, TargetRefused
 from webhook_signature import VerificationError
 from webhook_signature.sign import decode_secret
 

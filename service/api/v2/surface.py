@@ -9,8 +9,8 @@ from typing import Final
 
 from aiohttp import web
 
-from service.adapters.postgres.resthooks import ResthookStore
-from service.api.gate import Gate
+from service.adapters.postgres.endpoints.resthooks import ResthookStore
+from service.api.entrance import Gate
 from service.api.v2.bodies import MEDIA_TYPES
 from service.api.v2.credentials import authenticate
 from service.api.v2.links import Links
@@ -27,8 +27,8 @@ from service.api.v2.refusal import (
 from service.api.v2.resource import Call, Resource, Verb
 from service.api.v2.subscribers import Subscribers
 from service.api.validation import JSON, read_body
-from service.core.target_policy import EgressPolicy
-from service.ports import Observer
+from service.core.endpoints.target_policy import EgressPolicy
+from service.ports.observer import Observer
 
 PAGE_SIZE: Final = 250
 

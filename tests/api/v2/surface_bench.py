@@ -12,16 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temba_client.v2 import TembaClient  # type: ignore[import-untyped]
 from yarl import URL
 
-from service.adapters.postgres import Administration, PostgresDeliveryStore, connect
-from service.adapters.postgres.engine import driver
-from service.adapters.postgres.resthooks import ResthookStore
-from service.api import make_api
+from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
+from service.adapters.postgres.endpoints.organizations import Administration
+from service.adapters.postgres.endpoints.resthooks import ResthookStore
+from service.adapters.postgres.engine import connect, driver
+from service.api.app import make_api
 from service.api.v2 import PAGE_SIZE, PREFIX, make_v2
 from service.core.api_key import NewKey
-from service.core.event import Event, parse_event
-from service.core.event_type import REGISTRY
-from service.core.target_policy import EgressPolicy, parse_cidr_rule
-from service.ports import Recorded, Recording
+from service.core.endpoints.target_policy import EgressPolicy, parse_cidr_rule
+from service.core.events.event import Event, parse_event
+from service.core.events.registry import REGISTRY
+from service.ports.store import Recorded, Recording
 from tests.api.conftest import Client, Troubles
 from tests.api.gate_bench import make_key, real_gate
 from tests.fakes.clock import START

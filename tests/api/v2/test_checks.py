@@ -175,7 +175,7 @@ async def test_a_fault_of_ours_is_told_to_the_observer_alone(surface: Surface, m
     async def fail(*_: object, **__: object) -> None:
         raise RuntimeError("the secret cause")
 
-    monkeypatch.setattr("service.adapters.postgres.resthooks.ResthookStore.list_events", fail)
+    monkeypatch.setattr("service.adapters.postgres.endpoints.resthooks.ResthookStore.list_events", fail)
     assert await surface.call("GET", EVENTS) == (500, {"detail": "Something went wrong on our side."})
     assert [str(error) for error in surface.troubles.heard] == ["the secret cause"]
     surface.troubles.heard.clear()

@@ -6,7 +6,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from service.api.errors import ApiError, Code
 from service.api.v2.refusal import error_middleware
-from service.ports import UnavailableError
+from service.ports.errors import UnavailableError
 from tests.api.conftest import Troubles
 
 
