@@ -61,7 +61,7 @@ def test_a_file_that_is_missing_empty_or_besides_a_value_is_told(tmp_path: Path)
     ],
 )
 def test_an_unknown_name_is_an_error_with_a_suggestion(typo: str, meant: str) -> None:
-    assert problem_of(**{typo: "1"}) == f"{typo}: there is no such setting; did you mean {meant}?"
+    assert problem_of(**{typo: "1"}) == f"{typo}: no such setting; did you mean {meant!r}?"
 
 
 def test_what_kubernetes_puts_beside_a_service_named_posthorn_is_no_error() -> None:

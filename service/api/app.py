@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
-from service.api.entrance import Gate
+from service.api.entrance import Entrance
 from service.api.errors import error_middleware
 from service.api.operation import Operation, bind
 from service.api.rate_limit import show_rate_limit
@@ -24,7 +24,7 @@ _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosni
 
 def make_api(
     operations: Sequence[Operation],
-    gate: Gate,
+    entrance: Entrance,
     observer: Observer,
     *,
     surfaces: Mapping[str, web.Application] = MappingProxyType({}),
@@ -40,7 +40,7 @@ def make_api(
     app.on_response_prepare.append(show_rate_limit)
     app.on_response_prepare.append(_add_headers)
     for operation in operations:
-        app.router.add_route(operation.method, operation.path, bind(operation, gate))
+        app.router.add_route(operation.method, operation.path, bind(operation, entrance))
     app.router.add_routes(documents)
     for prefix, surface in surfaces.items():
         app.add_subapp(prefix, surface)

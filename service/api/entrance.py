@@ -5,12 +5,14 @@ from datetime import datetime
 
 from aiohttp import web
 
-from service.api.auth import KeyRing, StoredKey, authenticate
+from service.api.auth import authenticate
 from service.api.idempotency import Idempotency, Run
 from service.api.rate_limit import RateLimiter
+from service.core.api_key import StoredKey
+from service.ports.requests import KeyRing
 
 
-class Gate:
+class Entrance:
     """The way in, shared by both surfaces."""
 
     def __init__(

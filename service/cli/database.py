@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres.endpoints.organizations import Administration
+from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.engine import connect
 from service.adapters.secret_box import AesSecretBox
 from service.cli.terminal import BAD_USAGE, CommandError
@@ -51,10 +51,10 @@ def require_secret_keys(settings: Settings) -> None:
         raise CommandError(NO_SECRET_KEYS, BAD_USAGE)
 
 
-def administration(engine: AsyncEngine, settings: Settings) -> Administration:
-    """What changes organizations, keys and endpoints."""
+def endpoint_store(engine: AsyncEngine, settings: Settings) -> EndpointStore:
+    """The organizations' endpoints, under the service's own rules."""
     keys = settings.opened_secret_keys()
-    return Administration(engine, AesSecretBox(keys) if keys else NoSecretBox())
+    return EndpointStore(engine, AesSecretBox(keys) if keys else NoSecretBox(), settings.endpoint_rules)
 
 
 @contextmanager

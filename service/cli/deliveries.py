@@ -56,10 +56,10 @@ def list_deliveries(
         organization_id=organization_id,
         endpoint_id=endpoint_id,
         event_id=event_id,
-        state=state.value if state else None,
+        state=state,
         event_type=event_type,
         status_code=status_code,
-        reason=reason.value if reason else None,
+        reason=reason,
     )
 
     async def find() -> tuple[Sequence[DeliveryView], DeliveryKey | None]:

@@ -1,14 +1,13 @@
-"""Setting up: migrate, endpoints."""
+"""``endpoints``: the same use cases as the API's, beside the database."""
 
 import asyncio
-from dataclasses import asdict
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, assert_never
 
 import typer
 
-from service.adapters.postgres.endpoints.organizations import ListedEndpoint, NewEndpoint
-from service.cli.database import administration, connected, require_secret_keys
-from service.cli.organization import OrganizationOption, require_organization
+from service.cli.database import connected, endpoint_store, require_secret_keys
+from service.cli.organization import OrganizationOption, no_organization, require_organization
 from service.cli.terminal import (
     BAD_USAGE,
     EXIT_CODES,
@@ -20,11 +19,13 @@ from service.cli.terminal import (
     split_names,
     tell,
 )
-from service.core.endpoints.target_policy import TargetRefused
+from service.core.endpoints.refusals import InvalidWish, NoSuchOrganization, OtherSecret
+from service.core.endpoints.settings import EndpointWish
+from service.core.endpoints.view import EndpointState, EndpointView, Registered
 from service.core.events.registry import REGISTRY
-from service.settings import Settings, load_settings
-from webhook_signature import VerificationError
-from webhook_signature.sign import decode_secret
+from service.settings import load_settings
+
+PAGE_SIZE: Final = 200
 
 endpoints = typer.Typer(no_args_is_help=True, help="The URLs an organization's events are delivered to.")
 
@@ -33,63 +34,100 @@ endpoints = typer.Typer(no_args_is_help=True, help="The URLs an organization's e
 def add_endpoint(
     organization_id: OrganizationOption,
     url: Annotated[str, typer.Option(help="Where to POST: https://…", show_default=False)],
-    event_types: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(REGISTRY)}.", show_default=False)],
+    event_types: Annotated[
+        str,
+        typer.Option(
+            help=f"Comma-separated: {', '.join(REGISTRY)}, one of your own, 'message.*' or '*'.", show_default=False
+        ),
+    ],
     secret: Annotated[str | None, typer.Option(help="whsec_<base64>; one is made otherwise.")] = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
     """Subscribe a URL to event types. A URL the organization has already gets the types added and keeps its secret."""
     settings = load_settings()
-    wanted = split_names(event_types, REGISTRY, "event type")
-    _check_target(settings, url, secret)
+    given: dict[str, Any] = {"url": url, "event_types": split_names(event_types)}
+    wish = EndpointWish(given if secret is None else {**given, "secret": secret})
     require_secret_keys(settings)
 
-    async def add() -> NewEndpoint:
+    async def add() -> Registered | InvalidWish | NoSuchOrganization | OtherSecret:
         async with connected(settings) as engine:
-            admin = administration(engine, settings)
-            await require_organization(admin, organization_id)
-            return await admin.add_endpoint(organization_id, url, wanted, secret)
+            return await endpoint_store(engine, settings).subscribe(organization_id, wish)
 
-    added = asyncio.run(add())
+    made = asyncio.run(add())
+    match made:
+        case InvalidWish(problems):
+            raise CommandError(_in_options(problems), BAD_USAGE)
+        case OtherSecret():
+            raise CommandError(f"--secret: {made.sentence}.", BAD_USAGE)
+        case NoSuchOrganization():
+            raise no_organization(organization_id)
+        case Registered():
+            pass
+        case _:
+            assert_never(made)
+    endpoint = made.endpoint
+    shown = {
+        "id": endpoint.id,
+        "url": endpoint.settings.url,
+        "event_types": endpoint.settings.event_types,
+        "secret": made.secret,
+    }
     if as_json:
-        print_json(asdict(added))
+        print_json(shown)
         return
-    if added.secret is None:
+    if made.secret is None:
         tell("This URL was registered already: it keeps its endpoint and its secret.")
     else:
         tell("Give the secret to the receiver: it is shown this once.")
-    print_fields(asdict(added))
+    print_fields(shown)
 
 
-def _check_target(settings: Settings, url: str, secret: str | None) -> None:
-    judged = settings.egress_policy.judge_url(url)
-    if isinstance(judged, TargetRefused):
-        settable = "POSTHORN_EGRESS_ALLOW, POSTHORN_EGRESS_DENY and POSTHORN_ALLOW_HTTP decide this."
-        raise CommandError(f"--url: {judged.sentence}. {settable}", BAD_USAGE)
-    if secret is not None:
-        try:
-            decode_secret(secret)
-        except VerificationError as error:
-            raise CommandError(f"--secret: {error.detail}", BAD_USAGE) from None
+def _in_options(problems: Mapping[str, Sequence[str]]) -> str:
+    """What is wrong with a wish, by the option that says it."""
+    return "\n".join(
+        f"--{path.partition('[')[0].replace('_', '-')}: {sentence}."
+        for path, sentences in problems.items()
+        for sentence in sentences
+    )
 
 
 @endpoints.command("list", epilog=EXIT_CODES)
 def list_endpoints(organization_id: OrganizationOption, *, as_json: JsonOption = False) -> None:
-    """The organization's endpoints, oldest first."""
+    """The organization's endpoints, newest first; also those that ended because their receiver answered 410."""
     settings = load_settings()
 
-    async def find() -> list[ListedEndpoint]:
+    async def find() -> list[EndpointView]:
         async with connected(settings) as engine:
-            admin = administration(engine, settings)
-            await require_organization(admin, organization_id)
-            return list(await admin.list_endpoints(organization_id))
+            await require_organization(engine, organization_id)
+            store = endpoint_store(engine, settings)
+            found = list(await store.list(organization_id, limit=PAGE_SIZE))
+            page_size = len(found)
+            while page_size == PAGE_SIZE:
+                after = (found[-1].created_at, found[-1].id)
+                page = await store.list(organization_id, limit=PAGE_SIZE, after=after)
+                page_size = len(page)
+                found += page
+            return found
 
     found = asyncio.run(find())
     if as_json:
-        print_json({"data": [asdict(each) for each in found]})
+        print_json({"data": [_shown(each) for each in found]})
         return
-    rows = [(each.id, each.url, each.event_types, "yes" if each.is_paused else "no", each.created_at) for each in found]
-    print_table(("id", "url", "event types", "paused", "created at"), rows, nothing="No endpoints yet.")
+    columns = ("id", "url", "event types", "state", "created at")
+    rows = [(each.id, each.settings.url, each.settings.event_types, each.state, each.created_at) for each in found]
+    print_table(columns, rows, nothing="No endpoints yet.")
+
+
+def _shown(endpoint: EndpointView) -> dict[str, Any]:
+    return {
+        "id": endpoint.id,
+        "url": endpoint.settings.url,
+        "event_types": endpoint.settings.event_types,
+        "state": endpoint.state,
+        "is_paused": endpoint.state is EndpointState.PAUSED,
+        "created_at": endpoint.created_at,
+    }
 
 
 @endpoints.command("remove", epilog=EXIT_CODES)
@@ -99,12 +137,12 @@ def remove_endpoint(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """End an endpoint: what waits for it is cancelled, what was delivered stays on record."""
+    """End an endpoint: what waits for it is cancelled, what was delivered stays on record. Again changes nothing."""
     settings = load_settings()
 
     async def remove() -> bool:
         async with connected(settings) as engine:
-            return await administration(engine, settings).remove_endpoint(organization_id, endpoint_id)
+            return await endpoint_store(engine, settings).remove(organization_id, endpoint_id) is None
 
     if not asyncio.run(remove()):
         lists = f"'posthorn endpoints list --organization {organization_id}' shows those there are"

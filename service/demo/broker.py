@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.adapters.rabbitmq.connection import connect, hang_up, unavailable
-from service.adapters.rabbitmq.topology import Topology, declare_topology
+from service.adapters.rabbitmq.topology import declare_topology
 from service.embedded.amqp import LoopbackBroker
+from service.ports.entrance import Topology
 from service.settings.values import masked
 
 IN_MEMORY: Final = "in memory, loopback only, not RabbitMQ (set AMQP_URL to use yours)"

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.observers.logs import configure_logs, safe_text
-from service.adapters.postgres.endpoints.organizations import Administration
+from service.adapters.postgres.endpoints.organizations import OrganizationStore
+from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.engine import connect
 from service.adapters.postgres.requests.keys import KeyStore
 from service.adapters.postgres.schema import migrate
@@ -29,11 +30,13 @@ from service.adapters.secret_box import AesSecretBox
 from service.app.assembly import serve
 from service.app.process import Role
 from service.core.api_key import RANDOM_BYTES, SCOPES, generate_key
+from service.core.endpoints.settings import EndpointWish
+from service.core.endpoints.view import Registered
 from service.demo.broker import DemoBroker, demo_broker
 from service.demo.display import DemoDisplay
 from service.demo.receiver import demo_receiver
 from service.demo.run import ORGANIZATION_ID, Demo
-from service.demo.subscribers import Subscriber, demo_subscribers
+from service.demo.subscribers import DemoSubscriber, demo_subscribers
 from service.demo.workplace import demo_directory
 from service.embedded.postgres import EmbeddedPostgres, EmbeddedPostgresError
 from service.ports.errors import RefusedError, UnavailableError
@@ -80,7 +83,7 @@ async def _run_demo(events: int, *, once: bool) -> int:
 
 
 async def _set_up(
-    stack: AsyncExitStack, events: int, subscribers: Sequence[Subscriber], display: DemoDisplay
+    stack: AsyncExitStack, events: int, subscribers: Sequence[DemoSubscriber], display: DemoDisplay
 ) -> tuple[Demo, str, str]:
     """The demo, an API key of its organization, and where the API is."""
     display.say("Posthorn demo: all of it on this machine, gone when it ends.")
@@ -142,16 +145,19 @@ def _free_ports() -> tuple[int, int]:
 
 
 async def _subscribe(
-    engine: AsyncEngine, settings: Settings, subscribers: Sequence[Subscriber], receiver_url: str
+    engine: AsyncEngine, settings: Settings, subscribers: Sequence[DemoSubscriber], receiver_url: str
 ) -> str:
     """Register the receivers; the organization's API key."""
-    administration = Administration(engine, AesSecretBox(settings.opened_secret_keys()))
-    await administration.create_organization(ORGANIZATION_ID)
+    await OrganizationStore(engine).create(ORGANIZATION_ID)
+    endpoints = EndpointStore(engine, AesSecretBox(settings.opened_secret_keys()), settings.endpoint_rules)
     for subscriber in subscribers:
         url = f"{receiver_url}/{subscriber.name}"
-        endpoint = await administration.add_endpoint(ORGANIZATION_ID, url, subscriber.event_types)
-        subscriber.endpoint_id = endpoint.id
-        subscriber.webhook = Webhook(endpoint.secret or "")
+        wish = EndpointWish({"url": url, "event_types": subscriber.event_types})
+        made = await endpoints.create(ORGANIZATION_ID, wish)
+        if not isinstance(made, Registered):
+            raise TypeError(f"the demo's own endpoint is refused: {made}")
+        subscriber.endpoint_id = made.endpoint.id
+        subscriber.webhook = Webhook(made.secret or "")
     key = generate_key(os.urandom(RANDOM_BYTES))
     await KeyStore(engine).create_key(ORGANIZATION_ID, key.key_id, key.digest, SCOPES)
     return key.text

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from service.demo.record import Record
-from service.demo.subscribers import LEAVES_AFTER, Subscriber
+from service.demo.subscribers import LEAVES_AFTER, DemoSubscriber
 
 WIDTH_WITHOUT_TERMINAL: Final = 110
 LABEL_WIDTH: Final = 13
@@ -26,7 +26,7 @@ CAPTION: Final = (
 class DemoDisplay:
     """Bars on a terminal; elsewhere a plain line now and then."""
 
-    def __init__(self, subscribers: Sequence[Subscriber]) -> None:
+    def __init__(self, subscribers: Sequence[DemoSubscriber]) -> None:
         console = Console(highlight=False, emoji=False, soft_wrap=False)
         self._console = console if console.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL, highlight=False)
         self._subscribers = subscribers
@@ -112,7 +112,7 @@ class DemoDisplay:
         self._console.print(table)
 
 
-def _latencies(subscriber: Subscriber, published_at: Mapping[str, float]) -> list[float]:
+def _latencies(subscriber: DemoSubscriber, published_at: Mapping[str, float]) -> list[float]:
     return [received_at - published_at[event_id] for event_id, received_at in subscriber.received_at.items()]
 
 

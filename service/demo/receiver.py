@@ -11,14 +11,14 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from service.demo.subscribers import Subscriber
+from service.demo.subscribers import DemoSubscriber
 from webhook_signature import VerificationError, Verified, Webhook
 
 BODY_BYTES_MAX = 1024 * 1024
 
 
 @asynccontextmanager
-async def demo_receiver(subscribers: Iterable[Subscriber]) -> AsyncIterator[str]:
+async def demo_receiver(subscribers: Iterable[DemoSubscriber]) -> AsyncIterator[str]:
     """Listen on a free port of 127.0.0.1; yields the address that, with ``/<name>`` behind it, is a subscriber's."""
     by_name = {subscriber.name: subscriber for subscriber in subscribers}
 

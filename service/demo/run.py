@@ -14,7 +14,7 @@ from service.adapters.rabbitmq.publisher import EventPublisher, Publication
 from service.core.events.sample import sample_event
 from service.demo.display import DemoDisplay
 from service.demo.record import Record, read_record
-from service.demo.subscribers import EVENT_TYPES, Subscriber
+from service.demo.subscribers import EVENT_TYPES, DemoSubscriber
 
 ORGANIZATION_ID: Final = "org_demo"
 EVENTS_PER_SECOND: Final = 50.0
@@ -31,7 +31,7 @@ class Demo:
     """One run: who takes part, and what was published so far."""
 
     events: int
-    subscribers: Sequence[Subscriber]
+    subscribers: Sequence[DemoSubscriber]
     display: DemoDisplay
     database_url: str
     engine: AsyncEngine

@@ -20,12 +20,12 @@ SLOW_SECONDS: Final = 0.8
 
 EVENT_TYPES: Final = ("message.sent", "message.delivered", "message.failed", "message.replied", "link.clicked")
 
-Answer = Callable[["Subscriber", str], Awaitable[int]]
+Answer = Callable[["DemoSubscriber", str], Awaitable[int]]
 """Decides the status for a verified request that carries the event with this id."""
 
 
 @dataclass(slots=True)
-class Subscriber:
+class DemoSubscriber:
     """One endpoint of the demo's organization. ``received_at`` has an event's first arrival, in monotonic seconds."""
 
     name: str
@@ -69,11 +69,11 @@ class Subscriber:
         return sum(published.get(event_type, 0) for event_type in self.event_types)
 
 
-async def _accept(_: Subscriber, __: str) -> int:
+async def _accept(_: DemoSubscriber, __: str) -> int:
     return ACCEPTED
 
 
-async def _fail_first(subscriber: Subscriber, event_id: str) -> int:
+async def _fail_first(subscriber: DemoSubscriber, event_id: str) -> int:
     """Refuse every second event twice. Only every second: an endpoint where everything fails is a broken one."""
     if subscriber.requests[event_id] == 1 and len(subscriber.requests) % 2:
         subscriber.troubled.add(event_id)
@@ -81,27 +81,27 @@ async def _fail_first(subscriber: Subscriber, event_id: str) -> int:
     return UNWELL if is_refused else ACCEPTED
 
 
-async def _leave(subscriber: Subscriber, _: str) -> int:
+async def _leave(subscriber: DemoSubscriber, _: str) -> int:
     return GONE if len(subscriber.accepted) >= LEAVES_AFTER else ACCEPTED
 
 
-async def _take_time(_: Subscriber, __: str) -> int:
+async def _take_time(_: DemoSubscriber, __: str) -> int:
     await asyncio.sleep(SLOW_SECONDS)
     return ACCEPTED
 
 
-def demo_subscribers() -> Sequence[Subscriber]:
+def demo_subscribers() -> Sequence[DemoSubscriber]:
     """A fresh set."""
     return (
-        Subscriber("crm", "takes all types", EVENT_TYPES, _accept, is_prompt=True),
-        Subscriber(
+        DemoSubscriber("crm", "takes all types", EVENT_TYPES, _accept, is_prompt=True),
+        DemoSubscriber(
             "analytics",
             "takes three types",
             ("message.delivered", "message.failed", "link.clicked"),
             _accept,
             is_prompt=True,
         ),
-        Subscriber("flaky", "500 twice, every 2nd", ("message.sent", "message.failed"), _fail_first),
-        Subscriber("slow", f"takes {SLOW_SECONDS} s", ("message.delivered",), _take_time),
-        Subscriber("leaver", f"410 after {LEAVES_AFTER}", ("message.replied",), _leave, is_leaver=True),
+        DemoSubscriber("flaky", "500 twice, every 2nd", ("message.sent", "message.failed"), _fail_first),
+        DemoSubscriber("slow", f"takes {SLOW_SECONDS} s", ("message.delivered",), _take_time),
+        DemoSubscriber("leaver", f"410 after {LEAVES_AFTER}", ("message.replied",), _leave, is_leaver=True),
     )

@@ -1,11 +1,12 @@
 """The environment's part in the settings: variables, ``NAME_FILE`` for mounted secrets, and names nobody knows."""
 
-import difflib
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
+
+from service.core.suggestion import did_you_mean
 
 PREFIX: Final = "POSTHORN_"
 FILE_SUFFIX: Final = "_FILE"
@@ -58,8 +59,7 @@ def _read(name: str, environ: Mapping[str, str], found: Environment) -> None:
 
 
 def _unknown(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name.upper(), sorted(known), n=1)
-    return f"{name}: there is no such setting" + (f"; did you mean {close[0]}?" if close else "")
+    return f"{name}: no such setting{did_you_mean(name.upper(), known)}"
 
 
 def _is_service_link(name: str, value: str) -> bool:

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from service.adapters.rabbitmq.topology import Topology
 from service.adapters.secret_box import SecretKey, parse_secret_keys
 from service.core.endpoints.retry_schedule import STANDARD, RetrySchedule
+from service.core.endpoints.settings import EndpointRules
 from service.core.endpoints.target_policy import CidrRule, EgressPolicy
+from service.ports.entrance import Topology
 from service.settings.environment import PREFIX, Source, read_environment
 from service.settings.values import (
     DAY_SECONDS,
@@ -163,6 +164,12 @@ class Settings(BaseModel):
             age_max_seconds=self.retry_age_max_seconds,
             jitter=self.retry_jitter,
         )
+
+    @property
+    def endpoint_rules(self) -> EndpointRules:
+        """What any endpoint may ask for."""
+        timeout_seconds_max = self.lease_seconds - self.lease_margin_seconds
+        return EndpointRules(self.egress_policy, self.retry_schedule, timeout_seconds_max)
 
     def opened_secret_keys(self) -> tuple[SecretKey, ...]:
         """The keys that seal and open signing secrets; none when SECRET_KEYS is not set."""

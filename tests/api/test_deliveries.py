@@ -10,7 +10,7 @@ from service.adapters.postgres.engine import driver
 from service.core.deliveries.delivery import DeliveryKey
 from service.core.deliveries.settlement import Bury, Deliver, Retry
 from service.core.reason import Reason
-from tests.api.reads_bench import Reading, reading_on
+from tests.api.reads_rig import Reading, reading_on
 
 URL = "https://a.example/hook"
 

@@ -11,8 +11,8 @@ from service.adapters.postgres.engine import driver
 from service.core.deliveries.settlement import Deliver, Retry, Settled, Unsubscribe
 from service.core.reason import Reason
 from service.ports.store import Claim
-from tests.api.gate_bench import Told, sql
-from tests.api.whole_bench import OWNER, SUBSCRIBERS, Things, Whole, make_things, whole_on
+from tests.api.entrance_rig import Told, sql
+from tests.api.whole_rig import OWNER, SUBSCRIBERS, Things, Whole, make_things, whole_on
 
 AT_ONCE = 6
 

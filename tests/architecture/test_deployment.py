@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.adapters.rabbitmq.topology import Topology
+from service.ports.entrance import Topology
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPOLOGY = Topology()

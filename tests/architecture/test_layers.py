@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FILE_LINES_MAX = 250
+FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "manager", "models", "services", "handlers"}
 SHIPPED = [*sorted((ROOT / "service").rglob("*.py")), *sorted((ROOT / "receiver").rglob("*.py"))]

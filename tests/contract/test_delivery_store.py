@@ -12,7 +12,7 @@ from service.core.deliveries.request import Fault
 from service.core.deliveries.settlement import Cancel, Settled
 from service.core.reason import Reason
 from service.ports.store import Stale, Verdict
-from tests.contract.delivery_store_bench import (
+from tests.contract.delivery_store_rig import (
     Bench,
     Database,
     InMemory,

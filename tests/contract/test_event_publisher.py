@@ -5,7 +5,7 @@ import pytest
 from service.adapters.rabbitmq.publisher import EventPublisher, Publication, UnroutableError
 from service.adapters.rabbitmq.topology import TopologyError, declare_topology
 from service.ports.errors import UnavailableError
-from tests.contract.broker_bench import Bench, Troubles, bodies, take
+from tests.contract.broker_rig import Bench, Troubles, bodies, take
 
 pytestmark = pytest.mark.timeout(20)
 

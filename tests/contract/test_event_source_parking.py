@@ -6,7 +6,7 @@ from service.adapters.rabbitmq.publisher import Publication
 from service.adapters.rabbitmq.topology import declare_topology
 from service.core.reason import ParkReason
 from service.ports.errors import UnavailableError
-from tests.contract.broker_bench import Bench, Troubles, bodies, take
+from tests.contract.broker_rig import Bench, Troubles, bodies, take
 
 pytestmark = pytest.mark.timeout(20)
 

@@ -16,11 +16,12 @@ from service.adapters.rabbitmq import connection, link, publisher
 from service.adapters.rabbitmq.parking import DETAIL_CHARACTERS_MAX, PROPERTIES_BYTES_MAX, parked_properties
 from service.adapters.rabbitmq.publisher import Publication
 from service.adapters.rabbitmq.source import BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN, RabbitSource, backoff_seconds
-from service.adapters.rabbitmq.topology import Topology, declare_topology
+from service.adapters.rabbitmq.topology import declare_topology
 from service.core.reason import ParkReason
 from service.embedded.amqp import LoopbackBroker
+from service.ports.entrance import Topology
 from service.ports.errors import UnavailableError
-from tests.contract.broker_bench import Bench, Troubles
+from tests.contract.broker_rig import Bench, Troubles
 
 pytestmark = pytest.mark.timeout(20)
 

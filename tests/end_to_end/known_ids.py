@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.observers.all import Observers
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
-from service.adapters.postgres.endpoints.organizations import Administration
 from service.adapters.postgres.requests.keys import KeyStore
 from service.adapters.system import SystemClock, draw, new_uid
 from service.api.operation import Operation
@@ -24,6 +23,7 @@ from service.flow.intake import Intake
 from service.flow.surroundings import Surroundings
 from service.ports.secrets import SecretBox
 from service.settings import load_settings
+from tests.fakes.administration import Administration
 
 ORGANIZATION = "org_known"
 

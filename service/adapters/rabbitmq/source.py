@@ -12,9 +12,9 @@ from service.adapters.rabbitmq.connection import cancelled_by_nobody, unavailabl
 from service.adapters.rabbitmq.link import Link
 from service.adapters.rabbitmq.parking import parked_properties
 from service.adapters.rabbitmq.publisher import Outlet, UnroutableError
-from service.adapters.rabbitmq.topology import Declare, Topology
+from service.adapters.rabbitmq.topology import Declare
 from service.core.reason import ParkReason
-from service.ports.entrance import IncomingMessage
+from service.ports.entrance import IncomingMessage, Topology
 from service.ports.errors import UnavailableError
 from service.ports.surroundings import Draw, Pause
 

@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from service.core.deliveries.delivery import State
+from service.core.deliveries.outcome import OutcomeKind
+from service.core.reason import Reason
+
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFilter:
@@ -16,10 +20,10 @@ class DeliveryFilter:
     organization_id: str | None = None
     endpoint_id: str | None = None
     event_id: str | None = None
-    state: str | None = None
+    state: State | None = None
     event_type: str | None = None
     status_code: int | None = None
-    reason: str | None = None
+    reason: Reason | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -35,8 +39,8 @@ class DeliveryView:
     endpoint_id: str
     subscription_id: int
     replay_number: int
-    state: str
-    reason: str | None
+    state: State
+    reason: Reason | None
     last_status: int | None
     attempts_made: int
     created_at: datetime
@@ -49,8 +53,8 @@ class AttemptView:
     """An attempt as people see it."""
 
     number: int
-    outcome: str
-    reason: str | None
+    outcome: OutcomeKind
+    reason: Reason | None
     status: int | None
     started_at: datetime
     duration_ms: int

@@ -18,6 +18,8 @@ from service.core.events.registry import Complaint
 from service.core.events.schema_rules import refusal
 
 SCHEMA_BYTES_MAX: Final = 32 * 1024
+OWN_TYPES_MAX: Final = 200
+"""How many an organization may register."""
 RESERVED_PREFIXES: Final = ("endpoint.", "delivery.")
 """Names that begin so are kept for events about Posthorn's own doings."""
 

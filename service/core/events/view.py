@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from uuid import UUID
 
 
@@ -21,3 +22,21 @@ class EventFilter:
     event_type: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTypeView:
+    """An event type that an organization registered. ``schema`` is JSON Schema as text."""
+
+    name: str
+    description: str
+    schema: str
+    created_at: datetime
+
+
+class Registration(Enum):
+    """What became of a wish to register a type."""
+
+    NEW = auto()
+    KNOWN = auto()  # the name is taken: the type is the one that was there
+    TOO_MANY = auto()

@@ -7,7 +7,7 @@ import pytest
 from yarl import URL
 
 from service.api.cursor import write_cursor
-from tests.api.v2.surface_bench import EVENTS, RESTHOOKS, SUBSCRIBERS, TARGET, Surface, serving
+from tests.api.v2.surface_rig import EVENTS, RESTHOOKS, SUBSCRIBERS, TARGET, Surface, serving
 from tests.fakes.events import body_of
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")

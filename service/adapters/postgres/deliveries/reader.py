@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.deliveries.list import IN_INDEX_ORDER, list_statement
 from service.adapters.postgres.engine import driver
-from service.core.deliveries.delivery import DeliveryKey
+from service.core.deliveries.delivery import DeliveryKey, State
+from service.core.deliveries.outcome import OutcomeKind
 from service.core.deliveries.view import AttemptView, DeliveryDetail, DeliveryFilter, DeliveryView
-
-__all__ = ["LIMIT_MAX", "AttemptView", "DeliveryDetail", "DeliveryFilter", "DeliveryReader", "DeliveryView", "read_one"]
+from service.core.reason import Reason
 
 LIMIT_MAX = 200
 
@@ -61,7 +61,7 @@ class DeliveryReader:
                 delivery.endpoint_id,
                 key.event_uid,
             )
-        return DeliveryDetail(delivery, [AttemptView(*attempt) for attempt in attempts], url, style, body_bytes)
+        return DeliveryDetail(delivery, list(map(_attempt, attempts)), url, style, body_bytes)
 
 
 async def read_one(
@@ -107,11 +107,25 @@ def _view(row: asyncpg.Record) -> DeliveryView:
         endpoint_id=row["endpoint_id"],
         subscription_id=row["subscription_id"],
         replay_number=row["replay_number"],
-        state=row["state"],
-        reason=row["reason"],
+        state=State(row["state"]),
+        reason=Reason(row["reason"]) if row["reason"] else None,
         last_status=row["last_status"],
         attempts_made=row["attempts_made"],
         created_at=row["created_at"],
         next_attempt_at=row["next_attempt_at"],
         ended_at=row["ended_at"],
+    )
+
+
+def _attempt(row: asyncpg.Record) -> AttemptView:
+    return AttemptView(
+        number=row["number"],
+        outcome=OutcomeKind(row["outcome"]),
+        reason=Reason(row["reason"]) if row["reason"] else None,
+        status=row["status"],
+        started_at=row["started_at"],
+        duration_ms=row["duration_ms"],
+        is_counted=row["is_counted"],
+        detail=row["detail"],
+        reply=row["reply"],
     )

@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.deliveries.reader import read_one
 from service.adapters.postgres.engine import driver
-from service.core.deliveries.delivery import OPEN_STATES, DeliveryKey, State
+from service.core.deliveries.delivery import OPEN_STATES, DeliveryKey
 from service.core.deliveries.view import DeliveryView, ReplayRefused
 
 
@@ -31,7 +31,7 @@ class Replays:
             replayed = await read_one(connection, key, organization_id)
             if is_active is None or replayed is None:
                 return None
-            if State(replayed.state) in OPEN_STATES:
+            if replayed.state in OPEN_STATES:
                 return ReplayRefused(f"the delivery is still {replayed.state}: it can be replayed once it has ended")
             if not is_active:
                 return ReplayRefused("the subscription was removed, so nobody waits for this event any more")

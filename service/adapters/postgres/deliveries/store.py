@@ -15,6 +15,7 @@ from service.adapters.postgres.partitions import create_partitions, drop_partiti
 from service.adapters.postgres.requests.idempotency import purge_idempotency_keys
 from service.core.deliveries.delivery import Lease
 from service.core.deliveries.settlement import Retry, Settled, Unsubscribe
+from service.core.endpoints.view import RemovalReason
 from service.core.reason import Reason
 from service.ports.observer import Backlog
 from service.ports.store import Claim, Recorded, Recording, Stale, Verdict
@@ -166,7 +167,9 @@ class PostgresDeliveryStore:
                     if unsubscribed:
                         ids = [each.delivery.key.subscription_id for each in unsubscribed]
                         urls = [each.target_url for each in unsubscribed]
-                        removed = await remove_subscriptions(connection, ids, because="gone", leading_to=urls)
+                        removed = await remove_subscriptions(
+                            connection, ids, because=RemovalReason.GONE, leading_to=urls
+                        )
                         await cancel_pending(connection, removed, Reason.GONE)
                     if gated:  # after the organization, as in the changes that people make: one order of locks
                         await connection.execute(statements.GATE, *columns(gated, 2))

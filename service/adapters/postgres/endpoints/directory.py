@@ -1,4 +1,4 @@
-"""Organizations, endpoints and subscriptions: what people change, and what workers read of it."""
+"""Implements ``SubscriptionStore``: what workers read of organizations, endpoints and subscriptions."""
 
 from collections.abc import Collection, Sequence
 

@@ -4,23 +4,18 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from service.adapters.postgres.endpoints.version import bump_directory
+from service.core.endpoints.view import RemovalReason
 from service.core.reason import Reason
 
 CANCELLED_MAX = 10_000
-
-
-async def bump_directory(connection: asyncpg.Connection, organization_ids: Sequence[str]) -> None:
-    """Tell every worker, through the version its next transaction compares, that the directory has changed."""
-    await connection.execute(
-        "UPDATE organizations SET directory_version = directory_version + 1 WHERE id = ANY ($1)", organization_ids
-    )
 
 
 async def remove_subscriptions(
     connection: asyncpg.Connection,
     subscription_ids: Sequence[int],
     *,
-    because: str,
+    because: RemovalReason,
     leading_to: Sequence[str | None] | None = None,
 ) -> Sequence[int]:
     """End these subscriptions, and the endpoints that have none left; those that were still active.

@@ -1,77 +1,22 @@
-"""Resthooks, their subscribers and their events, as ``/api/v2`` shows them: lists by keyset, one row made or removed.
+"""Resthooks, their subscribers and their events, as ``/api/v2`` lists them: by keyset.
 
 A keyset says beside which row a page lies. Every list is walked in both directions, hence two forms of each statement.
 """
 
-import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Generic, TypeVar
+from typing import Final
 from uuid import UUID
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres.endpoints.removal import bump_directory, cancel_pending, remove_subscriptions
-from service.adapters.postgres.endpoints.rows import find_or_insert_endpoint, open_secrets
 from service.adapters.postgres.engine import driver
-from service.core.reason import Reason
-from service.ports.secrets import SecretBox
+from service.core.endpoints.view import Resthook, ResthookEvent, Subscriber, Walk
+from service.core.events.registry import REGISTRY
 
 EVENTS_BYTES_MAX: Final = 8 * 1024 * 1024
 """When the bodies of a list come to this, it ends with the next one: 250 large events would be 64 MB."""
-
-Key = TypeVar("Key")
-
-
-@dataclass(frozen=True, slots=True)
-class Resthook:
-    """An event type that can be subscribed to. ``modified_at`` is when a subscriber last came or went."""
-
-    slug: str
-    modified_at: datetime
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Subscriber:
-    """An active subscription. ``secret`` is told once: when making it made its endpoint."""
-
-    id: int
-    resthook: str
-    target_url: str
-    created_at: datetime
-    secret: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedEvent:
-    """An event; ``uid`` is a UUIDv7, and ``body`` the envelope, as it is delivered.
-
-    ``body`` is None when those before it in the walk have ``EVENTS_BYTES_MAX`` already.
-    """
-
-    uid: UUID
-    resthook: str
-    body: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Walk(Generic[Key]):
-    """A part of a list: from beside a key (None: from an end), in one direction, at most so many rows."""
-
-    beside: Key | None
-    is_descending: bool
-    limit: int
-
-
-class AlreadySubscribedError(Exception):
-    """The URL has an active subscription to this event type."""
-
-
-class OtherSecretError(Exception):
-    """The URL has an endpoint, which signs with another secret than the one that was given."""
 
 
 def _both_ways(descending: str) -> dict[bool, str]:
@@ -121,34 +66,20 @@ _EVENTS: Final = _both_ways(
 )
 
 
-class ResthookStore:
+class ResthookReader:
     """What RapidPro calls resthooks, of one organization at a time. Every verb may raise ``UnavailableError``."""
 
-    def __init__(self, engine: AsyncEngine, secret_box: SecretBox, built_in: Sequence[str]) -> None:
-        """``built_in`` are the event types that every organization has."""
+    def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._secret_box = secret_box
-        self._built_in = list(built_in)
 
     async def list_resthooks(self, organization_id: str, walk: Walk[tuple[datetime, str]]) -> Sequence[Resthook]:
         """Built-in and own types, by (modified_at, slug)."""
         beside = walk.beside or (None, None)
         async with driver(self._engine) as connection:
             rows = await connection.fetch(
-                _RESTHOOKS[walk.is_descending], organization_id, self._built_in, *beside, walk.limit
+                _RESTHOOKS[walk.is_descending], organization_id, list(REGISTRY), *beside, walk.limit
             )
         return [Resthook(*row) for row in rows]
-
-    async def has_resthook(self, organization_id: str, slug: str) -> bool:
-        """Whether there is such a type."""
-        if slug in self._built_in:
-            return True
-        async with driver(self._engine) as connection:
-            return bool(
-                await connection.fetchval(
-                    "SELECT true FROM event_types WHERE organization_id = $1 AND name = $2", organization_id, slug
-                )
-            )
 
     async def list_subscribers(
         self,
@@ -168,63 +99,15 @@ class ResthookStore:
 
     async def list_events(
         self, organization_id: str, walk: Walk[UUID], *, resthook: str | None = None
-    ) -> Sequence[RecordedEvent]:
+    ) -> Sequence[ResthookEvent]:
         """Events, by uid; of one resthook, when given."""
         async with driver(self._engine) as connection:
             slugs = [resthook] if resthook is not None else await self._slugs(connection, organization_id)
             rows = await connection.fetch(
                 _EVENTS[walk.is_descending], organization_id, slugs, walk.beside, walk.limit, EVENTS_BYTES_MAX
             )
-        return [RecordedEvent(*row) for row in rows]
+        return [ResthookEvent(*row) for row in rows]
 
     async def _slugs(self, connection: asyncpg.Connection, organization_id: str) -> list[str]:
         own = await connection.fetch("SELECT name FROM event_types WHERE organization_id = $1", organization_id)
-        return [*self._built_in, *(row["name"] for row in own)]
-
-    async def subscribe(self, organization_id: str, resthook: str, url: str, secret: str | None) -> Subscriber:
-        """Subscribe a URL, through the organization's endpoint of that URL, made if there is none.
-
-        Raises ``AlreadySubscribedError`` and ``OtherSecretError``; nothing has changed then.
-        """
-        async with driver(self._engine) as connection, connection.transaction():
-            await bump_directory(connection, [organization_id])
-            endpoint_id, shown = await find_or_insert_endpoint(
-                connection, self._secret_box, organization_id, url, secret
-            )
-            row = await connection.fetchrow(
-                """INSERT INTO subscriptions (organization_id, endpoint_id, event_type, target_url)
-                   VALUES ($1, $2, $3, $4)
-                       ON CONFLICT (organization_id, event_type, target_url) WHERE removed_at IS NULL DO NOTHING
-                   RETURNING id, event_type, target_url, created_at""",
-                organization_id,
-                endpoint_id,
-                resthook,
-                url,
-            )
-            if row is None:
-                raise AlreadySubscribedError
-            if secret is not None and shown is None:
-                await self._require_secret(connection, organization_id, endpoint_id, secret)
-        return replace(Subscriber(*row), secret=shown)
-
-    async def _require_secret(
-        self, connection: asyncpg.Connection, organization_id: str, endpoint_id: str, secret: str
-    ) -> None:
-        """Raise ``OtherSecretError`` unless the endpoint signs with ``secret``: it must not be dropped in silence."""
-        known = await open_secrets(connection, self._secret_box, organization_id, endpoint_id)
-        if not any(each and hmac.compare_digest(each.encode(), secret.encode()) for each in known):
-            raise OtherSecretError
-
-    async def unsubscribe(self, organization_id: str, subscriber_id: int) -> bool:
-        """End a subscription, its endpoint with the last one, and cancel what waits. False when there is none."""
-        async with driver(self._engine) as connection, connection.transaction():
-            found = await connection.fetchval(
-                "SELECT id FROM subscriptions WHERE organization_id = $1 AND id = $2 AND removed_at IS NULL",
-                organization_id,
-                subscriber_id,
-            )
-            if found is None:
-                return False
-            removed = await remove_subscriptions(connection, [found], because="deleted")
-            await cancel_pending(connection, removed, Reason.SUBSCRIPTION_DELETED)
-        return bool(removed)
+        return [*REGISTRY, *(row["name"] for row in own)]

@@ -10,7 +10,7 @@ from service.core.deliveries.story import ExplainedEvent, KnownDelivery, KnownEn
 from service.core.reason import Reason
 
 
-class ExplainReader:
+class StoryReader:
     """Reads only: no lock, no change."""
 
     def __init__(self, engine: AsyncEngine) -> None:

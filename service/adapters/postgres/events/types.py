@@ -1,37 +1,14 @@
 """The event types that organizations register themselves. One is never changed and never removed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from enum import Enum, auto
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres.endpoints.removal import bump_directory
+from service.adapters.postgres.endpoints.version import bump_directory
 from service.adapters.postgres.engine import driver
-
-OWN_TYPES_MAX = 200
-
-
-@dataclass(frozen=True, slots=True)
-class EventTypeRow:
-    """A registered type. ``schema`` is JSON Schema as text."""
-
-    name: str
-    description: str
-    schema: str
-    created_at: datetime
-
-
-class Registration(Enum):
-    """What became of a wish to register a type."""
-
-    NEW = auto()
-    KNOWN = auto()
-    """The name is taken: the row is the one that was there."""
-    TOO_MANY = auto()
-
+from service.core.events.own_type import OWN_TYPES_MAX
+from service.core.events.view import OwnTypeView, Registration
 
 _COLUMNS = "name, description, schema, created_at"
 
@@ -42,12 +19,12 @@ class EventTypeStore:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def find(self, organization_id: str, name: str) -> EventTypeRow | None:
+    async def find(self, organization_id: str, name: str) -> OwnTypeView | None:
         """The organization's own type of this name."""
         async with driver(self._engine) as connection:
             return await _find(connection, organization_id, name)
 
-    async def after(self, organization_id: str, name: str, limit: int) -> Sequence[EventTypeRow]:
+    async def after(self, organization_id: str, name: str, limit: int) -> Sequence[OwnTypeView]:
         """Types whose names come after ``name``, in their order, at most ``limit``."""
         async with driver(self._engine) as connection:
             rows = await connection.fetch(
@@ -57,7 +34,7 @@ class EventTypeStore:
                 name,
                 limit,
             )
-        return [EventTypeRow(*row) for row in rows]
+        return [OwnTypeView(*row) for row in rows]
 
     async def names(self, organization_id: str) -> frozenset[str]:
         """The names of all of them: what else can be subscribed to."""
@@ -67,7 +44,7 @@ class EventTypeStore:
 
     async def register(
         self, organization_id: str, name: str, description: str, schema: str
-    ) -> tuple[Registration, EventTypeRow | None]:
+    ) -> tuple[Registration, OwnTypeView | None]:
         """Keep a type, unless its name is taken or there are ``OWN_TYPES_MAX``; what is there now."""
         async with driver(self._engine) as connection:
             known = await _find(connection, organization_id, name)
@@ -89,13 +66,13 @@ class EventTypeStore:
                     schema,
                     OWN_TYPES_MAX,
                 )
-        return (Registration.NEW, EventTypeRow(*row)) if row is not None else (Registration.TOO_MANY, None)
+        return (Registration.NEW, OwnTypeView(*row)) if row is not None else (Registration.TOO_MANY, None)
 
 
-async def _find(connection: asyncpg.Connection, organization_id: str, name: str) -> EventTypeRow | None:
+async def _find(connection: asyncpg.Connection, organization_id: str, name: str) -> OwnTypeView | None:
     row = await connection.fetchrow(
         f"SELECT {_COLUMNS} FROM event_types WHERE organization_id = $1 AND name = $2",  # noqa: S608 - names of ours
         organization_id,
         name,
     )
-    return EventTypeRow(*row) if row is not None else None
+    return OwnTypeView(*row) if row is not None else None

@@ -1,52 +1,16 @@
 """Requests that named themselves with an Idempotency-Key: which of them run, and what was answered."""
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.engine import driver
+from service.ports.requests import Answered, Begun, NamedRequest, Reused, Running
 
 RUNS_SECONDS_MAX: Final = 60
 """For so long nobody else may run a request; it is well beyond what any operation takes."""
 PURGED_MAX: Final = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class NamedRequest:
-    """What an Idempotency-Key stands for. ``digest`` covers all of the request that decides what it does."""
-
-    organization_id: str
-    method: str
-    path: str
-    key: str
-    digest: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """The request is ours to run until then, by the database's clock. The instant is also the fencing token."""
-
-    runs_until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """Somebody is at it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reused:
-    """Another request was made under this key."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """It was answered; ``sealed`` is the answer."""
-
-    sealed: str
 
 
 class IdempotencyStore:

@@ -1,40 +1,12 @@
 """API keys as they are kept: a digest each, never the key."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.engine import driver
-
-
-@dataclass(frozen=True, slots=True)
-class StoredKey:
-    """What is kept of an API key. Without a ``rate_limit_per_hour`` of its own it shares its organization's."""
-
-    key_id: str
-    organization_id: str
-    digest: bytes
-    scopes: frozenset[str]
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    name: str
-    rate_limit_per_hour: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class ListedKey:
-    """A key as anybody may see it. ``last_used_at`` is right to a minute or so."""
-
-    key_id: str
-    name: str
-    scopes: tuple[str, ...]
-    rate_limit_per_hour: int | None
-    created_at: datetime
-    last_used_at: datetime | None
-    expires_at: datetime | None
-    revoked_at: datetime | None
+from service.core.api_key import ListedKey, StoredKey
 
 
 class KeyStore:

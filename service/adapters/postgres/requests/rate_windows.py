@@ -1,20 +1,9 @@
 """How many requests of this hour are used: fixed windows of one hour, one row each, on the database's clock."""
 
-from dataclasses import dataclass
-from datetime import datetime
-
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.engine import driver
-
-
-@dataclass(frozen=True, slots=True)
-class RateWindow:
-    """A bucket's window, with the request just counted. A ``used`` beyond the limit says that it was refused."""
-
-    used: int
-    resets_at: datetime
-    resets_in_seconds: float
+from service.ports.requests import RateWindow
 
 
 class RateWindowStore:

@@ -1,25 +1,22 @@
 """What can be done with an endpoint: rotate its secret, try it, count its deliveries."""
 
+import uuid
 from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime, timedelta
 
-from service.adapters.postgres.deliveries.reader import DeliveryReader
-from service.adapters.postgres.endpoints.health import EndpointHealth
-from service.adapters.postgres.endpoints.rows import new_id
-from service.adapters.postgres.endpoints.store import EndpointStore
 from service.api.errors import invalid
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
 from service.api.v1.deliveries import DeliveryItem
 from service.api.v1.endpoints.answers import EndpointStats, RotatedSecret
 from service.api.v1.endpoints.bodies import Rotation, StatsQuery, TestRequest
-from service.api.v1.endpoints.paths import on_endpoint, translated
-from service.api.v1.endpoints.reading import secret_problem
+from service.api.v1.endpoints.paths import endpoint_id_of, granted, on_endpoint, problem_of
 from service.core.deliveries.delivery import DeliveryKey
-from service.core.endpoints.endpoint import EndpointSettings
-from service.core.endpoints.refusals import NoEndpointError
+from service.core.endpoints.refusals import EndpointGone, NoSuchEndpoint
+from service.core.endpoints.view import EndpointState
 from service.core.events.event import Event, Rejected, parse_event
 from service.core.events.registry import REGISTRY, is_subscribable
 from service.core.events.sample import sample_event
+from service.ports.desk import DeliveryDesk, EndpointDesk, HealthDesk
 from webhook_signature.sign import KEYS_MAX
 
 SendTest = Callable[[Event, str], Awaitable[DeliveryKey | None]]
@@ -31,13 +28,13 @@ class EndpointActions:
 
     def __init__(
         self,
-        store: EndpointStore,
-        health: EndpointHealth,
-        deliveries: DeliveryReader,
+        desk: EndpointDesk,
+        health: HealthDesk,
+        deliveries: DeliveryDesk,
         send_test: SendTest,
         now: Callable[[], datetime],
     ) -> None:
-        self._store = store
+        self._desk = desk
         self._health = health
         self._deliveries = deliveries
         self._send_test = send_test
@@ -46,42 +43,36 @@ class EndpointActions:
     async def rotate_secret(self, call: Call) -> Answer:
         """Give the endpoint a new secret."""
         body: Rotation = call.body
-
-        def given(settings: EndpointSettings) -> str | None:
-            if body.secret is not None and (why := secret_problem(body.secret, settings.signature_style)):
-                raise invalid("the request is not valid", {"secret": [why]})
-            return body.secret
-
-        with translated(call) as endpoint_id:
-            secret, overlap_ends_at = await self._store.rotate_secret(
-                call.organization_id, endpoint_id, given, timedelta(seconds=body.overlap_seconds)
-            )
-        return Answer(200, RotatedSecret(id=endpoint_id, secret=secret, overlap_ends_at=overlap_ends_at))
+        endpoint_id, overlap = endpoint_id_of(call), timedelta(seconds=body.overlap_seconds)
+        rotated = granted(await self._desk.rotate_secret(call.organization_id, endpoint_id, body.secret, overlap))
+        return Answer(
+            200, RotatedSecret(id=endpoint_id, secret=rotated.secret, overlap_ends_at=rotated.overlap_ends_at)
+        )
 
     async def test(self, call: Call) -> Answer:
         """Send the endpoint a sample."""
         body: TestRequest = call.body
         organization_id = call.organization_id
-        own = await self._store.own_event_types(organization_id)
+        own = await self._desk.own_event_types(organization_id)
         if body.event_type is not None and ("*" in body.event_type or not is_subscribable(body.event_type, own)):
-            why = "is no event type; GET /v1/event-types lists them"
+            why = "no such event type; GET /v1/event-types lists them"
             raise invalid("the request is not valid", {"event_type": [why]})
-        with translated(call) as endpoint_id:
-            endpoint = await self._store.find_active(organization_id, endpoint_id)
-            event = self._sample(body.event_type or _first_of(endpoint.settings.event_types, own), organization_id)
-            key = await self._send_test(event, endpoint_id)
-            found = await self._deliveries.show(key, organization_id) if key is not None else None
-            if found is None:  # it ended between two of these lines
-                raise NoEndpointError(endpoint_id)
+        endpoint = granted(await self._desk.find(organization_id, endpoint_id_of(call)))
+        if endpoint.state is EndpointState.GONE:
+            raise problem_of(EndpointGone())
+        event = self._sample(body.event_type or _first_of(endpoint.settings.event_types, own), organization_id)
+        key = await self._send_test(event, endpoint.id)
+        found = await self._deliveries.show(key, organization_id) if key is not None else None
+        if found is None:  # it ended between two of these lines
+            raise problem_of(NoSuchEndpoint(endpoint.id))
         return Answer(202, DeliveryItem.model_validate(found.delivery, from_attributes=True))
 
     async def stats(self, call: Call) -> Answer:
         """Count the endpoint's deliveries."""
         query: StatsQuery = call.query
-        with translated(call) as endpoint_id:
-            await self._store.find(call.organization_id, endpoint_id)
+        endpoint = granted(await self._desk.find(call.organization_id, endpoint_id_of(call)))
         since = self._now() - timedelta(hours=query.hours)
-        stats = await self._health.stats(call.organization_id, endpoint_id, since)
+        stats = await self._health.stats(call.organization_id, endpoint.id, since)
         return Answer(200, EndpointStats.of(query.hours, stats))
 
     def _sample(self, event_type: str, organization_id: str) -> Event:
@@ -89,7 +80,7 @@ class EndpointActions:
         body = sample_event(
             event_type,
             organization_id,
-            event_id=new_id("evt"),
+            event_id=f"evt_{uuid.uuid4().hex}",
             number=int(now.timestamp()) % 10_000,
             now=now,
             is_test=True,

@@ -5,15 +5,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from service.api.instant import Instant
-from service.api.v1.endpoints.bodies import HIDDEN, Filter, Retry, State, Style
+from service.api.v1.endpoints.bodies import Filter, Retry, State, Style
 from service.api.validation import AnswerModel
-from service.core.endpoints.endpoint import EndpointRow
-from service.core.endpoints.health import Health as StoredHealth
-from service.core.endpoints.health import Percentiles as StoredPercentiles
-from service.core.endpoints.health import Stats as StoredStats
+from service.core.endpoints.health import Health, Percentiles, Stats
+from service.core.endpoints.settings import HIDDEN
+from service.core.endpoints.view import EndpointView
 
 
-class Health(AnswerModel):
+class HealthShown(AnswerModel):
     """How deliveries fared in the last 24 hours: the newest five of each event type, and what is being retried."""
 
     status: Literal["healthy", "failing", "idle"] = Field(
@@ -26,7 +25,7 @@ class Health(AnswerModel):
     last_failure_status: int | None = Field(description="The HTTP status of that failure, where there was a reply.")
 
     @classmethod
-    def of(cls, stored: StoredHealth) -> "Health":
+    def of(cls, stored: Health) -> "HealthShown":
         """The health, judged."""
         is_failing = stored.failures_in_a_row > 0
         return cls(
@@ -39,7 +38,7 @@ class Health(AnswerModel):
         )
 
 
-class SecretHint(AnswerModel):
+class SecretShown(AnswerModel):
     """A signing secret that is valid."""
 
     hint: str = Field(description="Its last four characters.")
@@ -47,7 +46,7 @@ class SecretHint(AnswerModel):
     expires_at: Instant | None = Field(description="When it ends, after a rotation; null for the newest.")
 
 
-class Endpoint(AnswerModel):
+class EndpointShown(AnswerModel):
     """An endpoint: a URL that webhooks go to."""
 
     id: str = Field(examples=["ep_7k2m9x4c1v8b3n6h"])
@@ -64,13 +63,13 @@ class Endpoint(AnswerModel):
     timeout_seconds: float | None
     metadata: dict[str, str]
     state: State = Field(description="`paused`: deliveries wait. `gone`: the receiver answered 410, so it ended.")
-    health: Health
-    secrets: list[SecretHint] = Field(description="The secrets that sign, newest first.")
+    health: HealthShown
+    secrets: list[SecretShown] = Field(description="The secrets that sign, newest first.")
     created_at: Instant
     updated_at: Instant
 
 
-class CreatedEndpoint(Endpoint):
+class CreatedEndpoint(EndpointShown):
     """A new endpoint, with its secret."""
 
     secret: str = Field(description="Give it to the receiver: it is shown this once.")
@@ -84,14 +83,14 @@ class RotatedSecret(AnswerModel):
     overlap_ends_at: Instant | None = Field(description="Until when older secrets sign too; null: they ended at once.")
 
 
-class Percentiles(AnswerModel):
+class PercentilesShown(AnswerModel):
     """Durations in milliseconds; null when there were none."""
 
     p50: float | None
     p95: float | None
 
     @classmethod
-    def of(cls, stored: StoredPercentiles) -> "Percentiles":
+    def of(cls, stored: Percentiles) -> "PercentilesShown":
         """The same, rounded."""
         p50, p95 = (None if each is None else round(each, 1) for each in (stored.p50_ms, stored.p95_ms))
         return cls(p50=p50, p95=p95)
@@ -106,13 +105,13 @@ class EndpointStats(AnswerModel):
     )
     by_reason: dict[str, int] = Field(description="Why deliveries ended dead or cancelled.")
     success_rate: float | None = Field(description="delivered / (delivered + dead); null when there were none.")
-    latency_ms: Percentiles = Field(description="From intake to success.")
-    duration_ms: Percentiles = Field(description="Of single attempts, of the newest deliveries.")
+    latency_ms: PercentilesShown = Field(description="From intake to success.")
+    duration_ms: PercentilesShown = Field(description="Of single attempts, of the newest deliveries.")
     oldest_pending_age_seconds: float | None
     is_capped: bool = Field(description="Whether only a part was looked at: the newest deliveries of each event type.")
 
     @classmethod
-    def of(cls, hours: int, stored: StoredStats) -> "EndpointStats":
+    def of(cls, hours: int, stored: Stats) -> "EndpointStats":
         """The counts, with a zero for each state that did not occur."""
         zeroes = dict.fromkeys(("delivered", "dead", "cancelled", "pending", "leased"), 0)
         counts = zeroes | dict(stored.by_state)
@@ -123,18 +122,18 @@ class EndpointStats(AnswerModel):
             by_state=counts,
             by_reason=dict(stored.by_reason),
             success_rate=round(counts["delivered"] / ended, 4) if ended else None,
-            latency_ms=Percentiles.of(stored.latency),
-            duration_ms=Percentiles.of(stored.duration),
+            latency_ms=PercentilesShown.of(stored.latency),
+            duration_ms=PercentilesShown.of(stored.duration),
             oldest_pending_age_seconds=None if age is None else round(age, 3),
             is_capped=stored.is_capped,
         )
 
 
-def shown_fields(row: EndpointRow, health: StoredHealth) -> dict[str, Any]:
-    """The fields of an ``Endpoint``; no value of a header is among them."""
-    settings = row.settings
+def shown_fields(endpoint: EndpointView, health: Health) -> dict[str, Any]:
+    """The fields of an ``EndpointShown``; no value of a header is among them."""
+    settings = endpoint.settings
     return {
-        "id": row.id,
+        "id": endpoint.id,
         "url": settings.url,
         "event_types": settings.event_types,
         "description": settings.description,
@@ -145,11 +144,9 @@ def shown_fields(row: EndpointRow, health: StoredHealth) -> dict[str, Any]:
         "retry": settings.retry,
         "timeout_seconds": settings.timeout_seconds,
         "metadata": settings.metadata,
-        "state": row.state,
-        "health": Health.of(health),
-        "secrets": [
-            SecretHint(hint=each.hint, created_at=each.created_at, expires_at=each.expires_at) for each in row.secrets
-        ],
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
+        "state": endpoint.state,
+        "health": HealthShown.of(health),
+        "secrets": [SecretShown.model_validate(each, from_attributes=True) for each in endpoint.secrets],
+        "created_at": endpoint.created_at,
+        "updated_at": endpoint.updated_at,
     }

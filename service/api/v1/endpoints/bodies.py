@@ -1,23 +1,37 @@
 """What a caller may send about endpoints."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
-from pydantic import Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from service.api.page import PageQuery
 from service.api.validation import BodyModel, QueryModel
 from service.core.endpoints.custom_headers import HEADERS_MAX, NAME_PATTERN, VALUE_PATTERN
 from service.core.endpoints.retry_schedule import PRESETS
+from service.core.endpoints.settings import (
+    DESCRIPTION_CHARACTERS_MAX,
+    EVENT_TYPES_MAX,
+    METADATA_MAX,
+    METADATA_NAME_CHARACTERS_MAX,
+    METADATA_VALUE_CHARACTERS_MAX,
+)
 from service.core.endpoints.target_policy import URL_MAX_CHARACTERS
+from service.core.endpoints.view import EndpointState
 from service.core.events.registry import REGISTRY
+from webhook_signature.styles import STYLES
 
-HIDDEN: Final = "***"
-"""Stands for a header's value, which is never shown."""
-EVENT_TYPES_MAX: Final = 100
 OVERLAP_SECONDS_MAX: Final = 30 * 86_400
 
-Style = Literal["standard", "sha256-body", "t-v1"]
-State = Literal["active", "paused", "disabled", "gone"]
+
+def _known_style(name: str) -> str:
+    if name not in STYLES:
+        raise ValueError(f"must be one of {', '.join(map(repr, STYLES))}")
+    return name
+
+
+Style = Annotated[str, AfterValidator(_known_style), WithJsonSchema({"type": "string", "enum": list(STYLES)})]
+State = Annotated[EndpointState, WithJsonSchema({"type": "string", "enum": [each.value for each in EndpointState]})]
+"""Spelled out where it stands: the parameters of a query have no definitions to refer to."""
 
 _FILTER_EXAMPLE: Final = {
     "scope": {"campaign_id": ["camp_A"]},
@@ -56,14 +70,18 @@ Url = Annotated[
 EventTypes = Annotated[
     list[str],
     Field(
-        min_length=1,
-        max_length=EVENT_TYPES_MAX,
+        json_schema_extra={"minItems": 1, "maxItems": EVENT_TYPES_MAX},
         description="Which events to send: names, `message.*` for all that begin so, or `*` for all.",
         examples=[["message.sent", "link.*"], ["*"], list(REGISTRY)],
     ),
 ]
-MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
-MetadataValue = Annotated[str, Field(max_length=512)]
+_METADATA_SCHEMA: Final = {
+    "type": "object",
+    "maxProperties": METADATA_MAX,
+    "propertyNames": {"minLength": 1, "maxLength": METADATA_NAME_CHARACTERS_MAX},
+    "additionalProperties": {"type": "string", "maxLength": METADATA_VALUE_CHARACTERS_MAX},
+}
+Metadata = Annotated[dict[str, str], WithJsonSchema(_METADATA_SCHEMA)]
 
 _SECRET: Final = Field(
     default=None,
@@ -74,9 +92,11 @@ _SECRET: Final = Field(
 
 
 class _Settings(BodyModel):
-    """What may be asked of an endpoint. null is the default of each."""
+    """What may be asked of an endpoint; null is the default of each. Limits are told here, and judged by the core."""
 
-    description: Annotated[str, Field(max_length=500)] | None = Field(default=None, examples=["CRM"])
+    description: Annotated[str, Field(json_schema_extra={"maxLength": DESCRIPTION_CHARACTERS_MAX})] | None = Field(
+        default=None, examples=["CRM"]
+    )
     headers: Headers | None = Field(
         default=None,
         description="Sent with every webhook: values by name. Stored encrypted, never shown again.",
@@ -102,10 +122,10 @@ class _Settings(BodyModel):
         "are n + 1 attempts. `politicalcomms` is `[4, 16, 64]`; null: the service's own.",
         examples=["politicalcomms", [4, 16, 64]],
     )
-    timeout_seconds: Annotated[float, Field(gt=0)] | None = Field(
+    timeout_seconds: Annotated[float, Field(json_schema_extra={"exclusiveMinimum": 0})] | None = Field(
         default=None, description="How long an attempt may take; null: the service's own limit.", examples=[10]
     )
-    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=50)] | None = Field(
+    metadata: Metadata | None = Field(
         default=None, description="Yours: texts by name, kept and shown, never read.", examples=[{"team": "crm"}]
     )
 

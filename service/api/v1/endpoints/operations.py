@@ -4,16 +4,15 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from service.adapters.postgres.endpoints.health import EndpointHealth
-from service.adapters.postgres.endpoints.store import EndpointStore, Keyset
 from service.api.cursor import write_cursor
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
 from service.api.page import Page, bad_cursor, keyset_of
-from service.api.v1.endpoints.answers import CreatedEndpoint, Endpoint, shown_fields
+from service.api.v1.endpoints.answers import CreatedEndpoint, EndpointShown, shown_fields
 from service.api.v1.endpoints.bodies import EndpointPatch, EndpointsQuery, NewEndpoint
-from service.api.v1.endpoints.paths import PATH, TAG, on_endpoint, translated
-from service.api.v1.endpoints.reading import NOTHING_ASKED, SettingsReader
-from service.core.endpoints.endpoint import EndpointRow
+from service.api.v1.endpoints.paths import PATH, TAG, endpoint_id_of, granted, on_endpoint
+from service.api.v1.endpoints.wish import read_wish
+from service.core.endpoints.view import EndpointView
+from service.ports.desk import EndpointDesk, EndpointKeyset, HealthDesk
 
 _HEALTH_WINDOW: Final = timedelta(hours=24)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,62 +24,50 @@ _ALL_AT_ONCE: Final = (
 )
 
 
-class Endpoints:
+class EndpointOperations:
     """The work behind ``/v1/endpoints``; but for pause and resume, actions on one are ``EndpointActions``'.
 
     ``now`` is an aware UTC instant.
     """
 
-    def __init__(
-        self, store: EndpointStore, health: EndpointHealth, reader: SettingsReader, now: Callable[[], datetime]
-    ) -> None:
-        self._store = store
+    def __init__(self, desk: EndpointDesk, health: HealthDesk, now: Callable[[], datetime]) -> None:
+        self._desk = desk
         self._health = health
-        self._reader = reader
         self._now = now
 
     async def create(self, call: Call) -> Answer:
         """Make an endpoint, or find the one that has this URL."""
-        own = await self._store.own_event_types(call.organization_id)
-        settings, own_secret = self._reader.read(NewEndpoint, call.body_bytes, NOTHING_ASKED, own)
-        row, secret = await self._store.create(call.organization_id, settings, own_secret)
-        (fields,) = await self._fields(call, [row])
-        if secret is None:
-            return Answer(200, Endpoint(**fields))
-        return Answer(201, CreatedEndpoint(**fields, secret=secret))
+        wish = read_wish(NewEndpoint, call.body_bytes)
+        made = granted(await self._desk.create(call.organization_id, wish))
+        (fields,) = await self._fields(call, [made.endpoint])
+        if made.secret is None:
+            return Answer(200, EndpointShown(**fields))
+        return Answer(201, CreatedEndpoint(**fields, secret=made.secret))
 
     async def list(self, call: Call) -> Answer:
         """A page of endpoints, newest first."""
         query: EndpointsQuery = call.query
-        rows = await self._store.list(
+        found = await self._desk.list(
             call.organization_id, url=query.url, state=query.state, limit=query.limit + 1, after=_read_keyset(query)
         )
-        shown = rows[: query.limit]
-        has_more = len(rows) > len(shown)
-        data = [Endpoint(**fields) for fields in await self._fields(call, shown)]
+        shown = found[: query.limit]
+        has_more = len(found) > len(shown)
+        data = [EndpointShown(**fields) for fields in await self._fields(call, shown)]
         cursor = _write_keyset(shown[-1]) if has_more else None
-        return Answer(200, Page[Endpoint](data=data, has_more=has_more, next_cursor=cursor))
+        return Answer(200, Page[EndpointShown](data=data, has_more=has_more, next_cursor=cursor))
 
     async def get(self, call: Call) -> Answer:
         """One endpoint."""
-        with translated(call) as endpoint_id:
-            return await self._shown(call, await self._store.find(call.organization_id, endpoint_id))
+        return await self._shown(call, granted(await self._desk.find(call.organization_id, endpoint_id_of(call))))
 
     async def patch(self, call: Call) -> Answer:
         """Change what is given."""
-        own = await self._store.own_event_types(call.organization_id)
-        with translated(call) as endpoint_id:
-            row = await self._store.change(
-                call.organization_id,
-                endpoint_id,
-                lambda before: self._reader.read(EndpointPatch, call.body_bytes, before, own)[0],
-            )
-        return await self._shown(call, row)
+        endpoint_id, wish = endpoint_id_of(call), read_wish(EndpointPatch, call.body_bytes)
+        return await self._shown(call, granted(await self._desk.change(call.organization_id, endpoint_id, wish)))
 
     async def delete(self, call: Call) -> Answer:
         """End the endpoint."""
-        with translated(call) as endpoint_id:
-            await self._store.remove(call.organization_id, endpoint_id)
+        granted(await self._desk.remove(call.organization_id, endpoint_id_of(call)))
         return Answer(204)
 
     async def pause(self, call: Call) -> Answer:
@@ -92,18 +79,18 @@ class Endpoints:
         return await self._set_paused(call, is_paused=False)
 
     async def _set_paused(self, call: Call, *, is_paused: bool) -> Answer:
-        with translated(call) as endpoint_id:
-            row = await self._store.set_paused(call.organization_id, endpoint_id, is_paused=is_paused)
-        return await self._shown(call, row)
+        endpoint_id = endpoint_id_of(call)
+        endpoint = granted(await self._desk.set_paused(call.organization_id, endpoint_id, is_paused=is_paused))
+        return await self._shown(call, endpoint)
 
-    async def _shown(self, call: Call, row: EndpointRow) -> Answer:
-        (fields,) = await self._fields(call, [row])
-        return Answer(200, Endpoint(**fields))
+    async def _shown(self, call: Call, endpoint: EndpointView) -> Answer:
+        (fields,) = await self._fields(call, [endpoint])
+        return Answer(200, EndpointShown(**fields))
 
-    async def _fields(self, call: Call, rows: Sequence[EndpointRow]) -> Sequence[dict[str, Any]]:
-        ids = [row.id for row in rows]
+    async def _fields(self, call: Call, endpoints: Sequence[EndpointView]) -> Sequence[dict[str, Any]]:
+        ids = [each.id for each in endpoints]
         health = await self._health.of(call.organization_id, ids, self._now() - _HEALTH_WINDOW) if ids else {}
-        return [shown_fields(row, health[row.id]) for row in rows]
+        return [shown_fields(each, health[each.id]) for each in endpoints]
 
     def operations(self) -> tuple[Operation, ...]:
         """How all this is reached."""
@@ -118,7 +105,7 @@ class Endpoints:
                 + _ALL_AT_ONCE,
                 scope="write",
                 handler=self.create,
-                answers={201: CreatedEndpoint, 200: Endpoint},
+                answers={201: CreatedEndpoint, 200: EndpointShown},
                 tag=TAG,
                 body_schema=NewEndpoint.model_json_schema(),
                 problems=WITH_BODY_POSSIBLE,
@@ -133,7 +120,7 @@ class Endpoints:
                 "until they are deleted.",
                 scope="read",
                 handler=self.list,
-                answers={200: Page[Endpoint]},
+                answers={200: Page[EndpointShown]},
                 tag=TAG,
                 query=EndpointsQuery,
             ),
@@ -196,11 +183,11 @@ def _patch_schema() -> dict[str, Any]:
     return schema
 
 
-def _write_keyset(row: EndpointRow) -> str:
-    return write_cursor((row.created_at - _EPOCH) // _MICROSECOND, row.id)
+def _write_keyset(endpoint: EndpointView) -> str:
+    return write_cursor((endpoint.created_at - _EPOCH) // _MICROSECOND, endpoint.id)
 
 
-def _read_keyset(query: EndpointsQuery) -> Keyset | None:
+def _read_keyset(query: EndpointsQuery) -> EndpointKeyset | None:
     parts = keyset_of(query, int, str)
     if parts is None:
         return None

@@ -1,27 +1,30 @@
 """What the operations on one endpoint have in common: their paths, and what they answer when it cannot be."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar, assert_never
 
-from service.api.errors import ApiError, Code
+from service.api.errors import ApiError, Code, invalid
 from service.api.operation import Answer, Call, Operation
-from service.api.v1.endpoints.answers import Endpoint
+from service.api.v1.endpoints.answers import EndpointShown
 from service.core.endpoints.refusals import (
-    GoneEndpointError,
-    NoEndpointError,
-    SecretMisfitError,
-    TooManySecretsError,
-    UrlTakenError,
+    EndpointGone,
+    EndpointRefusal,
+    InvalidWish,
+    NoSuchEndpoint,
+    NoSuchOrganization,
+    OtherSecret,
+    SecretMisfit,
+    TooManySecrets,
+    UrlTaken,
 )
-from service.core.timestamp import format_timestamp
-from webhook_signature.sign import KEYS_MAX
 
 PATH: Final = "/v1/endpoints"
 TAG: Final = "endpoints"
 
 _ID: Final = re.compile(r"ep_[0-9a-z]{1,40}")
+
+Outcome = TypeVar("Outcome")
 
 
 def on_endpoint(
@@ -34,7 +37,7 @@ def on_endpoint(
     **others: Any,  # noqa: ANN401 - the other fields of an Operation
 ) -> Operation:
     """An operation under ``/v1/endpoints/{id}``: it writes, answers with the endpoint, and may find none."""
-    defaults = {"scope": "write", "answers": {200: Endpoint}, "problems": frozenset({404})}
+    defaults = {"scope": "write", "answers": {200: EndpointShown}, "problems": frozenset({404})}
     return Operation(
         method,
         f"{PATH}/{{id}}{action}",
@@ -47,35 +50,37 @@ def on_endpoint(
     )
 
 
-@contextmanager
-def translated(call: Call) -> Iterator[str]:
-    """The endpoint's id from the path; what the store says about it becomes an answer. Raises ``ApiError``."""
+def endpoint_id_of(call: Call) -> str:
+    """The endpoint's id from the path. Raises ``ApiError`` (404) for what no endpoint can be called."""
     endpoint_id = call.path("id")
-    absent = ApiError(404, Code.NOT_FOUND, f"no endpoint {endpoint_id[:64]!r}")
     if not _ID.fullmatch(endpoint_id):
-        raise absent
-    try:
-        yield endpoint_id
-    except NoEndpointError:
-        raise absent from None
-    except GoneEndpointError:
-        raise _conflict(
-            "this endpoint is gone: its receiver answered 410. POST /v1/endpoints makes a new one"
-        ) from None
-    except UrlTakenError as error:
-        errors = {"url": [f"belongs to the endpoint {error.endpoint_id}"]}
-        raise ApiError(409, Code.CONFLICT, "another endpoint has this URL", errors=errors) from None
-    except SecretMisfitError as error:
-        why = f"a secret of this endpoint cannot sign in the style {error.style!r}; rotate to one that can, first"
-        raise ApiError(409, Code.CONFLICT, why, errors={"signature_style": [why]}) from None
-    except TooManySecretsError as error:
-        until = format_timestamp(error.first_ends_at)
-        sentence = (
-            f"{KEYS_MAX} secrets sign already, the first until {until}; "
-            "rotate after that, or with overlap_seconds 0, which ends the older ones at once"
-        )
-        raise _conflict(sentence) from None
+        raise problem_of(NoSuchEndpoint(endpoint_id))
+    return endpoint_id
 
 
-def _conflict(sentence: str) -> ApiError:
-    return ApiError(409, Code.CONFLICT, sentence)
+def granted(outcome: Outcome | EndpointRefusal) -> Outcome:
+    """The outcome, when it is what was asked for. Raises ``ApiError``."""
+    if isinstance(outcome, EndpointRefusal):
+        raise problem_of(outcome)
+    return outcome
+
+
+def problem_of(refusal: EndpointRefusal) -> ApiError:
+    """A refusal in the shape of this surface."""
+    match refusal:
+        case InvalidWish():
+            return invalid(refusal.sentence, refusal.problems)
+        case NoSuchEndpoint() | NoSuchOrganization():
+            return ApiError(404, Code.NOT_FOUND, refusal.sentence)
+        case EndpointGone():
+            return ApiError(409, Code.CONFLICT, f"{refusal.sentence}. POST /v1/endpoints makes a new one")
+        case UrlTaken():
+            errors = {"url": [f"belongs to the endpoint {refusal.endpoint_id}"]}
+            return ApiError(409, Code.CONFLICT, refusal.sentence, errors=errors)
+        case SecretMisfit():
+            errors = {"signature_style": [refusal.sentence]}
+            return ApiError(409, Code.CONFLICT, refusal.sentence, errors=errors)
+        case TooManySecrets() | OtherSecret():
+            return ApiError(409, Code.CONFLICT, refusal.sentence)
+        case _:
+            assert_never(refusal)

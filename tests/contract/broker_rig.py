@@ -12,8 +12,8 @@ from yarl import URL
 
 from service.adapters.rabbitmq.publisher import EventPublisher, Publication
 from service.adapters.rabbitmq.source import RabbitSource
-from service.adapters.rabbitmq.topology import Declare, Topology, declare_topology
-from service.ports.entrance import EventSource, IncomingMessage
+from service.adapters.rabbitmq.topology import Declare, declare_topology
+from service.ports.entrance import EventSource, IncomingMessage, Topology
 from tests.contract.relay import Relay
 
 

@@ -1,4 +1,4 @@
-"""The gate on a real PostgreSQL, before operations that count their runs."""
+"""The entrance on a real PostgreSQL, before operations that count their runs."""
 
 import asyncio
 import json
@@ -14,13 +14,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from multidict import CIMultiDictProxy
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres.endpoints.organizations import Administration
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.requests.idempotency import IdempotencyStore
 from service.adapters.postgres.requests.keys import KeyStore
 from service.adapters.postgres.requests.rate_windows import RateWindowStore
 from service.api.app import make_api
-from service.api.entrance import Gate
+from service.api.entrance import Entrance
 from service.api.idempotency import Idempotency
 from service.api.operation import Answer, Call, Operation
 from service.api.rate_limit import RateLimiter
@@ -29,16 +28,17 @@ from service.api.validation import AnswerModel, BodyModel
 from service.core.api_key import RANDOM_BYTES, NewKey, generate_key
 from service.ports.secrets import SecretBox
 from tests.api.conftest import Client, Troubles
+from tests.fakes.administration import Administration
 from tests.fakes.secret_box import PlainSecretBox
 
 EVERYTHING = ("read", "write", "publish", "admin")
 
 
-def real_gate(engine: AsyncEngine, *, limit_per_hour: int = 2_500, secret_box: SecretBox | None = None) -> Gate:
-    """A gate as the service's own."""
+def real_entrance(engine: AsyncEngine, *, limit_per_hour: int = 2_500, secret_box: SecretBox | None = None) -> Entrance:
+    """As the service's own."""
     answers = Idempotency(IdempotencyStore(engine), secret_box or PlainSecretBox())
-    limiter = RateLimiter(RateWindowStore(engine).count, limit_per_hour)
-    return Gate(KeyStore(engine), limiter, answers, lambda: datetime.now(UTC))
+    limiter = RateLimiter(RateWindowStore(engine), limit_per_hour)
+    return Entrance(KeyStore(engine), limiter, answers, lambda: datetime.now(UTC))
 
 
 async def make_key(
@@ -137,10 +137,10 @@ class Things:
 
 @asynccontextmanager
 async def serving(
-    operations: Sequence[Operation], gate: Gate, troubles: Troubles | None = None, **surfaces: web.Application
+    operations: Sequence[Operation], entrance: Entrance, troubles: Troubles | None = None, **surfaces: web.Application
 ) -> AsyncIterator[Client]:
     """The API on a socket."""
     by_prefix = {f"/{name}": surface for name, surface in surfaces.items()}
-    app = make_api([me_operation(), *operations], gate, troubles or Troubles(), surfaces=by_prefix)  # type: ignore[arg-type]
+    app = make_api([me_operation(), *operations], entrance, troubles or Troubles(), surfaces=by_prefix)  # type: ignore[arg-type]
     async with TestClient(TestServer(app)) as client:
         yield client

@@ -13,18 +13,20 @@ from temba_client.v2 import TembaClient  # type: ignore[import-untyped]
 from yarl import URL
 
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
-from service.adapters.postgres.endpoints.organizations import Administration
-from service.adapters.postgres.endpoints.resthooks import ResthookStore
+from service.adapters.postgres.endpoints.resthooks import ResthookReader
+from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.engine import connect, driver
 from service.api.app import make_api
 from service.api.v2 import PAGE_SIZE, PREFIX, make_v2
 from service.core.api_key import NewKey
+from service.core.endpoints.retry_schedule import STANDARD
+from service.core.endpoints.settings import EndpointRules
 from service.core.endpoints.target_policy import EgressPolicy, parse_cidr_rule
 from service.core.events.event import Event, parse_event
-from service.core.events.registry import REGISTRY
 from service.ports.store import Recorded, Recording
 from tests.api.conftest import Client, Troubles
-from tests.api.gate_bench import make_key, real_gate
+from tests.api.entrance_rig import make_key, real_entrance
+from tests.fakes.administration import Administration
 from tests.fakes.clock import START
 from tests.fakes.events import body_of, new_uid
 from tests.fakes.secret_box import PlainSecretBox
@@ -111,10 +113,10 @@ async def serving(
     """A surface with two organizations; http is allowed on loopback alone."""
     engine, box, troubles = connect(database_url), PlainSecretBox(), Troubles()
     policy = EgressPolicy(allow=(parse_cidr_rule("127.0.0.0/8"),))
-    gate = real_gate(engine, limit_per_hour=limit_per_hour)
-    store = ResthookStore(engine, box, tuple(REGISTRY))
-    v2 = make_v2(store, gate, troubles, policy, public_url, page_size=page_size)  # type: ignore[arg-type]
-    app = make_api([], gate, troubles, surfaces={PREFIX: v2})  # type: ignore[arg-type]
+    entrance = real_entrance(engine, limit_per_hour=limit_per_hour)
+    endpoints = EndpointStore(engine, box, EndpointRules(policy, STANDARD, timeout_seconds_max=15.0))
+    v2 = make_v2(endpoints, ResthookReader(engine), entrance, troubles, public_url, page_size=page_size)  # type: ignore[arg-type]
+    app = make_api([], entrance, troubles, surfaces={PREFIX: v2})  # type: ignore[arg-type]
     try:
         keys = [await make_key(engine, organization_id) for organization_id in ("org_1", "org_2")]
         async with TestClient(TestServer(app)) as client:

@@ -17,20 +17,21 @@ from service.adapters.postgres.engine import connect
 from service.adapters.secret_box import AesSecretBox, SecretKey
 from service.adapters.system import SystemClock, draw, new_uid
 from service.api.v1.endpoints.actions import EndpointActions
-from service.api.v1.endpoints.operations import Endpoints
-from service.api.v1.endpoints.reading import SettingsReader
+from service.api.v1.endpoints.operations import EndpointOperations
 from service.core.api_key import NewKey
 from service.core.endpoints.retry_schedule import STANDARD
+from service.core.endpoints.settings import EndpointRules
 from service.core.endpoints.target_policy import EgressPolicy
 from service.flow.directory import Directory
 from service.flow.intake import Intake
 from service.flow.surroundings import Surroundings
 from tests.api.conftest import Client, Troubles
-from tests.api.gate_bench import Told, ask, bearing, make_key, real_gate, serving
+from tests.api.entrance_rig import Told, ask, bearing, make_key, real_entrance, serving
 from tests.fakes.observer import RecordingObserver
 
 SECRET_BOX = AesSecretBox([SecretKey("k1", bytes(range(32)))])
 TIMEOUT_SECONDS_MAX = 15.0
+RULES = EndpointRules(EgressPolicy(), STANDARD, TIMEOUT_SECONDS_MAX)
 URL = "https://hooks.example.com/a"
 
 
@@ -92,19 +93,18 @@ async def town_on(database_url: str) -> AsyncIterator[Town]:
     engine = connect(database_url)
     troubles = Troubles()
     try:
-        store, health = EndpointStore(engine, SECRET_BOX), EndpointHealth(engine)
-        reader = SettingsReader(EgressPolicy(), STANDARD, timeout_seconds_max=TIMEOUT_SECONDS_MAX)
+        store, health = EndpointStore(engine, SECRET_BOX, RULES), EndpointHealth(engine)
 
         def now() -> datetime:
             return datetime.now(UTC)
 
         operations = [
-            *Endpoints(store, health, reader, now).operations(),
+            *EndpointOperations(store, health, now).operations(),
             *EndpointActions(store, health, DeliveryReader(engine), intake_on(engine).send_test, now).operations(),
         ]
         keys = {name: await make_key(engine, name) for name in ("org_1", "org_2")}
-        gate = real_gate(engine, secret_box=SECRET_BOX, limit_per_hour=100_000)
-        async with serving(operations, gate, troubles) as client:
+        entrance = real_entrance(engine, secret_box=SECRET_BOX, limit_per_hour=100_000)
+        async with serving(operations, entrance, troubles) as client:
             yield Town(engine, client, keys, troubles)
     finally:
         await engine.dispose()

@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
-from service.adapters.postgres.endpoints.organizations import Administration
 from service.adapters.postgres.engine import driver
 from service.core.deliveries.attempt import Attempt
 from service.core.deliveries.delivery import Delivery, DeliveryKey, Lease, NewDelivery, State, fan_out
@@ -19,6 +18,7 @@ from service.core.events.event import Event
 from service.core.reason import Reason
 from service.flow.directory import Directory
 from service.ports.store import Claim, DeliveryStore, Recorded, Recording, Stale, SubscriptionStore
+from tests.fakes.administration import Administration
 from tests.fakes.clock import START
 from tests.fakes.database import MemoryDatabase
 from tests.fakes.delivery_store import MemoryDeliveryStore

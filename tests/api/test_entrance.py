@@ -15,7 +15,7 @@ from service.adapters.postgres.requests.rate_windows import RateWindowStore
 from service.api.errors import ApiError
 from service.core.api_key import NewKey
 from tests.api.conftest import Client
-from tests.api.gate_bench import Things, bearing, make_key, real_gate, serving, sql
+from tests.api.entrance_rig import Things, bearing, make_key, real_entrance, serving, sql
 
 LIMIT_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 
@@ -34,7 +34,7 @@ async def key(engine: AsyncEngine) -> NewKey:
 
 @pytest.fixture
 async def client(engine: AsyncEngine) -> AsyncIterator[Client]:
-    async with serving(Things().operations(), real_gate(engine, limit_per_hour=3)) as client:
+    async with serving(Things().operations(), real_entrance(engine, limit_per_hour=3)) as client:
         yield client
 
 
@@ -127,25 +127,25 @@ async def test_every_response_to_a_key_tells_the_limit(client: Client, engine: A
 
 
 async def test_a_surface_of_its_own_tells_the_limit_too(engine: AsyncEngine, key: NewKey) -> None:
-    gate = real_gate(engine, limit_per_hour=1)
+    entrance = real_entrance(engine, limit_per_hour=1)
 
     async def handle(request: web.Request) -> web.Response:
         try:
-            await gate.count(request, await gate.authenticate(request))
+            await entrance.count(request, await entrance.authenticate(request))
         except ApiError as error:
             return web.json_response({}, status=error.status, headers=error.headers)
         return web.json_response({})
 
     surface = web.Application()
     surface.router.add_get("/x", handle)
-    async with serving([], gate, v2=surface) as client:
+    async with serving([], entrance, v2=surface) as client:
         for status in (200, 429):
             async with client.get("/v2/x", headers=bearing(key)) as response:
                 assert (response.status, response.headers["X-RateLimit-Limit"]) == (status, "1")
 
 
 async def test_simultaneous_requests_are_each_counted(engine: AsyncEngine, key: NewKey) -> None:
-    async with serving([], real_gate(engine, limit_per_hour=20)) as client:
+    async with serving([], real_entrance(engine, limit_per_hour=20)) as client:
         statuses = [status for status, *_ in await asyncio.gather(*(ask(client, key) for _ in range(30)))]
     assert (statuses.count(200), statuses.count(429)) == (20, 10)
 

@@ -11,14 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.postgres.deliveries.reader import DeliveryReader
 from service.adapters.postgres.deliveries.replays import Replays
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
-from service.adapters.postgres.endpoints.organizations import Administration
 from service.adapters.postgres.engine import connect
 from service.adapters.postgres.events.reader import EventReader
-from service.adapters.postgres.events.story import ExplainReader
-from service.api.v1.deliveries import Deliveries
-from service.api.v1.events import Events
-from service.api.v1.explain import Explain
-from service.api.v1.messages import Messages
+from service.adapters.postgres.events.story import StoryReader
+from service.api.v1.deliveries import DeliveryOperations
+from service.api.v1.events import EventOperations
+from service.api.v1.explain import ExplainOperations
+from service.api.v1.messages import MessageOperations
 from service.core.api_key import NewKey
 from service.core.deliveries.attempt import attempt_of
 from service.core.deliveries.delivery import Delivery
@@ -28,8 +27,9 @@ from service.core.deliveries.settlement import Settled, Settlement
 from service.core.events.event import Event, parse_event
 from service.flow.intake import Intake
 from tests.api.conftest import Client, Troubles
-from tests.api.endpoints_bench import SECRET_BOX, intake_on
-from tests.api.gate_bench import Told, ask, bearing, make_key, real_gate, serving
+from tests.api.endpoints_rig import SECRET_BOX, intake_on
+from tests.api.entrance_rig import Told, ask, bearing, make_key, real_entrance, serving
+from tests.fakes.administration import Administration
 from tests.fakes.events import body_of
 
 
@@ -101,14 +101,14 @@ async def reading_on(database_url: str) -> AsyncIterator[Reading]:
     try:
         events = EventReader(engine)
         operations = [
-            *Events(events).operations(),
-            *Explain(ExplainReader(engine)).operations(),
-            *Messages(events).operations(),
-            *Deliveries(DeliveryReader(engine), Replays(engine)).operations(),
+            *EventOperations(events).operations(),
+            *ExplainOperations(StoryReader(engine)).operations(),
+            *MessageOperations(events).operations(),
+            *DeliveryOperations(DeliveryReader(engine), Replays(engine)).operations(),
         ]
         keys = {name: await make_key(engine, name, ("read", "write")) for name in ("org_1", "org_2")}
         keys["reader"] = await make_key(engine, "org_1", ("read",))
-        async with serving(operations, real_gate(engine, limit_per_hour=100_000), troubles) as client:
+        async with serving(operations, real_entrance(engine, limit_per_hour=100_000), troubles) as client:
             store = PostgresDeliveryStore(engine, worker_name="worker", lease_seconds=60)
             administration = Administration(engine, SECRET_BOX)
             yield Reading(engine, client, keys, troubles, administration, store, intake_on(engine))

@@ -17,8 +17,8 @@ from service.core.api_key import NewKey
 from service.core.events.sample import sample_event
 from service.settings import load_settings
 from tests.api.conftest import Client, Troubles
-from tests.api.endpoints_bench import SECRET_BOX, intake_on
-from tests.api.gate_bench import Told, ask, bearing, make_key
+from tests.api.endpoints_rig import SECRET_BOX, intake_on
+from tests.api.entrance_rig import Told, ask, bearing, make_key
 
 SETTINGS = {"POSTHORN_RATE_LIMIT_PER_HOUR": "1000000"}
 OWNER, STRANGER = "org_mine", "org_other"
