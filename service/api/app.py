@@ -42,9 +42,23 @@ def make_api(
     for operation in operations:
         app.router.add_route(operation.method, operation.path, bind(operation, entrance))
     app.router.add_routes(documents)
+    pages = [route.path for route in documents if isinstance(route, web.RouteDef) and "." not in route.path]
+    for path in dict.fromkeys([*(operation.path for operation in operations), *pages]):
+        if not path.endswith("/"):
+            app.router.add_route("*", f"{path}/", _drop_slash)
     for prefix, surface in surfaces.items():
         app.add_subapp(prefix, surface)
     return app
+
+
+async def _drop_slash(request: web.Request) -> web.Response:
+    """Lead to the same path without its last slash, with the same method, body and query.
+
+    Relative, and never to a host: so it holds behind any path prefix, and leads nowhere else.
+    """
+    name = request.rel_url.raw_path.rstrip("/").rpartition("/")[2]
+    query = request.rel_url.raw_query_string
+    return web.Response(status=308, headers={"Location": f"../{name}{'?' if query else ''}{query}"})
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:

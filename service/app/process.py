@@ -124,7 +124,7 @@ class Service:
                     await self.dispatch.drain(left - min(2.0, left / 4))  # a share is kept for the last commits
         except TimeoutError:
             # What is not acked is sent again, what is leased is rescued: late, but nothing is lost.
-            self.around.observer.trouble("drain", TimeoutError(f"not done within {self.drain_seconds} s"))
+            self.around.observer.trouble("drain", TimeoutError(f"not done within {self.drain_seconds:g} s"))
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[object]]) -> None:

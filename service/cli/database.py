@@ -65,17 +65,14 @@ def explained(settings: Settings) -> Iterator[None]:
     except NotMigratedError as error:
         raise CommandError(NOT_MIGRATED) from error
     except UnavailableError as error:
-        raise CommandError(f"{unreachable(settings)} It said: {error}") from error
+        raise CommandError(f"{unreachable(settings)}: {error}.") from error
     except RefusedError as error:
         raise CommandError(f"The database at {masked(settings.database_url or '')} refused: {error}") from error
 
 
 def unreachable(settings: Settings) -> str:
-    """What to check when the database does not answer."""
-    return (
-        f"The database cannot be used at {masked(settings.database_url or '')}: check that PostgreSQL runs there, and "
-        f"host, port, user, password and database name in DATABASE_URL."
-    )
+    """Which database it is that cannot be used."""
+    return f"DATABASE_URL: {masked(settings.database_url or '')} cannot be used"
 
 
 @asynccontextmanager

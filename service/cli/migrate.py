@@ -5,9 +5,8 @@ import asyncio
 from service.adapters.postgres.engine import translated
 from service.adapters.postgres.schema import migrate as migrate_database
 from service.cli.database import database_url_of, explained
-from service.cli.terminal import (
-    tell,
-)
+from service.cli.hints import suggest
+from service.cli.terminal import tell
 from service.settings import load_settings
 
 
@@ -18,3 +17,4 @@ def migrate() -> None:
     with explained(settings), translated():
         asyncio.run(migrate_database(url))
     tell("The database is at this release's schema.")
+    suggest("keys create --organization org_a")

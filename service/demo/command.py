@@ -8,6 +8,7 @@ import asyncio
 import base64
 import errno
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -47,11 +48,14 @@ START_TRIES_MAX: Final = 5
 INTERRUPTED: Final = 130
 
 
-def run_demo(*, events: int, once: bool) -> int:
-    """Run the demo; returns the exit code. 0: all arrived, each signature verified, and the database agrees."""
+def run_demo(*, events: int, once: bool, command: str) -> int:
+    """Run the demo; returns the exit code. 0: all arrived, each signature verified, and the database agrees.
+
+    ``command`` is how a shell calls this program from any directory.
+    """
     configure_logs("console", "error")
     try:
-        return asyncio.run(_run_demo(events, once=once))
+        return asyncio.run(_run_demo(events, once=once, command=command))
     except asyncio.CancelledError:
         return INTERRUPTED
     except SettingsError as error:
@@ -62,7 +66,7 @@ def run_demo(*, events: int, once: bool) -> int:
         return 1
 
 
-async def _run_demo(events: int, *, once: bool) -> int:
+async def _run_demo(events: int, *, once: bool, command: str) -> int:
     subscribers = demo_subscribers()
     display = DemoDisplay(subscribers)
     _end_on_signals(display)
@@ -71,9 +75,10 @@ async def _run_demo(events: int, *, once: bool) -> int:
         is_well = await demo.run()
         if once:
             return 0 if is_well else 1
-        display.say("Look closer:")
-        display.say(f"  curl -H 'X-API-Key: {key}' {service_url}/v1/deliveries?state=cancelled")
-        display.say(f"  DATABASE_URL={demo.database_url} posthorn deliveries list")
+        display.say("Look closer, from another terminal:")
+        # Quoted: zsh takes a bare ? for a pattern, and a directory may have a space in its name.
+        display.say(f"  curl -H 'X-API-Key: {key}' '{service_url}/v1/deliveries?state=cancelled'")
+        display.say(f"  DATABASE_URL={shlex.quote(demo.database_url)} {command} deliveries list")
         display.say("An event a second from here on. Ctrl-C ends the demo and removes everything.")
         try:
             await demo.trickle()

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.rabbitmq.publisher import EventPublisher, Publication
 from service.core.events.sample import sample_event
+from service.core.wording import count_of
 from service.demo.display import DemoDisplay
 from service.demo.record import Record, read_record
 from service.demo.subscribers import EVENT_TYPES, DemoSubscriber
@@ -91,16 +92,16 @@ class Demo:
         found = []
         total, published = record.total, self.published.total()
         if record.events != published:
-            found.append(f"{published} events were published, {record.events} are recorded")
+            found.append(f"published: {count_of(published, 'event')}, recorded: {record.events}")
         if total.open or total.dead:
-            found.append(f"{total.open} deliveries have not ended, {total.dead} are dead")
+            found.append(f"not ended: {count_of(total.open, 'delivery', 'deliveries')}, dead: {total.dead}")
         for subscriber in self.subscribers:
             ends, accepted = record.of(subscriber.endpoint_id), len(subscriber.accepted)
             wanted = subscriber.wanted(self.published)
             if subscriber.unverified_count:
-                found.append(f"{subscriber.name}: {subscriber.unverified_count} requests could not be verified")
+                found.append(f"{subscriber.name}: could not verify {count_of(subscriber.unverified_count, 'request')}")
             if accepted != wanted and not subscriber.is_leaver:
-                found.append(f"{subscriber.name}: accepted {accepted} of {wanted} events")
+                found.append(f"{subscriber.name}: accepted {accepted} of {count_of(wanted, 'event')}")
             if accepted != ends.delivered:
                 found.append(f"{subscriber.name}: accepted {accepted}, but {ends.delivered} are recorded as delivered")
         return found
@@ -109,7 +110,8 @@ class Demo:
         total = record.total
         ended = total.delivered + total.cancelled + total.dead
         self.display.say(
-            f"Checked against the database: {record.events} events, {ended + total.open} deliveries, {ended} ended: "
+            f"Checked against the database: {count_of(record.events, 'event')}, "
+            f"{count_of(ended + total.open, 'delivery', 'deliveries')}, {ended} ended: "
             f"{total.delivered} delivered, {total.cancelled} cancelled by a 410, {total.dead} dead."
         )
         for problem in problems:

@@ -4,7 +4,7 @@ import re
 from ipaddress import IPv6Network
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -13,12 +13,26 @@ from service.core.endpoints.target_policy import CidrRule, parse_cidr_rule
 
 DAY_SECONDS: Final = 86_400
 
+UNENCODED: Final = (
+    "it cannot be read; percent-encode the special characters of user and password "
+    "(@ is %40, / is %2F, # is %23, ? is %3F, % is %25)"
+)
+_DATABASE_PARAMETERS: Final = {
+    *("host", "port", "user", "password", "passfile", "krbsrvname", "ssl", "sslmode"),
+    *("target_session_attrs", "prepared_statement_cache_size"),
+}
+
 
 def _database_url(url: str) -> str:
     address = re.fullmatch(r"postgres(?:ql)?(?:\+asyncpg)?(://.+)", url)
     if address is None:
         raise ValueError("write postgresql://user:password@host:port/database")
-    return _well_formed("postgresql" + address[1])
+    parts = urlsplit(_well_formed("postgresql" + address[1]))
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if unknown := query.keys() - _DATABASE_PARAMETERS:
+        known = ", ".join(sorted(_DATABASE_PARAMETERS))
+        raise ValueError(f"a parameter after the ? is unknown ({len(unknown)} of {len(query)}); known: {known}")
+    return urlunsplit(parts._replace(query=re.sub(r"(^|&)sslmode=", r"\1ssl=", parts.query)))
 
 
 def _amqp_url(url: str) -> str:
@@ -28,10 +42,15 @@ def _amqp_url(url: str) -> str:
 
 
 def _well_formed(url: str) -> str:
+    """Refuse what each library would read in its own way, most often with half of a password taken for the host."""
+    authority, slash, rest = url.partition("://")[2].partition("/")
+    is_split = "@" in slash + rest or authority.count("@") > 1 or "?" in authority.rpartition("@")[0]
+    if is_split or "#" in url or re.search(r"%(?![0-9A-Fa-f]{2})", url):
+        raise ValueError(UNENCODED)
     try:
         urlsplit(url).port  # noqa: B018 - reading it is the check
     except ValueError:
-        raise ValueError("the host or the port in it cannot be read; is a character not percent-encoded?") from None
+        raise ValueError(f"the port is not a number, or {UNENCODED}") from None
     return url
 
 

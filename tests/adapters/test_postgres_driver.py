@@ -40,7 +40,7 @@ async def test_a_wait_for_a_connection_can_be_cancelled(database_url: str) -> No
 async def test_a_first_connection_that_is_refused_is_unavailable_and_leaks_nothing(database_url: str) -> None:
     engine = connect(database_url.rpartition("/")[0] + "/no_such_database", pool_size=1)
     for _ in range(3):
-        with pytest.raises(UnavailableError):
+        with pytest.raises(UnavailableError, match=r'^database "no_such_database" does not exist; create it'):
             async with driver(engine):
                 pass
     assert in_use(engine) == 0

@@ -58,6 +58,14 @@ async def test_an_endpoint_that_cannot_be_is_refused_with_a_reason(posthorn: Run
     private = await add(posthorn, url="https://10.0.0.1/hook")
     assert private.code == 2
     assert "this address is not allowed" in private.err
+    assert "POSTHORN_EGRESS_ALLOW" in private.err
+    plain = await add(posthorn, url="http://example.org/hook", POSTHORN_ALLOW_HTTP="")
+    assert plain.err == "--url: the URL must start with https://.\nPOSTHORN_ALLOW_HTTP=true allows http:// as well.\n"
+    for url in ("https://user:hunter2@example.org/hook", "example.org/hook"):
+        wrong = await add(posthorn, url=url, POSTHORN_ALLOW_HTTP="")
+        assert (wrong.code, wrong.out) == (2, "")
+        assert "POSTHORN_" not in wrong.err
+        assert "hunter2" not in wrong.err
     unsealed = await add(posthorn, SECRET_KEYS="")
     assert unsealed.code == 2
     assert "openssl rand -base64 32" in unsealed.err
@@ -82,6 +90,7 @@ async def test_a_database_that_is_away_is_named_without_its_password(posthorn: R
         assert (told.code, told.out) == (1, "")
         assert "postgresql://someone:***@127.0.0.1:1/nowhere" in told.err
         assert "DATABASE_URL" in told.err
+        assert "nothing listens there; start PostgreSQL" in told.err
         assert "hunter2" not in told.err
 
 

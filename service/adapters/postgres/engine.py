@@ -1,6 +1,7 @@
 """The way to PostgreSQL: one pool per process, and errors told apart by whether trying again can help."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -121,8 +122,35 @@ def _is_about_schema(error: BaseException | None) -> bool:
     return False
 
 
-def _sentence(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'}"
+def _sentence(error: BaseException) -> str:  # noqa: PLR0911 - a table of causes
+    """What PostgreSQL said, or what kept us from asking it, and what to do where that is known."""
+    cause = _innermost(error)
+    match cause:
+        case socket.gaierror():
+            return "the host name cannot be resolved; correct the host in DATABASE_URL"
+        case ConnectionRefusedError():
+            return "nothing listens there; start PostgreSQL, or correct host and port in DATABASE_URL"
+        case TimeoutError():
+            return "it did not answer in time; check the network, and host and port in DATABASE_URL"
+        case asyncpg.InvalidCatalogNameError():
+            return f"{_first_line(cause)}; create it (createdb), or correct the path of DATABASE_URL, which names it"
+        case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
+            return f"{_first_line(cause)}; correct user and password in DATABASE_URL, percent-encoded"
+        case asyncpg.PostgresError():
+            return _first_line(cause)
+        case _:
+            return f"{_first_line(cause)} ({type(cause).__name__})"
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The error that SQLAlchemy wrapped, once or twice; its own text is for who wrote the statement."""
+    while isinstance(error, (SQLAlchemyError, AsyncAdapt_asyncpg_dbapi.Error)) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "no detail")
 
 
 def in_use(engine: AsyncEngine) -> int:

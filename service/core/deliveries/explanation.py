@@ -14,6 +14,7 @@ from service.core.endpoints.filter import Failed, Filter, decode_envelope, parse
 from service.core.endpoints.subscription import covers, specificity
 from service.core.reason import Reason
 from service.core.timestamp import format_timestamp
+from service.core.wording import count_of
 
 
 class Finding(StrEnum):
@@ -90,18 +91,14 @@ def summarise(explained: Sequence[Explained]) -> Summary:
     if not wanted:
         sentence = "No subscription was to get this event."
     elif reached == wanted:
-        sentence = f"It reached everyone: {_subscriptions(reached)}."
+        sentence = f"It reached everyone: {count_of(reached, 'subscription')}."
     else:
         others = [
             f"{counts[each]} {each}" for each in Finding if each in WITH_DELIVERY and each is not Finding.DELIVERED
         ]
         missed = ", ".join(each for each in others if not each.startswith("0 "))
-        sentence = f"It reached {reached} of {_subscriptions(wanted)}: {missed}."
+        sentence = f"It reached {reached} of {count_of(wanted, 'subscription')}: {missed}."
     return Summary(reached == wanted, sentence, dict(counts))
-
-
-def _subscriptions(count: int) -> str:
-    return "1 subscription" if count == 1 else f"{count} subscriptions"
 
 
 def _failed(endpoint: KnownEndpoint, envelope: Mapping[str, Any]) -> Failed | None:

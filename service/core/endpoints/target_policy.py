@@ -19,6 +19,8 @@ ALLOW_PREFIX_BITS_MIN = 7  # fc00::/7 is the widest private range; anything wide
 ADDRESS_REFUSED = "this address is not allowed"
 """What a customer reads about every refused address: nobody maps our network by its error messages."""
 
+HTTPS_ONLY = "the URL must start with https://"
+
 _IPV4_DENIED = tuple(
     IPv4Network(cidr)
     for cidr in (
@@ -105,11 +107,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class TargetRefused:
-    """A URL that may not be registered: ``sentence`` is for the customer; ``host`` and ``verdict`` for the log."""
+    """A URL that may not be registered: ``sentence`` is for the customer; ``host`` and ``verdict`` for the log.
+
+    ``is_policy``: the operator's settings decide it. Anything else is wrong with the URL itself.
+    """
 
     sentence: str
     host: str = ""
     verdict: Verdict | None = None
+    is_policy: bool = False
 
 
 _RULE = re.compile(
@@ -173,7 +179,8 @@ class EgressPolicy:
     def judge_url(self, raw: str) -> Target | TargetRefused:
         """Judge a URL for registration, on its raw text: a parser that repairs would hide what was asked for."""
         if complaint := _complaint_about_text(raw) or self._complaint_about_scheme(raw):
-            return TargetRefused(complaint)
+            is_http = raw.lower().startswith("http://") and complaint == HTTPS_ONLY
+            return TargetRefused(complaint, is_policy=is_http)
         match = _URL.fullmatch(raw.lower())
         if match is None:
             return TargetRefused("the host of the URL is not valid")
@@ -181,19 +188,19 @@ class EgressPolicy:
         port = int(match["port"] or (443 if scheme == "https" else 80))
         host = match["ipv6"] or match["name"]
         if not _is_open(port) and all(rule.port != port for rule in self.allow):
-            return TargetRefused(f"port {port} is not allowed", host, Verdict.DENIED_PORT)
+            return TargetRefused(f"port {port} is not allowed", host, Verdict.DENIED_PORT, is_policy=True)
         refusal = self._judge_host(host, port, is_bracketed=match["ipv6"] is not None)
         return refusal or Target(raw, scheme, host, port)
 
     def _complaint_about_scheme(self, raw: str) -> str:
         scheme, separator, rest = raw.partition("://")
         if not separator:
-            return "the URL must look like https://host/path"
+            return "the URL has no scheme; write https:// in front of it"
         if "@" in _AUTHORITY_END.split(rest, 1)[0]:
             return "the URL must not contain a user name or password"
         if self.allow_http:
             return "" if scheme.lower() in {"http", "https"} else "the URL must start with https:// or http://"
-        return "" if scheme.lower() == "https" else "the URL must start with https://"
+        return "" if scheme.lower() == "https" else HTTPS_ONLY
 
     def _judge_host(self, host: str, port: int, *, is_bracketed: bool) -> TargetRefused | None:
         last_label = host.rpartition(".")[2]
@@ -211,7 +218,7 @@ class EgressPolicy:
             is_name = len(host) <= HOST_MAX_CHARACTERS and all(map(_LABEL.fullmatch, host.split(".")))
             return None if is_name else TargetRefused("the host of the URL is not valid")
         verdict = self.judge_address(literal, port)
-        return None if verdict.is_allowed else TargetRefused(ADDRESS_REFUSED, host, verdict)
+        return None if verdict.is_allowed else TargetRefused(ADDRESS_REFUSED, host, verdict, is_policy=True)
 
 
 def _is_open(port: int) -> bool:

@@ -1,5 +1,7 @@
 """Organizations: made by the command line, never removed."""
 
+from collections.abc import Sequence
+
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.engine import driver
@@ -17,6 +19,11 @@ class OrganizationStore:
             await connection.execute(
                 "INSERT INTO organizations (id) VALUES ($1) ON CONFLICT DO NOTHING", organization_id
             )
+
+    async def list(self) -> Sequence[str]:
+        """The ids of all, in order."""
+        async with driver(self._engine) as connection:
+            return [row["id"] for row in await connection.fetch("SELECT id FROM organizations ORDER BY id")]
 
     async def exists(self, organization_id: str) -> bool:
         """Whether there is such an organization."""
