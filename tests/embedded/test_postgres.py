@@ -141,7 +141,7 @@ def shared_memory_of(family: list[psutil.Process]) -> tuple[list[str], set[Path]
     files: set[Path] = set()
     for process in family:
         with suppress(psutil.NoSuchProcess):
-            files |= {Path(each.path) for each in process.memory_maps() if "/dev/shm/" in each.path}
+            files |= {Path(each.path) for each in process.memory_maps() if "/PostgreSQL." in each.path}
     return [row[1] for row in rows if row[4] in makers], files
 
 
