@@ -22,16 +22,22 @@ LOG_CHARACTERS_MAX = 4_000
 
 
 def make_receiver_python(directory: Path) -> Path:
-    """A new virtual environment with the receiver's package installed as receivers install it, and nothing else."""
+    """A new virtual environment with the receiver's package installed as receivers install it, and nothing else.
+
+    Nothing is asked of an index: the wheel is built with the hatchling of the tests.
+    """
     python = directory / "venv" / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--isolated")
+    options = ("--no-index", "--no-deps", "--no-input", "--disable-pip-version-check", "--quiet")
     _run(sys.executable, "-m", "venv", "--without-pip", str(directory / "venv"))
-    options = ("--no-deps", "--no-input", "--disable-pip-version-check", "--quiet")
-    _run(sys.executable, "-m", "pip", "--python", str(python), "install", *options, str(ROOT / "receiver"))
+    _run(*pip, "wheel", *options, "--no-build-isolation", f"--wheel-dir={directory}", str(ROOT / "receiver"))
+    [wheel] = directory.glob("*.whl")
+    _run(*pip, "--python", str(python), "install", *options, str(wheel))
     return python
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
 
 
