@@ -12,6 +12,8 @@ from service.core.reason import Reason
 from service.core.settlement import Bury, Deliver, Retry
 from tests.api.reads_bench import Reading, reading_on
 
+pytestmark = pytest.mark.clock
+
 URL = "https://a.example/hook"
 
 

@@ -21,6 +21,8 @@ from tests.api.conftest import Client, Troubles
 from tests.api.gate_bench import Things, Told, ask, bearing, make_key, real_gate, serving, sql
 from tests.fakes.secret_box import PlainSecretBox
 
+pytestmark = pytest.mark.clock
+
 NAMED = NamedRequest("org_a", "POST", "/v1/things", "k", b"digest")
 
 

