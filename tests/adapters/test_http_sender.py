@@ -233,7 +233,7 @@ async def test_a_status_counts_whatever_the_body_then_does(sender: HttpSender, h
         assert isinstance(reply, Reply), reply
         assert reply.status == 200
         assert reply.body in {b"", b"hi"}
-        assert reply.duration_ms < 1000
+        assert reply.duration_ms < 10_000
         assert isinstance(await sender.send(receiver.post()), Reply)
         assert receiver.accept_count == 2  # the broken connection was not used again
 
@@ -336,7 +336,7 @@ async def test_the_deadline_covers_a_server_that_never_finishes_its_header(sende
         fault = await sender.send(receiver.post(seconds=0.15))
         assert isinstance(fault, Fault)
         assert fault.reason is Reason.TIMEOUT
-        assert 140 <= fault.duration_ms < 1000
+        assert 140 <= fault.duration_ms < 10_000
 
 
 async def test_a_body_that_drips_past_the_deadline_leaves_the_status_standing(sender: HttpSender) -> None:
@@ -352,7 +352,7 @@ async def test_a_body_that_drips_past_the_deadline_leaves_the_status_standing(se
         assert isinstance(reply, Reply)
         assert reply.status == 200
         assert set(reply.body) == {ord("a")}
-        assert 140 <= reply.duration_ms < 1000
+        assert 140 <= reply.duration_ms < 10_000
 
 
 async def test_the_deadline_covers_dns_connect_and_tls(sender: HttpSender) -> None:
@@ -500,17 +500,17 @@ async def test_the_second_try_keeps_to_the_same_deadline(sender: HttpSender) -> 
         if number == 1:
             writer.write(OK)
         elif number == 2:
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.7)
             writer.close()
         else:
             await asyncio.Event().wait()
 
     async with Receiver(answer) as receiver:
         await sender.send(receiver.post())
-        fault = await sender.send(receiver.post(seconds=0.4))
+        fault = await sender.send(receiver.post(seconds=1.0))
         assert isinstance(fault, Fault)
         assert (fault.reason, fault.is_second_connection) == (Reason.TIMEOUT, True)
-        assert 390 <= fault.duration_ms < 590
+        assert 990 <= fault.duration_ms < 1690  # one of its own would end then
 
 
 # ------------------------------------------------------------------ faults
@@ -578,6 +578,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.clock
 async def test_tls_is_verified_and_an_extra_authority_can_be_trusted(sender: HttpSender, certificate: Path) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)

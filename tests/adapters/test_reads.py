@@ -4,7 +4,7 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -29,7 +29,10 @@ from service.core.events.view import EventFilter
 from service.core.reason import Reason
 from tests.fakes.events import new_uid
 
-SIZE = Size(events=5000, attempts=22_000, days=3, organizations=5, large_endpoints=8)
+pytestmark = pytest.mark.clock
+
+UNTIL = datetime(2026, 1, 4, tzinfo=UTC)  # a midnight: every day of the history is whole, whenever this runs
+SIZE = Size(events=5000, attempts=22_000, days=3, organizations=5, large_endpoints=8, until=UNTIL)
 ROWS_MIN = 1000  # of a partition: from here on it matters how it is read
 
 Row = Mapping[str, Any]

@@ -12,6 +12,8 @@ from service.core.deliveries.settlement import Bury, Deliver, Retry
 from service.core.reason import Reason
 from tests.api.reads_rig import Reading, reading_on
 
+pytestmark = pytest.mark.clock
+
 URL = "https://a.example/hook"
 
 

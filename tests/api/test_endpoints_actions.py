@@ -23,6 +23,8 @@ from tests.fakes.secret_box import PlainSecretBox
 from tests.fakes.settlements import INTERNAL, settled_by
 from webhook_signature.sign import decode_secret
 
+pytestmark = pytest.mark.clock
+
 OWN_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 

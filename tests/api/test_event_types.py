@@ -34,6 +34,8 @@ from tests.fakes.events import event_of
 from tests.fakes.observer import RecordingObserver
 from tests.fakes.secret_box import PlainSecretBox
 
+pytestmark = pytest.mark.clock
+
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["order"],

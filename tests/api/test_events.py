@@ -13,6 +13,8 @@ from service.core.deliveries.settlement import Deliver
 from tests.api.reads_rig import Reading, reading_on
 from tests.fakes.events import EXAMPLE_DATA, envelope
 
+pytestmark = pytest.mark.clock
+
 URL = "https://a.example/hook"
 HUGE = '{"message":%s,"big":9007199254740993,"exact":1.0,"far":1e400}'
 

@@ -21,6 +21,8 @@ from tests.api.conftest import Client, Troubles
 from tests.api.entrance_rig import Things, Told, ask, bearing, make_key, real_entrance, serving, sql
 from tests.fakes.secret_box import PlainSecretBox
 
+pytestmark = pytest.mark.clock
+
 NAMED = NamedRequest("org_a", "POST", "/v1/things", "k", b"digest")
 
 

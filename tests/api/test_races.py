@@ -14,6 +14,8 @@ from service.ports.store import Claim
 from tests.api.entrance_rig import Told, sql
 from tests.api.whole_rig import OWNER, SUBSCRIBERS, Things, Whole, make_things, whole_on
 
+pytestmark = pytest.mark.clock
+
 AT_ONCE = 6
 
 
@@ -134,7 +136,7 @@ async def until_blocked(whole: Whole, count: int) -> None:
     """Wait until so many sessions wait for a lock."""
     waiting = """SELECT count(*) FROM pg_stat_activity
                   WHERE datname = current_database() AND wait_event_type = 'Lock'"""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await sql(whole.engine, waiting) < count:
             pass
 

@@ -122,6 +122,7 @@ def _ids(example: Example) -> str:
     return f"{example.document}:{example.line}"
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize("example", examples([ROOT / "docs/operating.md"], ROOT, "sql"), ids=_ids)
 async def test_the_runbooks_sql_runs(example: Example, database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
@@ -131,6 +132,7 @@ async def test_the_runbooks_sql_runs(example: Example, database_url: str) -> Non
         await connection.close()
 
 
+@pytest.mark.clock
 def test_the_readmes_receiver_verifies(monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     monkeypatch.setenv("WEBHOOK_SECRET", secret)

@@ -1,6 +1,6 @@
 """migrate and endpoints: what scripts rely on, and what people are told."""
 
-from tests.cli.command import Finished, Run, run_posthorn
+from tests.cli.command import CommandServer, Finished, Run
 from webhook_signature.sign import decode_secret
 
 
@@ -71,9 +71,11 @@ async def test_an_endpoint_that_cannot_be_is_refused_with_a_reason(posthorn: Run
     assert "openssl rand -base64 32" in unsealed.err
 
 
-async def test_without_a_database_url_one_is_told_how_to_set_it(bare_environment: dict[str, str]) -> None:
+async def test_without_a_database_url_one_is_told_how_to_set_it(
+    commands: CommandServer, bare_environment: dict[str, str]
+) -> None:
     for command in (["migrate"], ["deliveries", "list", "--json"], ["serve"]):
-        told = await run_posthorn(bare_environment, *command)
+        told = await commands.run(bare_environment, *command)
         assert (told.code, told.out) == (2, "")
         assert "export DATABASE_URL=postgresql://" in told.err
 
@@ -118,9 +120,9 @@ async def test_settings_are_shown_with_their_source_and_without_secrets(posthorn
     assert "POSTHORN_RETENTION_DAYS" in (await posthorn("config", "show")).out
 
 
-async def test_help_names_the_exit_codes(bare_environment: dict[str, str]) -> None:
+async def test_help_names_the_exit_codes(commands: CommandServer, bare_environment: dict[str, str]) -> None:
     for command in ([], ["serve"], ["keys"], ["deliveries", "list"]):
-        told = await run_posthorn(bare_environment, *command, "--help")
+        told = await commands.run(bare_environment, *command, "--help")
         assert told.code == 0
         assert "Exit codes" in told.out
-    assert (await run_posthorn(bare_environment, "nonsense")).code == 2
+    assert (await commands.run(bare_environment, "nonsense")).code == 2

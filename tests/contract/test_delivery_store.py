@@ -24,6 +24,8 @@ from tests.contract.delivery_store_rig import (
 )
 from tests.fakes.settlements import INTERNAL, LOST, settled_by
 
+pytestmark = pytest.mark.clock
+
 LONG_SECONDS = 100 * 24 * 3600.0
 
 
@@ -39,7 +41,7 @@ async def in_postgres(database_url: str) -> AsyncIterator[InPostgres]:
     await engine.dispose()
 
 
-@pytest.fixture(params=["in_memory", "in_postgres"])
+@pytest.fixture(params=["in_memory", pytest.param("in_postgres", marks=pytest.mark.servers)])
 def database(request: pytest.FixtureRequest) -> Database:
     found: Database = request.getfixturevalue(request.param)
     return found

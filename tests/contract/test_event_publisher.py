@@ -7,8 +7,6 @@ from service.adapters.rabbitmq.topology import TopologyError, declare_topology
 from service.ports.errors import UnavailableError
 from tests.contract.broker_rig import Bench, Troubles, bodies, take
 
-pytestmark = pytest.mark.timeout(20)
-
 
 async def test_passive_declaration_takes_what_is_there_and_says_what_is_not(bench: Bench, troubles: Troubles) -> None:
     source = await bench.source(troubles, declare="passive")

@@ -8,8 +8,6 @@ from service.core.reason import ParkReason
 from service.ports.errors import UnavailableError
 from tests.contract.broker_rig import Bench, Troubles, bodies, take
 
-pytestmark = pytest.mark.timeout(20)
-
 
 async def test_a_parked_message_keeps_its_bytes_and_says_why(bench: Bench) -> None:
     await declare_topology(bench.url, bench.topology)

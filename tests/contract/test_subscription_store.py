@@ -69,7 +69,7 @@ async def in_postgres(database_url: str) -> AsyncIterator[InPostgres]:
     await engine.dispose()
 
 
-@pytest.fixture(params=["in_memory", "in_postgres"])
+@pytest.fixture(params=["in_memory", pytest.param("in_postgres", marks=pytest.mark.servers)])
 def kind(request: pytest.FixtureRequest) -> Both:
     found: Both = request.getfixturevalue(request.param)
     return found

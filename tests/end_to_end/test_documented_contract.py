@@ -31,8 +31,6 @@ from tests.end_to_end.known_ids import KnownIds, all_operations, make_known_thin
 from tests.end_to_end.processes import Worker, free_port
 from tests.end_to_end.town import SECRET_KEYS, SETTINGS
 
-pytestmark = pytest.mark.timeout(300)
-
 CHECKS: list[Any] = [
     not_a_server_error,
     status_code_conformance,

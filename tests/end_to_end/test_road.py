@@ -7,7 +7,7 @@ import pytest
 
 from tests.end_to_end.town import EVENT_TYPES, Town
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.clock
 
 
 async def assert_all_is_well(town: Town) -> None:

@@ -42,7 +42,7 @@ class ManualClock:
 
     async def until_pauses(self, count: int) -> None:
         """Wait until ``pause`` has been called ``count`` times in all."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.pauses) < count:
                 self._has_changed.clear()
                 await self._has_changed.wait()

@@ -7,7 +7,7 @@ from service.core.deliveries.settlement import Settled
 from service.core.reason import ParkReason
 from service.ports.observer import Backlog
 
-SIGNAL_SECONDS_MAX = 10
+SIGNAL_SECONDS_MAX = 60
 
 
 class RecordingObserver:

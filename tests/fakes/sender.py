@@ -30,7 +30,7 @@ class ScriptedSender:
 
     async def until_sent(self, count: int) -> None:
         """Wait until ``count`` requests have arrived in all."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.requests) < count:
                 self._has_changed.clear()
                 await self._has_changed.wait()

@@ -10,6 +10,8 @@ from service.core.api_key import generate_key
 from tests.api.entrance_rig import make_key
 from tests.api.v2.surface_rig import EVENTS, RESTHOOKS, SUBSCRIBERS, TARGET, Surface, serving
 
+pytestmark = pytest.mark.clock
+
 UNKNOWN = generate_key(bytes(40)).text
 NOT_PROVIDED = "Authentication credentials were not provided."
 INVALID = "Invalid token"

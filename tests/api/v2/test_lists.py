@@ -10,6 +10,8 @@ from service.api.cursor import write_cursor
 from tests.api.v2.surface_rig import EVENTS, RESTHOOKS, SUBSCRIBERS, TARGET, Surface, serving
 from tests.fakes.events import body_of
 
+pytestmark = pytest.mark.clock
+
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
