@@ -47,13 +47,13 @@ def database_url_of(settings: Settings) -> str:
 
 def require_secret_keys(settings: Settings) -> None:
     """Raise ``CommandError`` without SECRET_KEYS."""
-    if not settings.opened_secret_keys():
+    if not settings.secret_keys:
         raise CommandError(NO_SECRET_KEYS, BAD_USAGE)
 
 
 def administration(engine: AsyncEngine, settings: Settings) -> Administration:
     """What changes organizations, keys and endpoints."""
-    keys = settings.opened_secret_keys()
+    keys = settings.secret_keys
     return Administration(engine, AesSecretBox(keys) if keys else NoSecretBox())
 
 

@@ -145,7 +145,7 @@ async def _subscribe(
     engine: AsyncEngine, settings: Settings, subscribers: Sequence[Subscriber], receiver_url: str
 ) -> str:
     """Register the receivers; the organization's API key."""
-    administration = Administration(engine, AesSecretBox(settings.opened_secret_keys()))
+    administration = Administration(engine, AesSecretBox(settings.secret_keys))
     await administration.create_organization(ORGANIZATION_ID)
     for subscriber in subscribers:
         url = f"{receiver_url}/{subscriber.name}"
