@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from service.adapters.rabbitmq.topology import Topology
 from service.core.endpoints.retry_schedule import STANDARD, RetrySchedule
 from service.core.endpoints.target_policy import CidrRule, EgressPolicy
+from service.core.events.registry import BINDINGS
 from service.settings.environment import PREFIX, Source, read_environment
 from service.settings.values import (
     DAY_SECONDS,
@@ -57,7 +58,7 @@ class Settings(BaseModel):
     amqp_url: AmqpUrl | None = Field(None, repr=False)
     amqp_declare: Annotated[Literal["active", "passive"], Lowered] = "active"
     amqp_prefix: AmqpName = "posthorn"
-    amqp_bindings: AmqpPatterns = ("message.*", "link.clicked")
+    amqp_bindings: AmqpPatterns = BINDINGS
     secret_keys: SecretKeys = Field((), repr=False, exclude=True)
     public_url: PublicUrl | None = None
 

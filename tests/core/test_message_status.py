@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.events.message_status import Clicks, MessageState, MessageStatus, Reaction, fold_message
+from service.core.events.message_status import MessageClicks, MessageReaction, MessageState, MessageStatus, fold_message
 from service.core.timestamp import format_timestamp
 
 START = datetime(2026, 11, 20, 18, tzinfo=UTC)
@@ -81,8 +81,8 @@ def test_replies_reactions_and_clicks() -> None:
     ]
     status = fold(SENT, reply, tapped, again, *clicks)
     assert [(each.message_id, each.text) for each in status.replies] == [("r", "yes"), ("t", None)]
-    assert status.reactions == [Reaction(at(21), "heart", "tel:+1")]
-    assert status.clicks == Clicks(2, START + timedelta(seconds=31), 1)
+    assert status.reactions == [MessageReaction(at(21), "heart", "tel:+1")]
+    assert status.clicks == MessageClicks(2, START + timedelta(seconds=31), 1)
     assert status.status is MessageState.DELIVERED
 
 

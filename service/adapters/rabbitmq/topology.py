@@ -10,6 +10,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, Chann
 from pamqp.common import FieldTable
 
 from service.adapters.rabbitmq.connection import connect, hang_up
+from service.core.events.registry import BINDINGS
 
 Declare = Literal["active", "passive"]
 """``active`` creates what is missing; ``passive`` only checks that it exists, for operators who own their topology."""
@@ -23,7 +24,7 @@ class Topology:
     """The names, and the rules of the queues. A ``prefix`` of its own keeps one installation apart from another."""
 
     prefix: str = "posthorn"
-    bindings: tuple[str, ...] = ("message.*", "link.clicked")
+    bindings: tuple[str, ...] = BINDINGS
     delivery_limit: int = 20
     """How often the broker takes a message back before it parks it: the backstop against a message that kills us."""
 
