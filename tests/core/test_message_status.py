@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.events.message_status import MessageClicks, MessageReaction, MessageState, MessageStatus, fold_message
+from service.core.events.registry import REGISTRY
 from service.core.timestamp import format_timestamp
 
 START = datetime(2026, 11, 20, 18, tzinfo=UTC)
-TYPES = ("message.sent", "message.delivered", "message.failed", "message.replied", "link.clicked", "order.placed")
+TYPES = (*REGISTRY, "order.placed")
 TIMES = ("submitted_at", "sent_at", "delivered_at", "read_at", "failed_at", "received_at")
 
 
