@@ -65,7 +65,7 @@ class Style:
     """One way to sign with a shared secret and HMAC-SHA256."""
 
     headers: tuple[str, ...]
-    """The names of the headers that must be there, in lower case."""
+    """The names of the headers that must be there, in lower case; the signature's is the last."""
     decode_secret: Callable[[str], bytes]
     """Secret text to key; raises bad_secret."""
     read: Callable[[Mapping[str, str]], Claim]

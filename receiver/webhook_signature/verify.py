@@ -50,7 +50,7 @@ class Webhook:
 
     ``secrets``: the endpoint's ``whsec_`` secrets, newest first; more than one during a rotation.
     ``tolerance_seconds``: how far the signed timestamp may be from our clock, in either direction.
-    ``style``: how the sender signs: ``standard``, ``sha256-body`` or ``t-v1``. ``signature_header``: the header that
+    ``style``: how the sender signs, a name in ``STYLES``. ``signature_header``: the header that
     carries the signature, for a ``t-v1`` sender that names it otherwise (``Stripe-Signature``).
     ``replay_store``: if given, a request that was accepted before is refused as ``replayed``.
     ``body_bytes_max``: larger bodies are refused before anything is computed.
