@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from webhook_signature.errors import VerificationError
 from webhook_signature.headers import Headers, pick
-from webhook_signature.sign import KEYS_MAX, hmac_sha256
+from webhook_signature.sign import KEYS_MAX
 from webhook_signature.styles import style_named
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Webhook:
     def _match(self, content: bytes, signatures: Sequence[bytes]) -> int:
         # Every key against every signature in constant time, without stopping early: how long it takes says nothing
         # about which secret is in use or how close a guess came.
-        digests = [hmac_sha256(key, content) for key in self._keys]
+        digests = [self._style.digest(key, content) for key in self._keys]
         matches = [
             index
             for index, digest in enumerate(digests)
