@@ -1,6 +1,8 @@
 """What must hold of every built-in event type, those to come as well."""
 
+import importlib
 import json
+import pkgutil
 import re
 from datetime import UTC, datetime
 from typing import get_args, get_type_hints
@@ -8,6 +10,7 @@ from typing import get_args, get_type_hints
 import msgspec
 import pytest
 
+from service.core.events import types
 from service.core.events.data import Data
 from service.core.events.event import Event, Rejected, parse_event
 from service.core.events.event_type import EventType, Family, Proof
@@ -46,6 +49,14 @@ def test_it_has_a_name_and_a_sentence(kind: EventType) -> None:
 def test_its_routing_key_is_bound(family: Family) -> None:
     pattern = re.escape(family.binding).replace(r"\*", "[^.]+").replace(r"\#", ".*")
     assert [kind.name for kind in family.types if not re.fullmatch(pattern, kind.name)] == []
+
+
+def test_every_file_of_types_is_in_the_registry() -> None:
+    modules = [
+        importlib.import_module(found.name) for found in pkgutil.iter_modules(types.__path__, f"{types.__name__}.")
+    ]
+    written = [value for module in modules for value in vars(module).values() if isinstance(value, Family)]
+    assert sorted(family.binding for family in written) == sorted(family.binding for family in FAMILIES)
 
 
 def test_no_name_is_given_twice() -> None:

@@ -24,14 +24,14 @@ class EventType:
     ``description`` says when such an event happens. Of ``data`` must hold: each path in ``required`` has a value, each
     in ``values`` one of those listed, and one of ``any_of`` has content.
 
-    ``make_sample`` turns the ``data`` of a message just sent (``core/events/sample.py``) into that of such an event,
-    given the message's number and the time as text.
+    ``sample`` says in which keys a sample's ``data`` differs from that of ``message.sent`` (``core/events/sample.py``),
+    given the message that was sent, its number, and the time as text.
     """
 
     name: str
     description: str
     required: tuple[str, ...]
-    make_sample: Callable[[dict[str, Any], int, str], None]
+    sample: Callable[[Mapping[str, Any], int, str], Mapping[str, Any]]
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     any_of: tuple[str, ...] = ()
     proves: Proof | None = None

@@ -47,9 +47,9 @@ def _data(event_type: str, number: int, now: datetime) -> dict[str, Any]:
         },
         "scope": {"brand_id": "brand_2", "campaign_id": "camp_01HX", "project_id": "proj_77"},
     }
-    data |= {name: None for name in Data.__struct_fields__ if name not in data}
-    REGISTRY[event_type].make_sample(data, number, format_timestamp(now))
-    return data
+    unknown = {name: None for name in Data.__struct_fields__ if name not in data}
+    changes = REGISTRY[event_type].sample(data["message"], number, format_timestamp(now))
+    return {**data, **unknown, **changes}
 
 
 def _party(urn: str, name: str) -> dict[str, str]:

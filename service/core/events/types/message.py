@@ -1,5 +1,6 @@
 """Events about a message, from the platform's acceptance to the contact's answer."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from service.core.events.event_type import EventType, Family, Proof
@@ -11,23 +12,23 @@ _FAILURES: Final = (
 )
 
 
-def _sent(_: dict[str, Any], __: int, ___: str) -> None:
-    """It is one already."""
+def _sent(_: Mapping[str, Any], __: int, ___: str) -> Mapping[str, Any]:
+    return {}
 
 
-def _delivered(data: dict[str, Any], _: int, at: str) -> None:
-    data["message"] |= {"status": "delivered", "delivered_at": at}
+def _delivered(sent: Mapping[str, Any], _: int, at: str) -> Mapping[str, Any]:
+    return {"message": {**sent, "status": "delivered", "delivered_at": at}}
 
 
-def _failed(data: dict[str, Any], number: int, at: str) -> None:
-    data["message"] |= {"status": "failed", "sent_at": None, "failed_at": at}
-    data["error"] = _FAILURES[number % len(_FAILURES)]
+def _failed(sent: Mapping[str, Any], number: int, at: str) -> Mapping[str, Any]:
+    return {
+        "message": {**sent, "status": "failed", "sent_at": None, "failed_at": at},
+        "error": _FAILURES[number % len(_FAILURES)],
+    }
 
 
-def _replied(data: dict[str, Any], number: int, at: str) -> None:
-    sent = data["message"]
-    data["reply_to"] = {"message_id": sent["id"], "guid": None, "part_index": None, "unresolved": False}
-    data["message"] = sent | {
+def _replied(sent: Mapping[str, Any], number: int, at: str) -> Mapping[str, Any]:
+    reply = {
         "id": f"msg_{number:08x}_reply",
         "external_id": f"sample-{number}-reply",
         "direction": "inbound",
@@ -40,6 +41,10 @@ def _replied(data: dict[str, Any], number: int, at: str) -> None:
         "received_at": at,
         "metadata": {},
     }
+    return {
+        "message": {**sent, **reply},
+        "reply_to": {"message_id": sent["id"], "guid": None, "part_index": None, "unresolved": False},
+    }
 
 
 MESSAGE: Final = Family(
@@ -50,7 +55,7 @@ MESSAGE: Final = Family(
             "The carrier or the platform accepted a message.",
             required=("message.id", "message.to.urn", "message.sent_at"),
             values={"message.direction": ("outbound",), "message.status": ("sent",)},
-            make_sample=_sent,
+            sample=_sent,
             proves=Proof.SENT,
         ),
         EventType(
@@ -58,7 +63,7 @@ MESSAGE: Final = Family(
             "A message was confirmed to be on the recipient's device.",
             required=("message.id", "message.to.urn", "message.delivered_at"),
             values={"message.status": ("delivered", "read")},
-            make_sample=_delivered,
+            sample=_delivered,
             proves=Proof.DELIVERED,
         ),
         EventType(
@@ -66,7 +71,7 @@ MESSAGE: Final = Family(
             "A message was rejected, or could not be delivered.",
             required=("message.id", "message.failed_at", "error.code", "error.message"),
             values={"message.status": ("failed",)},
-            make_sample=_failed,
+            sample=_failed,
             proves=Proof.FAILED,
         ),
         EventType(
@@ -75,7 +80,7 @@ MESSAGE: Final = Family(
             required=("message.id", "message.from.urn", "message.received_at"),
             values={"message.direction": ("inbound",), "message.status": ("received",)},
             any_of=("message.text", "message.attachments", "message.reactions"),
-            make_sample=_replied,
+            sample=_replied,
             proves=Proof.RECEIVED,
         ),
     ),
