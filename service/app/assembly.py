@@ -14,7 +14,7 @@ from service.adapters.observers.logs import LogObserver
 from service.adapters.observers.metrics import MetricsObserver
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
-from service.adapters.postgres.engine import connect
+from service.adapters.postgres.engine import connect_pools
 from service.adapters.rabbitmq.source import RabbitSource
 from service.adapters.secret_box import AesSecretBox
 from service.adapters.system import SystemClock, draw, new_uid
@@ -31,8 +31,6 @@ from service.flow.surroundings import Surroundings
 from service.flow.upkeep import Upkeep
 from service.settings import Settings
 
-SETTLE_BATCH_MAX = 1000
-
 __all__ = ["Role", "Service", "assembled", "serve"]
 
 
@@ -44,10 +42,13 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
     metrics = MetricsObserver()
     observer = Observers(metrics, LogObserver(settings.log_attempts))
     around = Surroundings(SystemClock(), observer, draw, asyncio.sleep)
-    secret_box = AesSecretBox(settings.opened_secret_keys())
+    secret_box = AesSecretBox(settings.secret_keys)
     async with AsyncExitStack() as stack:
-        engine = connect(settings.database_url)
-        small_batches = connect(settings.database_url, pool_size=4, for_small_batches=True)
+        engine, small_batches = connect_pools(
+            settings.database_url,
+            connections_max=settings.database_connections_max,
+            command_timeout_seconds=settings.database_timeout_seconds,
+        )
         for each in (engine, small_batches):
             stack.push_async_callback(each.dispose)
         lease_seconds = settings.lease_seconds
@@ -59,7 +60,7 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
             small_batches=small_batches,
         )
         directory = Directory(PostgresSubscriptionStore(engine), secret_box, schedule=settings.retry_schedule)
-        settle = Settle(store, around, batch_max=SETTLE_BATCH_MAX, unsettled_max=settings.in_flight_max)
+        settle = Settle(store, around, batch_max=settings.settle_batch_max, unsettled_max=settings.in_flight_max)
         dispatch = upkeep = source = None
         if role is not Role.API:
             sender = HttpSender(
@@ -107,6 +108,13 @@ def _dispatch(
         lane_held_max=2 * settings.in_flight_max,
         lane_in_flight_max=settings.endpoint_in_flight_max,
         in_flight_max=settings.in_flight_max,
+        stall_seconds=settings.endpoint_stall_seconds,
+    )
+    claims = ClaimLimits(
+        batch_max=settings.claim_batch_max,
+        per_endpoint_max=settings.endpoint_claim_max,
+        poll_seconds=settings.claim_poll_seconds,
+        poll_idle_seconds=2 * settings.claim_poll_seconds,
     )
     return Dispatch(
         store,
@@ -115,7 +123,7 @@ def _dispatch(
         settle,
         Lanes(limits),
         around,
-        claim_limits=ClaimLimits(),
+        claim_limits=claims,
         lease_seconds=settings.lease_seconds,
     )
 

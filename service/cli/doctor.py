@@ -77,7 +77,7 @@ def _settings(settings: Settings) -> Check:
     missing = []
     if settings.database_url is None:
         missing.append(NO_DATABASE_URL)
-    if settings.secret_keys is None:
+    if not settings.secret_keys:
         missing.append(NO_SECRET_KEYS)
     detail = "'posthorn config show' shows them" if not missing else "what 'posthorn serve' needs is not set"
     return Check("settings", ok=not missing, detail=detail, advice="\n".join(missing))
@@ -138,7 +138,7 @@ async def check_secrets(engine: AsyncEngine, settings: Settings) -> Check:
                  JOIN endpoints e ON e.id = s.endpoint_id AND e.removed_at IS NULL
                 WHERE coalesce(s.expires_at > now(), true) ORDER BY key_id, s.created_at DESC"""
         )
-    keys = settings.opened_secret_keys()
+    keys = settings.secret_keys
     if not keys:
         return Check("secrets", ok=False, detail="SECRET_KEYS is not set", advice=NO_SECRET_KEYS)
     box, closed = AesSecretBox(keys), []

@@ -25,6 +25,7 @@ from service.core.reason import Reason
 from service.ports.errors import RefusedError, UnavailableError
 from tests.fakes.administration import Administration
 from tests.fakes.secret_box import PlainSecretBox
+from webhook_signature.styles import STYLES
 
 pytestmark = pytest.mark.clock
 
@@ -263,3 +264,11 @@ async def test_adding_while_the_last_subscription_is_removed_leaves_no_orphan(en
         assert [each.settings.event_types for each in listed] in ([("link.clicked",)], [added.event_types], [])
         first = await administration.add_endpoint("o", "https://a.example/", ["message.sent"])
         assert "message.sent" in first.event_types
+
+
+async def test_the_database_takes_every_signature_style_and_no_other(engine: AsyncEngine) -> None:
+    async with driver(engine) as connection:
+        check = await connection.fetchval(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'endpoints_signature_style_check'"
+        )
+    assert set(re.findall(r"'([^']+)'", check)) == set(STYLES)
