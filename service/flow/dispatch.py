@@ -11,7 +11,7 @@ from service.flow.deliver import Deliver
 from service.flow.directory import Directory
 from service.flow.settle import Settle
 from service.flow.surroundings import Surroundings
-from service.ports.store import Claim, DeliveryStore
+from service.ports.store import Claimed, DeliveryStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Dispatch:
         """Claim what is due, until ``stop``. Polling is the truth; nothing depends on a notification arriving."""
         while not self._is_stopping:
             await self._give_back()
-            claimed = 0 if self.lanes.is_full else await self._around.persist("claim", self._claim)
+            claimed = 0 if self.lanes.is_full else await self._around.keep_trying("claim", self._claim)
             self._observe_load()
             if not claimed:  # else there may be more: look again at once
                 limits = self._claim_limits
@@ -129,7 +129,7 @@ class Dispatch:
             self._has_room.set()
 
     async def _release(self, leases: Sequence[Lease]) -> None:
-        await self._around.persist("release", lambda: self._store.release(leases))
+        await self._around.keep_trying("release", lambda: self._store.release(leases))
 
     async def _claim(self) -> int:
         now = self._around.clock.monotonic()
@@ -144,9 +144,9 @@ class Dispatch:
             await self._take_on(claims, expires_at)
         return len(claims)
 
-    async def _take_on(self, claims: Sequence[Claim], expires_at: float) -> None:
+    async def _take_on(self, claims: Sequence[Claimed], expires_at: float) -> None:
         versions = {claim.delivery.organization_id: claim.directory_version for claim in claims}
-        directories = await self._around.persist("directory", lambda: self._directory.at(versions))
+        directories = await self._around.keep_trying("directory", lambda: self._directory.at(versions))
         unwanted: list[Lease] = []
         for claim in claims:
             delivery = claim.delivery

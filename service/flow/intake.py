@@ -16,7 +16,7 @@ from service.flow.judgement import judge, unknown_organization
 from service.flow.surroundings import Surroundings
 from service.ports.entrance import EventSource, IncomingMessage
 from service.ports.errors import RefusedError
-from service.ports.store import DeliveryStore, Recorded, Recording, Stale, Verdict
+from service.ports.store import DeliveryStore, Disposition, Recorded, Recording, Stale
 from service.ports.surroundings import NewUid
 
 
@@ -26,7 +26,7 @@ class _Taken:
 
     event: Event
     uid: UUID
-    outcome: Verdict | Rejected | None = field(default=None)
+    outcome: Disposition | Rejected | None = field(default=None)
 
 
 class Intake:
@@ -78,12 +78,12 @@ class Intake:
                 carriers.append(message)
             else:
                 rejected.append((message, parsed))
-        outcomes = await self._around.persist("intake", lambda: self.take_in(events, source.name))
+        outcomes = await self._around.keep_trying("intake", lambda: self.take_in(events, source.name))
         rejected += [(m, o) for m, o in zip(carriers, outcomes, strict=True) if isinstance(o, Rejected)]
         for message, why in rejected:
             # Parked before the ack: dying in between parks it twice, which a person can see; never loses it.
             detail = f"{why.field}: {why.detail}" if why.field else why.detail
-            await self._around.persist("park", partial(source.park, message, why.reason, detail))
+            await self._around.keep_trying("park", partial(source.park, message, why.reason, detail))
             self._around.observer.event_received(source.name, "parked")
             self._around.observer.message_parked(why.reason, detail, message.message_id)
 
@@ -108,14 +108,14 @@ class Intake:
             new = NewDelivery(delivery, subscription.endpoint, wants_lease=False)
             recorded = await self._store.record([Recording(uid, event, directory.version, (new,))])
             if isinstance(recorded, Recorded):
-                if recorded.verdicts != (Verdict.RECORDED,):
+                if recorded.dispositions != (Disposition.RECORDED,):
                     raise ValueError(f"the id of a test event must be new: {event.id}")
                 return delivery.key
 
-    async def take_in(self, events: Sequence[Event], source_name: str) -> Sequence[Verdict | Rejected]:
+    async def take_in(self, events: Sequence[Event], source_name: str) -> Sequence[Disposition | Rejected]:
         """Record events, at once and together; in order, what became of each. Raises ``UnavailableError``.
 
-        When this returns, everything with a Verdict is committed.
+        When this returns, everything with a Disposition is committed.
         """
         taken = [
             _Taken(event, self._new_uid(), why) for event, why in zip(events, await self.judge(events), strict=True)
@@ -131,7 +131,7 @@ class Intake:
                     each.outcome = _of_copy(each, firsts[each.event.organization_id, each.event.id])
             waiting = [each for each in waiting if each.outcome is None]
         for each in taken:
-            if isinstance(each.outcome, Verdict):
+            if isinstance(each.outcome, Disposition):
                 self._around.observer.event_received(source_name, each.outcome)
         return [each.outcome for each in taken if each.outcome is not None]
 
@@ -176,8 +176,8 @@ class Intake:
             self._directory.forget(recorded.organization_ids)
             return False
         delivery_count = self._hand_over(batch, recorded, expires_at)
-        for each, verdict in zip(taken, recorded.verdicts, strict=True):
-            each.outcome = _conflict(each.event) if verdict is Verdict.CONFLICT else verdict
+        for each, disposition in zip(taken, recorded.dispositions, strict=True):
+            each.outcome = _conflict(each.event) if disposition is Disposition.CONFLICT else disposition
         self._around.observer.batch_recorded(len(batch), delivery_count, self._around.clock.monotonic() - started)
         return True
 
@@ -208,7 +208,7 @@ class Intake:
         """Give what is now leased to the lanes, give the other reservations back; how many deliveries were new."""
         count = 0
         for index, recording in enumerate(batch):
-            is_new = recorded is not None and recorded.verdicts[index] is Verdict.RECORDED
+            is_new = recorded is not None and recorded.dispositions[index] is Disposition.RECORDED
             count += len(recording.deliveries) if is_new else 0
             for new in recording.deliveries:
                 if not new.wants_lease or self._dispatch is None:
@@ -226,11 +226,11 @@ def _best_of(directory: OrganizationDirectory, endpoint_id: str, event_type: str
     return most_specific(subscriptions, event_type) or min(subscriptions, key=lambda each: each.id, default=None)
 
 
-def _of_copy(copy: _Taken, first: _Taken) -> Verdict | Rejected | None:
+def _of_copy(copy: _Taken, first: _Taken) -> Disposition | Rejected | None:
     """What became of an event whose id another in the batch had first; None: it must be tried by itself."""
     is_same = copy.event.body == first.event.body
-    if isinstance(first.outcome, Verdict):
-        return Verdict.DUPLICATE if is_same else _conflict(copy.event)
+    if isinstance(first.outcome, Disposition):
+        return Disposition.DUPLICATE if is_same else _conflict(copy.event)
     return first.outcome if is_same else None  # nothing is recorded by the first: it proves nothing of another
 
 

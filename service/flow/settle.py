@@ -83,7 +83,7 @@ class Settle:
     async def _flush(self, batch: Sequence[Settled]) -> None:
         started = self._around.clock.monotonic()
         try:
-            moved = await self._around.persist("settle", lambda: self._store.settle(batch))
+            moved = await self._around.keep_trying("settle", lambda: self._store.settle(batch))
         except RefusedError as error:
             await self._divide(batch, error)
             return

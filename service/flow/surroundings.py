@@ -27,7 +27,7 @@ class Surroundings:
         """Pause for about so long: workers that began together do not stay in step."""
         await self.pause(seconds * (1 + 0.2 * self.draw()))
 
-    async def persist(self, where: str, step: Callable[[], Awaitable[Result]]) -> Result:
+    async def keep_trying(self, where: str, step: Callable[[], Awaitable[Result]]) -> Result:
         """Run ``step`` until it gets through, however long the database or the broker is away.
 
         Nothing it holds is dropped meanwhile. Anything but ``UnavailableError`` is a bug, and surfaces.

@@ -45,7 +45,7 @@ class Upkeep:
     async def run_rescue(self) -> None:
         """Settle leases that expired: their worker died, or lost the database for longer than the lease."""
         while True:
-            rescued = await self._around.persist("rescue", self.rescue_once)
+            rescued = await self._around.keep_trying("rescue", self.rescue_once)
             if rescued < RESCUE_BATCH_MAX:
                 await self._around.rest(self._rescue_seconds)
 
@@ -53,7 +53,7 @@ class Upkeep:
         """An expired lease is a failed attempt ("lost") that goes the way of all others; how many there were."""
         claims = await self._store.rescue(RESCUE_BATCH_MAX)
         versions = {claim.delivery.organization_id: claim.directory_version for claim in claims}
-        directories = await self._around.persist("directory", lambda: self._directory.at(versions))
+        directories = await self._around.keep_trying("directory", lambda: self._directory.at(versions))
         now = self._around.clock.now()
         for claim in claims:
             lost = Fault(Reason.LOST, 0, "the worker vanished before it could say what the receiver answered")
@@ -74,11 +74,11 @@ class Upkeep:
     async def run_backlog(self) -> None:
         """Measure what waits."""
         while True:
-            self._around.observer.backlog_measured(await self._around.persist("backlog", self._store.backlog))
+            self._around.observer.backlog_measured(await self._around.keep_trying("backlog", self._store.backlog))
             await self._around.rest(BACKLOG_SECONDS)
 
     async def run_retention(self) -> None:
         """Make tomorrow's partitions, drop those past retention."""
         while True:
-            await self._around.persist("retention", self._retention.keep_partitions)
+            await self._around.keep_trying("retention", self._retention.keep_partitions)
             await self._around.rest(RETENTION_SECONDS)

@@ -23,7 +23,7 @@ class Observer(Protocol):
     """Is told what happened. Metrics, logs, and the tests' signals all listen to the same calls."""
 
     def event_received(self, source: str, outcome: str) -> None:
-        """One event was taken in; ``outcome`` is a Verdict or "parked"."""
+        """One event was taken in; ``outcome`` is a Disposition or "parked"."""
 
     def message_parked(self, reason: ParkReason, detail: str, message_id: str | None) -> None:
         """A broker message was set aside."""

@@ -12,14 +12,9 @@ from service.core.endpoints.directory import StoredDirectory
 from service.core.events.event import Event
 from service.ports.observer import Backlog
 
-# --------------------------------------------------------------------------- the entrance
 
-
-# --------------------------------------------------------------------------- the memory
-
-
-class Verdict(StrEnum):
-    """What recording an event came to."""
+class Disposition(StrEnum):
+    """What became of an event at the store. CONFLICT: another event was recorded first under its id."""
 
     RECORDED = "recorded"
     DUPLICATE = "duplicate"
@@ -38,9 +33,9 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of a batch: a verdict for each recording in order, and the deliveries now leased to this worker."""
+    """What became of a batch: each recording's disposition, in order, and the deliveries now leased to this worker."""
 
-    verdicts: tuple[Verdict, ...]
+    dispositions: tuple[Disposition, ...]
     leased: frozenset[DeliveryKey]
 
 
@@ -52,7 +47,7 @@ class Stale:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Claimed:
     """A delivery taken from the database, with the directory version its endpoint must be read at."""
 
     delivery: Delivery
@@ -69,7 +64,7 @@ class DeliveryStore(Protocol):
     async def record(self, batch: Sequence[Recording]) -> Recorded | Stale:
         """Keep new events and their deliveries; a known event is a no-op. Born leased only where no gate is shut."""
 
-    async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claim]:
+    async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claimed]:
         """Lease due deliveries to this worker, endpoints in turn, gated endpoints left out.
 
         ``room`` bounds single endpoints further; at zero or less, nothing is claimed for one.
@@ -81,7 +76,7 @@ class DeliveryStore(Protocol):
     async def release(self, leases: Sequence[Lease]) -> None:
         """Give leases back, due at once; nothing was attempted."""
 
-    async def rescue(self, limit: int) -> Sequence[Claim]:
+    async def rescue(self, limit: int) -> Sequence[Claimed]:
         """Take over leases that have expired, so that they can be settled as lost."""
 
     async def backlog(self) -> Backlog:
@@ -100,9 +95,3 @@ class SubscriptionStore(Protocol):
 
     async def load(self, organization_ids: Collection[str]) -> Sequence[StoredDirectory]:
         """The directories of those organizations that exist."""
-
-
-# --------------------------------------------------------------------------- the exit
-
-
-# --------------------------------------------------------------------------- the surroundings

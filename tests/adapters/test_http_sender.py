@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.adapters.exit import sender as http_sender
 from service.adapters.exit.dialer import GuardedResolver
-from service.adapters.exit.reply import BODY_BYTES_MAX
+from service.adapters.exit.reply import REPLY_BODY_BYTES_MAX
 from service.adapters.exit.sender import HttpSender
 from service.core.deliveries.request import Fault, Reply, Request
 from service.core.endpoints.target_policy import ADDRESS_REFUSED, EgressPolicy, Verdict, parse_cidr_rule
@@ -277,7 +277,7 @@ async def test_an_endless_reply_is_cut_off_and_memory_stays_flat(sender: HttpSen
         tracemalloc.stop()
         await has_hung_up.wait()
     assert isinstance(reply, Reply)
-    assert reply.body == b"a" * BODY_BYTES_MAX
+    assert reply.body == b"a" * REPLY_BODY_BYTES_MAX
     assert peak_bytes < 4_000_000  # both ends of the connection live in this process
 
 
@@ -295,7 +295,7 @@ async def test_a_long_reply_that_ends_keeps_its_first_16_kib(sender: HttpSender)
     async with Receiver(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body) as receiver:
         reply = await sender.send(receiver.post())
     assert isinstance(reply, Reply)
-    assert reply.body == body[:BODY_BYTES_MAX]
+    assert reply.body == body[:REPLY_BODY_BYTES_MAX]
 
 
 async def test_what_a_server_says_unasked_is_no_reply_to_the_next_post(sender: HttpSender) -> None:

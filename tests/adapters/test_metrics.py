@@ -11,11 +11,11 @@ from service.adapters.observers.all import Observers
 from service.adapters.observers.logs import LogObserver
 from service.adapters.observers.metrics import MetricsObserver
 from service.core.deliveries.request import Fault
-from service.core.endpoints.target_policy import Verdict as EgressVerdict
+from service.core.endpoints.target_policy import Verdict
 from service.core.reason import ParkReason, Reason
 from service.ports.errors import UnavailableError
 from service.ports.observer import Backlog, Observer
-from service.ports.store import Verdict
+from service.ports.store import Disposition
 from tests.adapters.settled import ACCEPTED, BURIED, CANCELLED, FAILED, GONE, settled
 
 
@@ -29,8 +29,8 @@ def value(metrics: MetricsObserver, name: str, **labels: str) -> float | None:
 
 
 def test_intake_is_counted(metrics: MetricsObserver) -> None:
-    for verdict in (Verdict.RECORDED, Verdict.RECORDED, Verdict.DUPLICATE):
-        metrics.event_received("rabbitmq", verdict)
+    for disposition in (Disposition.RECORDED, Disposition.RECORDED, Disposition.DUPLICATE):
+        metrics.event_received("rabbitmq", disposition)
     metrics.message_parked(ParkReason.BAD_JSON, "not JSON", None)
     metrics.message_redelivered()
     metrics.batch_recorded(3, 7, 0.02)
@@ -66,7 +66,7 @@ def test_settling_rescue_and_trouble_are_counted(metrics: MetricsObserver) -> No
     metrics.batch_settled(5, 0.1)
     metrics.leases_rescued(4)
     metrics.trouble("claim", UnavailableError("away"), delivery_id="dlv_1")
-    metrics.egress_blocked(EgressVerdict.DENIED_PORT)
+    metrics.egress_blocked(Verdict.DENIED_PORT)
     assert value(metrics, "settle_batch_size_sum") == 5
     assert value(metrics, "commit_duration_seconds_sum", kind="settle") == pytest.approx(0.1)
     assert value(metrics, "leases_rescued_total") == 4

@@ -20,7 +20,7 @@ from service.core.deliveries.attempt import attempt_of
 from service.core.deliveries.delivery import FINAL_STATES, OPEN_STATES, Delivery, DeliveryKey, Lease
 from service.core.deliveries.outcome import Accepted, OutcomeKind
 from service.core.deliveries.request import Reply
-from service.core.deliveries.settlement import Deliver, Settled
+from service.core.deliveries.settlement import Accept, Settled
 from service.core.endpoints.endpoint import Endpoint
 from service.core.reason import Reason
 from service.ports.errors import RefusedError, UnavailableError
@@ -244,7 +244,7 @@ async def test_a_settlement_after_its_event_was_dropped_is_refused_rather_than_r
     attempt = attempt_of(delivery, 1, datetime.now(UTC), Reply(200, 1), Accepted())
     store = PostgresDeliveryStore(engine, worker_name="w", lease_seconds=60)
     with pytest.raises(RefusedError):
-        await store.settle([Settled(delivery, 1, Deliver(), attempt)])
+        await store.settle([Settled(delivery, 1, Accept(), attempt)])
 
 
 async def test_adding_while_the_last_subscription_is_removed_leaves_no_orphan(engine: AsyncEngine) -> None:

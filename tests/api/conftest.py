@@ -21,7 +21,7 @@ from service.core.api_key import generate_key
 from service.core.events.event import Event, Rejected
 from service.core.events.registry import REGISTRY
 from service.core.reason import ParkReason
-from service.ports.store import Verdict
+from service.ports.store import Disposition
 from tests.fakes.secret_box import PlainSecretBox
 
 NOW = datetime(2026, 11, 20, 18, 30, tzinfo=UTC)
@@ -65,7 +65,7 @@ class Publishing:
     """Stands in for the intake: the real one is tested with the flow."""
 
     taken: list[Event] = field(default_factory=list)
-    outcomes: dict[str, Verdict | Rejected] = field(default_factory=dict)
+    outcomes: dict[str, Disposition | Rejected] = field(default_factory=dict)
     error: Exception | None = None
     sources: set[str] = field(default_factory=set)
 
@@ -73,12 +73,12 @@ class Publishing:
         unknown = Rejected(ParkReason.UNKNOWN_TYPE, "nobody registered it", "type")
         return [None if event.type in REGISTRY else unknown for event in events]
 
-    async def __call__(self, events: Sequence[Event], source_name: str) -> Sequence[Verdict | Rejected]:
+    async def __call__(self, events: Sequence[Event], source_name: str) -> Sequence[Disposition | Rejected]:
         if self.error is not None:
             raise self.error
         self.taken += events
         self.sources.add(source_name)
-        return [self.outcomes.get(event.id, Verdict.RECORDED) for event in events]
+        return [self.outcomes.get(event.id, Disposition.RECORDED) for event in events]
 
 
 @dataclass

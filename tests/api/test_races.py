@@ -8,9 +8,9 @@ import pytest
 
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.engine import driver
-from service.core.deliveries.settlement import Deliver, Retry, Settled, Unsubscribe
+from service.core.deliveries.settlement import Accept, Retry, Settled, Unsubscribe
 from service.core.reason import Reason
-from service.ports.store import Claim
+from service.ports.store import Claimed
 from tests.api.gate_bench import Told, sql
 from tests.api.whole_bench import OWNER, SUBSCRIBERS, Things, Whole, make_things, whole_on
 
@@ -33,7 +33,7 @@ def worker_on(whole: Whole) -> PostgresDeliveryStore:
     return PostgresDeliveryStore(whole.engine, worker_name="worker", lease_seconds=60)
 
 
-async def claim(whole: Whole) -> Sequence[Claim]:
+async def claim(whole: Whole) -> Sequence[Claimed]:
     return await worker_on(whole).claim_due(100, per_endpoint_limit=100, room={})
 
 
@@ -142,7 +142,7 @@ async def until_blocked(whole: Whole, count: int) -> None:
 async def end_deliveries(whole: Whole) -> None:
     """Have everything that waits delivered."""
     for each in await claim(whole):
-        settled = Settled(each.delivery, each.claim_number, Deliver(), None)
+        settled = Settled(each.delivery, each.claim_number, Accept(), None)
         assert await worker_on(whole).settle([settled]) == [True]
 
 

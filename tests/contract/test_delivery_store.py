@@ -11,7 +11,7 @@ from service.core.deliveries.delivery import OPEN_STATES, State
 from service.core.deliveries.request import Fault
 from service.core.deliveries.settlement import Cancel, Settled
 from service.core.reason import Reason
-from service.ports.store import Stale, Verdict
+from service.ports.store import Disposition, Stale
 from tests.contract.delivery_store_bench import (
     Bench,
     Database,
@@ -62,7 +62,7 @@ async def test_an_event_is_recorded_with_one_delivery_per_subscription(bench: Be
 
     recorded = await bench.record(recording)
 
-    assert recorded.verdicts == (Verdict.RECORDED,)
+    assert recorded.dispositions == (Disposition.RECORDED,)
     assert recorded.leased == frozenset()
     assert len(recording.deliveries) == 2
     assert await bench.database.body(recording.event) == recording.event.body
@@ -73,7 +73,7 @@ async def test_an_event_is_recorded_with_one_delivery_per_subscription(bench: Be
 
 async def test_an_event_without_subscribers_is_recorded_too(bench: Bench) -> None:
     recording = await bench.recording()
-    assert (await bench.record(recording)).verdicts == (Verdict.RECORDED,)
+    assert (await bench.record(recording)).dispositions == (Disposition.RECORDED,)
     assert await bench.database.body(recording.event) == recording.event.body
 
 
@@ -86,7 +86,7 @@ async def test_an_event_that_comes_again_is_a_no_op(bench: Bench) -> None:
 
     recorded = await bench.record(again)
 
-    assert recorded.verdicts == (Verdict.DUPLICATE,)
+    assert recorded.dispositions == (Disposition.DUPLICATE,)
     assert recorded.leased == frozenset()
     assert [await bench.database.show(new.delivery.key) for new in again.deliveries] == [None, None]
     assert (await bench.show(first.deliveries[0].delivery.key)).claims_made == 1
@@ -98,7 +98,7 @@ async def test_the_same_event_again_with_the_same_uid_is_a_no_op(bench: Bench) -
     recording = await bench.recording(wants_lease=True)
     await bench.record(recording)
     recorded = await bench.record(recording)
-    assert recorded.verdicts == (Verdict.DUPLICATE,)
+    assert recorded.dispositions == (Disposition.DUPLICATE,)
     assert recorded.leased == frozenset()
 
 
@@ -111,7 +111,7 @@ async def test_another_event_with_a_known_id_is_a_conflict_and_the_first_stays(b
 
     recorded = await bench.record(second, third)
 
-    assert recorded.verdicts == (Verdict.CONFLICT, Verdict.RECORDED)
+    assert recorded.dispositions == (Disposition.CONFLICT, Disposition.RECORDED)
     assert await bench.database.body(first.event) == first.event.body
     assert await bench.database.show(second.deliveries[0].delivery.key) is None
 
@@ -120,7 +120,7 @@ async def test_the_same_id_in_two_organizations_are_two_events(bench: Bench) -> 
     await bench.administration.create_organization("org_2")
     mine = await bench.recording(id="evt_same")
     theirs = await bench.recording(id="evt_same", organization_id="org_2")
-    assert (await bench.record(mine, theirs)).verdicts == (Verdict.RECORDED, Verdict.RECORDED)
+    assert (await bench.record(mine, theirs)).dispositions == (Disposition.RECORDED, Disposition.RECORDED)
 
 
 async def test_a_stale_directory_is_noticed_and_nothing_of_the_batch_is_recorded(bench: Bench) -> None:
@@ -131,8 +131,8 @@ async def test_a_stale_directory_is_noticed_and_nothing_of_the_batch_is_recorded
 
     assert await bench.store.record([fresh, stale]) == Stale(frozenset({"org_1"}))
 
-    assert (await bench.record(fresh)).verdicts == (Verdict.RECORDED,)
-    assert (await bench.record(await bench.recording(id=stale.event.id))).verdicts == (Verdict.RECORDED,)
+    assert (await bench.record(fresh)).dispositions == (Disposition.RECORDED,)
+    assert (await bench.record(await bench.recording(id=stale.event.id))).dispositions == (Disposition.RECORDED,)
 
 
 @pytest.mark.parametrize("change", ["add", "remove", "pause", "resume"])
@@ -188,8 +188,8 @@ async def test_workers_recording_the_same_batch_at_once_record_it_once(bench: Be
     other = bench.database.store("worker-2")
     both = await asyncio.gather(bench.record(*mine), bench.record(*theirs, by=other))
 
-    verdicts = [sorted(each.verdicts[n] for each in both) for n in range(20)]
-    assert verdicts == [[Verdict.DUPLICATE, Verdict.RECORDED]] * 20
+    dispositions = [sorted(each.dispositions[n] for each in both) for n in range(20)]
+    assert dispositions == [[Disposition.DUPLICATE, Disposition.RECORDED]] * 20
     assert len(await bench.claim()) == 20
 
 

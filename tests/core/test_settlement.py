@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.core.deliveries.delivery import STEPS, Delivery, DeliveryKey, State
 from service.core.deliveries.outcome import Accepted, Failed, Gone, Outcome
-from service.core.deliveries.settlement import Bury, Deliver, Retry, Settlement, Unsubscribe, settle
+from service.core.deliveries.settlement import Accept, Bury, Retry, Settlement, Unsubscribe, settle
 from service.core.endpoints.retry_schedule import PRESETS, STANDARD
 from service.core.reason import Reason
 from tests.fakes.clock import START
@@ -29,7 +29,7 @@ def _failed(reason: Reason = Reason.HTTP_STATUS, **changes: object) -> Failed:
 
 @pytest.mark.parametrize("made", [0, 11, 50])
 def test_accepted_delivers_and_gone_unsubscribes_however_late(made: int) -> None:
-    assert _settle(Accepted(), after_seconds=1e7, attempts_made=made) == Deliver()
+    assert _settle(Accepted(), after_seconds=1e7, attempts_made=made) == Accept()
     assert _settle(Gone(), after_seconds=1e7, attempts_made=made) == Unsubscribe()
 
 

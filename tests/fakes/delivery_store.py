@@ -11,7 +11,7 @@ from service.core.events.event import Event
 from service.core.reason import Reason
 from service.ports.errors import RefusedError
 from service.ports.observer import Backlog
-from service.ports.store import Claim, Recorded, Recording, Stale, Verdict
+from service.ports.store import Claimed, Disposition, Recorded, Recording, Stale
 from tests.fakes.database import DeliveryRow, EventRow, MemoryDatabase
 
 BEFORE_COMMIT = "before commit"
@@ -63,16 +63,16 @@ class MemoryDeliveryStore:
         if stale:
             return Stale(frozenset(stale))
         leased: set[DeliveryKey] = set()
-        verdicts = tuple(self._record_one(recording, leased) for recording in batch)
+        dispositions = tuple(self._record_one(recording, leased) for recording in batch)
         self._committed("record")
-        return Recorded(verdicts, frozenset(leased))
+        return Recorded(dispositions, frozenset(leased))
 
-    def _record_one(self, recording: Recording, leased: set[DeliveryKey]) -> Verdict:
+    def _record_one(self, recording: Recording, leased: set[DeliveryKey]) -> Disposition:
         database = self.database
         event = recording.event
         known = database.events.get((event.organization_id, event.id))
         if known is not None:
-            return Verdict.DUPLICATE if known.event.body == event.body else Verdict.CONFLICT
+            return Disposition.DUPLICATE if known.event.body == event.body else Disposition.CONFLICT
         database.events[event.organization_id, event.id] = EventRow(recording.uid, event)
         for new in recording.deliveries:
             row = DeliveryRow(new.delivery, State.PENDING, database.clock.now(), database.now)
@@ -80,7 +80,7 @@ class MemoryDeliveryStore:
             if new.wants_lease and not database.is_gated(new.endpoint.id):
                 self._lease(row)
                 leased.add(new.delivery.key)
-        return Verdict.RECORDED
+        return Disposition.RECORDED
 
     def _lease(self, row: DeliveryRow) -> None:
         row.state = State.LEASED
@@ -90,7 +90,7 @@ class MemoryDeliveryStore:
 
     # ------------------------------------------------------------------ claim, release, rescue
 
-    async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claim]:
+    async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claimed]:
         self._begin("claim_due", limit)
         database = self.database
         due: defaultdict[str, deque[DeliveryRow]] = defaultdict(deque)
@@ -100,7 +100,7 @@ class MemoryDeliveryStore:
             is_due = row.next_attempt_at <= database.now and not database.is_gated(endpoint_id)
             if is_due and len(due[endpoint_id]) < share:
                 due[endpoint_id].append(row)
-        claims: list[Claim] = []
+        claims: list[Claimed] = []
         turns = deque(sorted(filter(due.get, due), key=lambda each: database.served_at.get(each, -1)))
         while turns and len(claims) < limit:
             endpoint_id = turns.popleft()
@@ -114,8 +114,8 @@ class MemoryDeliveryStore:
         self._committed("claim_due")
         return claims
 
-    def _claim(self, row: DeliveryRow) -> Claim:
-        return Claim(row.delivery, row.claims_made, self.database.versions[row.delivery.organization_id])
+    def _claim(self, row: DeliveryRow) -> Claimed:
+        return Claimed(row.delivery, row.claims_made, self.database.versions[row.delivery.organization_id])
 
     async def release(self, leases: Sequence[Lease]) -> None:
         self._begin("release", len(leases))
@@ -126,7 +126,7 @@ class MemoryDeliveryStore:
                 row.next_attempt_at = self.database.now
         self._committed("release")
 
-    async def rescue(self, limit: int) -> Sequence[Claim]:
+    async def rescue(self, limit: int) -> Sequence[Claimed]:
         self._begin("rescue", limit)
         leased = sorted(self.database.rows_in(State.LEASED), key=lambda row: row.lease_expires_at or 0.0)
         expired = [row for row in leased if self._has_expired(row)][:limit]

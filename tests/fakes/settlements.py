@@ -6,7 +6,7 @@ from service.core.deliveries.request import Fault, Reply
 from service.core.deliveries.settlement import Settled, settle
 from service.core.endpoints.retry_schedule import STANDARD, RetrySchedule
 from service.core.reason import Reason
-from service.ports.store import Claim
+from service.ports.store import Claimed
 from tests.fakes.clock import START
 
 LOST = Fault(Reason.LOST, 0)
@@ -14,7 +14,7 @@ INTERNAL = Fault(Reason.INTERNAL, 0, "out of sockets")
 
 
 def settled_by(
-    claim: Claim,
+    claim: Claimed,
     reply: Reply | Fault | int = 200,
     *,
     retry_after: str | None = None,

@@ -9,7 +9,7 @@ import pytest
 from service.core.events.event import Event, Rejected
 from service.core.reason import ParkReason
 from service.ports.errors import RefusedError
-from service.ports.store import Verdict
+from service.ports.store import Disposition
 from tests.fakes.events import body_of, event_of
 from tests.flow.worker import Worker
 
@@ -48,12 +48,12 @@ async def test_a_type_registered_before_the_publish_is_known_at_once_and_looked_
         await worker.intake.take_in([event_of(id="evt_0")], "test")  # the directory in memory knows no type
         await worker.administration.register_event_type("org_1", "order.placed", SCHEMA)
         batch = [_order(f"evt_{number}") for number in range(1, 4)]
-        assert await worker.intake.take_in(batch, "test") == [Verdict.RECORDED] * 3
+        assert await worker.intake.take_in(batch, "test") == [Disposition.RECORDED] * 3
         assert len(worker.subscriptions.loads) == 2
         unknown = [event_of(id=f"evt_{number}", type="no.such", data={}) for number in range(4, 8)]
         outcomes = await worker.intake.take_in([*unknown, _order("evt_9")], "test")
         assert [getattr(outcome, "reason", outcome) for outcome in outcomes] == [ParkReason.UNKNOWN_TYPE] * 4 + [
-            Verdict.RECORDED
+            Disposition.RECORDED
         ]
         assert len(worker.subscriptions.loads) == 3
 

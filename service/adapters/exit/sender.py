@@ -21,8 +21,8 @@ from yarl import URL
 
 from service.adapters.exit.deadlines import Deadlines
 from service.adapters.exit.dialer import DestinationBlockedError, GuardedResolver, blocked_by, socket_factory
-from service.adapters.exit.faults import explain
-from service.adapters.exit.reply import Exchange, expect_reply, read_reply
+from service.adapters.exit.faults import diagnose
+from service.adapters.exit.reply import RoundTrip, expect_reply, read_reply
 from service.core.deliveries.request import Fault, Reply, Request
 from service.core.endpoints.target_policy import EgressPolicy, TargetRefused, Verdict
 from service.core.reason import Reason
@@ -93,37 +93,37 @@ class HttpSender:
         Raises nothing but CancelledError.
         """
         began_at = monotonic()
-        exchange = Exchange()
+        round_trip = RoundTrip()
         try:
             target = self._targets.get(request.url) or self._prepare(request.url)
             wire = _serialise(target.head, request.headers, request.body)
             with self._deadlines.within(request.timeout_seconds):
-                await self._post_on_any(target.dial, wire, exchange)
+                await self._post_on_any(target.dial, wire, round_trip)
         except Exception as error:  # noqa: BLE001  the contract: whatever went wrong is a fault, with a reason
-            if exchange.message is None:
+            if round_trip.message is None:
                 if self._on_blocked is not None and (blocked := blocked_by(error)):
                     self._on_blocked(blocked.where, blocked.verdict)
-                reason, detail = (Reason.INTERNAL, "the sender was closed") if self._is_closed else explain(error)
-                return Fault(reason, _milliseconds_since(began_at), detail, exchange.is_second_connection)
-        return exchange.reply(_milliseconds_since(began_at))
+                reason, detail = (Reason.INTERNAL, "the sender was closed") if self._is_closed else diagnose(error)
+                return Fault(reason, _milliseconds_since(began_at), detail, round_trip.is_second_connection)
+        return round_trip.reply(_milliseconds_since(began_at))
 
-    async def _post_on_any(self, dial: ClientRequest, wire: bytes, exchange: Exchange) -> None:
+    async def _post_on_any(self, dial: ClientRequest, wire: bytes, round_trip: RoundTrip) -> None:
         connector = self._connector or self._open()
         connection = await connector.connect(dial, [], _NO_TIMEOUT)
         is_seasoned = connection.protocol in self._seasoned
         try:
-            await self._post(connection, wire, exchange)
+            await self._post(connection, wire, round_trip)
         except (ServerDisconnectedError, ClientOSError, ConnectionError) as error:
-            if not is_seasoned or not _is_untouched(error, exchange):
+            if not is_seasoned or not _is_untouched(error, round_trip):
                 raise
         else:
             return
-        exchange.is_second_connection = True
+        round_trip.is_second_connection = True
         while (connection := await connector.connect(dial, [], _NO_TIMEOUT)).protocol in self._seasoned:
             connection.close()  # idle as long as the one that was stale: as good as stale
-        await self._post(connection, wire, exchange)
+        await self._post(connection, wire, round_trip)
 
-    async def _post(self, connection: Connection, wire: bytes, exchange: Exchange) -> None:
+    async def _post(self, connection: Connection, wire: bytes, round_trip: RoundTrip) -> None:
         is_reusable = False
         try:
             protocol, transport = connection.protocol, connection.transport
@@ -131,7 +131,7 @@ class HttpSender:
                 raise ServerDisconnectedError
             expect_reply(protocol)
             transport.write(wire)
-            is_read = await read_reply(protocol, exchange)
+            is_read = await read_reply(protocol, round_trip)
             is_reusable = is_read and not transport.get_write_buffer_size()
             self._seasoned.add(protocol)
         finally:
@@ -177,9 +177,9 @@ def _serialise(head: str, headers: Mapping[str, str], body: bytes) -> bytes:
     return f"{head}{lines}Content-Length: {len(body)}\r\n\r\n".encode("ascii") + body
 
 
-def _is_untouched(error: Exception, exchange: Exchange) -> bool:
+def _is_untouched(error: Exception, round_trip: RoundTrip) -> bool:
     """Whether the connection closed without a byte of reply; half a header block comes as the error's message."""
-    return exchange.is_silent and (not isinstance(error, ServerDisconnectedError) or isinstance(error.message, str))
+    return round_trip.is_silent and (not isinstance(error, ServerDisconnectedError) or isinstance(error.message, str))
 
 
 def _milliseconds_since(began_at: float) -> int:

@@ -18,10 +18,10 @@ from service.core.deliveries.delivery import FINAL_STATES, State
 from service.core.deliveries.lane import LaneState
 from service.core.deliveries.outcome import OutcomeKind
 from service.core.deliveries.settlement import Settled
-from service.core.endpoints.target_policy import Verdict as EgressVerdict
+from service.core.endpoints.target_policy import Verdict
 from service.core.reason import ParkReason, Reason
 from service.ports.observer import Backlog
-from service.ports.store import Verdict
+from service.ports.store import Disposition
 
 NAMESPACE: Final = "posthorn"
 NO_REASON: Final = "none"
@@ -119,7 +119,7 @@ class MetricsObserver:
         if child is None:
             child = self._received_by[source, outcome] = self._received.labels(source, outcome)
         child.inc()
-        if outcome == Verdict.DUPLICATE:
+        if outcome == Disposition.DUPLICATE:
             self._duplicates.inc()
 
     def message_parked(self, reason: ParkReason, detail: str, message_id: str | None) -> None:  # noqa: ARG002
@@ -193,7 +193,7 @@ class MetricsObserver:
 
     # ------------------------------------------------------------------ what others tell
 
-    def egress_blocked(self, verdict: EgressVerdict | None) -> None:
+    def egress_blocked(self, verdict: Verdict | None) -> None:
         """Count a connection that the policy forbade."""
         self._egress_blocked.labels(verdict or NO_REASON).inc()
 

@@ -12,20 +12,20 @@ from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
 from service.api.validation import JSON, AnswerModel
 from service.core.events.event import BODY_BYTES_MAX, CLOUDEVENTS, Event, Rejected, parse_event
 from service.core.reason import ParkReason
-from service.ports.store import Verdict
+from service.ports.store import Disposition
 
 EVENTS_MAX: Final = 100
 BATCH_BYTES_MAX: Final = 16 * BODY_BYTES_MAX
 SOURCE_NAME: Final = "http"
 
-Publish = Callable[[Sequence[Event], str], Awaitable[Sequence[Verdict | Rejected]]]
+Publish = Callable[[Sequence[Event], str], Awaitable[Sequence[Disposition | Rejected]]]
 """Records events together and says, in order, what became of each; ``flow.intake.Intake.take_in`` is one."""
 Judge = Callable[[Sequence[Event]], Awaitable[Sequence[Rejected | None]]]
 """Says, in order, why each event cannot be recorded, and records nothing; ``flow.intake.Intake.judge`` is one."""
 
-_STATUSES: Final[Mapping[Verdict, Literal["accepted", "duplicate"]]] = {
-    Verdict.RECORDED: "accepted",
-    Verdict.DUPLICATE: "duplicate",
+_STATUSES: Final[Mapping[Disposition, Literal["accepted", "duplicate"]]] = {
+    Disposition.RECORDED: "accepted",
+    Disposition.DUPLICATE: "duplicate",
 }
 _ORGANIZATION_NAMES: Final = {"organization_id", "organizationid"}  # the second is CloudEvents' spelling
 
@@ -194,7 +194,7 @@ def _with_organization(body: bytes, organization_id: str) -> bytes:
 
 
 def _refuse_unrecorded(
-    submission: _Submission, events: Sequence[Event], outcomes: Sequence[Verdict | Rejected]
+    submission: _Submission, events: Sequence[Event], outcomes: Sequence[Disposition | Rejected]
 ) -> None:
     """Name the events that were not recorded. What else is in the batch stays recorded, and may be sent again."""
     refused = [(i, outcome) for i, outcome in enumerate(outcomes) if isinstance(outcome, Rejected)]

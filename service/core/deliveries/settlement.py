@@ -17,7 +17,7 @@ LOST_IN_A_ROW_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Deliver:
+class Accept:
     """Done: the receiver has it."""
 
     step = Step.ACCEPT
@@ -63,7 +63,7 @@ class Cancel:
     state = State.CANCELLED
 
 
-Settlement = Deliver | Retry | Bury | Unsubscribe | Cancel
+Settlement = Accept | Retry | Bury | Unsubscribe | Cancel
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def settle(outcome: Outcome, delivery: Delivery, schedule: RetrySchedule, now: d
     """Decide. ``draw`` in [-1, 1] is the jitter, drawn once; the chosen time is stored."""
     match outcome:
         case Accepted():
-            return Deliver()
+            return Accept()
         case Gone():
             return Unsubscribe()
         case Failed():

@@ -32,7 +32,7 @@ class MessageError:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class MessageReply:
     """What a contact answered."""
 
     event_id: str
@@ -72,7 +72,7 @@ class MessageStatus:
     failed_at: datetime | None
     received_at: datetime | None
     error: MessageError | None
-    replies: Sequence[Reply]
+    replies: Sequence[MessageReply]
     reactions: Sequence[Reaction]
     clicks: Clicks
     event_ids: Sequence[str]
@@ -177,10 +177,10 @@ def _error(told: _Told) -> MessageError:
     )
 
 
-def _reply(told: _Told) -> Reply:
+def _reply(told: _Told) -> MessageReply:
     message = told.message
     at = told.time("received_at") or told.at
-    return Reply(told.id, _text(message.get("id")) or "", at, _text(message.get("text")))
+    return MessageReply(told.id, _text(message.get("id")) or "", at, _text(message.get("text")))
 
 
 def _reactions(told: _Told) -> Iterable[Reaction]:

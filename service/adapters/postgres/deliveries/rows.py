@@ -7,7 +7,7 @@ import asyncpg
 from service.core.deliveries.attempt import Attempt
 from service.core.deliveries.delivery import Delivery, DeliveryKey
 from service.core.deliveries.settlement import Retry, Settled
-from service.ports.store import Claim
+from service.ports.store import Claimed
 
 
 def key_row(key: DeliveryKey) -> tuple[object, ...]:
@@ -56,7 +56,7 @@ def _attempt_row(attempt: Attempt) -> tuple[object, ...]:
 _NO_ATTEMPT = (None,) * 9
 
 
-def claim_of(row: asyncpg.Record, body: bytes) -> Claim:
+def claimed_of(row: asyncpg.Record, body: bytes) -> Claimed:
     """A row of ``open_deliveries`` as the flow knows it."""
     delivery = Delivery(
         key=DeliveryKey(row["event_uid"], row["subscription_id"], row["replay_number"]),
@@ -70,4 +70,4 @@ def claim_of(row: asyncpg.Record, body: bytes) -> Claim:
         attempts_recorded=row["attempts_recorded"],
         lost_in_a_row=row["lost_in_a_row"],
     )
-    return Claim(delivery, row["claims_made"], row["directory_version"])
+    return Claimed(delivery, row["claims_made"], row["directory_version"])

@@ -8,7 +8,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.deliveries import statements
-from service.adapters.postgres.deliveries.rows import claim_of, columns, key_row, late_attempt_row, settled_row
+from service.adapters.postgres.deliveries.rows import claimed_of, columns, key_row, late_attempt_row, settled_row
 from service.adapters.postgres.endpoints.removal import cancel_pending, remove_subscriptions
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.partitions import create_partitions, drop_partitions
@@ -17,7 +17,7 @@ from service.core.deliveries.delivery import Lease
 from service.core.deliveries.settlement import Retry, Settled, Unsubscribe
 from service.core.reason import Reason
 from service.ports.observer import Backlog
-from service.ports.store import Claim, Recorded, Recording, Stale, Verdict
+from service.ports.store import Claimed, Disposition, Recorded, Recording, Stale
 
 TURNS_MAX = 500  # endpoints looked at in one read; the next one goes on where this one stopped
 SMALL_BATCH_MAX = 32  # rows; up to here planning a statement costs more than running it
@@ -75,16 +75,16 @@ class PostgresDeliveryStore:
             if row["stale"]:
                 return Stale(frozenset(row["stale"]))
             fresh = set(row["fresh"] or ())
-            verdicts = [Verdict.RECORDED if each.uid in fresh else Verdict.DUPLICATE for each in batch]
+            dispositions = [Disposition.RECORDED if each.uid in fresh else Disposition.DUPLICATE for each in batch]
             if len(fresh) < len(batch):
-                await self._find_conflicts(connection, batch, digests, verdicts)
+                await self._find_conflicts(connection, batch, digests, dispositions)
         pending = {(uid, subscription_id) for uid, subscription_id in row["pending"] or ()}
         leased = frozenset(
             key
             for key, new in zip(keys, born, strict=True)
             if new.wants_lease and key.event_uid in fresh and (key.event_uid, key.subscription_id) not in pending
         )
-        return Recorded(tuple(verdicts), leased)
+        return Recorded(tuple(dispositions), leased)
 
     def _engine_for(self, row_count: int) -> AsyncEngine:
         return self._small_batches if row_count <= SMALL_BATCH_MAX else self._engine
@@ -94,10 +94,10 @@ class PostgresDeliveryStore:
         connection: asyncpg.Connection,
         batch: Sequence[Recording],
         digests: Sequence[bytes],
-        verdicts: list[Verdict],
+        dispositions: list[Disposition],
     ) -> None:
         """Tell an event that came again from another that took its id. The first one stays."""
-        known = [index for index, verdict in enumerate(verdicts) if verdict is Verdict.DUPLICATE]
+        known = [index for index, disposition in enumerate(dispositions) if disposition is Disposition.DUPLICATE]
         rows = await connection.fetch(
             statements.KNOWN,
             [batch[index].event.organization_id for index in known],
@@ -107,9 +107,9 @@ class PostgresDeliveryStore:
         for index in known:
             event = batch[index].event
             if kept.get((event.organization_id, event.id), digests[index]) != digests[index]:
-                verdicts[index] = Verdict.CONFLICT
+                dispositions[index] = Disposition.CONFLICT
 
-    async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claim]:
+    async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claimed]:
         """Lease due deliveries, endpoints in turn. An idle claim is one short read."""
         if limit <= 0:
             return ()
@@ -126,7 +126,7 @@ class PostgresDeliveryStore:
                 uids = list({row["event_uid"] for row in rows})
                 bodies = dict(await connection.fetch(statements.BODIES, uids)) if uids else {}
         # A row whose event's day has just been dropped goes the same way: it is never sent without its body.
-        return [claim_of(row, bodies[row["event_uid"]]) for row in rows if row["event_uid"] in bodies]
+        return [claimed_of(row, bodies[row["event_uid"]]) for row in rows if row["event_uid"] in bodies]
 
     async def _next_turns(self, connection: asyncpg.Connection, limit: int, room: Mapping[str, int]) -> list[str]:
         turns: list[str] = []
@@ -183,11 +183,11 @@ class PostgresDeliveryStore:
         async with driver(self._engine) as connection:
             await connection.execute(statements.RELEASE, *columns(rows, 4))
 
-    async def rescue(self, limit: int) -> Sequence[Claim]:
+    async def rescue(self, limit: int) -> Sequence[Claimed]:
         """Take over leases that have expired."""
         async with driver(self._engine) as connection:
             rows = await connection.fetch(statements.RESCUE, limit, self._worker_name, self._lease)
-        return [claim_of(row, b"") for row in rows]
+        return [claimed_of(row, b"") for row in rows]
 
     async def backlog(self) -> Backlog:
         """Measure what waits. Counting stops at 100,001: past that, the exact number helps nobody."""
