@@ -3,10 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from service.core.deliveries.delivery import Lease
+from service.core.deliveries.effect import Effect, EndSubscription, ShutGate
 from service.core.deliveries.lane import Lanes
-from service.core.deliveries.settlement import Cancel, Retry, Settled
+from service.core.deliveries.settlement import Cancel, Settled
+from service.core.reason import Reason
 from service.flow.deliver import Deliver
 from service.flow.directory import Directory
 from service.flow.settle import Settle
@@ -74,7 +77,7 @@ class Dispatch:
                 if settled is None:
                     await self._release([lease])
                 else:
-                    evicted = self._gate(settled)
+                    evicted = self._obey(settled.effects)
                     await self._settle.put(settled)
                     if evicted:
                         await self._release(evicted)
@@ -86,13 +89,18 @@ class Dispatch:
                     self._has_room.set()
             lease = self.lanes.take(self._around.clock.monotonic())
 
-    def _gate(self, settled: Settled) -> Sequence[Lease]:
-        """Shut the lane where the receiver asked for a pause: not one more attempt is spent on it."""
-        settlement = settled.settlement
-        if isinstance(settlement, Retry) and settlement.gate_seconds:
-            until = self._around.clock.monotonic() + settlement.gate_seconds
-            return self.lanes.gate(settled.delivery.endpoint_id, until)
-        return ()
+    def _obey(self, effects: Sequence[Effect]) -> Sequence[Lease]:
+        """Do in memory what the store does in the database; the leases that are to be given back."""
+        evicted: list[Lease] = []
+        for effect in effects:
+            match effect:
+                case ShutGate():  # now, not with the next claim: not one more attempt is spent on it
+                    evicted += self.lanes.gate(effect.endpoint_id, self._around.clock.monotonic() + effect.seconds)
+                case EndSubscription():
+                    pass  # the directory's version tells, here as in every other worker
+                case _:
+                    assert_never(effect)
+        return evicted
 
     # ------------------------------------------------------------------ what PostgreSQL holds
 
@@ -153,7 +161,7 @@ class Dispatch:
             directory = directories.get(delivery.organization_id)
             subscription = directory.subscriptions.get(delivery.key.subscription_id) if directory else None
             if subscription is None:
-                await self._settle.put(Settled(delivery, claim.claim_number, Cancel(), None))
+                await self._settle.put(Settled(delivery, claim.claim_number, Cancel(Reason.SUBSCRIPTION_DELETED), None))
                 continue
             lease = Lease(delivery, subscription.endpoint, claim.claim_number, expires_at)
             if self.lanes.reserve(delivery.endpoint_id, self._around.clock.monotonic()):

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-from service.core.deliveries.attempt import attempt_of
+from service.core.deliveries.attempt import AttemptStarted
 from service.core.deliveries.delivery import Delivery
-from service.core.deliveries.outcome import classify
 from service.core.deliveries.request import Fault
-from service.core.deliveries.settlement import Settled, settle
+from service.core.deliveries.settlement import conclude
 from service.core.endpoints.directory import OrganizationDirectory
 from service.core.endpoints.retry_schedule import RetrySchedule
 from service.core.reason import Reason
@@ -55,13 +54,11 @@ class Upkeep:
         versions = {claim.delivery.organization_id: claim.directory_version for claim in claims}
         directories = await self._around.keep_trying("directory", lambda: self._directory.at(versions))
         now = self._around.clock.now()
+        lost = Fault(Reason.LOST, 0, "the worker vanished before it could say what the receiver answered")
         for claim in claims:
-            lost = Fault(Reason.LOST, 0, "the worker vanished before it could say what the receiver answered")
-            outcome = classify(lost, now)
+            started = AttemptStarted(claim.delivery, claim.claim_number, None, now)
             schedule = self._schedule_of(claim.delivery, directories)
-            settlement = settle(outcome, claim.delivery, schedule, now, self._around.draw())
-            attempt = attempt_of(claim.delivery, claim.claim_number, now, lost, outcome)
-            await self._settle.put(Settled(claim.delivery, claim.claim_number, settlement, attempt))
+            await self._settle.put(conclude(started, lost, schedule, now, self._around.draw()))
         if claims:
             self._around.observer.leases_rescued(len(claims))
         return len(claims)

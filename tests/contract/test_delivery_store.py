@@ -366,7 +366,9 @@ async def test_a_delivery_nobody_wants_ends_without_an_attempt(bench: Bench) -> 
     await bench.endpoint("a")
     (key,) = await bench.pending()
     claim = await bench.claim_one()
-    assert await bench.settle(Settled(claim.delivery, claim.claim_number, Cancel(), None)) == [True]
+    assert await bench.settle(
+        Settled(claim.delivery, claim.claim_number, Cancel(Reason.SUBSCRIPTION_DELETED), None)
+    ) == [True]
     shown = await bench.show(key)
     assert (shown.state, shown.reason, shown.attempts_made) == (State.CANCELLED, Reason.SUBSCRIPTION_DELETED, 0)
     assert not await bench.attempts(key)

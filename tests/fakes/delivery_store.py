@@ -3,10 +3,12 @@
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import assert_never
 
 from service.core.deliveries.attempt import Attempt
 from service.core.deliveries.delivery import OPEN_STATES, STEPS, Delivery, DeliveryKey, Lease, State, Step
-from service.core.deliveries.settlement import Retry, Settled, Unsubscribe
+from service.core.deliveries.effect import Effect, EndSubscription, ShutGate
+from service.core.deliveries.settlement import Settled
 from service.core.events.event import Event
 from service.core.reason import Reason
 from service.ports.errors import RefusedError
@@ -159,7 +161,8 @@ class MemoryDeliveryStore:
             self._append(row, settled.attempt, has_moved=has_moved)
         if has_moved:
             self._apply(row, settled)
-        self._heed(row, settled)
+        for effect in settled.effects:
+            self._obey(effect)
         return has_moved
 
     def _may_move(self, row: DeliveryRow, settled: Settled) -> bool:
@@ -186,24 +189,26 @@ class MemoryDeliveryStore:
         settlement = settled.settlement
         self._move(row, settlement.step)
         row.reason = settlement.reason
-        if isinstance(settlement, Retry):
+        if settlement.delay_seconds is not None:
             row.next_attempt_at = self.database.now + settlement.delay_seconds
 
-    def _heed(self, row: DeliveryRow, settled: Settled) -> None:
-        """What the receiver said of the endpoint or the subscription holds, even where the delivery has moved on."""
-        settlement = settled.settlement
-        if isinstance(settlement, Retry):
-            if settlement.gate_seconds is not None:
-                gate = (row.delivery.endpoint_id, "retry_after")
-                until = self.database.now + settlement.gate_seconds
-                self.database.gates[gate] = max(until, self.database.gates.get(gate, until))
-        elif isinstance(settlement, Unsubscribe):
-            subscription = self.database.subscriptions[row.delivery.key.subscription_id]
-            url = self.database.endpoints[subscription.endpoint_id].url
-            if subscription.removed_because is None and settled.target_url in {None, url}:
-                subscription.removed_because = "gone"
-                self.database.directory_changed(row.delivery.organization_id)
-                self.database.cancel_pending(subscription.id, Reason.GONE)
+    def _obey(self, effect: Effect) -> None:
+        """Whatever becomes of the delivery: it may have moved on."""
+        database = self.database
+        match effect:
+            case ShutGate():
+                gate = (effect.endpoint_id, effect.kind.value)
+                until = database.now + effect.seconds
+                database.gates[gate] = max(until, database.gates.get(gate, until))
+            case EndSubscription():
+                subscription = database.subscriptions[effect.subscription_id]
+                endpoint = database.endpoints[subscription.endpoint_id]
+                if subscription.removed_because is None and effect.leading_to in {None, endpoint.url}:
+                    subscription.removed_because = "gone"
+                    database.directory_changed(endpoint.organization_id)
+                    database.cancel_pending(subscription.id, Reason.GONE)
+            case _:
+                assert_never(effect)
 
     def _move(self, row: DeliveryRow, step: Step) -> None:
         row.state = STEPS[row.state][step]  # a KeyError here is a step that does not exist

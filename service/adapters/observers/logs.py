@@ -15,7 +15,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
 from service.core.deliveries.outcome import OutcomeKind
-from service.core.deliveries.settlement import Retry, Settled
+from service.core.deliveries.settlement import Settled
 from service.core.reason import ParkReason
 from service.ports.errors import UnavailableError
 from service.ports.observer import Backlog
@@ -187,6 +187,6 @@ def _fields_of(settled: Settled) -> dict[str, Any]:
         }
         if settlement.reason not in {None, attempt.reason}:
             fields["final_reason"] = str(settlement.reason)
-    if isinstance(settlement, Retry):
+    if settlement.delay_seconds is not None:
         fields["next_attempt_in_seconds"] = round(settlement.delay_seconds, 3)
     return fields

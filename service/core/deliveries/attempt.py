@@ -12,6 +12,16 @@ REPLY_STORED_BYTES_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """An attempt has begun. ``target_url`` is None for one whose worker vanished: nobody knows where it went."""
+
+    delivery: Delivery
+    claim_number: int
+    target_url: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """A row of the attempts table.
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import asyncpg
 
 from service.core.deliveries.attempt import Attempt
-from service.core.deliveries.delivery import Delivery, DeliveryKey
-from service.core.deliveries.settlement import Retry, Settled
+from service.core.deliveries.delivery import FINAL_STATES, Delivery, DeliveryKey
+from service.core.deliveries.settlement import Settled
 from service.ports.store import Claimed
 
 
@@ -26,9 +26,9 @@ def settled_row(each: Settled) -> tuple[object, ...]:
     return (
         *key_row(each.delivery.key),
         each.claim_number,
-        None if isinstance(settlement, Retry) else settlement.state.value,
+        settlement.state.value if settlement.state in FINAL_STATES else None,
         settlement.reason.value if settlement.reason else None,
-        settlement.delay_seconds if isinstance(settlement, Retry) else None,
+        settlement.delay_seconds,
         *(_NO_ATTEMPT if each.attempt is None else _attempt_row(each.attempt)),
     )
 

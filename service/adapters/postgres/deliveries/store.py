@@ -8,14 +8,13 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.deliveries import statements
+from service.adapters.postgres.deliveries.effects import obey
 from service.adapters.postgres.deliveries.rows import claimed_of, columns, key_row, late_attempt_row, settled_row
-from service.adapters.postgres.endpoints.removal import cancel_pending, remove_subscriptions
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.partitions import create_partitions, drop_partitions
 from service.adapters.postgres.requests.idempotency import purge_idempotency_keys
 from service.core.deliveries.delivery import Lease
-from service.core.deliveries.settlement import Retry, Settled, Unsubscribe
-from service.core.reason import Reason
+from service.core.deliveries.settlement import Settled
 from service.ports.observer import Backlog
 from service.ports.store import Claimed, Disposition, Recorded, Recording, Stale
 
@@ -151,25 +150,14 @@ class PostgresDeliveryStore:
     async def settle(self, batch: Sequence[Settled]) -> Sequence[bool]:
         """Record the attempts and move the deliveries, in one commit."""
         arguments = columns([settled_row(each) for each in batch], 16)
-        gated = [
-            (each.delivery.endpoint_id, each.settlement.gate_seconds)
-            for each in batch
-            if isinstance(each.settlement, Retry) and each.settlement.gate_seconds
-        ]
-        unsubscribed = [each for each in batch if isinstance(each.settlement, Unsubscribe)]
+        effects = [effect for each in batch for effect in each.effects]
         async with driver(self._engine_for(len(batch))) as connection:
-            if not gated and not unsubscribed:  # nearly always: one statement is the transaction
+            if not effects:  # nearly always: one statement is the transaction
                 row = await connection.fetchrow(statements.SETTLE, *arguments)
             else:
                 async with connection.transaction():
                     row = await connection.fetchrow(statements.SETTLE, *arguments)
-                    if unsubscribed:
-                        ids = [each.delivery.key.subscription_id for each in unsubscribed]
-                        urls = [each.target_url for each in unsubscribed]
-                        removed = await remove_subscriptions(connection, ids, because="gone", leading_to=urls)
-                        await cancel_pending(connection, removed, Reason.GONE)
-                    if gated:  # after the organization, as in the changes that people make: one order of locks
-                        await connection.execute(statements.GATE, *columns(gated, 2))
+                    await obey(connection, effects)
             tried = [each for each in batch if each.attempt is not None]
             if row["tried"] < len(tried):
                 for each in tried:
