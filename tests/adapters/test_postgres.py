@@ -22,6 +22,7 @@ from service.core.deliveries.outcome import Accepted, OutcomeKind
 from service.core.deliveries.request import Reply
 from service.core.deliveries.settlement import Accept, Settled
 from service.core.endpoints.endpoint import Endpoint
+from service.core.endpoints.gate import GateKind
 from service.core.reason import Reason
 from service.ports.errors import RefusedError, UnavailableError
 from tests.fakes.secret_box import PlainSecretBox
@@ -101,7 +102,8 @@ async def test_the_closed_sets_are_those_of_the_code(engine: AsyncEngine) -> Non
                  LEFT JOIN pg_type t ON t.oid = c.contypid LEFT JOIN pg_class r ON r.oid = c.conrelid
                 WHERE c.contype = 'c' AND (t.typname IN ('delivery_reason', 'attempt_outcome')
                    OR c.conname IN ('open_deliveries_state_check', 'final_deliveries_state_check'))
-                  AND coalesce(r.relkind, 'r') <> 'r' OR c.conname = 'open_deliveries_state_check'
+                  AND coalesce(r.relkind, 'r') <> 'r'
+                   OR c.conname IN ('open_deliveries_state_check', 'gates_kind_check')
                    OR t.typname IN ('delivery_reason', 'attempt_outcome')"""
         )
     sets = {row["name"]: set(re.findall(r"'([a-z_]+)'::text", row["rule"])) for row in rows}
@@ -110,6 +112,7 @@ async def test_the_closed_sets_are_those_of_the_code(engine: AsyncEngine) -> Non
         "attempt_outcome": set(OutcomeKind),
         "open_deliveries": set(OPEN_STATES),
         "final_deliveries": set(FINAL_STATES),
+        "gates": set(GateKind),
     }
 
 

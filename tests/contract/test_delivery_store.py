@@ -229,6 +229,16 @@ async def test_a_claim_keeps_to_its_limits(bench: Bench) -> None:
     assert not await bench.claim(0)
 
 
+async def test_a_claim_is_shared_alike(bench: Bench) -> None:
+    """What one endpoint leaves of its share is not dealt to another: both databases deal by the same function."""
+    long, short = await bench.endpoint("long", ["message.sent"]), await bench.endpoint("short", ["message.replied"])
+    await bench.pending(9)
+    await bench.pending(1, type="message.replied")
+    served = [claim.delivery.endpoint_id for claim in await bench.claim(8)]
+    assert (served.count(long), served.count(short)) == (4, 1)
+    assert [claim.delivery.endpoint_id for claim in await bench.claim(8)] == [long] * 5
+
+
 async def test_endpoints_with_room_only(bench: Bench) -> None:
     first, second = await bench.endpoint("a"), await bench.endpoint("b")
     await bench.pending(3)

@@ -8,6 +8,7 @@ from typing import assert_never
 from service.core.deliveries.attempt import Attempt
 from service.core.deliveries.delivery import OPEN_STATES, STEPS, Delivery, DeliveryKey, Lease, State, Step
 from service.core.deliveries.effect import Effect, EndSubscription, ShutGate
+from service.core.deliveries.fair_share import fair_shares
 from service.core.deliveries.settlement import Settled
 from service.core.events.event import Event
 from service.core.reason import Reason
@@ -95,24 +96,21 @@ class MemoryDeliveryStore:
     async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claimed]:
         self._begin("claim_due", limit)
         database = self.database
-        due: defaultdict[str, deque[DeliveryRow]] = defaultdict(deque)
+        due: defaultdict[str, list[DeliveryRow]] = defaultdict(list)
         for row in database.rows_in(State.PENDING):
             endpoint_id = row.delivery.endpoint_id
-            share = min(per_endpoint_limit, room.get(endpoint_id, per_endpoint_limit))
-            is_due = row.next_attempt_at <= database.now and not database.is_gated(endpoint_id)
-            if is_due and len(due[endpoint_id]) < share:
+            has_room = room.get(endpoint_id, 1) > 0
+            if row.next_attempt_at <= database.now and has_room and not database.is_gated(endpoint_id):
                 due[endpoint_id].append(row)
+        turns = sorted(due, key=lambda each: database.served_at.get(each, -1))[: max(0, limit)]
+        shares = fair_shares(turns, limit, per_endpoint_limit=per_endpoint_limit, room=room)
         claims: list[Claimed] = []
-        turns = deque(sorted(filter(due.get, due), key=lambda each: database.served_at.get(each, -1)))
-        while turns and len(claims) < limit:
-            endpoint_id = turns.popleft()
-            row = due[endpoint_id].popleft()
-            self._lease(row)
+        for endpoint_id, share in shares.items():
             database.claims_count += 1
             database.served_at[endpoint_id] = database.claims_count
-            claims.append(self._claim(row))
-            if due[endpoint_id]:
-                turns.append(endpoint_id)
+            for row in due[endpoint_id][:share]:
+                self._lease(row)
+                claims.append(self._claim(row))
         self._committed("claim_due")
         return claims
 

@@ -14,6 +14,7 @@ from service.adapters.postgres.engine import driver
 from service.adapters.postgres.partitions import create_partitions, drop_partitions
 from service.adapters.postgres.requests.idempotency import purge_idempotency_keys
 from service.core.deliveries.delivery import Lease
+from service.core.deliveries.fair_share import fair_shares
 from service.core.deliveries.settlement import Settled
 from service.ports.observer import Backlog
 from service.ports.store import Claimed, Disposition, Recorded, Recording, Stale
@@ -116,11 +117,15 @@ class PostgresDeliveryStore:
             turns = await self._next_turns(connection, limit, room)
             if not turns:
                 return ()
-            share = max(1, min(per_endpoint_limit, limit // len(turns)))
-            shares = [min(share, room.get(endpoint_id, share)) for endpoint_id in turns]
+            shares = fair_shares(turns, limit, per_endpoint_limit=per_endpoint_limit, room=room)
             async with connection.transaction():
                 rows = await connection.fetch(
-                    statements.CLAIM, turns, shares, self._worker_name, self._lease, sum(shares)
+                    statements.CLAIM,
+                    list(shares),
+                    list(shares.values()),
+                    self._worker_name,
+                    self._lease,
+                    sum(shares.values()),
                 )
                 uids = list({row["event_uid"] for row in rows})
                 bodies = dict(await connection.fetch(statements.BODIES, uids)) if uids else {}
