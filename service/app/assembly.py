@@ -29,6 +29,7 @@ from service.flow.intake import Intake
 from service.flow.settle import Settle
 from service.flow.surroundings import Surroundings
 from service.flow.upkeep import Upkeep
+from service.ports.observer import Trouble
 from service.settings import Settings
 
 SETTLE_BATCH_MAX = 1000
@@ -64,7 +65,7 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
         if role is not Role.API:
             sender = HttpSender(
                 settings.egress_policy,
-                on_blocked=lambda _where, verdict: metrics.egress_blocked(verdict),
+                on_blocked=observer.tell,
                 extra_ca_file=settings.extra_ca_file,
             )
             dispatch = _dispatch(settings, store, directory, settle, await stack.enter_async_context(sender), around)
@@ -128,7 +129,7 @@ def _source(settings: Settings, observer: Observers) -> RabbitSource | None:
         prefetch=settings.prefetch,
         topology=settings.topology,
         declare=settings.amqp_declare,
-        on_trouble=observer.trouble,
+        on_trouble=lambda where, error: observer.tell(Trouble(where, error)),
         draw=draw,
     )
 

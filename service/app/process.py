@@ -18,6 +18,7 @@ from service.flow.settle import FLUSHERS, Settle
 from service.flow.surroundings import Surroundings
 from service.flow.upkeep import Upkeep
 from service.ports.errors import UnavailableError
+from service.ports.observer import Trouble
 from service.ports.secrets import SecretBox
 
 GAUGES_SECONDS = 5.0
@@ -124,7 +125,7 @@ class Service:
                     await self.dispatch.drain(left - min(2.0, left / 4))  # a share is kept for the last commits
         except TimeoutError:
             # What is not acked is sent again, what is leased is rescued: late, but nothing is lost.
-            self.around.observer.trouble("drain", TimeoutError(f"not done within {self.drain_seconds} s"))
+            self.around.observer.tell(Trouble("drain", TimeoutError(f"not done within {self.drain_seconds} s")))
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[object]]) -> None:

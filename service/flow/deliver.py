@@ -32,6 +32,7 @@ class Deliver:
         endpoint = lease.endpoint
         timeout_seconds = min(endpoint.timeout_seconds or self.timeout_seconds, left_seconds)
         started = AttemptStarted(lease.delivery, lease.claim_number, endpoint.url, self.around.clock.now())
+        self.around.observer.tell(started)
         request = build_request(lease, started.at, timeout_seconds)
         reply = await self.sender.send(request) if isinstance(request, Request) else request
         # Dying on this line sends the event twice: the receiver has it, and we have not said so. The copy carries

@@ -14,6 +14,7 @@ from service.flow.deliver import Deliver
 from service.flow.directory import Directory
 from service.flow.settle import Settle
 from service.flow.surroundings import Surroundings
+from service.ports.observer import LoadMeasured, Trouble
 from service.ports.store import Claimed, DeliveryStore
 
 
@@ -82,7 +83,7 @@ class Dispatch:
                     if evicted:
                         await self._release(evicted)
             except Exception as error:  # noqa: BLE001 - a task's boundary: the lease expires and is rescued
-                self._around.observer.trouble("deliver", error, delivery_id=str(lease.delivery.key))
+                self._around.observer.tell(Trouble("deliver", error, {"delivery_id": str(lease.delivery.key)}))
             finally:
                 self.lanes.done(lease)
                 if self.lanes.has_ample_room:
@@ -173,4 +174,4 @@ class Dispatch:
 
     def _observe_load(self) -> None:
         now = self._around.clock.monotonic()
-        self._around.observer.load_changed(self.lanes.in_flight, self.lanes.held, self.lanes.states(now))
+        self._around.observer.tell(LoadMeasured(self.lanes.in_flight, self.lanes.held, self.lanes.states(now)))

@@ -16,6 +16,7 @@ from service.flow.judgement import judge, unknown_organization
 from service.flow.surroundings import Surroundings
 from service.ports.entrance import EventSource, IncomingMessage
 from service.ports.errors import RefusedError
+from service.ports.observer import BatchRecorded, EventTaken, MessageParked, MessageRedelivered, Trouble
 from service.ports.store import DeliveryStore, Disposition, Recorded, Recording, Stale
 from service.ports.surroundings import NewUid
 
@@ -71,7 +72,7 @@ class Intake:
         rejected: list[tuple[IncomingMessage, Rejected]] = []
         for message in batch:
             if message.is_redelivered:
-                self._around.observer.message_redelivered()
+                self._around.observer.tell(MessageRedelivered(source.name))
             parsed = parse_event(message.body, now, message_id=message.message_id, content_type=message.content_type)
             if isinstance(parsed, Event):
                 events.append(parsed)
@@ -84,8 +85,7 @@ class Intake:
             # Parked before the ack: dying in between parks it twice, which a person can see; never loses it.
             detail = f"{why.field}: {why.detail}" if why.field else why.detail
             await self._around.keep_trying("park", partial(source.park, message, why.reason, detail))
-            self._around.observer.event_received(source.name, "parked")
-            self._around.observer.message_parked(why.reason, detail, message.message_id)
+            self._around.observer.tell(MessageParked(source.name, why.reason, detail, message.message_id))
 
     async def judge(self, events: Sequence[Event]) -> Sequence[Rejected | None]:
         """Why each event, in order, cannot be recorded; None where it can. Raises ``UnavailableError``."""
@@ -132,7 +132,7 @@ class Intake:
             waiting = [each for each in waiting if each.outcome is None]
         for each in taken:
             if isinstance(each.outcome, Disposition):
-                self._around.observer.event_received(source_name, each.outcome)
+                self._around.observer.tell(EventTaken(source_name, each.outcome))
         return [each.outcome for each in taken if each.outcome is not None]
 
     async def _record(self, taken: Sequence[_Taken]) -> None:
@@ -154,7 +154,7 @@ class Intake:
     async def _divide(self, taken: Sequence[_Taken], error: RefusedError) -> None:
         """Find the event the database refuses; the others go through."""
         if len(taken) == 1:
-            self._around.observer.trouble("record", error, event_id=taken[0].event.id)
+            self._around.observer.tell(Trouble("record", error, {"event_id": taken[0].event.id}))
             taken[0].outcome = Rejected(ParkReason.UNRECORDABLE, f"the database refuses it: {error}")
             return
         middle = len(taken) // 2
@@ -178,7 +178,8 @@ class Intake:
         delivery_count = self._hand_over(batch, recorded, expires_at)
         for each, disposition in zip(taken, recorded.dispositions, strict=True):
             each.outcome = _conflict(each.event) if disposition is Disposition.CONFLICT else disposition
-        self._around.observer.batch_recorded(len(batch), delivery_count, self._around.clock.monotonic() - started)
+        seconds = self._around.clock.monotonic() - started
+        self._around.observer.tell(BatchRecorded(len(batch), delivery_count, seconds))
         return True
 
     def _recording(self, taken: _Taken, directory: OrganizationDirectory, now: float) -> Recording:

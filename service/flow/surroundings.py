@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from service.ports.errors import UnavailableError
-from service.ports.observer import Observer
+from service.ports.observer import Observer, Trouble
 from service.ports.surroundings import Clock, Draw, Pause
 
 PAUSE_MIN_SECONDS = 0.1
@@ -37,6 +37,6 @@ class Surroundings:
             try:
                 return await step()
             except UnavailableError as error:
-                self.observer.trouble(where, error)
+                self.observer.tell(Trouble(where, error))
             await self.rest(seconds)
             seconds = min(seconds * 2, PAUSE_MAX_SECONDS)

@@ -12,6 +12,7 @@ from service.core.reason import Reason
 from service.flow.directory import Directory
 from service.flow.settle import Settle
 from service.flow.surroundings import Surroundings
+from service.ports.observer import BacklogMeasured, LeasesRescued
 from service.ports.store import DeliveryStore, RetentionStore
 
 RESCUE_BATCH_MAX = 500
@@ -60,7 +61,7 @@ class Upkeep:
             schedule = self._schedule_of(claim.delivery, directories)
             await self._settle.put(conclude(started, lost, schedule, now, self._around.draw()))
         if claims:
-            self._around.observer.leases_rescued(len(claims))
+            self._around.observer.tell(LeasesRescued(len(claims)))
         return len(claims)
 
     def _schedule_of(self, delivery: Delivery, directories: Mapping[str, OrganizationDirectory]) -> RetrySchedule:
@@ -71,7 +72,8 @@ class Upkeep:
     async def run_backlog(self) -> None:
         """Measure what waits."""
         while True:
-            self._around.observer.backlog_measured(await self._around.keep_trying("backlog", self._store.backlog))
+            backlog = await self._around.keep_trying("backlog", self._store.backlog)
+            self._around.observer.tell(BacklogMeasured(backlog))
             await self._around.rest(BACKLOG_SECONDS)
 
     async def run_retention(self) -> None:

@@ -1,7 +1,7 @@
 """The memory: what is recorded of events and deliveries, and who subscribed to what."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
@@ -10,7 +10,6 @@ from service.core.deliveries.delivery import Delivery, DeliveryKey, Lease, NewDe
 from service.core.deliveries.settlement import Settled
 from service.core.endpoints.directory import StoredDirectory
 from service.core.events.event import Event
-from service.ports.observer import Backlog
 
 
 class Disposition(StrEnum):
@@ -53,6 +52,17 @@ class Claimed:
     delivery: Delivery
     claim_number: int
     directory_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much waits. Gated deliveries wait for their endpoint, not for us, and are told apart."""
+
+    due_count: int = 0
+    oldest_due_age_seconds: float = 0.0
+    gated_count: int = 0
+    oldest_gated_age_seconds: float = 0.0
+    gates: Mapping[str, int] = field(default_factory=dict)
 
 
 class DeliveryStore(Protocol):

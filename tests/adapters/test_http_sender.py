@@ -22,8 +22,9 @@ from service.adapters.exit.dialer import GuardedResolver
 from service.adapters.exit.reply import REPLY_BODY_BYTES_MAX
 from service.adapters.exit.sender import HttpSender
 from service.core.deliveries.request import Fault, Reply, Request
-from service.core.endpoints.target_policy import ADDRESS_REFUSED, EgressPolicy, Verdict, parse_cidr_rule
+from service.core.endpoints.target_policy import ADDRESS_REFUSED, EgressPolicy, parse_cidr_rule
 from service.core.reason import Reason
+from service.ports.observer import AddressBlocked
 
 LOOPBACK = EgressPolicy(allow=(parse_cidr_rule("127.0.0.0/8"), parse_cidr_rule("::1/128")), allow_http=True)
 SHIPPED = EgressPolicy(allow_http=True)
@@ -654,18 +655,21 @@ WAYS_IN = [
 
 @pytest.mark.parametrize("way_in", WAYS_IN)
 async def test_no_way_in_even_when_the_url_comes_from_the_database(way_in: str) -> None:
-    told: list[tuple[str, Verdict | None]] = []
+    told: list[AddressBlocked] = []
     answers = ["1.1.1.1", "127.0.0.1"] if "mixed" in way_in else ["127.0.0.1"]
     resolver = None if "localhost" in way_in else GuardedResolver(SHIPPED, resolver=Names(answers))
     async with (
         Receiver(OK) as receiver,
-        HttpSender(SHIPPED, resolver=resolver, on_blocked=lambda *what: told.append(what)) as sender,
+        HttpSender(SHIPPED, resolver=resolver, on_blocked=told.append) as sender,
     ):
         fault = await sender.send(Request(way_in.format(port=receiver.port), HEADERS, b"", 5.0))
         assert isinstance(fault, Fault)
         assert fault.reason is Reason.BLOCKED_DESTINATION, fault
         assert receiver.accept_count == 0
-    assert len(told) == 1
+    (blocked,) = told
+    assert blocked.host
+    assert blocked.host in way_in.format(port=receiver.port)
+    assert blocked.address
     assert "127.0.0.1" not in fault.detail
 
 

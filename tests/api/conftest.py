@@ -21,6 +21,7 @@ from service.core.api_key import generate_key
 from service.core.events.event import Event, Rejected
 from service.core.events.registry import REGISTRY
 from service.core.reason import ParkReason
+from service.ports.observer import Happening, Trouble
 from service.ports.store import Disposition
 from tests.fakes.secret_box import PlainSecretBox
 
@@ -87,9 +88,10 @@ class Troubles:
 
     heard: list[BaseException] = field(default_factory=list)
 
-    def trouble(self, where: str, error: BaseException, **_: object) -> None:
-        assert where == "api"
-        self.heard.append(error)
+    def tell(self, happening: Happening, /) -> None:
+        assert isinstance(happening, Trouble)
+        assert happening.where == "api"
+        self.heard.append(happening.error)
 
 
 @pytest.fixture
@@ -116,7 +118,7 @@ async def client(ring: Ring, publishing: Publishing, troubles: Troubles) -> Asyn
     operations = [PublishEvents(publishing.judge, publishing, lambda: NOW).operation()]
     nowhere = IdempotencyStore(connect("postgresql://nobody@127.0.0.1:1/nothing"))  # no request here names itself
     gate = Gate(ring, RateLimiter(count_none, 2_500), Idempotency(nowhere, PlainSecretBox()), lambda: NOW)
-    app = make_api(operations, gate, troubles, new_request_id=lambda: "req_1")  # type: ignore[arg-type]
+    app = make_api(operations, gate, troubles, new_request_id=lambda: "req_1")
     async with TestClient(TestServer(app)) as client:
         yield client
 

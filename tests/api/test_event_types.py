@@ -75,7 +75,7 @@ async def bench(database_url: str) -> AsyncIterator[Bench]:
         *EventTypes(EventTypeStore(engine), clock.now).operations(),
         PublishEvents(intake.judge, intake.take_in, clock.now).operation(),
     ]
-    app = make_api(operations, real_gate(engine), troubles)  # type: ignore[arg-type]
+    app = make_api(operations, real_gate(engine), troubles)
     async with TestClient(TestServer(app)) as client:
         yield Bench(client, engine, await make_key(engine, "org_a"), intake, troubles)
     await engine.dispose()

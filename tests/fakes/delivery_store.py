@@ -13,8 +13,7 @@ from service.core.deliveries.settlement import Settled
 from service.core.events.event import Event
 from service.core.reason import Reason
 from service.ports.errors import RefusedError
-from service.ports.observer import Backlog
-from service.ports.store import Claimed, Disposition, Recorded, Recording, Stale
+from service.ports.store import Backlog, Claimed, Disposition, Recorded, Recording, Stale
 from tests.fakes.database import DeliveryRow, EventRow, MemoryDatabase
 
 BEFORE_COMMIT = "before commit"

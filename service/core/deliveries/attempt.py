@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
+
 from service.core.deliveries.delivery import Delivery
 from service.core.deliveries.outcome import Failed, Outcome, OutcomeKind
 from service.core.deliveries.request import Fault, Reply
@@ -11,8 +13,7 @@ from service.core.reason import Reason
 REPLY_STORED_BYTES_MAX = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptStarted:
+class AttemptStarted(Struct, frozen=True, gc=False):
     """An attempt has begun. ``target_url`` is None for one whose worker vanished: nobody knows where it went."""
 
     delivery: Delivery

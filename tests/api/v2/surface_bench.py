@@ -113,8 +113,8 @@ async def serving(
     policy = EgressPolicy(allow=(parse_cidr_rule("127.0.0.0/8"),))
     gate = real_gate(engine, limit_per_hour=limit_per_hour)
     store = ResthookStore(engine, box, tuple(REGISTRY))
-    v2 = make_v2(store, gate, troubles, policy, public_url, page_size=page_size)  # type: ignore[arg-type]
-    app = make_api([], gate, troubles, surfaces={PREFIX: v2})  # type: ignore[arg-type]
+    v2 = make_v2(store, gate, troubles, policy, public_url, page_size=page_size)
+    app = make_api([], gate, troubles, surfaces={PREFIX: v2})
     try:
         keys = [await make_key(engine, organization_id) for organization_id in ("org_1", "org_2")]
         async with TestClient(TestServer(app)) as client:

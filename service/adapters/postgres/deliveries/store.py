@@ -16,8 +16,7 @@ from service.adapters.postgres.requests.idempotency import purge_idempotency_key
 from service.core.deliveries.delivery import Lease
 from service.core.deliveries.fair_share import fair_shares
 from service.core.deliveries.settlement import Settled
-from service.ports.observer import Backlog
-from service.ports.store import Claimed, Disposition, Recorded, Recording, Stale
+from service.ports.store import Backlog, Claimed, Disposition, Recorded, Recording, Stale
 
 TURNS_MAX = 500  # endpoints looked at in one read; the next one goes on where this one stopped
 SMALL_BATCH_MAX = 32  # rows; up to here planning a statement costs more than running it
