@@ -7,6 +7,7 @@ from uuid import UUID
 
 from service.core.deliveries.delivery import DeliveryKey, Lease, NewDelivery, fan_out
 from service.core.endpoints.directory import OrganizationDirectory
+from service.core.endpoints.endpoint import Endpoint
 from service.core.endpoints.subscription import Subscription, most_specific
 from service.core.events.event import Event, Rejected, parse_event
 from service.core.reason import ParkReason
@@ -51,7 +52,6 @@ class Intake:
         self._new_uid = new_uid
         self._batch_max = batch_max
         self._lease_seconds = lease_seconds
-        self._is_leasing = True
 
     async def run(self, source: EventSource) -> None:
         """Take in what ``source`` brings until it stops. No timer: a batch is what arrived during the last commit."""
@@ -165,7 +165,7 @@ class Intake:
         """One transaction. False when a directory was stale: nothing is recorded, try again."""
         started = self._around.clock.monotonic()
         expires_at = started + self._lease_seconds  # reckoned from before the COMMIT: early rather than late
-        batch = [self._recording(each, directories[each.event.organization_id], started) for each in taken]
+        batch = [self._recording(each, directories[each.event.organization_id]) for each in taken]
         try:
             recorded = await self._store.record(batch)
         except BaseException:
@@ -182,7 +182,7 @@ class Intake:
         self._around.observer.tell(BatchRecorded(len(batch), delivery_count, seconds))
         return True
 
-    def _recording(self, taken: _Taken, directory: OrganizationDirectory, now: float) -> Recording:
+    def _recording(self, taken: _Taken, directory: OrganizationDirectory) -> Recording:
         event = taken.event
         matching = directory.matching(event.type, event.body)
         deliveries = fan_out(taken.uid, event.id, event.type, event.body, self._around.clock.now(), matching)
@@ -191,19 +191,13 @@ class Intake:
             event,
             directory.version,
             tuple(
-                NewDelivery(delivery, subscription.endpoint, self._wants_lease(subscription.endpoint.id, now))
-                if not subscription.endpoint.is_paused
-                else NewDelivery(delivery, subscription.endpoint, wants_lease=False)
+                NewDelivery(delivery, subscription.endpoint, self._wants_lease(subscription.endpoint))
                 for delivery, subscription in zip(deliveries, matching, strict=True)
             ),
         )
 
-    def lease_no_more(self) -> None:
-        """From now on, deliveries are born pending: this worker is draining."""
-        self._is_leasing = False
-
-    def _wants_lease(self, endpoint_id: str, now: float) -> bool:
-        return self._is_leasing and self._dispatch is not None and self._dispatch.lanes.reserve(endpoint_id, now)
+    def _wants_lease(self, endpoint: Endpoint) -> bool:
+        return not endpoint.is_paused and self._dispatch is not None and self._dispatch.reserve(endpoint.id)
 
     def _hand_over(self, batch: Sequence[Recording], recorded: Recorded | None, expires_at: float) -> int:
         """Give what is now leased to the lanes, give the other reservations back; how many deliveries were new."""
@@ -217,7 +211,7 @@ class Intake:
                 if is_new and recorded is not None and new.delivery.key in recorded.leased:
                     self._dispatch.put(Lease(new.delivery, new.endpoint, 1, expires_at))
                 else:
-                    self._dispatch.lanes.cancel_reservation(new.endpoint.id)
+                    self._dispatch.cancel(new.endpoint.id)
         return count
 
 
