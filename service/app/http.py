@@ -90,7 +90,7 @@ def v1_operations(parts: Parts) -> Sequence[Operation]:
         *Endpoints(endpoints, health, reader, now).operations(),
         *EndpointActions(endpoints, health, deliveries, parts.intake.send_test, now).operations(),
         *EventTypes(EventTypeStore(engine), now).operations(),
-        PublishEvents(parts.intake.judge, parts.intake.take_in, now).operation(),
+        PublishEvents(parts.intake.judge, parts.intake.record, now).operation(),
         *Events(events).operations(),
         *Explain(ExplainReader(engine)).operations(),
         *Messages(events).operations(),

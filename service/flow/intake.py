@@ -10,6 +10,7 @@ from service.core.endpoints.directory import OrganizationDirectory
 from service.core.endpoints.endpoint import Endpoint
 from service.core.endpoints.subscription import Subscription, most_specific
 from service.core.events.event import Event, Rejected, parse_event
+from service.core.events.judged import Judged
 from service.core.reason import ParkReason
 from service.flow.directory import Directory
 from service.flow.dispatch import Dispatch
@@ -32,7 +33,7 @@ class _Taken:
 
 
 class Intake:
-    """Turns messages into recorded events and deliveries. The HTTP face publishes through the same ``take_in``."""
+    """Turns messages into recorded events and deliveries. The HTTP face publishes through the same ``record``."""
 
     def __init__(
         self,
@@ -87,8 +88,8 @@ class Intake:
             await self._around.keep_trying("park", partial(source.park, message, why.reason, detail))
             self._around.observer.tell(MessageParked(source.name, why.reason, detail, message.message_id))
 
-    async def judge(self, events: Sequence[Event]) -> Sequence[Rejected | None]:
-        """Why each event, in order, cannot be recorded; None where it can. Raises ``UnavailableError``."""
+    async def judge(self, events: Sequence[Event]) -> Sequence[Judged | Rejected]:
+        """Each event, in order, as one that may be recorded, or why it may not. Raises ``UnavailableError``."""
         return await judge(events, self._directory)
 
     async def send_test(self, event: Event, endpoint_id: str) -> DeliveryKey | None:
@@ -113,14 +114,19 @@ class Intake:
                 return delivery.key
 
     async def take_in(self, events: Sequence[Event], source_name: str) -> Sequence[Disposition | Rejected]:
+        """Judge events, and record those that pass; in order, what became of each. Raises ``UnavailableError``."""
+        judged = await self.judge(events)
+        passed = [each for each in judged if isinstance(each, Judged)]
+        outcomes = iter(await self.record(passed, source_name))
+        return [next(outcomes) if isinstance(each, Judged) else each for each in judged]
+
+    async def record(self, events: Sequence[Judged], source_name: str) -> Sequence[Disposition | Rejected]:
         """Record events, at once and together; in order, what became of each. Raises ``UnavailableError``.
 
         When this returns, everything with a Disposition is committed.
         """
-        taken = [
-            _Taken(event, self._new_uid(), why) for event, why in zip(events, await self.judge(events), strict=True)
-        ]
-        waiting = [each for each in taken if each.outcome is None]
+        taken = [_Taken(each.event, self._new_uid()) for each in events]
+        waiting = taken
         while waiting:
             firsts: dict[tuple[str, str], _Taken] = {}
             for each in waiting:

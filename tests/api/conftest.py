@@ -19,6 +19,7 @@ from service.api.rate_limit import RateLimiter
 from service.api.v1.publishing import PublishEvents
 from service.core.api_key import generate_key
 from service.core.events.event import Event, Rejected
+from service.core.events.judged import Judged
 from service.core.events.registry import REGISTRY
 from service.core.reason import ParkReason
 from service.ports.observer import Happening, Trouble
@@ -70,13 +71,14 @@ class Publishing:
     error: Exception | None = None
     sources: set[str] = field(default_factory=set)
 
-    async def judge(self, events: Sequence[Event]) -> Sequence[Rejected | None]:
+    async def judge(self, events: Sequence[Event]) -> Sequence[Judged | Rejected]:
         unknown = Rejected(ParkReason.UNKNOWN_TYPE, "nobody registered it", "type")
-        return [None if event.type in REGISTRY else unknown for event in events]
+        return [Judged(event) if event.type in REGISTRY else unknown for event in events]
 
-    async def __call__(self, events: Sequence[Event], source_name: str) -> Sequence[Disposition | Rejected]:
+    async def __call__(self, judged: Sequence[Judged], source_name: str) -> Sequence[Disposition | Rejected]:
         if self.error is not None:
             raise self.error
+        events = [each.event for each in judged]
         self.taken += events
         self.sources.add(source_name)
         return [self.outcomes.get(event.id, Disposition.RECORDED) for event in events]

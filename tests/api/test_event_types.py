@@ -73,7 +73,7 @@ async def bench(database_url: str) -> AsyncIterator[Bench]:
     troubles = Troubles()
     operations = [
         *EventTypes(EventTypeStore(engine), clock.now).operations(),
-        PublishEvents(intake.judge, intake.take_in, clock.now).operation(),
+        PublishEvents(intake.judge, intake.record, clock.now).operation(),
     ]
     app = make_api(operations, real_gate(engine), troubles)
     async with TestClient(TestServer(app)) as client:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from service.core.events.event import Event, Rejected
+from service.core.events.judged import Judged
 from service.core.reason import ParkReason
 from service.ports.errors import RefusedError
 from service.ports.store import Disposition
@@ -65,11 +66,22 @@ async def test_a_type_is_its_organizations_alone() -> None:
         mine, theirs, nobodys = await worker.intake.judge(
             [_order(), _order(organization_id="org_2"), _order(organization_id="org_3")]
         )
-        assert mine is None
+        assert mine == Judged(_order())
         assert isinstance(theirs, Rejected)
         assert isinstance(nobodys, Rejected)
         assert (theirs.reason, nobodys.reason) == (ParkReason.UNKNOWN_TYPE, ParkReason.UNKNOWN_ORGANIZATION)
         assert not worker.database.events
+
+
+async def test_what_was_judged_is_not_judged_again_and_its_organization_may_be_gone() -> None:
+    async with Worker(delivers=False) as worker:
+        await worker.administration.register_event_type("org_1", "order.placed", SCHEMA)
+        (judged,) = await worker.intake.judge([_order()])
+        assert isinstance(judged, Judged)
+        del worker.database.versions["org_1"]
+        (why,) = await worker.intake.record([judged], "http")
+        assert isinstance(why, Rejected)
+        assert why.reason is ParkReason.UNKNOWN_ORGANIZATION
 
 
 async def test_an_organization_removed_while_its_type_is_looked_up() -> None:
@@ -77,7 +89,7 @@ async def test_an_organization_removed_while_its_type_is_looked_up() -> None:
         await worker.directory.of(["org_1"])
         del worker.database.versions["org_1"]
         (why,) = await worker.intake.judge([_order()])
-        assert why is not None
+        assert isinstance(why, Rejected)
         assert why.reason is ParkReason.UNKNOWN_ORGANIZATION
 
 
