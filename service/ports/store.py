@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+from msgspec import Struct
+
 from service.core.deliveries.delivery import Delivery, DeliveryKey, Lease, NewDelivery
 from service.core.deliveries.settlement import Settled
 from service.core.endpoints.directory import StoredDirectory
@@ -20,8 +22,7 @@ class Disposition(StrEnum):
     CONFLICT = "conflict"
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
+class Recording(Struct, frozen=True, gc=False):
     """An event and the deliveries it fans out to, decided against version ``directory_version`` of the directory."""
 
     uid: UUID
@@ -45,8 +46,7 @@ class Stale:
     organization_ids: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(Struct, frozen=True, gc=False):
     """A delivery taken from the database, with the directory version its endpoint must be read at."""
 
     delivery: Delivery

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from service.adapters.postgres.engine import connect
 from service.core.deliveries.delivery import OPEN_STATES, State
@@ -152,7 +153,7 @@ async def test_every_change_of_the_directory_makes_copies_stale(bench: Bench, ch
 
 async def test_an_organization_that_does_not_exist_is_stale(bench: Bench) -> None:
     recording = await bench.recording()
-    elsewhere = replace(recording, event=replace(recording.event, organization_id="org_nowhere"))
+    elsewhere = structs.replace(recording, event=structs.replace(recording.event, organization_id="org_nowhere"))
     assert await bench.store.record([elsewhere]) == Stale(frozenset({"org_nowhere"}))
 
 
@@ -493,13 +494,13 @@ async def test_a_final_state_is_final(bench: Bench, final: State, late_reply: in
     claim = await bench.claim_one()
     settled = {
         State.DELIVERED: settled_by(claim),
-        State.DEAD: settled_by(replace(claim, delivery=replace(claim.delivery, attempts_made=11)), 500),
+        State.DEAD: settled_by(structs.replace(claim, delivery=structs.replace(claim.delivery, attempts_made=11)), 500),
         State.CANCELLED: settled_by(claim, 410),
     }[final]
     assert await bench.settle(settled) == [True]
     before = await bench.show(key)
     assert before.state is final
-    late = replace(claim, claim_number=claim.claim_number + 1)
+    late = structs.replace(claim, claim_number=claim.claim_number + 1)
 
     assert await bench.settle(settled_by(late, late_reply)) == [False]
 

@@ -1,11 +1,11 @@
 """What an outcome means for the delivery."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from service.core.deliveries.delivery import STEPS, Delivery, DeliveryKey, State
 from service.core.deliveries.outcome import Accepted, Failed, Gone, Outcome
@@ -19,7 +19,7 @@ DELIVERY = Delivery(DeliveryKey(new_uid(), 1), "org_1", "evt_1", "message.sent",
 
 
 def _settle(outcome: Outcome, *, after_seconds: float = 0, draw: float = 0.0, **changes: int) -> Settlement:
-    delivery = replace(DELIVERY, **changes)  # type: ignore[arg-type]
+    delivery = replace(DELIVERY, **changes)
     return settle(outcome, delivery, STANDARD, START + timedelta(seconds=after_seconds), draw)
 
 

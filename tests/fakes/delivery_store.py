@@ -2,8 +2,9 @@
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from service.core.deliveries.attempt import Attempt
 from service.core.deliveries.delivery import OPEN_STATES, STEPS, Delivery, DeliveryKey, Lease, State, Step

@@ -1,7 +1,6 @@
 """From the broker to COMMIT to the ack: nothing is acked that is not recorded or parked."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -311,5 +310,5 @@ async def test_intake_ends_when_the_source_stops() -> None:
 async def test_the_timestamp_of_an_event_may_lie_in_the_past() -> None:
     async with Worker(delivers=False) as worker:
         old = event_of(timestamp="2020-01-01T00:00:00Z")
-        assert isinstance(replace(old), Event)
+        assert isinstance(old, Event)
         assert await worker.intake.take_in([old], "test") == [Disposition.RECORDED]

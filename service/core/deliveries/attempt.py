@@ -1,6 +1,5 @@
 """One try to keep the promise: what was seen, as it is recorded. Append-only."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from msgspec import Struct
@@ -22,8 +21,7 @@ class AttemptStarted(Struct, frozen=True, gc=False):
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True, gc=False):
     """A row of the attempts table.
 
     ``status`` is None unless a whole status line arrived. ``reply`` is the start of the reply's body as text;

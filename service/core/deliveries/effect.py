@@ -1,15 +1,15 @@
 """What the end of an attempt does beyond its own delivery: decided here, obeyed by the store and the worker."""
 
-from dataclasses import dataclass
 from typing import assert_never
+
+from msgspec import Struct
 
 from service.core.deliveries.delivery import Delivery
 from service.core.deliveries.outcome import Accepted, Failed, Gone, Outcome
 from service.core.endpoints.gate import GateKind
 
 
-@dataclass(frozen=True, slots=True)
-class ShutGate:
+class ShutGate(Struct, frozen=True, gc=False):
     """Attempt nothing more at this endpoint for ``seconds``. A gate that is shut for longer stays as it is."""
 
     endpoint_id: str
@@ -17,8 +17,7 @@ class ShutGate:
     kind: GateKind
 
 
-@dataclass(frozen=True, slots=True)
-class EndSubscription:
+class EndSubscription(Struct, frozen=True, gc=False):
     """End the subscription and cancel what waits for it.
 
     ``leading_to`` is the URL that answered 410: a subscription whose endpoint has moved elsewhere since stays. None

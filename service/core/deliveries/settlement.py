@@ -1,8 +1,9 @@
 """What an outcome means for the delivery."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
+
+from msgspec import Struct
 
 from service.core.deliveries.attempt import Attempt, AttemptStarted, attempt_of
 from service.core.deliveries.delivery import Delivery, State, Step
@@ -18,8 +19,7 @@ PAYLOAD_TOO_LARGE_ATTEMPTS_MAX = 3
 LOST_IN_A_ROW_MAX = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Accept:
+class Accept(Struct, frozen=True, gc=False):
     """Done: the receiver has it."""
 
     step = Step.ACCEPT
@@ -28,8 +28,7 @@ class Accept:
     reason: Reason | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(Struct, frozen=True, gc=False):
     """Try again ``delay_seconds`` from now."""
 
     delay_seconds: float
@@ -38,8 +37,7 @@ class Retry:
     state = State.PENDING
 
 
-@dataclass(frozen=True, slots=True)
-class Bury:
+class Bury(Struct, frozen=True, gc=False):
     """Give up."""
 
     reason: Reason
@@ -48,8 +46,7 @@ class Bury:
     delay_seconds = None
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(Struct, frozen=True, gc=False):
     """Nobody waits for it any more: the subscription was deleted, or the receiver answered 410."""
 
     reason: Reason
@@ -62,8 +59,7 @@ Settlement = Accept | Retry | Bury | Cancel
 """One for each step that a lease can end with; only a Retry has a ``delay_seconds``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Struct, frozen=True, gc=False):
     """A settlement on its way to the database, with the attempt that led to it (none where no POST was made)."""
 
     delivery: Delivery

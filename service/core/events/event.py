@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from service.core.events.registry import Complaint, about_of, is_event_type_name, unknown_type
 from service.core.reason import ParkReason
@@ -31,8 +32,7 @@ _plain = msgspec.json.Decoder()
 _names_of = json.JSONDecoder(object_pairs_hook=lambda pairs: [name for name, _ in pairs], parse_int=str).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True, gc=False):
     """A valid event. ``body`` is its envelope, serialised once: the bytes stored, signed and sent.
 
     Whether the organization knows a ``type`` that is not built in, and allows its data, its directory says.
