@@ -16,9 +16,9 @@ async def test_a_worker_is_bounded_by_its_settings() -> None:
         "POSTHORN_ENDPOINT_IN_FLIGHT_MAX": "3",
         "POSTHORN_ENDPOINT_STALL_SECONDS": "2.5",
     }
-    async with assembled(load_settings(NOWHERE | changed), Role.WORKER, name="w") as worker:
-        pool = worker.engine.pool
+    async with assembled(load_settings(NOWHERE | changed), Role.WORKER, name="w") as service:
+        pool = service.engine.pool
         assert isinstance(pool, QueuePool)
         assert pool.size() == 4
-        assert worker.dispatch is not None
-        assert worker.dispatch.lanes.limits == LaneLimits(40, 20, 3, 10, 2.5)
+        assert service.worker is not None
+        assert service.worker.lanes.limits == LaneLimits(40, 20, 3, 10, 2.5)

@@ -1,8 +1,9 @@
 """What goes over the wire, and what came back: values between the flow and a Sender."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from service import __version__
 from service.core.deliveries.delivery import Lease
@@ -11,8 +12,7 @@ from service.core.reason import Reason
 USER_AGENT = f"Posthorn/{__version__}"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True, gc=False):
     """One POST."""
 
     url: str
@@ -21,8 +21,7 @@ class Request:
     timeout_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True, gc=False):
     """The receiver answered. Facts only: nobody has judged them yet.
 
     ``body`` is at most the first 16 KiB, undecoded. ``retry_after`` holds each Retry-After header as it came.
@@ -37,8 +36,7 @@ class Reply:
     is_second_connection: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True, gc=False):
     """No reply arrived; ``reason`` says why in the closed set, ``detail`` in a sentence."""
 
     reason: Reason
