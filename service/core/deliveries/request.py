@@ -6,7 +6,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from service import __version__
-from service.core.deliveries.delivery import Lease
+from service.core.deliveries.delivery import DeliveryKey, Lease
 from service.core.reason import Reason
 
 USER_AGENT = f"Posthorn/{__version__}"
@@ -45,6 +45,19 @@ class Fault(Struct, frozen=True, gc=False):
     is_second_connection: bool = False
 
 
+def event_headers(key: DeliveryKey, event_id: str, event_type: str, attempt_number: int) -> dict[str, str]:
+    """The headers that tell of the event and the attempt; what signs and what an endpoint adds comes beside them."""
+    headers = {
+        "Content-Type": "application/json",
+        "webhook-attempt": str(attempt_number),
+        "X-Event-Type": event_type,
+        "X-Event-ID": event_id,
+    }
+    if key.replay_number:
+        headers["webhook-replay"] = str(key)
+    return headers
+
+
 def build_request(lease: Lease, now: datetime, timeout_seconds: float) -> Request | Fault:
     """Sign the stored bytes afresh, in the endpoint's style. Where that is impossible, it is our fault, not theirs."""
     delivery, endpoint = lease.delivery, lease.endpoint
@@ -54,15 +67,10 @@ def build_request(lease: Lease, now: datetime, timeout_seconds: float) -> Reques
     if keys is None:
         return Fault(Reason.INTERNAL, 0, "no signing secret of this endpoint can be opened; see SECRET_KEYS")
     headers = {
-        "Content-Type": "application/json",
         "User-Agent": USER_AGENT,
         **endpoint.style.write(keys, delivery.event_id, int(now.timestamp()), delivery.body),
-        "webhook-attempt": str(delivery.attempts_made + 1),
-        "X-Event-Type": delivery.event_type,
-        "X-Event-ID": delivery.event_id,
+        **event_headers(delivery.key, delivery.event_id, delivery.event_type, delivery.attempts_made + 1),
     }
-    if delivery.key.replay_number:
-        headers["webhook-replay"] = str(delivery.key)
     if endpoint.headers:
         ours = {name.lower() for name in headers}
         headers |= {name: value for name, value in endpoint.headers.items() if name.lower() not in ours}
