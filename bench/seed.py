@@ -16,10 +16,10 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from service.adapters.postgres import migrate
 from service.adapters.postgres.partitions import PARTITIONED, first_uid_of
-from service.core.event_type import REGISTRY
-from service.core.sample import sample_event
+from service.adapters.postgres.schema import migrate
+from service.core.events.registry import REGISTRY
+from service.core.events.sample import sample_event
 
 LARGE = "org_large"
 
@@ -34,7 +34,7 @@ class Size:
     organizations: int = 100
     large_endpoints: int = 40
     small_endpoints: int = 3
-    until: datetime | None = None
+    until: datetime | None = None  # the last midnight: every day is whole
 
 
 PEOPLE = """
@@ -131,7 +131,7 @@ SELECT uid, subscription_id, 0, number, number, at + number * interval '1 second
 
 async def seed(connection: asyncpg.Connection, size: Size) -> None:
     """Fill the tables, which must be empty, and analyse them."""
-    until = size.until or datetime.now(UTC)
+    until = size.until or datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     since = until - timedelta(days=size.days)
     await _create_partitions(connection, since, until)
     with _told("organizations"):

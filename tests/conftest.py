@@ -10,16 +10,30 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import psutil
 import pytest
 from sqlalchemy import make_url
 
-from service.adapters.postgres import migrate
+from service.adapters.postgres.schema import migrate
 from service.embedded.amqp import LoopbackBroker
 from service.embedded.postgres import EmbeddedPostgres
 
+# On a busy machine an example is slow, and so is making one up.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("tests")
+
 NEVER_EMPTIED = "alembic_version"
 DELETED_MAX = 2_000
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what asks for a server: by its fixtures, so that none is forgotten."""
+    for item in items:
+        if {"postgres_server_url", "amqp_url"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("servers")
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +49,7 @@ def postgres_server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         ours = psutil.Process(server.process_id)
         yield server.url
         family = [ours, *ours.children(recursive=True)]
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=100)
     assert not alive, f"PostgreSQL processes outlived the tests: {alive}"
     _assert_no_process_uses(directory)
 
@@ -67,8 +81,9 @@ async def _on_server(url: str, statement: str) -> None:
 
 
 @pytest.fixture
-async def database_url(migrated_database_url: str) -> str:
+async def database_url(migrated_database_url: str, request: pytest.FixtureRequest) -> str:
     """The migrated database, empty."""
+    assert request.node.get_closest_marker("servers"), "it asks for a server in a way that is not seen beforehand"
     connection = await asyncpg.connect(migrated_database_url)
     try:
         await _empty(connection)

@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from service.core.wording import count_of
-from service.ports import SecretUnopenableError
+from service.ports.errors import SecretUnopenableError
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12

@@ -11,12 +11,12 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from service.api.entrance import Entrance
 from service.api.errors import error_middleware
-from service.api.gate import Gate
 from service.api.operation import Operation, bind
 from service.api.rate_limit import show_rate_limit
 from service.api.request_id import NewRequestId, random_request_id, request_id_middleware, show_request_id
-from service.ports import Observer
+from service.ports.observer import Observer
 
 CLIENT_BYTES_MAX: Final = 8 * 1024 * 1024
 """What aiohttp reads at most; each operation has its own, smaller limit."""
@@ -26,7 +26,7 @@ _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosni
 
 def make_api(
     operations: Sequence[Operation],
-    gate: Gate,
+    entrance: Entrance,
     observer: Observer,
     *,
     surfaces: Mapping[str, web.Application] = MappingProxyType({}),
@@ -42,7 +42,7 @@ def make_api(
     app.on_response_prepare.append(show_rate_limit)
     app.on_response_prepare.append(_add_headers)
     for operation in operations:
-        app.router.add_route(operation.method, operation.path, bind(operation, gate))
+        app.router.add_route(operation.method, operation.path, bind(operation, entrance))
     app.router.add_routes(documents)
     for prefix, surface in surfaces.items():
         app.add_subapp(prefix, surface)

@@ -8,11 +8,12 @@ import typer
 from service import __version__
 from service.cli.deliveries import deliveries
 from service.cli.doctor import doctor
+from service.cli.endpoints import endpoints
 from service.cli.hints import called_as, suggest
 from service.cli.keys import keys
+from service.cli.migrate import migrate
 from service.cli.organizations import organizations
 from service.cli.serving import serve
-from service.cli.setup import endpoints, migrate
 from service.cli.signing import sign, verify
 from service.cli.tables import Column, print_table
 from service.cli.terminal import (
@@ -46,7 +47,7 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="End when all have arrived; exit 1 if some did not.")] = False,
 ) -> None:
     """Show everything on this machine: a database, a broker, the service, receivers."""
-    from service.demo import run_demo  # noqa: PLC0415 - only the demo needs what is embedded
+    from service.demo.command import run_demo  # noqa: PLC0415 - only the demo needs what is embedded
 
     raise typer.Exit(run_demo(events=events, once=once, command=called_as(anywhere=True)))
 

@@ -5,12 +5,13 @@ from contextlib import asynccontextmanager, contextmanager
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import Administration, connect
+from service.adapters.postgres.endpoints.store import EndpointStore
+from service.adapters.postgres.engine import connect
 from service.adapters.secret_box import AesSecretBox
 from service.cli.terminal import BAD_USAGE, CommandError
-from service.ports import NotMigratedError, RefusedError, SecretUnopenableError, UnavailableError
-from service.setting_values import masked
+from service.ports.errors import NotMigratedError, RefusedError, SecretUnopenableError, UnavailableError
 from service.settings import Settings
+from service.settings.values import masked
 
 NO_DATABASE_URL = """\
 DATABASE_URL is not set: it says where the PostgreSQL is, and only 'posthorn demo' brings one of its own.
@@ -46,14 +47,14 @@ def database_url_of(settings: Settings) -> str:
 
 def require_secret_keys(settings: Settings) -> None:
     """Raise ``CommandError`` without SECRET_KEYS."""
-    if not settings.opened_secret_keys():
+    if not settings.secret_keys:
         raise CommandError(NO_SECRET_KEYS, BAD_USAGE)
 
 
-def administration(engine: AsyncEngine, settings: Settings) -> Administration:
-    """What changes organizations, keys and endpoints."""
-    keys = settings.opened_secret_keys()
-    return Administration(engine, AesSecretBox(keys) if keys else NoSecretBox())
+def endpoint_store(engine: AsyncEngine, settings: Settings) -> EndpointStore:
+    """The organizations' endpoints, under the service's own rules."""
+    keys = settings.secret_keys
+    return EndpointStore(engine, AesSecretBox(keys) if keys else NoSecretBox(), settings.endpoint_rules)
 
 
 @contextmanager

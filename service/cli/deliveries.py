@@ -8,18 +8,11 @@ from typing import Annotated, Final
 
 import typer
 
-from service.adapters.postgres import (
-    DeliveryDetail,
-    DeliveryFilter,
-    DeliveryReader,
-    DeliveryView,
-    ReplayRefused,
-    Replays,
-)
-from service.adapters.postgres.reads import LIMIT_MAX
-from service.cli.database import administration, connected
+from service.adapters.postgres.deliveries.reader import LIMIT_MAX, DeliveryReader
+from service.adapters.postgres.deliveries.replays import Replays
+from service.cli.database import connected
 from service.cli.hints import suggest, words
-from service.cli.setup import require_organization
+from service.cli.organizations import require_organization
 from service.cli.tables import Column, badge, moment, near, print_table
 from service.cli.terminal import (
     BAD_USAGE,
@@ -31,7 +24,8 @@ from service.cli.terminal import (
     print_line,
     tell,
 )
-from service.core.delivery import FINAL_STATES, DeliveryKey, State
+from service.core.deliveries.delivery import FINAL_STATES, DeliveryKey, State
+from service.core.deliveries.view import DeliveryDetail, DeliveryFilter, DeliveryView, ReplayRefused
 from service.core.reason import Reason
 from service.settings import load_settings
 
@@ -91,16 +85,16 @@ def list_deliveries(
         organization_id=organization_id,
         endpoint_id=endpoint_id,
         event_id=event_id,
-        state=state.value if state else None,
+        state=state,
         event_type=event_type,
         status_code=status_code,
-        reason=reason.value if reason else None,
+        reason=reason,
     )
 
     async def find() -> tuple[Sequence[DeliveryView], DeliveryKey | None]:
         async with connected(settings) as engine:
             if organization_id is not None:
-                await require_organization(administration(engine, settings), organization_id)
+                await require_organization(engine, organization_id)
             return await DeliveryReader(engine).list(wanted, limit=limit, before=before)
 
     found, following = asyncio.run(find())

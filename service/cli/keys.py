@@ -9,22 +9,24 @@ from typing import Annotated, Final
 
 import typer
 
-from service.adapters.postgres import KeyStore, ListedKey
-from service.cli.database import administration, connected
+from service.adapters.postgres.endpoints.organizations import OrganizationStore
+from service.adapters.postgres.requests.keys import KeyStore
+from service.cli.database import connected
+from service.cli.endpoints import add_command
 from service.cli.hints import suggest, words
-from service.cli.setup import OrganizationOption, add_command, check_organization_id, require_organization
+from service.cli.organizations import OrganizationOption, check_organization_id, require_organization
 from service.cli.tables import Column, moment, print_table
 from service.cli.terminal import (
     BAD_USAGE,
     EXIT_CODES,
     CommandError,
     JsonOption,
+    known_names,
     print_json,
     print_line,
-    split_names,
     tell,
 )
-from service.core.api_key import RANDOM_BYTES, SCOPES, generate_key, parse_key
+from service.core.api_key import RANDOM_BYTES, SCOPES, ListedKey, generate_key, parse_key
 from service.settings import load_settings
 
 DAYS_MAX: Final = 36_500
@@ -63,12 +65,12 @@ def create_key(
     check_organization_id(organization_id)
     if len(name) > NAME_CHARS_MAX or not name.isprintable():
         raise CommandError(f"--name: give at most {NAME_CHARS_MAX} printable characters.", BAD_USAGE)
-    chosen = split_names(scopes, sorted(SCOPES), "scope")
+    chosen = known_names(scopes, sorted(SCOPES), "scope")
     new = generate_key(secrets.token_bytes(RANDOM_BYTES))
 
     async def create() -> None:
         async with connected(settings) as engine:
-            await administration(engine, settings).create_organization(organization_id)
+            await OrganizationStore(engine).create(organization_id)
             await KeyStore(engine).create_key(
                 organization_id,
                 new.key_id,
@@ -95,7 +97,7 @@ def list_keys(organization_id: OrganizationOption, *, as_json: JsonOption = Fals
 
     async def find() -> Sequence[ListedKey]:
         async with connected(settings) as engine:
-            await require_organization(administration(engine, settings), organization_id)
+            await require_organization(engine, organization_id)
             return await KeyStore(engine).list_keys(organization_id)
 
     found = asyncio.run(find())

@@ -15,13 +15,13 @@ from typing import Annotated, Final
 import structlog
 import typer
 
-from service.adapters.logs import configure_logs
-from service.adapters.postgres import is_migrated
+from service.adapters.observers.logs import configure_logs
+from service.adapters.postgres.schema import is_migrated
+from service.app.supervisor import ECHO_SECONDS, Supervisor, follow
 from service.cli.database import NOT_MIGRATED, connected, database_url_of, require_secret_keys
 from service.cli.doctor import check_secrets
 from service.cli.terminal import CommandError
 from service.settings import Settings, environment_name, load_settings
-from service.supervisor import ECHO_SECONDS, Supervisor, follow
 
 PROCESSES_MAX: Final = 64
 
@@ -73,14 +73,14 @@ async def _look(settings: Settings, *, is_alone: bool) -> None:
 
 
 async def _serve(settings: Settings, role: RoleName, ops_socket: Path | None) -> None:
-    from service import app  # noqa: PLC0415 - other commands do without the whole service
+    from service.app import assembly, process  # noqa: PLC0415 - other commands do without the whole service
 
     stop, started = asyncio.Event(), asyncio.Event()
     _stop_on_signals(stop, is_supervised=ops_socket is not None)
     telling = asyncio.create_task(_tell_start(settings, role, started, is_supervised=ops_socket is not None))
     try:
-        await app.serve(
-            settings, app.Role(role.value), stop, name=worker_name(), ops_socket=ops_socket, on_started=started
+        await assembly.serve(
+            settings, process.Role(role.value), stop, name=worker_name(), ops_socket=ops_socket, on_started=started
         )
     finally:
         telling.cancel()

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from service.cli.terminal import shown, tell
-from service.core.delivery import State
+from service.core.deliveries.delivery import State
 
 GAP: Final = "  "
 

@@ -1,6 +1,5 @@
 """How commands speak: results on stdout (with --json exactly one document), all else on stderr, and an exit code."""
 
-import difflib
 import json
 import sys
 from collections.abc import Collection, Mapping
@@ -9,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from service.core.suggestion import did_you_mean
 from service.core.timestamp import format_timestamp
 
 OK: Final = 0
@@ -50,15 +50,14 @@ def print_fields(fields: Mapping[str, object]) -> None:
         print_line(f"{name:<{width}}  {shown(value)}")
 
 
-def did_you_mean(name: str, known: Collection[str]) -> str:
-    """``; did you mean 'x'?``, or nothing when nothing is near."""
-    close = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+def split_names(text: str) -> tuple[str, ...]:
+    """A comma-separated list, each name once."""
+    return tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
 
 
-def split_names(text: str, known: Collection[str], what: str) -> tuple[str, ...]:
+def known_names(text: str, known: Collection[str], what: str) -> tuple[str, ...]:
     """Read a comma-separated list of known names. Raises ``CommandError`` for the first unknown one."""
-    names = tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
+    names = split_names(text)
     if not names:
         raise CommandError(f"name at least one {what}: {', '.join(known)}", BAD_USAGE)
     for name in names:

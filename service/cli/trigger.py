@@ -12,25 +12,27 @@ import aiohttp
 import typer
 import uuid_utils.compat
 
-from service.adapters.postgres import Administration, connect
-from service.adapters.rabbitmq import (
-    EventPublisher,
-    Publication,
-    Topology,
-    TopologyError,
-    UnroutableError,
-    declare_topology,
-)
+from service.adapters.postgres.engine import connect
 from service.adapters.rabbitmq.connection import unavailable
-from service.cli.database import NoSecretBox
+from service.adapters.rabbitmq.publisher import EventPublisher, Publication, UnroutableError
+from service.adapters.rabbitmq.topology import TopologyError, declare_topology
 from service.cli.hints import suggest, words
-from service.cli.setup import OrganizationOption, check_organization_id, require_organization
-from service.cli.terminal import BAD_USAGE, CommandError, JsonOption, print_json, print_line, split_names, tell
-from service.core.event_type import REGISTRY
-from service.core.sample import sample_event
-from service.ports import RefusedError, UnavailableError
-from service.setting_values import masked
+from service.cli.organizations import OrganizationOption, check_organization_id, require_organization
+from service.cli.terminal import (
+    BAD_USAGE,
+    CommandError,
+    JsonOption,
+    known_names,
+    print_json,
+    print_line,
+    tell,
+)
+from service.core.events.registry import REGISTRY
+from service.core.events.sample import sample_event
+from service.ports.entrance import Topology
+from service.ports.errors import RefusedError, UnavailableError
 from service.settings import Settings, load_settings
+from service.settings.values import masked
 
 COUNT_MAX: Final = 1_000_000
 HTTP_BATCH: Final = 100
@@ -73,7 +75,7 @@ def trigger(
 ) -> None:
     """Publish sample events, and print their ids."""
     settings = load_settings()
-    (event_type,) = split_names(event_type.partition(",")[0], REGISTRY, "event type")
+    (event_type,) = known_names(event_type.partition(",")[0], REGISTRY, "event type")
     check_organization_id(organization_id)
     way = via or (Via.AMQP if settings.amqp_url or not key else Via.HTTP)
     samples = _samples(event_type, organization_id, count)
@@ -136,7 +138,7 @@ async def _check_organization(settings: Settings, organization_id: str) -> None:
         return
     engine = connect(settings.database_url, pool_size=1)
     try:
-        await require_organization(Administration(engine, NoSecretBox()), organization_id)
+        await require_organization(engine, organization_id)
     except (UnavailableError, RefusedError) as error:
         tell(f"Not checked whether {organization_id} exists, for the database cannot be used: {error}")
     finally:

@@ -9,7 +9,7 @@ from pamqp import commands, frame
 from pamqp.base import Frame
 
 from service.adapters.rabbitmq.connection import connect
-from service.ports import UnavailableError
+from service.ports.errors import UnavailableError
 
 START = commands.Connection.Start(server_properties={}, mechanisms="PLAIN", locales="en_US")
 TUNE = commands.Connection.Tune(channel_max=10, frame_max=131_072, heartbeat=0)

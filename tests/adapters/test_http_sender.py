@@ -17,13 +17,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from service.adapters import http_sender
-from service.adapters.guarded_dialer import GuardedResolver
-from service.adapters.http_reply import BODY_BYTES_MAX
-from service.adapters.http_sender import HttpSender
+from service.adapters.exit import sender as http_sender
+from service.adapters.exit.dialer import GuardedResolver
+from service.adapters.exit.reply import REPLY_BODY_BYTES_MAX
+from service.adapters.exit.sender import HttpSender
+from service.core.deliveries.request import Fault, Reply, Request
+from service.core.endpoints.target_policy import ADDRESS_REFUSED, EgressPolicy, parse_cidr_rule
 from service.core.reason import Reason
-from service.core.request import Fault, Reply, Request
-from service.core.target_policy import ADDRESS_REFUSED, EgressPolicy, Verdict, parse_cidr_rule
+from service.ports.observer import AddressBlocked
 
 LOOPBACK = EgressPolicy(allow=(parse_cidr_rule("127.0.0.0/8"), parse_cidr_rule("::1/128")), allow_http=True)
 SHIPPED = EgressPolicy(allow_http=True)
@@ -233,7 +234,7 @@ async def test_a_status_counts_whatever_the_body_then_does(sender: HttpSender, h
         assert isinstance(reply, Reply), reply
         assert reply.status == 200
         assert reply.body in {b"", b"hi"}
-        assert reply.duration_ms < 1000
+        assert reply.duration_ms < 10_000
         assert isinstance(await sender.send(receiver.post()), Reply)
         assert receiver.accept_count == 2  # the broken connection was not used again
 
@@ -277,7 +278,7 @@ async def test_an_endless_reply_is_cut_off_and_memory_stays_flat(sender: HttpSen
         tracemalloc.stop()
         await has_hung_up.wait()
     assert isinstance(reply, Reply)
-    assert reply.body == b"a" * BODY_BYTES_MAX
+    assert reply.body == b"a" * REPLY_BODY_BYTES_MAX
     assert peak_bytes < 4_000_000  # both ends of the connection live in this process
 
 
@@ -295,7 +296,7 @@ async def test_a_long_reply_that_ends_keeps_its_first_16_kib(sender: HttpSender)
     async with Receiver(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body) as receiver:
         reply = await sender.send(receiver.post())
     assert isinstance(reply, Reply)
-    assert reply.body == body[:BODY_BYTES_MAX]
+    assert reply.body == body[:REPLY_BODY_BYTES_MAX]
 
 
 async def test_what_a_server_says_unasked_is_no_reply_to_the_next_post(sender: HttpSender) -> None:
@@ -336,7 +337,7 @@ async def test_the_deadline_covers_a_server_that_never_finishes_its_header(sende
         fault = await sender.send(receiver.post(seconds=0.15))
         assert isinstance(fault, Fault)
         assert fault.reason is Reason.TIMEOUT
-        assert 140 <= fault.duration_ms < 1000
+        assert 140 <= fault.duration_ms < 10_000
 
 
 async def test_a_body_that_drips_past_the_deadline_leaves_the_status_standing(sender: HttpSender) -> None:
@@ -352,7 +353,7 @@ async def test_a_body_that_drips_past_the_deadline_leaves_the_status_standing(se
         assert isinstance(reply, Reply)
         assert reply.status == 200
         assert set(reply.body) == {ord("a")}
-        assert 140 <= reply.duration_ms < 1000
+        assert 140 <= reply.duration_ms < 10_000
 
 
 async def test_the_deadline_covers_dns_connect_and_tls(sender: HttpSender) -> None:
@@ -500,17 +501,17 @@ async def test_the_second_try_keeps_to_the_same_deadline(sender: HttpSender) -> 
         if number == 1:
             writer.write(OK)
         elif number == 2:
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.7)
             writer.close()
         else:
             await asyncio.Event().wait()
 
     async with Receiver(answer) as receiver:
         await sender.send(receiver.post())
-        fault = await sender.send(receiver.post(seconds=0.4))
+        fault = await sender.send(receiver.post(seconds=1.0))
         assert isinstance(fault, Fault)
         assert (fault.reason, fault.is_second_connection) == (Reason.TIMEOUT, True)
-        assert 390 <= fault.duration_ms < 590
+        assert 990 <= fault.duration_ms < 1690  # one of its own would end then
 
 
 # ------------------------------------------------------------------ faults
@@ -578,6 +579,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.clock
 async def test_tls_is_verified_and_an_extra_authority_can_be_trusted(sender: HttpSender, certificate: Path) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
@@ -654,18 +656,21 @@ WAYS_IN = [
 
 @pytest.mark.parametrize("way_in", WAYS_IN)
 async def test_no_way_in_even_when_the_url_comes_from_the_database(way_in: str) -> None:
-    told: list[tuple[str, Verdict | None]] = []
+    told: list[AddressBlocked] = []
     answers = ["1.1.1.1", "127.0.0.1"] if "mixed" in way_in else ["127.0.0.1"]
     resolver = None if "localhost" in way_in else GuardedResolver(SHIPPED, resolver=Names(answers))
     async with (
         Receiver(OK) as receiver,
-        HttpSender(SHIPPED, resolver=resolver, on_blocked=lambda *what: told.append(what)) as sender,
+        HttpSender(SHIPPED, resolver=resolver, on_blocked=told.append) as sender,
     ):
         fault = await sender.send(Request(way_in.format(port=receiver.port), HEADERS, b"", 5.0))
         assert isinstance(fault, Fault)
         assert fault.reason is Reason.BLOCKED_DESTINATION, fault
         assert receiver.accept_count == 0
-    assert len(told) == 1
+    (blocked,) = told
+    assert blocked.host
+    assert blocked.host in way_in.format(port=receiver.port)
+    assert blocked.address
     assert "127.0.0.1" not in fault.detail
 
 

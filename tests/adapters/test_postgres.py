@@ -10,18 +10,25 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import Administration, PostgresDeliveryStore, connect, is_migrated, migrate, statements
-from service.adapters.postgres.engine import driver
+from service.adapters.postgres.deliveries import statements
+from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
+from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.partitions import DAYS_AHEAD, PARTITIONED, create_partitions, first_uid_of
-from service.core.attempt import attempt_of
-from service.core.delivery import FINAL_STATES, OPEN_STATES, Delivery, DeliveryKey, Lease
-from service.core.outcome import Accepted, OutcomeKind
+from service.adapters.postgres.schema import is_migrated, migrate
+from service.core.deliveries.attempt import attempt_of
+from service.core.deliveries.delivery import FINAL_STATES, OPEN_STATES, Delivery, DeliveryKey, Lease
+from service.core.deliveries.outcome import Accepted, OutcomeKind
+from service.core.deliveries.request import Reply
+from service.core.deliveries.settlement import Accept, Settled
+from service.core.endpoints.endpoint import Endpoint
+from service.core.endpoints.gate import GateKind
 from service.core.reason import Reason
-from service.core.request import Reply
-from service.core.settlement import Deliver, Settled
-from service.core.subscription import Endpoint
-from service.ports import RefusedError, UnavailableError
+from service.ports.errors import RefusedError, UnavailableError
+from tests.fakes.administration import Administration
 from tests.fakes.secret_box import PlainSecretBox
+from webhook_signature.styles import STYLES
+
+pytestmark = pytest.mark.clock
 
 ENDPOINT = Endpoint("ep_01234", "o", "https://a.example/", ())
 
@@ -98,7 +105,8 @@ async def test_the_closed_sets_are_those_of_the_code(engine: AsyncEngine) -> Non
                  LEFT JOIN pg_type t ON t.oid = c.contypid LEFT JOIN pg_class r ON r.oid = c.conrelid
                 WHERE c.contype = 'c' AND (t.typname IN ('delivery_reason', 'attempt_outcome')
                    OR c.conname IN ('open_deliveries_state_check', 'final_deliveries_state_check'))
-                  AND coalesce(r.relkind, 'r') <> 'r' OR c.conname = 'open_deliveries_state_check'
+                  AND coalesce(r.relkind, 'r') <> 'r'
+                   OR c.conname IN ('open_deliveries_state_check', 'gates_kind_check')
                    OR t.typname IN ('delivery_reason', 'attempt_outcome')"""
         )
     sets = {row["name"]: set(re.findall(r"'([a-z_]+)'::text", row["rule"])) for row in rows}
@@ -107,6 +115,7 @@ async def test_the_closed_sets_are_those_of_the_code(engine: AsyncEngine) -> Non
         "attempt_outcome": set(OutcomeKind),
         "open_deliveries": set(OPEN_STATES),
         "final_deliveries": set(FINAL_STATES),
+        "gates": set(GateKind),
     }
 
 
@@ -144,8 +153,9 @@ async def test_days_are_made_ahead_and_dropped_whole_past_retention(engine: Asyn
 
 
 async def test_two_workers_may_make_the_days_at_once(engine: AsyncEngine) -> None:
-    last = f"attempts_{datetime.now(UTC) + timedelta(days=DAYS_AHEAD):%Y%m%d}"
     async with driver(engine) as one, driver(engine) as other:
+        # The last there is: a day later than the clock says, if midnight came since they were made.
+        last = await one.fetchval("SELECT max(relname) FROM pg_class WHERE relname ~ '^attempts_[0-9]{8}$'")
         await one.execute(f"DROP TABLE {last}")
         await create_partitions(one)
         await create_partitions(other)
@@ -241,7 +251,7 @@ async def test_a_settlement_after_its_event_was_dropped_is_refused_rather_than_r
     attempt = attempt_of(delivery, 1, datetime.now(UTC), Reply(200, 1), Accepted())
     store = PostgresDeliveryStore(engine, worker_name="w", lease_seconds=60)
     with pytest.raises(RefusedError):
-        await store.settle([Settled(delivery, 1, Deliver(), attempt)])
+        await store.settle([Settled(delivery, 1, Accept(), attempt)])
 
 
 async def test_adding_while_the_last_subscription_is_removed_leaves_no_orphan(engine: AsyncEngine) -> None:
@@ -254,6 +264,14 @@ async def test_adding_while_the_last_subscription_is_removed_leaves_no_orphan(en
             administration.add_endpoint("o", "https://a.example/", ["link.clicked"]),
         )
         listed = await administration.list_endpoints("o")
-        assert [each.event_types for each in listed] in ([("link.clicked",)], [added.event_types], [])
+        assert [each.settings.event_types for each in listed] in ([("link.clicked",)], [added.event_types], [])
         first = await administration.add_endpoint("o", "https://a.example/", ["message.sent"])
         assert "message.sent" in first.event_types
+
+
+async def test_the_database_takes_every_signature_style_and_no_other(engine: AsyncEngine) -> None:
+    async with driver(engine) as connection:
+        check = await connection.fetchval(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'endpoints_signature_style_check'"
+        )
+    assert set(re.findall(r"'([^']+)'", check)) == set(STYLES)

@@ -5,7 +5,7 @@ from urllib.parse import urljoin
 
 import pytest
 
-from tests.api.whole_bench import Whole, whole_on
+from tests.api.whole_rig import Whole, whole_on
 
 PUBLIC = "https://example.org/webhooks"
 

@@ -11,12 +11,13 @@ import asyncpg
 import pytest
 
 from service import __version__
-from service.adapters.metrics import MetricsObserver
-from service.core.event import Event, parse_event
+from service.adapters.observers.metrics import MetricsObserver
+from service.core.events.event import Event, parse_event
 from service.core.reason import ParkReason
 from service.settings import Settings, environment_name
 from tests.architecture.readable import Example, anchors, examples, links
 from webhook_signature import Webhook
+from webhook_signature.styles import STYLES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("receiver/*.md"))]
@@ -122,6 +123,7 @@ def _ids(example: Example) -> str:
     return f"{example.document}:{example.line}"
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize("example", examples([ROOT / "docs/operating.md"], ROOT, "sql"), ids=_ids)
 async def test_the_runbooks_sql_runs(example: Example, database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
@@ -131,6 +133,15 @@ async def test_the_runbooks_sql_runs(example: Example, database_url: str) -> Non
         await connection.close()
 
 
+@pytest.mark.parametrize(
+    "path", ["docs/receiving.md", "receiver/README.md", "service/api/documents/templates/docs.html"]
+)
+def test_every_signature_style_is_described(path: str) -> None:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    assert [name for name in STYLES if not re.search(rf"[`\">]{re.escape(name)}[`\"<]", text)] == []
+
+
+@pytest.mark.clock
 def test_the_readmes_receiver_verifies(monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     monkeypatch.setenv("WEBHOOK_SECRET", secret)

@@ -2,14 +2,14 @@
 
 import base64
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import aiormq
 import pytest
 
-from tests.cli.command import Finished, Run, free_port, run_posthorn
+from tests.cli.command import CommandServer, Finished, Run, free_port
 
 SECRET_KEYS = "k1:" + base64.b64encode(b"k" * 32).decode()
 OURS = ("POSTHORN_", "DATABASE_URL", "AMQP_", "SECRET_KEYS", "PUBLIC_URL", "PROMETHEUS_")
@@ -55,11 +55,18 @@ def environment(
     }
 
 
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandServer]:
+    server = CommandServer(tmp_path_factory.mktemp("cli"))
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def posthorn(environment: dict[str, str]) -> Run:
+def posthorn(commands: CommandServer, environment: dict[str, str]) -> Run:
     """Run ``posthorn`` with working settings, some changed."""
 
     async def run(*arguments: str, stdin: bytes = b"", **changes: str) -> Finished:
-        return await run_posthorn(environment | changes, *arguments, stdin=stdin)
+        return await commands.run(environment | changes, *arguments, stdin=stdin)
 
     return run

@@ -48,9 +48,9 @@ def test_while_it_loads(bare_environment: dict[str, str], moment: str) -> None:
 def test_while_a_command_loads_what_it_alone_needs(
     bare_environment: dict[str, str], environment: dict[str, str]
 ) -> None:
-    code, said = interrupted(bare_environment, "service.demo", "demo", "--once")
+    code, said = interrupted(bare_environment, "service.demo.command", "demo", "--once")
     assert (code, "Traceback" in said) == (130, False)
-    code, said = interrupted(environment, "service.app", "serve")
+    code, said = interrupted(environment, "service.app.assembly", "serve")
     assert (code, "Traceback" in said) == (130, False)
 
 

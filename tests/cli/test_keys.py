@@ -8,6 +8,8 @@ import pytest
 
 from tests.cli.command import Run
 
+pytestmark = pytest.mark.clock
+
 
 async def test_a_key_is_shown_once_and_kept_as_a_digest(posthorn: Run, database_url: str) -> None:
     made = await posthorn("keys", "create", "--organization", "org_a", "--scopes", "read,publish", "--json")

@@ -20,7 +20,7 @@ async def ask(environment: dict[str, str], path: str) -> tuple[int, str]:
 
 async def started(service: Serving, count: int) -> list[dict[str, Any]]:
     """The next ``count`` processes' word that they serve."""
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(200):
         return [await service.told("service.started") for _ in range(count)]
 
 
@@ -91,7 +91,7 @@ async def test_no_process_outlives_a_killed_supervisor(environment: dict[str, st
         children = [psutil.Process(each["pid"]) for each in await started(service, 2)]
         service.signal(SIGKILL)
         await service.end()
-        _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=15)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=100)
     assert not alive
 
 
@@ -101,7 +101,7 @@ async def test_no_process_is_left_where_the_supervisor_dies_at_once(environment:
         children = [psutil.Process((await service.told("child.started"))["child_pid"]) for _ in range(2)]
         service.signal(SIGKILL)
         await service.end()
-        _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=15)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=100)
     assert not alive
 
 

@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from tests.cli.command import Finished, Run, run_posthorn
+from tests.cli.command import CommandServer, Finished, Run
 from webhook_signature.sign import decode_secret
 
 
@@ -34,9 +34,10 @@ async def test_endpoints_are_added_listed_and_removed(posthorn: Run) -> None:
     assert added.json["id"] in shown.out
     remove = ("endpoints", "remove", added.json["id"], "--organization", "org_a", "--json")
     assert (await posthorn(*remove)).json == {"id": added.json["id"], "removed": True}
-    gone = await posthorn(*remove)
-    assert (gone.code, gone.out) == (1, "")
-    assert "has no endpoint" in gone.err
+    assert (await posthorn(*remove)).json == {"id": added.json["id"], "removed": True}
+    unknown = await posthorn("endpoints", "remove", "ep_unknown", "--organization", "org_a")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "has no endpoint" in unknown.err
 
 
 async def test_a_secret_of_ones_own_is_taken(posthorn: Run) -> None:
@@ -67,7 +68,7 @@ async def test_an_endpoint_that_cannot_be_is_refused_with_a_reason(posthorn: Run
 
 async def test_a_url_that_is_wrong_in_itself_is_refused_without_a_setting_that_would_not_help(posthorn: Run) -> None:
     plain = await add(posthorn, url="http://example.org/hook", POSTHORN_ALLOW_HTTP="")
-    assert plain.err == "--url: the URL must start with https://. POSTHORN_ALLOW_HTTP=true allows http:// as well.\n"
+    assert plain.err == "--url: the URL must start with https://.\nPOSTHORN_ALLOW_HTTP=true allows http:// as well.\n"
     for url in ("https://user:hunter2@example.org/hook", "example.org/hook"):
         wrong = await add(posthorn, url=url, POSTHORN_ALLOW_HTTP="")
         assert (wrong.code, wrong.out) == (2, "")
@@ -75,9 +76,11 @@ async def test_a_url_that_is_wrong_in_itself_is_refused_without_a_setting_that_w
         assert "hunter2" not in wrong.err
 
 
-async def test_without_a_database_url_one_is_told_how_to_set_it(bare_environment: dict[str, str]) -> None:
+async def test_without_a_database_url_one_is_told_how_to_set_it(
+    commands: CommandServer, bare_environment: dict[str, str]
+) -> None:
     for command in (["migrate"], ["deliveries", "list", "--json"], ["serve"]):
-        told = await run_posthorn(bare_environment, *command)
+        told = await commands.run(bare_environment, *command)
         assert (told.code, told.out) == (2, "")
         assert "export DATABASE_URL=postgresql://" in told.err
 
@@ -121,7 +124,7 @@ async def test_a_schema_of_a_newer_release_is_told(posthorn: Run, database_url: 
 async def test_wrong_settings_are_all_told_by_name(posthorn: Run) -> None:
     told = await posthorn("config", "show", "--json", POSTHORN_HTTP_PRT="1", POSTHORN_OPS_PORT="abc")
     assert (told.code, told.out) == (2, "")
-    assert "did you mean POSTHORN_HTTP_PORT?" in told.err
+    assert "did you mean 'POSTHORN_HTTP_PORT'?" in told.err
     assert "POSTHORN_OPS_PORT: " in told.err
 
 
@@ -135,9 +138,9 @@ async def test_settings_are_shown_with_their_source_and_without_secrets(posthorn
     assert "POSTHORN_RETENTION_DAYS" in (await posthorn("config", "show")).out
 
 
-async def test_help_names_the_exit_codes(bare_environment: dict[str, str]) -> None:
+async def test_help_names_the_exit_codes(commands: CommandServer, bare_environment: dict[str, str]) -> None:
     for command in ([], ["serve"], ["keys"], ["deliveries", "list"]):
-        told = await run_posthorn(bare_environment, *command, "--help")
+        told = await commands.run(bare_environment, *command, "--help")
         assert told.code == 0
         assert "Exit codes" in told.out
-    assert (await run_posthorn(bare_environment, "nonsense")).code == 2
+    assert (await commands.run(bare_environment, "nonsense")).code == 2

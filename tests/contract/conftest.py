@@ -8,17 +8,18 @@ import pytest
 from yarl import URL
 
 from service.embedded.amqp import LoopbackBroker
-from tests.contract.broker_bench import Bench, Troubles
+from tests.contract.broker_rig import Bench, Troubles
 from tests.contract.relay import Relay
 
+RABBITMQ_URL = os.environ.get("TEST_AMQP_URL", "")  # without it, test_event_source.py says so, once
+BROKERS = ["loopback", *([pytest.param("rabbitmq", marks=pytest.mark.servers)] if RABBITMQ_URL else [])]
 
-@pytest.fixture(params=["loopback", "rabbitmq"])
+
+@pytest.fixture(params=BROKERS)
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
-        if request.param == "loopback":
-            url = (await stack.enter_async_context(LoopbackBroker())).url
-        elif (url := os.environ.get("TEST_AMQP_URL", "")) == "":
-            pytest.skip("TEST_AMQP_URL is not set")
+        is_loopback = request.param == "loopback"
+        url = (await stack.enter_async_context(LoopbackBroker())).url if is_loopback else RABBITMQ_URL
         target = URL(url)
         relay = await stack.enter_async_context(Relay(target.host or "127.0.0.1", target.port or 5672))
         bench = Bench(url, relay, stack)

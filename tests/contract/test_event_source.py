@@ -6,19 +6,30 @@ Always runs against the loopback endpoint; against RabbitMQ as well when ``TEST_
 import asyncio
 from typing import TYPE_CHECKING
 
+import aiormq
 import pytest
 from pamqp.commands import Basic
 
-from service.adapters.rabbitmq import Publication, RabbitSource, UnroutableError, declare_topology
-from service.ports import EventSource
-from tests.contract.broker_bench import Bench, Troubles, bodies, take
-
-pytestmark = pytest.mark.timeout(20)
+from service.adapters.rabbitmq.publisher import Publication, UnroutableError
+from service.adapters.rabbitmq.source import RabbitSource
+from service.adapters.rabbitmq.topology import declare_topology
+from service.ports.entrance import EventSource
+from tests.contract.broker_rig import Bench, Troubles, bodies, take
+from tests.contract.conftest import RABBITMQ_URL
 
 if TYPE_CHECKING:
 
     def _is_an_event_source(source: RabbitSource) -> EventSource:
         return source
+
+
+@pytest.mark.servers
+@pytest.mark.skipif(
+    not RABBITMQ_URL, reason="TEST_AMQP_URL is not set: what RabbitMQ must do, the loopback broker alone did"
+)
+async def test_rabbitmq_is_there() -> None:
+    async with aiormq.connect(RABBITMQ_URL) as connection:
+        assert connection.server_properties["product"] == "RabbitMQ"
 
 
 # --------------------------------------------------------------------------- taking

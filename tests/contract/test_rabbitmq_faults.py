@@ -12,15 +12,16 @@ from pamqp.commands import Basic
 from pamqp.common import FieldTable
 from pamqp.header import ContentHeader
 
-from service.adapters.rabbitmq import Publication, Topology, connection, declare_topology, link, publisher
+from service.adapters.rabbitmq import connection, link, publisher
 from service.adapters.rabbitmq.parking import DETAIL_CHARACTERS_MAX, PROPERTIES_BYTES_MAX, parked_properties
+from service.adapters.rabbitmq.publisher import Publication
 from service.adapters.rabbitmq.source import BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN, RabbitSource, backoff_seconds
+from service.adapters.rabbitmq.topology import declare_topology
 from service.core.reason import ParkReason
 from service.embedded.amqp import LoopbackBroker
-from service.ports import UnavailableError
-from tests.contract.broker_bench import Bench, Troubles
-
-pytestmark = pytest.mark.timeout(20)
+from service.ports.entrance import Topology
+from service.ports.errors import UnavailableError
+from tests.contract.broker_rig import Bench, Troubles
 
 
 async def test_connected_without_a_consumer_it_connects_anew(troubles: Troubles) -> None:
@@ -70,14 +71,15 @@ async def test_a_link_that_swallows_everything_is_noticed_and_replaced(
 async def test_publishing_into_a_link_that_swallows_everything_raises_in_time(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publisher, "CONFIRM_SECONDS_MAX", 0.2)
-    monkeypatch.setattr(connection, "HANG_UP_SECONDS_MAX", 0.2)
     await declare_topology(bench.url, bench.topology)
     events = await bench.publisher(relayed=True)
     await events.publish(Publication(b"1", "message.sent", message_id="1"))
     bench.relay.sink()
-    with pytest.raises(UnavailableError, match="TimeoutError"):
-        await events.publish(Publication(b"2", "message.sent", message_id="2"))
+    with monkeypatch.context() as impatient:
+        impatient.setattr(publisher, "CONFIRM_SECONDS_MAX", 0.2)
+        impatient.setattr(connection, "HANG_UP_SECONDS_MAX", 0.2)
+        with pytest.raises(UnavailableError, match="TimeoutError"):
+            await events.publish(Publication(b"2", "message.sent", message_id="2"))
     bench.relay.cut()
     bench.relay.flow()
     await events.publish(Publication(b"3", "message.sent", message_id="3"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.core.target_policy import (
+from service.core.endpoints.target_policy import (
     ADDRESS_REFUSED,
     EgressPolicy,
     Target,

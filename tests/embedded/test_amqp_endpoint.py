@@ -14,8 +14,6 @@ from yarl import URL
 from service.embedded.amqp import LoopbackBroker
 from service.embedded.amqp.wire import PREAMBLE, read_frame
 
-pytestmark = pytest.mark.timeout(10)
-
 
 def port_of(broker: LoopbackBroker) -> int:
     return URL(broker.url).port or 0

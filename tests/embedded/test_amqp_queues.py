@@ -10,8 +10,6 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from service.embedded.amqp import LoopbackBroker
 from service.embedded.amqp.routing import topic_matches
 
-pytestmark = pytest.mark.timeout(10)
-
 
 def message(text: str) -> aio_pika.Message:
     return aio_pika.Message(text.encode(), message_id=text)

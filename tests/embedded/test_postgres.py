@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -14,8 +15,6 @@ import psutil
 import pytest
 
 from service.embedded.postgres import EmbeddedPostgres, EmbeddedPostgresError, binaries, launcher, server
-
-pytestmark = pytest.mark.timeout(60)
 
 QUICK = {"fsync": "off"}
 
@@ -116,6 +115,74 @@ async def test_cancelled_while_starting_it_leaves_no_process(data_directory: Pat
     assert processes_of(data_directory) == []
 
 
+def suspended(process_id: int | None) -> list[psutil.Process]:
+    """The process with all it started, which do nothing more; empty if it has started nothing, or has ended."""
+    if process_id is None:
+        return []
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(process_id)
+        process.suspend()
+        children = process.children(recursive=True)
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.suspend()
+        if children:
+            return [process, *children]
+        process.resume()
+    return []
+
+
+def shared_memory_of(family: list[psutil.Process]) -> tuple[list[str], set[Path]]:
+    """Ids of the System V kind, by who made them, and files that are mapped; the first can be told afterwards too."""
+    makers = {str(process.pid) for process in family}
+    rows = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()]
+    files: set[Path] = set()
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            files |= {Path(each.path) for each in process.memory_maps() if "/PostgreSQL." in each.path}
+    return [row[1] for row in rows if row[4] in makers], files
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows whose processes and memory there are")
+@pytest.mark.parametrize("is_server", [False, True], ids=["initdb", "server"])
+async def test_what_does_not_hear_that_it_is_to_end_is_killed_with_all_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_server: bool
+) -> None:
+    """A program that hangs, and its children with it: on a dying disk, or in a debugger."""
+    monkeypatch.setattr(server, "ABANDON_SECONDS_MAX", 0.1, raising=False)
+    postgres = EmbeddedPostgres(tmp_path, QUICK)
+    family: list[psutil.Process] = []
+    starting = postgres._starting()
+    while not family:
+        next(starting)
+        if (tmp_path / "cluster").exists() == is_server:
+            family = suspended(postgres.process_id)
+    ids, files = shared_memory_of(family)
+    try:
+        assert bool(ids) == is_server
+        starting.close()
+    except BaseException:
+        for process in family:
+            process.kill()
+        raise
+    assert [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
+    assert processes_of(tmp_path) == []
+    assert shared_memory_of(family)[0] == []
+    assert [file for file in files if file.exists()] == []
+    assert not (tmp_path / "cluster.draft").exists()
+    with EmbeddedPostgres(tmp_path, QUICK) as postgres:  # and what is left serves the next start
+        assert await query(postgres.url, "SELECT 1") == 1
+
+
+async def test_a_server_whose_stop_is_cancelled_is_gone_all_the_same(data_directory: Path) -> None:
+    postgres = EmbeddedPostgres(data_directory, QUICK)
+    postgres.start()
+    stopping = postgres._stopping()
+    next(stopping)
+    stopping.close()
+    assert processes_of(data_directory) == []
+
+
 PARENT = """
 import sys, time
 from service.embedded.postgres import EmbeddedPostgres
@@ -135,7 +202,7 @@ def test_killing_the_python_parent_with_9_leaves_no_process(data_directory: Path
         family = [postgres, *postgres.children(recursive=True)]
         assert len(family) > 1
         parent.send_signal(signal.SIGKILL)
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=100)
     assert alive == []
     assert processes_of(data_directory) == []
 

@@ -10,10 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from tests.end_to_end.waiting import until
+from tests.end_to_end.waiting import SECONDS_MAX, until
 
-START_SECONDS_MAX = 40.0
-STOP_SECONDS_MAX = 20.0
 LOG_CHARACTERS_MAX = 4_000
 
 
@@ -65,7 +63,6 @@ class OwnRabbitMQ:
         await until(
             lambda: node.poll() is not None or _is_open(self._port),
             "RabbitMQ takes connections",
-            within=START_SECONDS_MAX,
             told=self.said,
         )
         assert node.poll() is None, self.said()
@@ -75,7 +72,7 @@ class OwnRabbitMQ:
         node, self._node = self._node, None
         assert node is not None
         node.terminate()
-        await until(lambda: node.poll() is not None, "RabbitMQ stops", within=STOP_SECONDS_MAX, told=self.said)
+        await until(lambda: node.poll() is not None, "RabbitMQ stops", told=self.said)
 
     def said(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")[-LOG_CHARACTERS_MAX:]
@@ -115,7 +112,7 @@ class OwnRabbitMQ:
             with suppress(ProcessLookupError):
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
-            process.wait(timeout=10)
+            process.wait(timeout=SECONDS_MAX)
 
 
 def _server_program() -> str:

@@ -14,24 +14,33 @@ from typing import Any
 
 import aiohttp
 
-from tests.end_to_end.waiting import until
+from tests.end_to_end.waiting import SECONDS_MAX, until
 
 ROOT = Path(__file__).parents[2]
 RECEIVER_PROGRAM = Path(__file__).with_name("receiver_program.py")
 LOG_CHARACTERS_MAX = 4_000
 
+CLOCK = {name: os.environ[name] for name in ("TZ", "LD_PRELOAD", "CLOCK_SHIFT_SECONDS") if name in os.environ}
+"""What day and time it is under .ci/at: for processes that inherit nothing else."""
+
 
 def make_receiver_python(directory: Path) -> Path:
-    """A new virtual environment with the receiver's package installed as receivers install it, and nothing else."""
+    """A new virtual environment with the receiver's package installed as receivers install it, and nothing else.
+
+    Nothing is asked of an index: the wheel is built with the hatchling of the tests.
+    """
     python = directory / "venv" / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--isolated")
+    options = ("--no-index", "--no-deps", "--no-input", "--disable-pip-version-check", "--quiet")
     _run(sys.executable, "-m", "venv", "--without-pip", str(directory / "venv"))
-    options = ("--no-deps", "--no-input", "--disable-pip-version-check", "--quiet")
-    _run(sys.executable, "-m", "pip", "--python", str(python), "install", *options, str(ROOT / "receiver"))
+    _run(*pip, "wheel", *options, "--no-build-isolation", f"--wheel-dir={directory}", str(ROOT / "receiver"))
+    [wheel] = directory.glob("*.whl")
+    _run(*pip, "--python", str(python), "install", *options, str(wheel))
     return python
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
 
 
@@ -44,7 +53,7 @@ class ReceiverProcess:
         self._process = subprocess.Popen(
             [str(python), "-I", str(RECEIVER_PROGRAM), str(self.ledger)],
             cwd=directory,
-            env={"PATH": os.defpath},
+            env={"PATH": os.defpath, **CLOCK},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -57,7 +66,7 @@ class ReceiverProcess:
         return f"http://127.0.0.1:{self.about['port']}"
 
     def close(self) -> None:
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=SECONDS_MAX)
 
 
 @dataclass(slots=True)
@@ -76,7 +85,7 @@ class Worker:
             process = subprocess.Popen(
                 [sys.executable, "-m", *command],
                 cwd=ROOT,
-                env={"PATH": os.environ["PATH"], "POSTHORN_OPS_PORT": str(ops_port), **environment},
+                env={"PATH": os.environ["PATH"], "POSTHORN_OPS_PORT": str(ops_port), **CLOCK, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -92,7 +101,7 @@ class Worker:
 
     async def readiness(self) -> tuple[int, dict[str, dict[str, Any]]]:
         """What /readyz answers: the status, and the checks by name; 0 where nobody listens."""
-        timeout = aiohttp.ClientTimeout(total=10)
+        timeout = aiohttp.ClientTimeout(total=SECONDS_MAX)
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
@@ -111,14 +120,14 @@ class Worker:
     def kill(self) -> None:
         """As a power cut would: nothing is finished, nothing is said."""
         self.process.kill()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=SECONDS_MAX)
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
-    async def ended(self, *, within: float = 20.0) -> int:
+    async def ended(self) -> int:
         """Its exit code, once it has ended."""
-        await until(lambda: self.process.poll() is not None, "the worker ends", within=within, told=self.said)
+        await until(lambda: self.process.poll() is not None, "the worker ends", told=self.said)
         return int(self.process.returncode)
 
     def said(self) -> str:

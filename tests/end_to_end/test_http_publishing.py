@@ -7,13 +7,11 @@ import signal
 import aiohttp
 import pytest
 
-from service.adapters.rabbitmq import Publication
+from service.adapters.rabbitmq.publisher import Publication
 from tests.end_to_end.processes import free_port
 from tests.end_to_end.test_killed_workers import judged
 from tests.end_to_end.town import Town
-from tests.end_to_end.waiting import until
-
-pytestmark = pytest.mark.timeout(60)
+from tests.end_to_end.waiting import SECONDS_MAX, until
 
 BATCH = 5
 
@@ -28,7 +26,7 @@ class HttpPublisher:
         self.unanswered = 0
 
     async def publish(self, numbers: range) -> None:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS_MAX)) as session:
             for start in range(numbers.start, numbers.stop, BATCH):
                 events = [self._town.event(number) for number in range(start, min(start + BATCH, numbers.stop))]
                 await until(lambda: self._is_taken(session, events), "a batch is answered 202", told=self._town.told)  # noqa: B023 - awaited here
@@ -59,6 +57,7 @@ async def test_a_process_killed_at_this_point_loses_nothing_it_accepted(town: To
     dying = town.workers[0]
     assert await dying.ended() == -signal.SIGKILL, dying.said()
     held = await town.leased_by(dying)
+    await town.end_leases(dying)
     await start(town, port, "service", "serve", "--role", "all")
     await publishing
     await judged(town, 1, held)
@@ -78,6 +77,7 @@ async def test_processes_killed_at_random_lose_nothing_they_accepted(town: Town)
         await until(lambda: len(town.published) >= moment, f"{moment} events are answered", told=town.told)  # noqa: B023 - awaited here
         town.workers[-1].kill()
         held |= await town.leased_by(town.workers[-1])
+        await town.end_leases(town.workers[-1])
         await start(town, port, "service", "serve", "--role", "all")
     await publishing
     await judged(town, kills, held)

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.end_to_end.processes import free_port
+from tests.end_to_end.processes import CLOCK, free_port
 from tests.end_to_end.town import Town
 from tests.end_to_end.waiting import until
 
@@ -80,7 +80,7 @@ async def shell(commands: str, known: dict[str, str], directory: Path) -> str:
         script,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={"PATH": os.environ["PATH"]},
+        env={"PATH": os.environ["PATH"], **CLOCK},
     )
     said = (await process.communicate())[0].decode()
     assert process.returncode == 0, f"{commands}\n{said}"

@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable
 
-from service.core.request import Fault, Reply, Request
+from service.core.deliveries.request import Fault, Reply, Request
 
 Answer = Reply | Fault | BaseException | Callable[[Request], Reply | Fault]
 ACCEPTED = Reply(200, 1, b"ok")
@@ -30,7 +30,7 @@ class ScriptedSender:
 
     async def until_sent(self, count: int) -> None:
         """Wait until ``count`` requests have arrived in all."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.requests) < count:
                 self._has_changed.clear()
                 await self._has_changed.wait()

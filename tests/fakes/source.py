@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from service.core.reason import ParkReason
-from service.ports import IncomingMessage
+from service.ports.entrance import IncomingMessage
 
 
 class MemoryEventSource:
@@ -39,7 +39,7 @@ class MemoryEventSource:
 
     async def until_acked(self, count: int) -> None:
         """Wait until ``count`` messages have been acked in all."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.acked) < count:
                 self._has_changed.clear()
                 await self._has_changed.wait()

@@ -13,12 +13,10 @@ HUNT = settings(
 )
 
 
-@pytest.mark.timeout(120)
 def test_the_invariants_hold() -> None:
     run_state_machine_as_test(Road, settings=WALK)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_walk_notices(name: str) -> None:
     mutant = type("Mutant", (Road,), MUTANTS[name])

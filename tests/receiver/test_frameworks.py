@@ -17,6 +17,8 @@ from starlette.routing import Route
 
 from webhook_signature import VerificationError, Webhook
 
+pytestmark = pytest.mark.clock
+
 PAGE = (Path(__file__).parents[2] / "docs" / "receiving.md").read_text("utf-8")
 BLOCKS: dict[str, str] = dict(re.findall(r"^```python name=(\S+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
 

@@ -13,6 +13,8 @@ import svix.webhooks
 
 from webhook_signature import VerificationError, Webhook
 
+pytestmark = pytest.mark.clock
+
 A = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 B = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 BODIES = ["{}", '{"a":1}', '{"text":"é😀"}', '{"nested":{"list":[1,2.5,null]}}', '"' + "x" * 100_000 + '"']

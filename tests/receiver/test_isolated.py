@@ -25,7 +25,7 @@ def test_it_runs_without_any_installed_package() -> None:
     """-I ignores the environment and the current folder, -S leaves site-packages out."""
     command = [sys.executable, "-I", "-S", "-W", "error", "-c", PROGRAM, str(RECEIVER)]
 
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert (done.stdout, done.stderr) == ("2432232314\n", "")
 

@@ -4,22 +4,16 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from importlib.resources import files
-from pathlib import Path
 
 import asyncpg
-from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError as AlembicError
 from sqlalchemy import PoolProxiedConnection, event, make_url
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
-from service.adapters.postgres.partitions import create_partitions
-from service.ports import Clock, NotMigratedError, RefusedError, UnavailableError
+from service.ports.errors import NotMigratedError, RefusedError, UnavailableError
+from service.ports.surroundings import Clock
 
 # What the rows themselves are to blame for. All else (the link, a login, a missing table, a lost race) lies with the
 # database or with us: the rows wait until it is mended, however long that takes.
@@ -49,6 +43,19 @@ _PLANNED_ONCE = {
 
 
 _NO_DAY_FOR_EVENT = 'no partition of relation "events"'
+
+
+SMALL_BATCHES_SIZE_MAX = 4
+"""Connections for small batches: the intake and the flushers of settlements use no more at a time."""
+
+
+def connect_pools(url: str, *, connections_max: int, command_timeout_seconds: float) -> tuple[AsyncEngine, AsyncEngine]:
+    """The engine of a process and that for its small batches, which share ``connections_max`` (at least 3)."""
+    small_size = min(SMALL_BATCHES_SIZE_MAX, connections_max // 3)
+    return (
+        connect(url, pool_size=connections_max - small_size, command_timeout_seconds=command_timeout_seconds),
+        connect(url, pool_size=small_size, command_timeout_seconds=command_timeout_seconds, for_small_batches=True),
+    )
 
 
 def connect(
@@ -157,55 +164,6 @@ def _innermost(error: BaseException) -> BaseException:
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "no detail")
-
-
-def _alembic(url: str) -> Config:
-    config = Config()
-    beside = Path(str(files("service"))) / "migrations"  # in a wheel; in a checkout they lie at the root
-    location = beside if beside.is_dir() else Path(__file__).resolve().parents[3] / "migrations"
-    config.set_main_option("script_location", str(location))
-    config.set_main_option("path_separator", "os")
-    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-    return config
-
-
-async def migrate(url: str) -> None:
-    """Bring the schema to this release's head, and make the first partitions; a second time changes nothing.
-
-    Raises ``RefusedError`` for a schema that a newer release made.
-    """
-    engine = connect(url, pool_size=1, command_timeout_seconds=600)
-    config = _alembic(url)
-    script = ScriptDirectory.from_config(config)
-    try:
-        async with engine.begin() as connection:
-
-            def upgrade(sync_connection: object) -> None:
-                config.attributes["connection"] = sync_connection
-                with EnvironmentContext(
-                    config,
-                    script,
-                    fn=lambda revision, _: script._upgrade_revs("head", revision),  # noqa: SLF001
-                ):
-                    script.run_env()
-
-            try:
-                await connection.run_sync(upgrade)
-            except AlembicError as error:
-                raise RefusedError("a newer release made its schema; run that release") from error
-        async with driver(engine) as connection:
-            await create_partitions(connection)
-    finally:
-        await engine.dispose()
-
-
-async def is_migrated(engine: AsyncEngine) -> bool:
-    """Whether the schema is at this release's head. Raises ``UnavailableError``."""
-    heads = ScriptDirectory.from_config(_alembic("")).get_heads()
-    async with driver(engine) as connection:
-        if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
-            return False
-        return {row[0] for row in await connection.fetch("SELECT version_num FROM alembic_version")} == set(heads)
 
 
 def in_use(engine: AsyncEngine) -> int:

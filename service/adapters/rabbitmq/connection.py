@@ -19,7 +19,7 @@ from pamqp.common import FieldValue
 from pamqp.frame import FrameTypes
 from yarl import URL
 
-from service.ports import UnavailableError
+from service.ports.errors import UnavailableError
 
 CONNECT_SECONDS_MAX = 15
 HANG_UP_SECONDS_MAX = 5

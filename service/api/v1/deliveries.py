@@ -1,12 +1,9 @@
 """``/v1/deliveries``: what became of events, attempt by attempt, and sending one again."""
 
-from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from service.adapters.postgres.reads import AttemptView, DeliveryDetail, DeliveryFilter, DeliveryReader, DeliveryView
-from service.adapters.postgres.replays import ReplayRefused, Replays
 from service.api.cursor import write_cursor
 from service.api.errors import ApiError, Code
 from service.api.instant import Instant
@@ -14,9 +11,12 @@ from service.api.operation import Answer, Call, Operation
 from service.api.page import Page, bad_cursor, keyset_of
 from service.api.v1.event_queries import ID_PATTERN, EventsQuery
 from service.api.validation import AnswerModel
-from service.core.delivery import DeliveryKey, State
-from service.core.outcome import OutcomeKind
+from service.core.deliveries.delivery import DeliveryKey, State
+from service.core.deliveries.outcome import OutcomeKind
+from service.core.deliveries.request import event_headers
+from service.core.deliveries.view import DeliveryDetail, DeliveryFilter, DeliveryView, ReplayRefused
 from service.core.reason import Reason
+from service.ports.desk import DeliveryDesk, ReplayDesk
 
 TAG: Final = "deliveries"
 
@@ -90,11 +90,11 @@ class DeliveryShown(DeliveryItem):
     attempts: list[AttemptShown]
 
 
-class Deliveries:
+class DeliveryOperations:
     """Reading deliveries, and replaying them."""
 
-    def __init__(self, reader: DeliveryReader, replays: Replays) -> None:
-        self._reader = reader
+    def __init__(self, desk: DeliveryDesk, replays: ReplayDesk) -> None:
+        self._desk = desk
         self._replays = replays
 
     def operations(self) -> tuple[Operation, ...]:
@@ -146,14 +146,14 @@ class Deliveries:
             organization_id=call.organization_id,
             endpoint_id=query.endpoint_id,
             event_id=query.event_id,
-            state=query.state.value if query.state else None,
+            state=query.state,
             event_type=query.event_type,
             status_code=query.status_code,
-            reason=query.reason.value if query.reason else None,
+            reason=query.reason,
             since=query.since,
             until=query.until,
         )
-        found, following = await self._reader.list(wanted, limit=query.limit, before=_before(query))
+        found, following = await self._desk.list(wanted, limit=query.limit, before=_before(query))
         next_cursor = write_cursor(str(following)) if following is not None else None
         page = Page[DeliveryItem](
             data=list(map(_item, found)), has_more=next_cursor is not None, next_cursor=next_cursor
@@ -162,10 +162,11 @@ class Deliveries:
 
     async def show(self, call: Call) -> Answer:
         """One delivery."""
-        found = await self._reader.show(_key(call), call.organization_id)
+        key = _key(call)
+        found = await self._desk.show(key, call.organization_id)
         if found is None:
             raise _no_delivery(call)
-        attempts = [_attempt(found, index) for index in range(len(found.attempts))]
+        attempts = [_attempt(found, key, index) for index in range(len(found.attempts))]
         return Answer(200, DeliveryShown(**_item(found.delivery).model_dump(), attempts=attempts))
 
     async def replay(self, call: Call) -> Answer:
@@ -203,31 +204,21 @@ def _item(delivery: DeliveryView) -> DeliveryItem:
     return DeliveryItem.model_validate(delivery, from_attributes=True)
 
 
-def _attempt(found: DeliveryDetail, index: int) -> AttemptShown:
-    attempt = found.attempts[index]
-    headers = {
-        "Content-Type": "application/json",
-        "webhook-attempt": str(_counted(found.attempts[:index]) + 1),
-        "X-Event-Type": found.delivery.event_type,
-        "X-Event-ID": found.delivery.event_id,
-    }
+def _attempt(found: DeliveryDetail, key: DeliveryKey, index: int) -> AttemptShown:
+    attempt, delivery = found.attempts[index], found.delivery
+    number = sum(each.is_counted for each in found.attempts[:index]) + 1
+    headers = event_headers(key, delivery.event_id, delivery.event_type, number)
     if found.signature_style == "standard":  # the others have no header for the id alone
-        headers["webhook-id"] = found.delivery.event_id
-    if found.delivery.replay_number:
-        headers["webhook-replay"] = found.delivery.id
+        headers["webhook-id"] = delivery.event_id
     return AttemptShown(
         number=attempt.number,
         started_at=attempt.started_at,
         duration_ms=attempt.duration_ms,
-        outcome=OutcomeKind(attempt.outcome),
-        reason=Reason(attempt.reason) if attempt.reason else None,
+        outcome=attempt.outcome,
+        reason=attempt.reason,
         status=attempt.status,
         is_counted=attempt.is_counted,
         detail=attempt.detail,
         request=RequestShown(url=found.url, headers=headers, body_bytes=found.body_bytes),
         reply=attempt.reply,
     )
-
-
-def _counted(attempts: Sequence[AttemptView]) -> int:
-    return sum(each.is_counted for each in attempts)

@@ -12,7 +12,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from service.api.errors import RETRY_AFTER_SECONDS, ApiError
 from service.api.validation import JSON
-from service.ports import Observer, UnavailableError
+from service.ports.errors import UnavailableError
+from service.ports.observer import Observer, Trouble
 
 NOT_AUTHENTICATED: Final = "Authentication credentials were not provided."
 PERMISSION_DENIED: Final = "You do not have permission to perform this action."
@@ -47,7 +48,7 @@ def json_response(body: object, status: int = 200, headers: Mapping[str, str] | 
     return web.Response(body=text.encode(), status=status, headers=headers, content_type=JSON)
 
 
-def error_middleware(observer: Observer) -> Middleware:
+def refusal_middleware(observer: Observer) -> Middleware:
     """Answer whatever is raised below in the one shape. Faults of ours are told to ``observer``, not to the caller."""
 
     @web.middleware
@@ -57,18 +58,18 @@ def error_middleware(observer: Observer) -> Middleware:
         except RefusalError as error:
             return error.response()
         except ApiError as error:
-            return _from_gate(error).response()
+            return _from_entrance(error).response()
         except web.HTTPException as error:
             if error.status < web.HTTPBadRequest.status_code:
                 raise
             sentence = NOT_FOUND if error.status == web.HTTPNotFound.status_code else error.reason
             return refusal(error.status, sentence).response()
         except UnavailableError as error:
-            observer.trouble("api", error)
+            observer.tell(Trouble("api", error))
             sentence = "The service cannot reach its database now. Try again."
             return refusal(503, sentence, {"Retry-After": str(RETRY_AFTER_SECONDS)}).response()
         except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the caller gets the one shape
-            observer.trouble("api", error)
+            observer.tell(Trouble("api", error))
             return refusal(500, "Something went wrong on our side.").response()
 
     return answer_errors
@@ -77,7 +78,7 @@ def error_middleware(observer: Observer) -> Middleware:
 _STATUS_HERE: Final = {401: 403, 422: 400}
 
 
-def _from_gate(error: ApiError) -> RefusalError:
+def _from_entrance(error: ApiError) -> RefusalError:
     """What the parts that both surfaces share refuse, in the words RapidPro has for it."""
     sentence = error.sentence
     if error.status == web.HTTPTooManyRequests.status_code:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from service.embedded.postgres.binaries import EmbeddedPostgresError, find_binaries
+from service.embedded.postgres.ending import end_at_once
 from service.embedded.postgres.launcher import Launcher
 
 USER: Final = "posthorn"
@@ -23,6 +24,7 @@ RETRY_SECONDS: Final = 0.1
 RETRY_SECONDS_MAX: Final = 5.0
 START_SECONDS_MAX: Final = 60.0
 STOP_SECONDS_MAX: Final = 15.0
+ABANDON_SECONDS_MAX: Final = 10.0
 LOG_CHARACTERS_SHOWN: Final = 2000
 STATE_LINE: Final = 7
 PASSING_SIGNS: Final = (
@@ -46,6 +48,7 @@ class EmbeddedPostgres:
         self._directory = Path(data_directory).absolute()
         self._settings = dict(settings or {})
         self._cluster = self._directory / "cluster"
+        self._draft = self._directory / "cluster.draft"
         self._password = self._directory / "password"
         self._log = self._directory / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -76,18 +79,21 @@ class EmbeddedPostgres:
     def _starting(self) -> Steps:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         launcher = Launcher(find_binaries(self._cluster), self._directory)
+        is_new = not self._cluster.exists()
         try:
-            if not self._cluster.exists():
+            if is_new:
                 yield from self._make_cluster(launcher)
             launcher.own()
             yield from self._start_server(launcher)
         except BaseException:  # also when we are cancelled: whatever runs now would outlive us
             self._abandon()
+            if is_new:
+                shutil.rmtree(self._draft, ignore_errors=True)
             raise
 
     def _make_cluster(self, launcher: Launcher) -> Steps:
         """Build it aside and rename it when complete: dying half-way leaves nothing that looks like a cluster."""
-        draft = self._directory / "cluster.draft"
+        draft = self._draft
         shutil.rmtree(draft, ignore_errors=True)
         self._password.unlink(missing_ok=True)
         self._password.touch(mode=0o600, exist_ok=False)
@@ -156,19 +162,18 @@ class EmbeddedPostgres:
         process, self._process = self._process, None
         if process is None:
             return
-        process.send_signal(signal.SIGINT)
-        deadline = time.monotonic() + STOP_SECONDS_MAX
-        while process.poll() is None:
-            if time.monotonic() > deadline:
-                process.send_signal(signal.SIGQUIT)  # as in a crash: the next start recovers
-                process.wait()
-            yield POLL_SECONDS
+        try:
+            process.send_signal(signal.SIGINT)
+            deadline = time.monotonic() + STOP_SECONDS_MAX
+            while process.poll() is None and time.monotonic() < deadline:
+                yield POLL_SECONDS
+        finally:  # also when we are cancelled: as in a crash, the next start recovers
+            end_at_once(process, seconds_max=ABANDON_SECONDS_MAX)
 
     def _abandon(self) -> None:
         process, self._process = self._process, None
-        if process is not None and process.poll() is None:
-            process.send_signal(signal.SIGQUIT)
-            process.wait()
+        if process is not None:
+            end_at_once(process, seconds_max=ABANDON_SECONDS_MAX)
 
     def __enter__(self) -> Self:
         self.start()

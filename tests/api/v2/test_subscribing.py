@@ -10,7 +10,10 @@ import pytest
 from aiohttp import FormData
 
 from service.api.v2 import PREFIX
-from tests.api.v2.surface_bench import RESTHOOKS, SECRET, SUBSCRIBERS, TARGET, Surface
+from tests.api.v2.surface_rig import RESTHOOKS, SECRET, SUBSCRIBERS, TARGET, Surface
+from tests.fakes.events import new_uid
+
+pytestmark = pytest.mark.clock
 
 BODY = {"resthook": "message.sent", "target_url": TARGET}
 REQUIRED = ["This field is required."]
@@ -207,7 +210,7 @@ async def test_one_endpoint_and_one_secret_for_a_url(surface: Surface) -> None:
     assert "secret" not in await surface.subscribe("link.clicked", secret=SECRET)
     other = SECRET[:-2] + "AA"
     body = {"resthook": "message.replied", "target_url": TARGET, "secret": other}
-    expected = {"secret": ["This URL has an endpoint already, and it signs with another secret."]}
+    expected = {"secret": ["This URL already has an endpoint, which signs with another secret."]}
     assert await surface.call("POST", SUBSCRIBERS, json=body) == (400, expected)
     assert await surface.sql("SELECT count(*) FROM subscriptions") == 3
     assert await surface.sql("SELECT count(*) FROM endpoints") == 1
@@ -251,10 +254,9 @@ async def test_removal_cancels_what_waits_and_ends_the_endpoint_with_the_last(su
     await surface.sql(
         """INSERT INTO open_deliveries (event_uid, subscription_id, organization_id, endpoint_id, event_id, event_type,
                                         state, claims_made)
-           SELECT gen_random_uuid(), id, organization_id, endpoint_id, 'evt_1', event_type, 'pending', 0
-             FROM subscriptions"""
+           SELECT $1, id, organization_id, endpoint_id, 'evt_1', event_type, 'pending', 0 FROM subscriptions""",
+        new_uid(),
     )
-    await surface.sql("UPDATE open_deliveries SET event_uid = '01a1fb69-0000-7000-8000-000000000001' WHERE true")
     assert await surface.call("DELETE", f"{SUBSCRIBERS}?id={one['id']}") == (204, None)
     assert await surface.sql("SELECT array_agg(subscription_id) FROM open_deliveries") == [two["id"]]
     assert await surface.sql("SELECT reason FROM final_deliveries") == "subscription_deleted"

@@ -1,0 +1,73 @@
+"""Values as rows, and rows as values: the shapes that the hot statements take and give."""
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from service.core.deliveries.attempt import Attempt
+from service.core.deliveries.delivery import FINAL_STATES, Delivery, DeliveryKey
+from service.core.deliveries.settlement import Settled
+from service.ports.store import Claimed
+
+
+def key_row(key: DeliveryKey) -> tuple[object, ...]:
+    """The natural key as columns."""
+    return (key.event_uid, key.subscription_id, key.replay_number)
+
+
+def columns(rows: Sequence[Sequence[object]], width: int) -> list[list[object]]:
+    """Rows turned into one array per column, as ``unnest`` takes them."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+
+
+def settled_row(each: Settled) -> tuple[object, ...]:
+    """The arrays of SETTLE, for one settlement."""
+    settlement = each.settlement
+    return (
+        *key_row(each.delivery.key),
+        each.claim_number,
+        settlement.state.value if settlement.state in FINAL_STATES else None,
+        settlement.reason.value if settlement.reason else None,
+        settlement.delay_seconds,
+        *(_NO_ATTEMPT if each.attempt is None else _attempt_row(each.attempt)),
+    )
+
+
+def late_attempt_row(each: Settled) -> tuple[object, ...]:
+    """The parameters of RECORD_LATE_ATTEMPT."""
+    attempt = () if each.attempt is None else _attempt_row(each.attempt)
+    return (*key_row(each.delivery.key), each.claim_number, *attempt)
+
+
+def _attempt_row(attempt: Attempt) -> tuple[object, ...]:
+    return (
+        attempt.number,
+        attempt.started_at,
+        attempt.duration_ms,
+        attempt.outcome.value,
+        attempt.reason.value if attempt.reason else None,
+        attempt.status,
+        attempt.is_counted,
+        attempt.detail,
+        attempt.reply,
+    )
+
+
+_NO_ATTEMPT = (None,) * 9
+
+
+def claimed_of(row: asyncpg.Record, body: bytes) -> Claimed:
+    """A row of ``open_deliveries`` as the flow knows it."""
+    delivery = Delivery(
+        key=DeliveryKey(row["event_uid"], row["subscription_id"], row["replay_number"]),
+        organization_id=row["organization_id"],
+        event_id=row["event_id"],
+        event_type=row["event_type"],
+        body=body,
+        endpoint_id=row["endpoint_id"],
+        created_at=row["created_at"],
+        attempts_made=row["attempts_made"],
+        attempts_recorded=row["attempts_recorded"],
+        lost_in_a_row=row["lost_in_a_row"],
+    )
+    return Claimed(delivery, row["claims_made"], row["directory_version"])

@@ -1,0 +1,77 @@
+"""What goes over the wire, and what came back: values between the flow and a Sender."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from msgspec import Struct
+
+from service import __version__
+from service.core.deliveries.delivery import DeliveryKey, Lease
+from service.core.reason import Reason
+
+USER_AGENT = f"Posthorn/{__version__}"
+
+
+class Request(Struct, frozen=True, gc=False):
+    """One POST."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    timeout_seconds: float
+
+
+class Reply(Struct, frozen=True, gc=False):
+    """The receiver answered. Facts only: nobody has judged them yet.
+
+    ``body`` is at most the first 16 KiB, undecoded. ``retry_after`` holds each Retry-After header as it came.
+    ``is_second_connection``: a kept-alive connection had gone stale, so the POST went out again on a fresh one.
+    """
+
+    status: int
+    duration_ms: int
+    body: bytes = b""
+    retry_after: tuple[str, ...] = ()
+    location: str = ""
+    is_second_connection: bool = False
+
+
+class Fault(Struct, frozen=True, gc=False):
+    """No reply arrived; ``reason`` says why in the closed set, ``detail`` in a sentence."""
+
+    reason: Reason
+    duration_ms: int
+    detail: str = ""
+    is_second_connection: bool = False
+
+
+def event_headers(key: DeliveryKey, event_id: str, event_type: str, attempt_number: int) -> dict[str, str]:
+    """The headers that tell of the event and the attempt; what signs and what an endpoint adds comes beside them."""
+    headers = {
+        "Content-Type": "application/json",
+        "webhook-attempt": str(attempt_number),
+        "X-Event-Type": event_type,
+        "X-Event-ID": event_id,
+    }
+    if key.replay_number:
+        headers["webhook-replay"] = str(key)
+    return headers
+
+
+def build_request(lease: Lease, now: datetime, timeout_seconds: float) -> Request | Fault:
+    """Sign the stored bytes afresh, in the endpoint's style. Where that is impossible, it is our fault, not theirs."""
+    delivery, endpoint = lease.delivery, lease.endpoint
+    if endpoint.problem is not None:
+        return Fault(Reason.INTERNAL, 0, endpoint.problem)
+    keys = endpoint.keys_at(now)
+    if keys is None:
+        return Fault(Reason.INTERNAL, 0, "no signing secret of this endpoint can be opened; see SECRET_KEYS")
+    headers = {
+        "User-Agent": USER_AGENT,
+        **endpoint.style.write(keys, delivery.event_id, int(now.timestamp()), delivery.body),
+        **event_headers(delivery.key, delivery.event_id, delivery.event_type, delivery.attempts_made + 1),
+    }
+    if endpoint.headers:
+        ours = {name.lower() for name in headers}
+        headers |= {name: value for name, value in endpoint.headers.items() if name.lower() not in ours}
+    return Request(endpoint.url, headers, delivery.body, timeout_seconds)
