@@ -1,4 +1,4 @@
-"""One frozen ``Settings``, read from the environment: units in names, every bound checked, every problem told at once.
+"""One frozen ``Settings``, read from the environment: units in names, every bound checked, all problems told at once.
 
 Each setting is read from ``NAME`` or, for mounted secrets, from the file that ``NAME_FILE`` names.
 """
@@ -20,6 +20,7 @@ from service.settings.values import (
     AmqpName,
     AmqpPatterns,
     AmqpUrl,
+    Batch,
     CidrRules,
     Count,
     DatabaseUrl,
@@ -49,7 +50,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseModel):
-    """Everything an operator decides. ``sources`` tells where each value that is no default came from."""
+    """Everything an operator decides. ``sources`` says where each value that is not a default came from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
@@ -85,10 +86,10 @@ class Settings(BaseModel):
     retry_jitter: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = STANDARD.jitter
 
     prefetch: Annotated[int, Field(gt=0, le=65_535)] = 2_000  # AMQP carries it in 16 bits
-    intake_batch_max: Annotated[int, Field(gt=0, le=10_000)] = 500
-    settle_batch_max: Annotated[int, Field(gt=0, le=10_000)] = 1_000
-    claim_batch_max: Annotated[int, Field(gt=0, le=10_000)] = 500
-    endpoint_claim_max: Annotated[int, Field(gt=0, le=10_000)] = 100
+    intake_batch_max: Batch = 500
+    settle_batch_max: Batch = 1_000
+    claim_batch_max: Batch = 500
+    endpoint_claim_max: Batch = 100
     claim_poll_seconds: Annotated[Seconds, Field(le=60)] = 0.25
     in_flight_max: Annotated[int, Field(gt=0, le=100_000)] = 512
     endpoint_in_flight_max: Annotated[int, Field(gt=0, le=10_000)] = 64
@@ -116,7 +117,7 @@ class Settings(BaseModel):
 
     @field_validator("endpoint_claim_max")
     @classmethod
-    def _is_a_part_of_the_batch(cls, claim_max: int, info: ValidationInfo) -> int:
+    def _is_no_more_than_the_whole_claim(cls, claim_max: int, info: ValidationInfo) -> int:
         batch_max = info.data.get("claim_batch_max", claim_max)
         if claim_max > batch_max:
             raise ValueError(f"must be at most {environment_name('claim_batch_max')}, which is {batch_max}")

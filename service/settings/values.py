@@ -116,6 +116,7 @@ def _amqp_patterns(value: object) -> object:
 
 
 Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
+Batch = Annotated[int, Field(gt=0, le=10_000)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=365 * DAY_SECONDS, allow_inf_nan=False)]
 AmqpName = Annotated[str, AfterValidator(_amqp_name)]

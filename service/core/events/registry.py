@@ -1,4 +1,4 @@
-"""The built-in event types (``types/``), and what is asked of them and of organizations' own: names, patterns, data."""
+"""The registry of event types: those built in (``types/``, a file for each family), and what ``data`` must be."""
 
 import re
 from collections.abc import Callable, Collection, Mapping
