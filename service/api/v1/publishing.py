@@ -20,9 +20,9 @@ EVENTS_MAX: Final = 100
 BATCH_BYTES_MAX: Final = 16 * BODY_BYTES_MAX
 SOURCE_NAME: Final = "http"
 
-Judge = Callable[[Sequence[Event]], Awaitable[Sequence[Judged | Rejected]]]
+JudgeEvents = Callable[[Sequence[Event]], Awaitable[Sequence[Judged | Rejected]]]
 """Says, in order, whether each event may be recorded, and records nothing; ``flow.intake.Intake.judge`` is one."""
-Record = Callable[[Sequence[Judged], str], Awaitable[Sequence[Disposition | Rejected]]]
+RecordEvents = Callable[[Sequence[Judged], str], Awaitable[Sequence[Disposition | Rejected]]]
 """Records events together and says, in order, what became of each; ``flow.intake.Intake.record`` is one."""
 
 _STATUSES: Final[Mapping[Disposition, Literal["accepted", "duplicate"]]] = {
@@ -88,7 +88,7 @@ class _Submission:
 class PublishEvents:
     """The work behind ``POST /v1/events``."""
 
-    def __init__(self, judge: Judge, record: Record, now: Callable[[], datetime]) -> None:
+    def __init__(self, judge: JudgeEvents, record: RecordEvents, now: Callable[[], datetime]) -> None:
         self._judge = judge
         self._record = record
         self._now = now

@@ -1,4 +1,4 @@
-"""What an outcome means for the delivery."""
+"""How an attempt ends: what its outcome means for the delivery, and the value that carries it to the database."""
 
 from datetime import datetime
 from typing import assert_never
