@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from service.adapters.postgres import PostgresDeliveryStore, connect, migrate
-from service.adapters.postgres.engine import driver
+from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
+from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.partitions import first_uid_of
-from service.core.delivery import Lease
-from service.core.subscription import Endpoint
+from service.adapters.postgres.schema import migrate
+from service.core.deliveries.delivery import Lease
+from service.core.endpoints.endpoint import Endpoint
 
 DATABASE = "posthorn_bench_claims"
 ENDPOINTS = 1_000

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres.delivery_list import IN_INDEX_ORDER
+from service.adapters.postgres.deliveries.list import IN_INDEX_ORDER
 from service.adapters.postgres.engine import driver
 
 ROWS_MIN = 2000

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from pamqp import body, commands, frame, header
 
-from service.core.sample import sample_event
+from service.core.events.sample import sample_event
 
 EVENT_TYPE = "message.sent"
 UNCONFIRMED_MAX = 1_000

@@ -22,22 +22,21 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.plans import listening, seq_scans
 from bench.seed import LARGE
-from service.adapters.postgres import (
-    DeliveryFilter,
-    DeliveryReader,
-    EndpointHealth,
-    EndpointStore,
-    ResthookStore,
-    connect,
-)
-from service.adapters.postgres.engine import driver
-from service.adapters.postgres.event_reads import EventFilter, EventReader
-from service.adapters.postgres.explain_reads import ExplainReader
-from service.adapters.postgres.resthooks import Walk
+from service.adapters.postgres.deliveries.reader import DeliveryReader
+from service.adapters.postgres.endpoints.health import EndpointHealth
+from service.adapters.postgres.endpoints.resthooks import ResthookReader
+from service.adapters.postgres.endpoints.store import EndpointStore
+from service.adapters.postgres.engine import connect, driver
+from service.adapters.postgres.events.reader import EventReader
+from service.adapters.postgres.events.story import StoryReader
 from service.cli.database import NoSecretBox
-from service.core.delivery import DeliveryKey
-from service.core.event_type import REGISTRY
-from service.core.uid import first_uid_from
+from service.core.deliveries.delivery import DeliveryKey
+from service.core.deliveries.view import DeliveryFilter
+from service.core.endpoints.view import Walk
+from service.core.events.registry import REGISTRY
+from service.core.events.uid import first_uid_from
+from service.core.events.view import EventFilter
+from service.settings import load_settings
 
 Ask = Callable[[], Awaitable[object]]
 
@@ -70,10 +69,10 @@ class Questions:
     def __init__(self, engine: AsyncEngine, known: Known, draw: random.Random) -> None:
         self._deliveries = DeliveryReader(engine)
         self._events = EventReader(engine)
-        self._explain = ExplainReader(engine)
-        self._endpoints = EndpointStore(engine, NoSecretBox())
+        self._explain = StoryReader(engine)
+        self._endpoints = EndpointStore(engine, NoSecretBox(), load_settings({}).endpoint_rules)
         self._health = EndpointHealth(engine)
-        self._resthooks = ResthookStore(engine, NoSecretBox(), tuple(REGISTRY))
+        self._resthooks = ResthookReader(engine)
         self._known = known
         self._draw = draw
 

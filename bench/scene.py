@@ -20,9 +20,15 @@ import asyncpg
 import msgspec
 
 from bench.publisher import Ledger, Orders
-from service.adapters.postgres import Administration, connect, migrate
-from service.adapters.rabbitmq import Topology, declare_topology
+from service.adapters.postgres.endpoints.organizations import OrganizationStore
+from service.adapters.postgres.endpoints.store import EndpointStore
+from service.adapters.postgres.engine import connect
+from service.adapters.postgres.schema import migrate
+from service.adapters.rabbitmq.topology import declare_topology
 from service.adapters.secret_box import AesSecretBox, parse_secret_keys
+from service.core.endpoints.settings import EndpointWish
+from service.ports.entrance import Topology
+from service.settings import load_settings
 
 DATABASE = "posthorn_bench"
 TOPOLOGY = Topology(prefix="posthorn_bench")
@@ -178,12 +184,13 @@ class Scene:
 
     async def _subscribe(self) -> None:
         engine = connect(self.database_url, pool_size=1)
-        administration = Administration(engine, AesSecretBox(parse_secret_keys(self._environ["SECRET_KEYS"])))
+        secret_box = AesSecretBox(parse_secret_keys(self._environ["SECRET_KEYS"]))
+        endpoints = EndpointStore(engine, secret_box, load_settings(self._environ).endpoint_rules)
         for number, organization in enumerate(self._organizations):
-            await administration.create_organization(organization)
+            await OrganizationStore(engine).create(organization)
             for copy in range(self.options.fan_out):
                 url = f"http://127.0.0.1:{self._port}/{number}/{copy}"
-                await administration.add_endpoint(organization, url, ["message.sent"])
+                await endpoints.create(organization, EndpointWish({"url": url, "event_types": ["message.sent"]}))
         await engine.dispose()
 
     async def _drop_queues(self) -> None:

@@ -16,10 +16,10 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from service.adapters.postgres import migrate
 from service.adapters.postgres.partitions import PARTITIONED, first_uid_of
-from service.core.event_type import REGISTRY
-from service.core.sample import sample_event
+from service.adapters.postgres.schema import migrate
+from service.core.events.registry import REGISTRY
+from service.core.events.sample import sample_event
 
 LARGE = "org_large"
 

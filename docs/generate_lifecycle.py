@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
-from service.core import delivery
-from service.core.delivery import FINAL_STATES, STEPS, State, Step
+from service.core.deliveries import delivery
+from service.core.deliveries.delivery import FINAL_STATES, STEPS, State, Step
 
 PAGE = Path(__file__).parent / "lifecycle.md"
 HEAD = """\
 # The life of a delivery
 
-<!-- Generated from service/core/delivery.py by docs/generate_lifecycle.py. Change it there. -->
+<!-- Generated from service/core/deliveries/delivery.py by docs/generate_lifecycle.py. Change it there. -->
 
 A delivery is the promise to get one event to one subscription. These are all its states and all its steps; there is
 no other way from one state to another, in the code or in the database.

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from sqlalchemy import make_url
 
-from service.adapters.postgres import migrate
+from service.adapters.postgres.schema import migrate
 from service.embedded.amqp import LoopbackBroker
 from service.embedded.postgres import EmbeddedPostgres
 

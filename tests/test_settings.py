@@ -3,9 +3,11 @@
 import base64
 import json
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import make_url
 
 from service.settings import Settings, SettingsError, environment_name, load_settings
 
@@ -61,7 +63,7 @@ def test_a_file_that_is_missing_empty_or_besides_a_value_is_told(tmp_path: Path)
     ],
 )
 def test_an_unknown_name_is_an_error_with_a_suggestion(typo: str, meant: str) -> None:
-    assert problem_of(**{typo: "1"}) == f"{typo}: there is no such setting; did you mean {meant}?"
+    assert problem_of(**{typo: "1"}) == f"{typo}: no such setting; did you mean {meant!r}?"
 
 
 def test_what_kubernetes_puts_beside_a_service_named_posthorn_is_no_error() -> None:
@@ -174,3 +176,47 @@ def test_settings_are_frozen_and_public_urls_lose_their_last_slash() -> None:
     assert settings.public_url == "https://example.org/hooks"
     with pytest.raises(ValidationError):
         settings.http_port = 1
+
+
+UNENCODED = [
+    "hunter#two",
+    "hunter@two",
+    "hunter/two",
+    "hunter?two",
+    "hunter%two",
+    "123/two",
+    "two@123/x",
+    "a?b@c",
+    "[two",
+]
+
+
+@pytest.mark.parametrize("password", UNENCODED)
+@pytest.mark.parametrize(
+    ("name", "url"), [("DATABASE_URL", "postgresql://u:{}@h:5432/d"), ("AMQP_URL", "amqp://u:{}@h:5672/v")]
+)
+def test_a_password_that_is_not_percent_encoded_is_told_without_any_part_of_it(
+    name: str, url: str, password: str
+) -> None:
+    problem = problem_of(**{name: url.format(password)})
+    assert problem.startswith(f"{name}: ")
+    assert "percent-encode" in problem
+    assert not any(part in problem for part in ("hunter", "two", "123"))
+
+
+@pytest.mark.parametrize("password", UNENCODED)
+def test_the_same_password_percent_encoded_is_taken(password: str) -> None:
+    encoded = quote(password, safe="")
+    settings = load_settings(
+        {"DATABASE_URL": f"postgresql://u:{encoded}@h:5432/d", "AMQP_URL": f"amqp://u:{encoded}@h/%2Fv"}
+    )
+    assert make_url(settings.database_url or "").password == password
+    assert str(settings.redacted()["AMQP_URL"]["value"]) == "amqp://u:***@h/%2Fv"
+
+
+def test_parameters_of_the_database_url_are_known_ones() -> None:
+    url = "postgresql://u:p@h/d?sslmode=require"
+    assert load_settings({"DATABASE_URL": url}).database_url == "postgresql://u:p@h/d?ssl=require"
+    problem = problem_of(DATABASE_URL="postgresql://u:p@h/d?hunter=2")
+    assert "sslmode" in problem
+    assert "hunter" not in problem

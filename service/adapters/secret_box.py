@@ -14,7 +14,8 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from service.ports import SecretUnopenableError
+from service.core.wording import count_of
+from service.ports.errors import SecretUnopenableError
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -42,7 +43,9 @@ def parse_secret_keys(text: str) -> tuple[SecretKey, ...]:
         except (binascii.Error, ValueError):
             raise ValueError(f"SECRET_KEYS, entry {number}: the key is not base64") from None
         if len(key) != KEY_BYTES:
-            raise ValueError(f"SECRET_KEYS, entry {number}: the key has {len(key)} bytes, it needs {KEY_BYTES}")
+            raise ValueError(
+                f"SECRET_KEYS, entry {number}: the key has {count_of(len(key), 'byte')}, it needs {KEY_BYTES}"
+            )
         if any(key_id == known.id for known in keys):
             raise ValueError(f"SECRET_KEYS, entry {number}: its id is there already")
         keys.append(SecretKey(key_id, key))
@@ -80,7 +83,10 @@ class AesSecretBox:
             blob = base64.b64decode(encoded, validate=True)
             return cipher.decrypt(blob[:NONCE_BYTES], blob[NONCE_BYTES:], row).decode()
         except (InvalidTag, ValueError):
-            raise SecretUnopenableError("the sealed secret was altered, or belongs to another row") from None
+            raise SecretUnopenableError(
+                f"SECRET_KEYS has other bytes under the id {key_id!r} than the key that sealed the secret, or the "
+                "secret was moved or changed in the database"
+            ) from None
 
     def needs_rewrap(self, sealed: str) -> bool:
         """Whether another key than the first sealed it."""

@@ -5,59 +5,17 @@ import binascii
 import hmac
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from aiohttp import web
 
 from service.api.errors import ApiError, Code, invalid
-from service.core.api_key import PREFIX, digest_of, parse_key
+from service.core.api_key import PREFIX, StoredKey, digest_of, parse_key
+from service.ports.requests import KeyRing
 
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="posthorn"'}
 
 _NO_DIGEST: Final = bytes(32)
-
-
-class StoredKey(Protocol):
-    """A key as it lies in the database: ``digest`` is SHA-256 of its text."""
-
-    @property
-    def key_id(self) -> str:
-        """What finds the row."""
-
-    @property
-    def organization_id(self) -> str:
-        """Whose key it is."""
-
-    @property
-    def digest(self) -> bytes:
-        """What the key's text must hash to."""
-
-    @property
-    def scopes(self) -> frozenset[str]:
-        """What its holder may do."""
-
-    @property
-    def expires_at(self) -> datetime | None:
-        """From when on it is no longer valid."""
-
-    @property
-    def revoked_at(self) -> datetime | None:
-        """When it was taken back."""
-
-    @property
-    def name(self) -> str:
-        """What its maker calls it."""
-
-    @property
-    def rate_limit_per_hour(self) -> int | None:
-        """A limit of its own; None shares the organization's."""
-
-
-class KeyRing(Protocol):
-    """The keys that were given out."""
-
-    async def find(self, key_id: str) -> StoredKey | None:
-        """The key with this id, also when it is expired or revoked. May raise ``UnavailableError``."""
 
 
 async def authenticate(request: web.Request, keys: KeyRing, now: datetime) -> StoredKey:

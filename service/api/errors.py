@@ -9,7 +9,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel
 
-from service.ports import Observer, UnavailableError
+from service.ports.errors import UnavailableError
+from service.ports.observer import Observer
 
 RETRY_AFTER_SECONDS: Final = 1
 

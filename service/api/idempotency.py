@@ -19,10 +19,11 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from service.adapters.postgres.idempotency import Answered, Begun, IdempotencyStore, NamedRequest, Reused, Running
-from service.api.auth import StoredKey
 from service.api.errors import ApiError, Code, FieldErrors, invalid
-from service.ports import SecretBox, SecretUnopenableError, UnavailableError
+from service.core.api_key import StoredKey
+from service.ports.errors import SecretUnopenableError, UnavailableError
+from service.ports.requests import Answered, AnswerStore, Begun, NamedRequest, Reused, Running
+from service.ports.secrets import SecretBox
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"
@@ -60,7 +61,7 @@ _read_answer = msgspec.json.Decoder(_Response | _Refusal)
 class Idempotency:
     """Runs a request once for each Idempotency-Key of an organization, method and path, within 24 hours."""
 
-    def __init__(self, store: IdempotencyStore, secret_box: SecretBox) -> None:
+    def __init__(self, store: AnswerStore, secret_box: SecretBox) -> None:
         self._store = store
         self._secret_box = secret_box
 

@@ -10,9 +10,8 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import BaseModel
 
-from service.api.auth import StoredKey
+from service.api.entrance import Entrance
 from service.api.errors import ApiError, Code
-from service.api.gate import Gate
 from service.api.validation import (
     BODY_BYTES_MAX,
     JSON,
@@ -22,6 +21,7 @@ from service.api.validation import (
     read_body,
     require_media_type,
 )
+from service.core.api_key import StoredKey
 
 ALWAYS_POSSIBLE: Final = frozenset({400, 401, 403, 429, 500, 503})
 """Error statuses that every operation with a key may answer."""
@@ -100,12 +100,12 @@ class Operation:
         return self.method in {"POST", "PATCH", "DELETE"}
 
 
-def bind(operation: Operation, gate: Gate) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def bind(operation: Operation, entrance: Entrance) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """The aiohttp handler of an operation: who, how often, what; then the work."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        key = await gate.authenticate(request)
-        await gate.count(request, key)  # before all that may refuse it, so that every response tells the limit
+        key = await entrance.authenticate(request)
+        await entrance.count(request, key)  # before all that may refuse it, so that every response tells the limit
         if operation.scope is not None and operation.scope not in key.scopes:
             raise ApiError(403, Code.PERMISSION_DENIED, f"this API key lacks the scope {operation.scope!r}")
         body_bytes = await read_body(request, operation.body_bytes_max) if operation.reads_body else b""
@@ -118,7 +118,7 @@ def bind(operation: Operation, gate: Gate) -> Callable[[web.Request], Awaitable[
             answer = await operation.handler(Call(request, key, query, body, body_bytes))
             return _response(answer)
 
-        return await gate.once(request, key, body_bytes, run) if operation.changes else await run()
+        return await entrance.once(request, key, body_bytes, run) if operation.changes else await run()
 
     return handle
 

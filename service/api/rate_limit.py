@@ -1,18 +1,14 @@
 """How often a caller may ask: so many requests an hour, told on every response to it."""
 
 import math
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
-from service.adapters.postgres.rate_windows import RateWindow
-from service.api.auth import StoredKey
 from service.api.errors import ApiError, Code
-
-CountRequest = Callable[[str, int, str], Awaitable[RateWindow]]
-"""Counts one request in a bucket, up to its limit, by a key; ``RateWindowStore.count`` is one."""
+from service.core.api_key import StoredKey
+from service.ports.requests import RateWindows
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +26,8 @@ RATE_LIMIT: Final = web.RequestKey("rate_limit", RateLimit)
 class RateLimiter:
     """A key with a limit of its own has its own bucket; the other keys of an organization share one."""
 
-    def __init__(self, count: CountRequest, limit_per_hour: int) -> None:
-        self._count = count
+    def __init__(self, windows: RateWindows, limit_per_hour: int) -> None:
+        self._windows = windows
         self._limit_per_hour = limit_per_hour
 
     async def count(self, request: web.Request, key: StoredKey) -> None:
@@ -39,7 +35,7 @@ class RateLimiter:
         own = key.rate_limit_per_hour
         bucket = f"org:{key.organization_id}" if own is None else f"key:{key.key_id}"
         limit = self._limit_per_hour if own is None else own
-        window = await self._count(bucket, limit, key.key_id)
+        window = await self._windows.count(bucket, limit, key.key_id)
         request[RATE_LIMIT] = RateLimit(limit, max(0, limit - window.used), math.ceil(window.resets_at.timestamp()))
         if window.used > limit:
             wait_seconds = max(1, math.ceil(window.resets_in_seconds))  # clients take no 0, and no fraction

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
@@ -71,13 +71,24 @@ def require_media_type(request: web.Request, *media_types: str) -> None:
 
 def parse_body(model: type[Model], body: bytes) -> Model:
     """The body as ``model``; an empty one is ``{}``. Raises ``ApiError`` with everything that is wrong."""
+    return _validate(model, read_object(body), "the request is not valid")
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The body as a JSON object; an empty one is ``{}``. Raises ``ApiError`` for anything else."""
     try:
         value = from_json(body or b"{}", allow_inf_nan=False)
     except ValueError as error:
         raise invalid(f"the request body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise invalid("the request body must be a JSON object")
-    return _validate(model, value, "the request is not valid")
+    return value
+
+
+def problems_of(model: type[BaseModel], value: Mapping[str, Any]) -> FieldErrors:
+    """Everything that keeps ``value`` from being a ``model``, by the path of the field."""
+    found = _read(model, value)
+    return found if isinstance(found, dict) else {}
 
 
 def parse_query(model: type[Model], request: web.Request) -> Model:
@@ -95,15 +106,22 @@ def is_storable(text: str) -> bool:
 def _validate(
     model: type[Model], value: Mapping[str, Any], sentence: str, problems: FieldErrors = MappingProxyType({})
 ) -> Model:
+    found = _read(model, value, problems)
+    if isinstance(found, dict):
+        raise invalid(sentence, found)
+    return found
+
+
+def _read(
+    model: type[Model], value: Mapping[str, Any], problems: FieldErrors = MappingProxyType({})
+) -> Model | dict[str, Sequence[str]]:
+    """The value as ``model``, or what is wrong with it: ``problems``, and whatever is found."""
     errors = {_path(at): ["must not contain the character U+0000"] for at in _unstorable(value)} | dict(problems)
     try:
         found = model.model_validate(value)
     except ValidationError as error:
-        errors = field_errors(error) | errors
-    else:
-        if not errors:
-            return found
-    raise invalid(sentence, errors)
+        return field_errors(error) | errors
+    return errors or found
 
 
 def _unstorable(value: object, at: tuple[int | str, ...] = ()) -> Iterator[tuple[int | str, ...]]:

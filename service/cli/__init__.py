@@ -8,10 +8,14 @@ import typer
 from service import __version__
 from service.cli.deliveries import deliveries
 from service.cli.doctor import doctor
+from service.cli.endpoints import endpoints
+from service.cli.hints import called_as, suggest
 from service.cli.keys import keys
+from service.cli.migrate import migrate
+from service.cli.organizations import organizations
 from service.cli.serving import serve
-from service.cli.setup import endpoints, migrate
 from service.cli.signing import sign, verify
+from service.cli.tables import Column, print_table
 from service.cli.terminal import (
     BAD_USAGE,
     EXIT_CODES,
@@ -19,7 +23,6 @@ from service.cli.terminal import (
     JsonOption,
     print_json,
     print_line,
-    print_table,
     tell,
 )
 from service.cli.trigger import trigger
@@ -41,12 +44,12 @@ config = typer.Typer(no_args_is_help=True, help="The settings, as they were read
 def demo(
     events: Annotated[int, typer.Option(min=1, help="How many events to publish.")] = 200,
     *,
-    once: Annotated[bool, typer.Option("--once", help="End when all have arrived: 0, or 1 if some did not.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="End when all have arrived; exit 1 if some did not.")] = False,
 ) -> None:
-    """Everything in one command: a database, a broker, the service and receivers, on this machine."""
-    from service.demo import run_demo  # noqa: PLC0415 - only the demo needs what is embedded
+    """Show everything on this machine: a database, a broker, the service, receivers."""
+    from service.demo.command import run_demo  # noqa: PLC0415 - only the demo needs what is embedded
 
-    raise typer.Exit(run_demo(events=events, once=once))
+    raise typer.Exit(run_demo(events=events, once=once, command=called_as(anywhere=True)))
 
 
 @config.command("show", epilog=EXIT_CODES)
@@ -57,7 +60,9 @@ def show_config(*, as_json: JsonOption = False) -> None:
         print_json(shown)
         return
     rows = [(name, each["value"], each["source"]) for name, each in shown.items()]
-    print_table(("setting", "value", "source"), rows, nothing="There are no settings.")
+    columns = (Column("setting"), Column("source"), Column("value", moves=True))
+    print_table(columns, [(name, source, value) for name, value, source in rows], nothing="There are no settings.")
+    suggest("doctor")
 
 
 @application.callback(invoke_without_command=True)
@@ -71,7 +76,13 @@ def _global(
 
 for command in (demo, serve, migrate, trigger, sign, verify, doctor):
     application.command(epilog=EXIT_CODES)(command)
-for name, group in {"keys": keys, "endpoints": endpoints, "deliveries": deliveries, "config": config}.items():
+for name, group in {
+    "organizations": organizations,
+    "keys": keys,
+    "endpoints": endpoints,
+    "deliveries": deliveries,
+    "config": config,
+}.items():
     application.add_typer(group, name=name, epilog=EXIT_CODES)
 
 

@@ -5,12 +5,13 @@ from contextlib import asynccontextmanager, contextmanager
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import Administration, connect
+from service.adapters.postgres.endpoints.store import EndpointStore
+from service.adapters.postgres.engine import connect
 from service.adapters.secret_box import AesSecretBox
 from service.cli.terminal import BAD_USAGE, CommandError
-from service.ports import NotMigratedError, RefusedError, SecretUnopenableError, UnavailableError
-from service.setting_values import masked
+from service.ports.errors import NotMigratedError, RefusedError, SecretUnopenableError, UnavailableError
 from service.settings import Settings
+from service.settings.values import masked
 
 NO_DATABASE_URL = """\
 DATABASE_URL is not set: it says where the PostgreSQL is, and only 'posthorn demo' brings one of its own.
@@ -50,10 +51,10 @@ def require_secret_keys(settings: Settings) -> None:
         raise CommandError(NO_SECRET_KEYS, BAD_USAGE)
 
 
-def administration(engine: AsyncEngine, settings: Settings) -> Administration:
-    """What changes organizations, keys and endpoints."""
+def endpoint_store(engine: AsyncEngine, settings: Settings) -> EndpointStore:
+    """The organizations' endpoints, under the service's own rules."""
     keys = settings.opened_secret_keys()
-    return Administration(engine, AesSecretBox(keys) if keys else NoSecretBox())
+    return EndpointStore(engine, AesSecretBox(keys) if keys else NoSecretBox(), settings.endpoint_rules)
 
 
 @contextmanager
@@ -64,17 +65,14 @@ def explained(settings: Settings) -> Iterator[None]:
     except NotMigratedError as error:
         raise CommandError(NOT_MIGRATED) from error
     except UnavailableError as error:
-        raise CommandError(f"{unreachable(settings)} It said: {error}") from error
+        raise CommandError(f"{unreachable(settings)}: {error}.") from error
     except RefusedError as error:
         raise CommandError(f"The database at {masked(settings.database_url or '')} refused: {error}") from error
 
 
 def unreachable(settings: Settings) -> str:
-    """What to check when the database does not answer."""
-    return (
-        f"The database cannot be used at {masked(settings.database_url or '')}: check that PostgreSQL runs there, and "
-        f"host, port, user, password and database name in DATABASE_URL."
-    )
+    """Which database it is that cannot be used."""
+    return f"DATABASE_URL: {masked(settings.database_url or '')} cannot be used"
 
 
 @asynccontextmanager

@@ -3,20 +3,17 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Final
 
 import typer
 
-from service.adapters.postgres import (
-    DeliveryDetail,
-    DeliveryFilter,
-    DeliveryReader,
-    DeliveryView,
-    ReplayRefused,
-    Replays,
-)
-from service.adapters.postgres.reads import LIMIT_MAX
+from service.adapters.postgres.deliveries.reader import LIMIT_MAX, DeliveryReader
+from service.adapters.postgres.deliveries.replays import Replays
 from service.cli.database import connected
+from service.cli.hints import suggest, words
+from service.cli.organizations import require_organization
+from service.cli.tables import Column, badge, moment, near, print_table
 from service.cli.terminal import (
     BAD_USAGE,
     EXIT_CODES,
@@ -25,12 +22,31 @@ from service.cli.terminal import (
     print_fields,
     print_json,
     print_line,
-    print_table,
     tell,
 )
-from service.core.delivery import DeliveryKey, State
+from service.core.deliveries.delivery import FINAL_STATES, DeliveryKey, State
+from service.core.deliveries.view import DeliveryDetail, DeliveryFilter, DeliveryView, ReplayRefused
 from service.core.reason import Reason
 from service.settings import load_settings
+
+_COLUMNS: Final = (
+    Column("state"),
+    Column("type"),
+    Column("answer"),
+    Column("tries", is_right=True),
+    Column("next (UTC)"),
+    Column("delivery", moves=True),
+)
+_ATTEMPT_COLUMNS: Final = (
+    Column("try", is_right=True),
+    Column("started (UTC)"),
+    Column("took", is_right=True),
+    Column("outcome"),
+    Column("status"),
+    Column("reason"),
+    Column("detail", moves=True),
+    Column("reply", moves=True),
+)
 
 deliveries = typer.Typer(no_args_is_help=True, help="What became of events, and why.")
 
@@ -39,18 +55,25 @@ _ID_FORM = "an id looks like dlv_<32 hexadecimal digits>_<number>; 'posthorn del
 
 @deliveries.command("list", epilog=EXIT_CODES)
 def list_deliveries(
-    organization_id: Annotated[str | None, typer.Option("--organization", help="Only this organization's.")] = None,
-    endpoint_id: Annotated[str | None, typer.Option("--endpoint", help="Only to this endpoint.")] = None,
-    event_id: Annotated[str | None, typer.Option("--event", help="Only of this event.")] = None,
-    state: Annotated[State | None, typer.Option(help="Only those that stand here.")] = None,
-    *,
-    event_type: Annotated[str | None, typer.Option(help="Only of events of this type.")] = None,
-    status_code: Annotated[
-        int | None, typer.Option(min=100, max=999, help="Only those whose last answer had this status.")
+    organization_id: Annotated[
+        str | None, typer.Option("--organization", help="Only deliveries of this organization.")
     ] = None,
-    reason: Annotated[Reason | None, typer.Option(help="Only those that ended, or last failed, for this.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="How many at most.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Go on from the last list's next_cursor.")] = None,
+    endpoint_id: Annotated[str | None, typer.Option("--endpoint", help="Only deliveries to this endpoint.")] = None,
+    event_id: Annotated[str | None, typer.Option("--event", help="Only deliveries of this event.")] = None,
+    state: Annotated[
+        State | None, typer.Option(metavar="STATE", help=f"Only deliveries in this state: {', '.join(State)}.")
+    ] = None,
+    *,
+    event_type: Annotated[str | None, typer.Option(help="Only deliveries of this event type.")] = None,
+    status_code: Annotated[
+        int | None, typer.Option(min=100, max=999, help="Only deliveries whose last answer had this status.")
+    ] = None,
+    reason: Annotated[
+        Reason | None,
+        typer.Option(metavar="REASON", help=f"Only deliveries with this reason: {', '.join(Reason)}."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="How many to show.")] = 50,
+    cursor: Annotated[str | None, typer.Option(help="Continue after an earlier list: its next_cursor.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Deliveries, newest event first."""
@@ -62,14 +85,16 @@ def list_deliveries(
         organization_id=organization_id,
         endpoint_id=endpoint_id,
         event_id=event_id,
-        state=state.value if state else None,
+        state=state,
         event_type=event_type,
         status_code=status_code,
-        reason=reason.value if reason else None,
+        reason=reason,
     )
 
     async def find() -> tuple[Sequence[DeliveryView], DeliveryKey | None]:
         async with connected(settings) as engine:
+            if organization_id is not None:
+                await require_organization(engine, organization_id)
             return await DeliveryReader(engine).list(wanted, limit=limit, before=before)
 
     found, following = asyncio.run(find())
@@ -77,28 +102,36 @@ def list_deliveries(
     if as_json:
         print_json({"data": [asdict(each) for each in found], "next_cursor": next_cursor})
         return
-    _print_deliveries(found)
-    if next_cursor:
-        tell(f"There are more: --cursor {next_cursor}")
-
-
-def _print_deliveries(found: Sequence[DeliveryView]) -> None:
-    columns = ("id", "event", "type", "endpoint", "state", "reason", "status", "attempts", "next attempt at")
+    now = datetime.now(UTC)
     rows = [
         (
-            each.id,
-            each.event_id,
+            badge(each.state, each.attempts_made),
             each.event_type,
-            each.endpoint_id,
-            each.state,
-            each.reason,
-            each.last_status,
+            _answer(each),
             each.attempts_made,
-            each.next_attempt_at,
+            _next(each, now),
+            each.id,
         )
         for each in found
     ]
-    print_table(columns, rows, nothing="No such deliveries.")
+    print_table(_COLUMNS, rows, nothing="No delivery matches.")
+    if next_cursor:
+        tell(f"{len(found)} shown. Older: add --cursor {next_cursor}")
+    if found:
+        suggest(words("deliveries", "show", found[0].id))
+    elif organization_id is not None:
+        suggest(words("endpoints", "list", "--organization", organization_id))
+
+
+def _answer(delivery: DeliveryView) -> str:
+    told = [str(each) for each in (delivery.last_status, delivery.reason) if each is not None]
+    return " ".join(told) or ("no answer" if delivery.attempts_made else "not tried yet")
+
+
+def _next(delivery: DeliveryView, now: datetime) -> str | None:
+    if delivery.next_attempt_at is not None:
+        return f"due {near(delivery.next_attempt_at, now)}"
+    return f"ended {near(delivery.ended_at, now)}" if delivery.ended_at is not None else None
 
 
 @deliveries.command("show", epilog=EXIT_CODES)
@@ -120,21 +153,24 @@ def show_delivery(delivery_id: Annotated[str, typer.Argument(metavar="ID")], *, 
         return
     print_fields(asdict(view))
     print_line("")
-    columns = ("attempt", "started at", "ms", "outcome", "reason", "status", "detail", "reply")
     rows = [
         (
             each.number,
-            each.started_at,
-            each.duration_ms,
+            moment(each.started_at),
+            f"{each.duration_ms} ms",
             each.outcome,
-            each.reason,
             each.status,
+            each.reason,
             each.detail,
             each.reply,
         )
         for each in attempts
     ]
-    print_table(columns, rows, nothing="No attempt yet.")
+    print_table(_ATTEMPT_COLUMNS, rows, nothing="No attempt yet.")
+    if view.state in FINAL_STATES:
+        suggest(words("deliveries", "replay", view.id))
+    else:
+        suggest(words("deliveries", "list", "--organization", view.organization_id, "--event", view.event_id))
 
 
 @deliveries.command("replay", epilog=EXIT_CODES)
@@ -157,6 +193,7 @@ def replay_delivery(delivery_id: Annotated[str, typer.Argument(metavar="ID")], *
         print_json(asdict(made))
     else:
         print_fields(asdict(made))
+        suggest(words("deliveries", "show", made.id))
 
 
 def _key(delivery_id: str) -> DeliveryKey:

@@ -10,17 +10,19 @@ from urllib.parse import urlsplit
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import connect, is_migrated
-from service.adapters.postgres.engine import driver
-from service.adapters.rabbitmq import TopologyError, declare_topology
+from service.adapters.postgres.engine import connect, driver
+from service.adapters.postgres.schema import is_migrated
 from service.adapters.rabbitmq.connection import unavailable
+from service.adapters.rabbitmq.topology import TopologyError, declare_topology
 from service.adapters.secret_box import AesSecretBox
 from service.cli.database import NO_DATABASE_URL, NO_SECRET_KEYS, NOT_MIGRATED, unreachable
+from service.cli.hints import suggest
 from service.cli.terminal import FAILED, JsonOption, print_json, print_line
-from service.core.target_policy import TargetRefused
-from service.ports import RefusedError, SecretUnopenableError, UnavailableError
-from service.setting_values import masked, written
+from service.core.endpoints.target_policy import TargetRefused
+from service.core.wording import count_of, signed_seconds
+from service.ports.errors import RefusedError, SecretUnopenableError, UnavailableError
 from service.settings import Settings, SettingsError, load_settings
+from service.settings.values import masked, written
 
 CLOCK_SKEW_SECONDS_MAX: Final = 5.0
 DATABASE_VERSION_MIN: Final = 14
@@ -51,13 +53,15 @@ def doctor(*, as_json: JsonOption = False) -> None:
                 print_line("\n".join(f"{'':18}{line}" for line in check.advice.splitlines()))
     if not is_well:
         raise typer.Exit(FAILED)
+    if not as_json:
+        suggest("serve")
 
 
 async def _examine() -> list[Check]:
     try:
         settings = load_settings()
     except SettingsError as error:
-        detail = f"{len(error.problems)} cannot be used; nothing else was checked"
+        detail = f"{count_of(len(error.problems), 'setting')} cannot be used; nothing else was checked"
         return [Check("settings", ok=False, detail=detail, advice=str(error))]
     checks = [_settings(settings)]
     if settings.database_url is not None:
@@ -92,11 +96,11 @@ async def _database(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Ch
         name = "clock"
         yield await _clock(engine)
         name = "secrets"
-        yield await _secrets(engine, settings)
+        yield await check_secrets(engine, settings)
         name = "egress"
         yield await _egress(engine, settings)
     except UnavailableError as error:
-        yield Check(name, ok=False, detail=str(error), advice=unreachable(settings))
+        yield Check(name, ok=False, detail=str(error), advice=f"{unreachable(settings)}.")
     except RefusedError as error:
         yield Check(name, ok=False, detail=str(error), advice="Check what the user in DATABASE_URL may read.")
 
@@ -117,13 +121,14 @@ async def _clock(engine: AsyncEngine) -> Check:
         theirs = await connection.fetchval("SELECT clock_timestamp()")
         answered_at = time.time()
     skew_seconds = (asked_at + answered_at) / 2 - theirs.timestamp()
+    detail = f"{signed_seconds(skew_seconds)} against the database"
     if abs(skew_seconds) <= CLOCK_SKEW_SECONDS_MAX:
-        return Check("clock", ok=True, detail=f"{skew_seconds:+.3f} s against the database")
+        return Check("clock", ok=True, detail=detail)
     advice = "Check NTP here and at the database: receivers refuse signatures that are some minutes off."
-    return Check("clock", ok=False, detail=f"{skew_seconds:+.3f} s against the database", advice=advice)
+    return Check("clock", ok=False, detail=detail, advice=advice)
 
 
-async def _secrets(engine: AsyncEngine, settings: Settings) -> Check:
+async def check_secrets(engine: AsyncEngine, settings: Settings) -> Check:
     """Of what each key sealed, open one: a wrong key under a known id shows as well as a missing one."""
     async with driver(engine) as connection:
         rows = await connection.fetch(
@@ -146,12 +151,14 @@ async def _secrets(engine: AsyncEngine, settings: Settings) -> Check:
                 secret_id=row["id"],
             )
         except SecretUnopenableError as error:
-            closed.append(f"{row['sealed_count']} sealed with key {row['key_id']!r}: {error}")
+            closed.append(f"{count_of(row['sealed_count'], 'secret')} sealed with key {row['key_id']!r}: {error}")
     if closed:
         advice = "Put the key that sealed them back into SECRET_KEYS; until then their endpoints get nothing."
         return Check("secrets", ok=False, detail="; ".join(closed), advice=advice)
     count = sum(row["sealed_count"] for row in rows)
-    return Check("secrets", ok=True, detail=f"{count} stored; SECRET_KEYS opens what each key sealed")
+    return Check(
+        "secrets", ok=True, detail=f"{count_of(count, 'secret')} stored; SECRET_KEYS opens what each key sealed"
+    )
 
 
 async def _egress(engine: AsyncEngine, settings: Settings) -> Check:
@@ -173,8 +180,9 @@ async def _egress(engine: AsyncEngine, settings: Settings) -> Check:
         )
         return Check("egress", ok=False, detail="; ".join(refused[:NAMED_MAX]) + more, advice=advice)
     allowed = ", ".join(map(written, settings.egress_allow)) or "no private network"
+    registered = count_of(len(rows), "endpoint")
     schemes = "https and http" if settings.allow_http else "https only"
-    return Check("egress", ok=True, detail=f"{schemes}; beyond public addresses: {allowed}; {len(rows)} endpoints")
+    return Check("egress", ok=True, detail=f"{schemes}; beyond public addresses: {allowed}; {registered}")
 
 
 async def _broker(settings: Settings) -> Check:
@@ -183,7 +191,7 @@ async def _broker(settings: Settings) -> Check:
         return Check("broker", ok=True, detail="AMQP_URL is not set: events arrive over HTTP only")
     place, is_active = masked(settings.amqp_url), settings.amqp_declare == "active"
     try:
-        with unavailable("no connection"):
+        with unavailable():
             try:
                 await declare_topology(settings.amqp_url, settings.topology, "passive")
                 if is_active:  # all of it exists, so this makes none, but compares what it is made of
@@ -191,7 +199,7 @@ async def _broker(settings: Settings) -> Check:
             except TopologyError as error:
                 return _unsuitable(error, place, is_active=is_active)
     except UnavailableError as error:
-        advice = f"Check that RabbitMQ runs at {place}, and host, port, user, password and vhost in AMQP_URL."
+        advice = f"AMQP_URL: {place} cannot be used."
         return Check("broker", ok=False, detail=str(error), advice=advice)
     return Check("broker", ok=True, detail=f"reachable at {place}; exchanges and queues are there")
 

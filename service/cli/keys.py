@@ -4,31 +4,43 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
 import typer
 
-from service.adapters.postgres import KeyStore, ListedKey
-from service.cli.database import administration, connected
-from service.cli.setup import OrganizationOption, check_organization_id, require_organization
+from service.adapters.postgres.endpoints.organizations import OrganizationStore
+from service.adapters.postgres.requests.keys import KeyStore
+from service.cli.database import connected
+from service.cli.endpoints import add_command
+from service.cli.hints import suggest, words
+from service.cli.organizations import OrganizationOption, check_organization_id, require_organization
+from service.cli.tables import Column, moment, print_table
 from service.cli.terminal import (
     BAD_USAGE,
     EXIT_CODES,
     CommandError,
     JsonOption,
+    known_names,
     print_json,
     print_line,
-    print_table,
-    split_names,
     tell,
 )
-from service.core.api_key import RANDOM_BYTES, SCOPES, generate_key, parse_key
+from service.core.api_key import RANDOM_BYTES, SCOPES, ListedKey, generate_key, parse_key
 from service.settings import load_settings
 
 DAYS_MAX: Final = 36_500
 RATE_LIMIT_MAX: Final = 1_000_000_000
 NAME_CHARS_MAX: Final = 200
+
+_COLUMNS: Final = (
+    Column("state"),
+    Column("scopes", moves=True),
+    Column("limit/h", is_right=True),
+    Column("last used (UTC)"),
+    Column("key", moves=True),
+    Column("name", moves=True),
+)
 
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
 
@@ -37,13 +49,13 @@ keys = typer.Typer(no_args_is_help=True, help="API keys.")
 def create_key(
     organization_id: OrganizationOption,
     name: Annotated[str, typer.Option(help="What it is for: GET /v1/me and 'keys list' show it.")] = "",
-    scopes: Annotated[str, typer.Option(help="Comma-separated: read, write, publish, admin.")] = "read,write,publish",
+    scopes: Annotated[str, typer.Option(help="Comma-separated: read, write, publish, admin.")] = "read,write",
     expires_in_days: Annotated[
-        int | None, typer.Option(min=1, max=DAYS_MAX, help="From when on it is refused; never otherwise.")
+        int | None, typer.Option(min=1, max=DAYS_MAX, help="Days until it expires; default: never.")
     ] = None,
     rate_limit_per_hour: Annotated[
         int | None,
-        typer.Option(min=1, max=RATE_LIMIT_MAX, help="A limit of its own; it shares its organization's otherwise."),
+        typer.Option(min=1, max=RATE_LIMIT_MAX, help="A limit of its own; default: its organization's."),
     ] = None,
     *,
     as_json: JsonOption = False,
@@ -53,12 +65,12 @@ def create_key(
     check_organization_id(organization_id)
     if len(name) > NAME_CHARS_MAX or not name.isprintable():
         raise CommandError(f"--name: give at most {NAME_CHARS_MAX} printable characters.", BAD_USAGE)
-    chosen = split_names(scopes, sorted(SCOPES), "scope")
+    chosen = known_names(scopes, sorted(SCOPES), "scope")
     new = generate_key(secrets.token_bytes(RANDOM_BYTES))
 
     async def create() -> None:
         async with connected(settings) as engine:
-            await administration(engine, settings).create_organization(organization_id)
+            await OrganizationStore(engine).create(organization_id)
             await KeyStore(engine).create_key(
                 organization_id,
                 new.key_id,
@@ -75,6 +87,7 @@ def create_key(
         return
     tell(f"A key of {organization_id} ({', '.join(sorted(chosen))}). It is shown this once:")
     print_line(new.text)
+    suggest(add_command(organization_id))
 
 
 @keys.command("list", epilog=EXIT_CODES)
@@ -84,15 +97,27 @@ def list_keys(organization_id: OrganizationOption, *, as_json: JsonOption = Fals
 
     async def find() -> Sequence[ListedKey]:
         async with connected(settings) as engine:
-            await require_organization(administration(engine, settings), organization_id)
+            await require_organization(engine, organization_id)
             return await KeyStore(engine).list_keys(organization_id)
 
     found = asyncio.run(find())
     if as_json:
         print_json({"data": [asdict(each) for each in found]})
         return
-    columns = ("id", "name", "scopes", "limit per hour", "created at", "last used at", "expires at", "revoked at")
-    print_table(columns, [list(asdict(each).values()) for each in found], nothing="No keys yet.")
+    rows = [
+        (_standing(each), each.scopes, each.rate_limit_per_hour, moment(each.last_used_at), each.key_id, each.name)
+        for each in found
+    ]
+    print_table(_COLUMNS, rows, nothing=f"{organization_id} has no keys yet.")
+    suggest(words("endpoints", "list", "--organization", organization_id))
+
+
+def _standing(key: ListedKey) -> str:
+    if key.revoked_at is not None:
+        return f"revoked {key.revoked_at:%Y-%m-%d}"
+    if key.expires_at is None:
+        return "active"
+    return f"{'expires' if key.expires_at > datetime.now(UTC) else 'expired'} {key.expires_at:%Y-%m-%d}"
 
 
 @keys.command("revoke", epilog=EXIT_CODES)

@@ -15,12 +15,13 @@ from typing import Annotated, Final
 import structlog
 import typer
 
-from service.adapters.logs import configure_logs
-from service.adapters.postgres import is_migrated
+from service.adapters.observers.logs import configure_logs
+from service.adapters.postgres.schema import is_migrated
+from service.app.supervisor import ECHO_SECONDS, Supervisor, follow
 from service.cli.database import NOT_MIGRATED, connected, database_url_of, require_secret_keys
+from service.cli.doctor import check_secrets
 from service.cli.terminal import CommandError
 from service.settings import Settings, environment_name, load_settings
-from service.supervisor import ECHO_SECONDS, Supervisor, follow
 
 PROCESSES_MAX: Final = 64
 
@@ -34,19 +35,21 @@ class RoleName(StrEnum):
 
 
 def serve(
-    role: Annotated[RoleName, typer.Option(help="all, the HTTP API alone, or delivering alone.")] = RoleName.ALL,
-    processes: Annotated[int, typer.Option(min=1, max=PROCESSES_MAX, help="How many; they share port and work.")] = 1,
+    role: Annotated[RoleName, typer.Option(help="Everything, the HTTP API alone, or delivering alone.")] = RoleName.ALL,
+    processes: Annotated[
+        int, typer.Option(min=1, max=PROCESSES_MAX, help="How many processes share port and work.")
+    ] = 1,
     ops_socket: Annotated[Path | None, typer.Option(hidden=True)] = None,
     supervisor_id: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Take events in and deliver them, until SIGTERM or SIGINT: then drain and exit 0. A second signal ends at once."""
+    """Take events in and deliver them. SIGTERM or SIGINT drains, a second one ends it at once."""
     if supervisor_id is not None:
         follow(supervisor_id)
     settings = load_settings()
     database_url_of(settings)
     require_secret_keys(settings)
     configure_logs(settings.log_format, settings.log_level)
-    asyncio.run(_require_schema(settings))
+    asyncio.run(_look(settings, is_alone=supervisor_id is None))
     if processes > 1:
         _require_free_port(settings, role)
         with _explained_port(settings):
@@ -56,21 +59,28 @@ def serve(
         runner.run(_serve(settings, role, ops_socket))
 
 
-async def _require_schema(settings: Settings) -> None:
+async def _look(settings: Settings, *, is_alone: bool) -> None:
+    """Refuse a database without this release's schema; tell once of secrets that SECRET_KEYS does not open.
+
+    Those stop their endpoints only, so the service runs for all others.
+    """
     async with connected(settings) as engine:
         if not await is_migrated(engine):
             raise CommandError(NOT_MIGRATED)
+        secrets_check = await check_secrets(engine, settings)
+    if is_alone and not secrets_check.ok:
+        structlog.get_logger().error("secrets.unopenable", detail=secrets_check.detail, advice=secrets_check.advice)
 
 
 async def _serve(settings: Settings, role: RoleName, ops_socket: Path | None) -> None:
-    from service import app  # noqa: PLC0415 - other commands do without the whole service
+    from service.app import assembly, process  # noqa: PLC0415 - other commands do without the whole service
 
     stop, started = asyncio.Event(), asyncio.Event()
     _stop_on_signals(stop, is_supervised=ops_socket is not None)
     telling = asyncio.create_task(_tell_start(settings, role, started, is_supervised=ops_socket is not None))
     try:
-        await app.serve(
-            settings, app.Role(role.value), stop, name=worker_name(), ops_socket=ops_socket, on_started=started
+        await assembly.serve(
+            settings, process.Role(role.value), stop, name=worker_name(), ops_socket=ops_socket, on_started=started
         )
     finally:
         telling.cancel()

@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -13,7 +13,9 @@ from webhook_signature.styles import StyleName
 
 BodyArgument = Annotated[str, typer.Argument(metavar="FILE", help="The raw body; - reads standard input.")]
 SecretOption = Annotated[list[str], typer.Option(help="whsec_<base64>; repeat it during a rotation.")]
-StyleOption = Annotated[StyleName, typer.Option(help="How the endpoint signs.")]
+StyleOption = Annotated[
+    StyleName, typer.Option(metavar="STYLE", help=f"The endpoint's signature style: {', '.join(get_args(StyleName))}.")
+]
 HeaderOption = Annotated[
     str | None, typer.Option("--signature-header", help="Where a t-v1 endpoint puts its signature.", show_default=False)
 ]
@@ -59,7 +61,7 @@ def verify(
     signature_header: HeaderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify a request as a receiver does: ok, or the reason why not (and exit code 1)."""
+    """Verify a request as a receiver does: prints ok, or the reason it is refused."""
     headers = _parse_headers(_read(str(headers_file)))
     body = _read(body_file)
     try:

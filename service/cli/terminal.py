@@ -1,24 +1,21 @@
 """How commands speak: results on stdout (with --json exactly one document), all else on stderr, and an exit code."""
 
-import difflib
 import json
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from service.core.suggestion import did_you_mean
 from service.core.timestamp import format_timestamp
 
 OK: Final = 0
 FAILED: Final = 1
 BAD_USAGE: Final = 2
 
-EXIT_CODES: Final = "Exit codes: 0 done; 1 failed; 2 wrong usage or settings."
+EXIT_CODES: Final = "Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 130 interrupted."
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
 
@@ -46,44 +43,28 @@ def tell(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, nothing: str) -> None:
-    """A table; ``nothing`` is said where there is no row. Cells are text, whatever they look like."""
-    found = list(rows)
-    if not found:
-        tell(nothing)
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for row in found:
-        table.add_row(*(Text(_shown(cell)) for cell in row))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=1000)  # a pipe has no edge to wrap at
-    console.print(table)
-
-
 def print_fields(fields: Mapping[str, object]) -> None:
     """Names and values, one a line."""
     width = max(map(len, fields))
     for name, value in fields.items():
-        print_line(f"{name:<{width}}  {_shown(value)}")
+        print_line(f"{name:<{width}}  {shown(value)}")
 
 
-def did_you_mean(name: str, known: Collection[str]) -> str:
-    """``; did you mean 'x'?``, or nothing when nothing is near."""
-    close = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+def split_names(text: str) -> tuple[str, ...]:
+    """A comma-separated list, each name once."""
+    return tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
 
 
-def split_names(text: str, known: Collection[str], what: str) -> tuple[str, ...]:
+def known_names(text: str, known: Collection[str], what: str) -> tuple[str, ...]:
     """Read a comma-separated list of known names. Raises ``CommandError`` for the first unknown one."""
-    names = tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
+    names = split_names(text)
     if not names:
         raise CommandError(f"name at least one {what}: {', '.join(known)}", BAD_USAGE)
     for name in names:
         if name not in known:
-            raise CommandError(f"{name!r} is no {what}{did_you_mean(name, known)} Known: {', '.join(known)}", BAD_USAGE)
+            raise CommandError(
+                f"{name!r} is no {what}{did_you_mean(name, known) or '.'} Known: {', '.join(known)}", BAD_USAGE
+            )
     return names
 
 
@@ -93,7 +74,8 @@ def _plain(value: object) -> Any:  # noqa: ANN401 - any JSON value
     raise TypeError(f"{type(value).__name__} has no place in JSON")
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value in a line for people."""
     if value is None:
         return "-"
     if isinstance(value, datetime):

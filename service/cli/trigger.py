@@ -12,24 +12,27 @@ import aiohttp
 import typer
 import uuid_utils.compat
 
-from service.adapters.postgres import Administration, connect
-from service.adapters.rabbitmq import (
-    EventPublisher,
-    Publication,
-    Topology,
-    TopologyError,
-    UnroutableError,
-    declare_topology,
-)
+from service.adapters.postgres.engine import connect
 from service.adapters.rabbitmq.connection import unavailable
-from service.cli.database import NoSecretBox
-from service.cli.setup import OrganizationOption, check_organization_id
-from service.cli.terminal import BAD_USAGE, CommandError, JsonOption, print_json, print_line, split_names, tell
-from service.core.event_type import REGISTRY
-from service.core.sample import sample_event
-from service.ports import RefusedError, UnavailableError
-from service.setting_values import masked
+from service.adapters.rabbitmq.publisher import EventPublisher, Publication, UnroutableError
+from service.adapters.rabbitmq.topology import TopologyError, declare_topology
+from service.cli.hints import suggest, words
+from service.cli.organizations import OrganizationOption, check_organization_id, require_organization
+from service.cli.terminal import (
+    BAD_USAGE,
+    CommandError,
+    JsonOption,
+    known_names,
+    print_json,
+    print_line,
+    tell,
+)
+from service.core.events.registry import REGISTRY
+from service.core.events.sample import sample_event
+from service.ports.entrance import Topology
+from service.ports.errors import RefusedError, UnavailableError
 from service.settings import Settings, load_settings
+from service.settings.values import masked
 
 COUNT_MAX: Final = 1_000_000
 HTTP_BATCH: Final = 100
@@ -62,15 +65,17 @@ def trigger(
     event_type: Annotated[str, typer.Argument(metavar="TYPE", help=f"One of {', '.join(REGISTRY)}.")],
     organization_id: OrganizationOption,
     count: Annotated[int, typer.Option(min=1, max=COUNT_MAX, help="How many.")] = 1,
-    via: Annotated[Via | None, typer.Option(help="The broker or POST /v1/events; amqp where AMQP_URL is set.")] = None,
+    via: Annotated[
+        Via | None, typer.Option(help="The broker, or POST /v1/events; default: amqp where AMQP_URL is set.")
+    ] = None,
     key: Annotated[str | None, typer.Option(help="An API key with the scope publish, for --via http.")] = None,
-    url: Annotated[str | None, typer.Option(help="Where the API is, for --via http; as set otherwise.")] = None,
+    url: Annotated[str | None, typer.Option(help="Where the API is, for --via http; default: as set.")] = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish sample events, and print their ids: 'posthorn deliveries list --event ID' shows what became of one."""
+    """Publish sample events, and print their ids."""
     settings = load_settings()
-    (event_type,) = split_names(event_type.partition(",")[0], REGISTRY, "event type")
+    (event_type,) = known_names(event_type.partition(",")[0], REGISTRY, "event type")
     check_organization_id(organization_id)
     way = via or (Via.AMQP if settings.amqp_url or not key else Via.HTTP)
     samples = _samples(event_type, organization_id, count)
@@ -78,7 +83,7 @@ def trigger(
         asyncio.run(_publish(settings, organization_id, samples))
     else:
         if key is None:
-            raise CommandError("--via http needs --key: 'posthorn keys create' makes one.", BAD_USAGE)
+            raise CommandError("--via http needs --key: 'posthorn keys create --scopes publish' makes one.", BAD_USAGE)
         asyncio.run(_post(url or settings.public_url or _local_url(settings), key, samples))
     ids = [sample.id for sample in samples]
     if as_json:
@@ -87,6 +92,8 @@ def trigger(
     tell(f"Published {count} {event_type} via {way}.")
     for event_id in ids:
         print_line(event_id)
+    event = ("--event", ids[0]) if count == 1 else ()
+    suggest(words("deliveries", "list", "--organization", organization_id, *event))
 
 
 def _samples(event_type: str, organization_id: str, count: int) -> list[Sample]:
@@ -105,7 +112,7 @@ async def _publish(settings: Settings, organization_id: str, samples: Sequence[S
     await _check_organization(settings, organization_id)
     topology = settings.topology
     try:
-        with unavailable("not connected"):
+        with unavailable():
             await _declare(settings.amqp_url, topology, settings)
         async with EventPublisher(settings.amqp_url, topology, app_id="posthorn-trigger") as publisher:
             await publisher.publish_many(
@@ -114,8 +121,7 @@ async def _publish(settings: Settings, organization_id: str, samples: Sequence[S
     except UnroutableError as error:
         raise CommandError(f"The broker kept nothing: {error}. Bind {topology.intake_queue} to it.") from error
     except UnavailableError as error:
-        check = "check that RabbitMQ runs there, and host, port, user, password and vhost in AMQP_URL"
-        raise CommandError(f"The broker cannot be used at {masked(settings.amqp_url)}: {check}. {error}") from error
+        raise CommandError(f"AMQP_URL: {masked(settings.amqp_url)} cannot be used: {error}.") from error
 
 
 async def _declare(url: str, topology: Topology, settings: Settings) -> None:
@@ -132,15 +138,11 @@ async def _check_organization(settings: Settings, organization_id: str) -> None:
         return
     engine = connect(settings.database_url, pool_size=1)
     try:
-        is_known = await Administration(engine, NoSecretBox()).has_organization(organization_id)
+        await require_organization(engine, organization_id)
     except (UnavailableError, RefusedError) as error:
         tell(f"Not checked whether {organization_id} exists, for the database cannot be used: {error}")
-        return
     finally:
         await engine.dispose()
-    if not is_known:
-        makes = f"'posthorn keys create --organization {organization_id}' makes it"
-        raise CommandError(f"There is no organization {organization_id!r}, so its events would be parked: {makes}.")
 
 
 def _local_url(settings: Settings) -> str:

@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import re
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, NamedTuple
 
 KEY_ID_BYTES: Final = 8
@@ -21,6 +23,34 @@ class NewKey(NamedTuple):
     key_id: str
     text: str
     digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """What is kept of an API key. Without a ``rate_limit_per_hour`` of its own it shares its organization's."""
+
+    key_id: str
+    organization_id: str
+    digest: bytes
+    scopes: frozenset[str]
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    name: str
+    rate_limit_per_hour: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedKey:
+    """A key as anybody may see it. ``last_used_at`` is right to a minute or so."""
+
+    key_id: str
+    name: str
+    scopes: tuple[str, ...]
+    rate_limit_per_hour: int | None
+    created_at: datetime
+    last_used_at: datetime | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
 
 
 def generate_key(random_bytes: bytes) -> NewKey:

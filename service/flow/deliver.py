@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from service.core.attempt import attempt_of
-from service.core.delivery import Lease
-from service.core.outcome import classify
-from service.core.request import Request, build_request
-from service.core.retry_schedule import RetrySchedule
-from service.core.settlement import Settled, settle
+from service.core.deliveries.attempt import attempt_of
+from service.core.deliveries.delivery import Lease
+from service.core.deliveries.outcome import classify
+from service.core.deliveries.request import Request, build_request
+from service.core.deliveries.settlement import Settled, settle
+from service.core.endpoints.retry_schedule import RetrySchedule
 from service.flow.surroundings import Surroundings
-from service.ports import Sender
+from service.ports.exit import Sender
 
 
 @dataclass(frozen=True, slots=True)

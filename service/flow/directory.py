@@ -5,18 +5,15 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from service.core.custom_headers import judge_headers
-from service.core.filter import Filter, FilterRefused, parse_filter
-from service.core.retry_schedule import STANDARD, RetrySchedule, read_retry
-from service.core.subscription import (
-    Endpoint,
-    OrganizationDirectory,
-    Secret,
-    StoredDirectory,
-    StoredEndpoint,
-    Subscription,
-)
-from service.ports import SecretBox, SecretUnopenableError, SubscriptionStore
+from service.core.endpoints.custom_headers import judge_headers
+from service.core.endpoints.directory import OrganizationDirectory, StoredDirectory
+from service.core.endpoints.endpoint import Endpoint, Secret, StoredEndpoint
+from service.core.endpoints.filter import Filter, FilterRefused, parse_filter
+from service.core.endpoints.retry_schedule import STANDARD, RetrySchedule, read_retry
+from service.core.endpoints.subscription import Subscription
+from service.ports.errors import SecretUnopenableError
+from service.ports.secrets import SecretBox
+from service.ports.store import SubscriptionStore
 from webhook_signature import VerificationError
 from webhook_signature.styles import Style, style_named
 

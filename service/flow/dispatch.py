@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.core.delivery import Lease
-from service.core.lane import Lanes
-from service.core.settlement import Cancel, Retry, Settled
+from service.core.deliveries.delivery import Lease
+from service.core.deliveries.lane import Lanes
+from service.core.deliveries.settlement import Cancel, Retry, Settled
 from service.flow.deliver import Deliver
 from service.flow.directory import Directory
 from service.flow.settle import Settle
 from service.flow.surroundings import Surroundings
-from service.ports import Claim, DeliveryStore
+from service.ports.store import Claim, DeliveryStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,25 +5,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
 
-from service.core.delivery import DeliveryKey, Lease, NewDelivery, fan_out
-from service.core.event import Event, Rejected, parse_event
+from service.core.deliveries.delivery import DeliveryKey, Lease, NewDelivery, fan_out
+from service.core.endpoints.directory import OrganizationDirectory
+from service.core.endpoints.subscription import Subscription, most_specific
+from service.core.events.event import Event, Rejected, parse_event
 from service.core.reason import ParkReason
-from service.core.subscription import OrganizationDirectory, Subscription, most_specific
 from service.flow.directory import Directory
 from service.flow.dispatch import Dispatch
 from service.flow.judgement import judge, unknown_organization
 from service.flow.surroundings import Surroundings
-from service.ports import (
-    DeliveryStore,
-    EventSource,
-    IncomingMessage,
-    NewUid,
-    Recorded,
-    Recording,
-    RefusedError,
-    Stale,
-    Verdict,
-)
+from service.ports.entrance import EventSource, IncomingMessage
+from service.ports.errors import RefusedError
+from service.ports.store import DeliveryStore, Recorded, Recording, Stale, Verdict
+from service.ports.surroundings import NewUid
 
 
 @dataclass(slots=True)

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
-from service.core.event import Event, Rejected
-from service.core.event_type import REGISTRY, unknown_type
+from service.core.endpoints.directory import OrganizationDirectory
+from service.core.events.event import Event, Rejected
+from service.core.events.registry import REGISTRY, unknown_type
 from service.core.reason import ParkReason
-from service.core.subscription import OrganizationDirectory
 from service.flow.directory import Directory
 
 

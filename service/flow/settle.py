@@ -4,9 +4,10 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from service.core.settlement import Settled
+from service.core.deliveries.settlement import Settled
 from service.flow.surroundings import Surroundings
-from service.ports import DeliveryStore, RefusedError
+from service.ports.errors import RefusedError
+from service.ports.store import DeliveryStore
 
 FLUSHERS = 2  # one batch commits while the next gathers; more only make the batches smaller
 ALONGSIDE_MIN = 50  # settlements worth a commit beside one that runs: fewer wait for its end, and share the next

@@ -4,7 +4,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from service.ports import Clock, Draw, Observer, Pause, UnavailableError
+from service.ports.errors import UnavailableError
+from service.ports.observer import Observer
+from service.ports.surroundings import Clock, Draw, Pause
 
 PAUSE_MIN_SECONDS = 0.1
 PAUSE_MAX_SECONDS = 5.0

@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping
 
-from service.core.attempt import attempt_of
-from service.core.delivery import Delivery
-from service.core.outcome import classify
+from service.core.deliveries.attempt import attempt_of
+from service.core.deliveries.delivery import Delivery
+from service.core.deliveries.outcome import classify
+from service.core.deliveries.request import Fault
+from service.core.deliveries.settlement import Settled, settle
+from service.core.endpoints.directory import OrganizationDirectory
+from service.core.endpoints.retry_schedule import RetrySchedule
 from service.core.reason import Reason
-from service.core.request import Fault
-from service.core.retry_schedule import RetrySchedule
-from service.core.settlement import Settled, settle
-from service.core.subscription import OrganizationDirectory
 from service.flow.directory import Directory
 from service.flow.settle import Settle
 from service.flow.surroundings import Surroundings
-from service.ports import DeliveryStore, RetentionStore
+from service.ports.store import DeliveryStore, RetentionStore
 
 RESCUE_BATCH_MAX = 500
 BACKLOG_SECONDS = 5.0

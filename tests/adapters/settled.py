@@ -3,12 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from service.core.attempt import attempt_of
-from service.core.delivery import Delivery, DeliveryKey
-from service.core.outcome import classify
-from service.core.request import Fault, Reply
-from service.core.retry_schedule import STANDARD
-from service.core.settlement import Cancel, Settled, settle
+from service.core.deliveries.attempt import attempt_of
+from service.core.deliveries.delivery import Delivery, DeliveryKey
+from service.core.deliveries.outcome import classify
+from service.core.deliveries.request import Fault, Reply
+from service.core.deliveries.settlement import Cancel, Settled, settle
+from service.core.endpoints.retry_schedule import STANDARD
 
 CREATED_AT = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)
 PAYLOAD = b'{"text":"hunter2"}'

@@ -5,7 +5,7 @@ from time import monotonic
 
 import pytest
 
-from service.adapters.deadlines import TICK_SECONDS, Deadlines
+from service.adapters.exit.deadlines import TICK_SECONDS, Deadlines
 
 
 async def test_it_strikes_never_early_and_at_most_a_tick_late() -> None:

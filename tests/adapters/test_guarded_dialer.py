@@ -6,9 +6,9 @@ import socket
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from service.adapters import guarded_dialer
-from service.adapters.guarded_dialer import DestinationBlockedError, GuardedResolver, socket_factory
-from service.core.target_policy import ADDRESS_REFUSED, EgressPolicy, parse_cidr_rule
+from service.adapters.exit import dialer as guarded_dialer
+from service.adapters.exit.dialer import DestinationBlockedError, GuardedResolver, socket_factory
+from service.core.endpoints.target_policy import ADDRESS_REFUSED, EgressPolicy, parse_cidr_rule
 
 SHIPPED = EgressPolicy()
 LOOPBACK = EgressPolicy(allow=(parse_cidr_rule("127.0.0.0/8"), parse_cidr_rule("::1/128")))

@@ -17,13 +17,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from service.adapters import http_sender
-from service.adapters.guarded_dialer import GuardedResolver
-from service.adapters.http_reply import BODY_BYTES_MAX
-from service.adapters.http_sender import HttpSender
+from service.adapters.exit import sender as http_sender
+from service.adapters.exit.dialer import GuardedResolver
+from service.adapters.exit.reply import BODY_BYTES_MAX
+from service.adapters.exit.sender import HttpSender
+from service.core.deliveries.request import Fault, Reply, Request
+from service.core.endpoints.target_policy import ADDRESS_REFUSED, EgressPolicy, Verdict, parse_cidr_rule
 from service.core.reason import Reason
-from service.core.request import Fault, Reply, Request
-from service.core.target_policy import ADDRESS_REFUSED, EgressPolicy, Verdict, parse_cidr_rule
 
 LOOPBACK = EgressPolicy(allow=(parse_cidr_rule("127.0.0.0/8"), parse_cidr_rule("::1/128")), allow_http=True)
 SHIPPED = EgressPolicy(allow_http=True)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import structlog
 
-from service.adapters.logs import LogAttempts, LogFormat, LogObserver, configure_logs, safe_text
+from service.adapters.observers.logs import LogAttempts, LogFormat, LogObserver, configure_logs, safe_text
 from service.core.reason import ParkReason
-from service.ports import UnavailableError
+from service.ports.errors import UnavailableError
 from tests.adapters.settled import ACCEPTED, BURIED, CANCELLED, FAILED, GONE
 
 

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from service.adapters.logs import LogObserver
-from service.adapters.metrics import MetricsObserver
-from service.adapters.observers import Observers
+from service.adapters.observers.all import Observers
+from service.adapters.observers.logs import LogObserver
+from service.adapters.observers.metrics import MetricsObserver
+from service.core.deliveries.request import Fault
+from service.core.endpoints.target_policy import Verdict as EgressVerdict
 from service.core.reason import ParkReason, Reason
-from service.core.request import Fault
-from service.core.target_policy import Verdict as EgressVerdict
-from service.ports import Backlog, Observer, UnavailableError, Verdict
+from service.ports.errors import UnavailableError
+from service.ports.observer import Backlog, Observer
+from service.ports.store import Verdict
 from tests.adapters.settled import ACCEPTED, BURIED, CANCELLED, FAILED, GONE, settled
 
 
@@ -121,7 +123,7 @@ def _without_process(metrics: MetricsObserver) -> list[str]:
 
 PROGRAM = """
 import os, sys
-from service.adapters.metrics import MetricsObserver, process_ended
+from service.adapters.observers.metrics import MetricsObserver, process_ended
 metrics = MetricsObserver()
 metrics.event_received("http", "recorded")
 metrics.load_changed(2, 2, {})

@@ -10,17 +10,20 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import Administration, PostgresDeliveryStore, connect, is_migrated, migrate, statements
-from service.adapters.postgres.engine import driver
+from service.adapters.postgres.deliveries import statements
+from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
+from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.partitions import DAYS_AHEAD, PARTITIONED, create_partitions, first_uid_of
-from service.core.attempt import attempt_of
-from service.core.delivery import FINAL_STATES, OPEN_STATES, Delivery, DeliveryKey, Lease
-from service.core.outcome import Accepted, OutcomeKind
+from service.adapters.postgres.schema import is_migrated, migrate
+from service.core.deliveries.attempt import attempt_of
+from service.core.deliveries.delivery import FINAL_STATES, OPEN_STATES, Delivery, DeliveryKey, Lease
+from service.core.deliveries.outcome import Accepted, OutcomeKind
+from service.core.deliveries.request import Reply
+from service.core.deliveries.settlement import Deliver, Settled
+from service.core.endpoints.endpoint import Endpoint
 from service.core.reason import Reason
-from service.core.request import Reply
-from service.core.settlement import Deliver, Settled
-from service.core.subscription import Endpoint
-from service.ports import RefusedError, UnavailableError
+from service.ports.errors import RefusedError, UnavailableError
+from tests.fakes.administration import Administration
 from tests.fakes.secret_box import PlainSecretBox
 
 pytestmark = pytest.mark.clock
@@ -257,6 +260,6 @@ async def test_adding_while_the_last_subscription_is_removed_leaves_no_orphan(en
             administration.add_endpoint("o", "https://a.example/", ["link.clicked"]),
         )
         listed = await administration.list_endpoints("o")
-        assert [each.event_types for each in listed] in ([("link.clicked",)], [added.event_types], [])
+        assert [each.settings.event_types for each in listed] in ([("link.clicked",)], [added.event_types], [])
         first = await administration.add_endpoint("o", "https://a.example/", ["message.sent"])
         assert "message.sent" in first.event_types

@@ -5,9 +5,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from service.adapters.postgres import connect, in_use
-from service.adapters.postgres.engine import driver
-from service.ports import UnavailableError
+from service.adapters.postgres.engine import connect, driver, in_use
+from service.ports.errors import UnavailableError
 
 
 async def test_a_statement_cancelled_half_way_gives_its_connection_back(database_url: str) -> None:
@@ -41,7 +40,7 @@ async def test_a_wait_for_a_connection_can_be_cancelled(database_url: str) -> No
 async def test_a_first_connection_that_is_refused_is_unavailable_and_leaks_nothing(database_url: str) -> None:
     engine = connect(database_url.rpartition("/")[0] + "/no_such_database", pool_size=1)
     for _ in range(3):
-        with pytest.raises(UnavailableError):
+        with pytest.raises(UnavailableError, match=r'^database "no_such_database" does not exist; create it'):
             async with driver(engine):
                 pass
     assert in_use(engine) == 0

@@ -16,13 +16,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.plans import listening, nodes_of, plan_of, seq_scans
 from bench.seed import LARGE, Size, seed
-from service.adapters.postgres import DeliveryFilter, DeliveryReader, connect, migrate
-from service.adapters.postgres.engine import driver
-from service.adapters.postgres.event_reads import EventFilter, EventReader
-from service.adapters.postgres.explain_reads import ExplainReader
-from service.core.delivery import DeliveryKey
-from service.core.event_type import REGISTRY
-from service.core.uid import received_at
+from service.adapters.postgres.deliveries.reader import DeliveryReader
+from service.adapters.postgres.engine import connect, driver
+from service.adapters.postgres.events.reader import EventReader
+from service.adapters.postgres.events.story import StoryReader
+from service.adapters.postgres.schema import migrate
+from service.core.deliveries.delivery import DeliveryKey, State
+from service.core.deliveries.view import DeliveryFilter
+from service.core.events.registry import REGISTRY
+from service.core.events.uid import received_at
+from service.core.events.view import EventFilter
+from service.core.reason import Reason
 from tests.fakes.events import new_uid
 
 pytestmark = pytest.mark.clock
@@ -158,7 +162,7 @@ async def test_no_plan_reads_a_big_table_whole(engine: AsyncEngine) -> None:
     """With the planner's own settings: nothing is forbidden, the indexes are what it prefers."""
     rows = await rows_of(engine, "deliveries")
     draw = random.Random(9)  # noqa: S311
-    deliveries, events, explain = DeliveryReader(engine), EventReader(engine), ExplainReader(engine)
+    deliveries, events, explain = DeliveryReader(engine), EventReader(engine), StoryReader(engine)
     row = next(row for row in rows if row["organization_id"] == LARGE)
     key = DeliveryKey(*key_of(row))
     questions: list[Callable[[], Awaitable[object]]] = [
@@ -194,8 +198,8 @@ async def test_no_plan_reads_a_big_table_whole(engine: AsyncEngine) -> None:
         (DeliveryFilter("org_1"), "organization_id_event_type_event"),
         (DeliveryFilter("org_1", event_type="message.sent"), "organization_id_event_type_event"),
         (DeliveryFilter(LARGE, "ep_org_large_3"), "endpoint_id_event_type_event"),
-        (DeliveryFilter(LARGE, state="cancelled"), "organization_id_state_reason"),
-        (DeliveryFilter(LARGE, reason="age_exceeded"), "organization_id_state_reason"),
+        (DeliveryFilter(LARGE, state=State.CANCELLED), "organization_id_state_reason"),
+        (DeliveryFilter(LARGE, reason=Reason.AGE_EXCEEDED), "organization_id_state_reason"),
         (DeliveryFilter(LARGE, status_code=418), "organization_id_last_status"),
         (DeliveryFilter(LARGE, event_id="evt_11"), "pkey"),
     ],

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from service.adapters.secret_box import AesSecretBox, SecretKey, parse_secret_keys
-from service.ports import SecretUnopenableError
+from service.ports.errors import SecretUnopenableError
 
 OLD = SecretKey("k1", bytes(range(32)))
 NEW = SecretKey("k2", bytes(range(32, 64)))

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from service.adapters.postgres import connect
-from service.adapters.postgres.idempotency import IdempotencyStore
-from service.adapters.postgres.rate_windows import RateWindow
-from service.api import make_api
-from service.api.gate import Gate
+from service.adapters.postgres.engine import connect
+from service.adapters.postgres.requests.idempotency import IdempotencyStore
+from service.api.app import make_api
+from service.api.entrance import Entrance
 from service.api.idempotency import Idempotency
 from service.api.rate_limit import RateLimiter
 from service.api.v1.publishing import PublishEvents
-from service.core.api_key import generate_key
-from service.core.event import Event, Rejected
-from service.core.event_type import REGISTRY
+from service.core.api_key import StoredKey, generate_key
+from service.core.events.event import Event, Rejected
+from service.core.events.registry import REGISTRY
 from service.core.reason import ParkReason
-from service.ports import Verdict
+from service.ports.requests import RateWindow
+from service.ports.store import Verdict
 from tests.fakes.secret_box import PlainSecretBox
 
 NOW = datetime(2026, 11, 20, 18, 30, tzinfo=UTC)
@@ -31,23 +31,11 @@ OTHER_KEY = generate_key(bytes(range(1, 41)))
 Client = TestClient[Any, Any]
 
 
-@dataclass(frozen=True)
-class StoredKey:
-    key_id: str
-    organization_id: str
-    digest: bytes
-    scopes: frozenset[str]
-    expires_at: datetime | None = None
-    revoked_at: datetime | None = None
-    name: str = ""
-    rate_limit_per_hour: int | None = None
-
-
 class Ring:
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.keys = {
-            key.key_id: StoredKey(key.key_id, organization_id, key.digest, frozenset({"publish"}))
+            key.key_id: StoredKey(key.key_id, organization_id, key.digest, frozenset({"publish"}), None, None, "", None)
             for key, organization_id in ((KEY, "org_a"), (OTHER_KEY, "org_b"))
         }
 
@@ -107,16 +95,21 @@ def troubles() -> Troubles:
     return Troubles()
 
 
-async def count_none(_bucket: str, _limit: int, _key_id: str) -> RateWindow:
-    return RateWindow(1, NOW, 0.0)
+class UncountedRequests:
+    """The RateWindows port: nobody is ever too fast."""
+
+    async def count(self, _bucket: str, _limit: int, _key_id: str) -> RateWindow:
+        return RateWindow(1, NOW, 0.0)
 
 
 @pytest.fixture
 async def client(ring: Ring, publishing: Publishing, troubles: Troubles) -> AsyncIterator[Client]:
     operations = [PublishEvents(publishing.judge, publishing, lambda: NOW).operation()]
     nowhere = IdempotencyStore(connect("postgresql://nobody@127.0.0.1:1/nothing"))  # no request here names itself
-    gate = Gate(ring, RateLimiter(count_none, 2_500), Idempotency(nowhere, PlainSecretBox()), lambda: NOW)
-    app = make_api(operations, gate, troubles, new_request_id=lambda: "req_1")  # type: ignore[arg-type]
+    entrance = Entrance(
+        ring, RateLimiter(UncountedRequests(), 2_500), Idempotency(nowhere, PlainSecretBox()), lambda: NOW
+    )
+    app = make_api(operations, entrance, troubles, new_request_id=lambda: "req_1")  # type: ignore[arg-type]
     async with TestClient(TestServer(app)) as client:
         yield client
 

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from service.core.api_key import NewKey
 from tests.api.conftest import Client
-from tests.api.gate_bench import Told, bearing
+from tests.api.entrance_rig import Told, bearing
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 

@@ -10,12 +10,12 @@ import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 
 from service.adapters.rabbitmq.parking import parked_properties
-from service.adapters.rabbitmq.topology import Topology
 from service.api.documents.asyncapi import asyncapi_document
-from service.core.event import Event, parse_event
-from service.core.event_schema import DescribedType, built_in_types
-from service.core.event_type import REGISTRY
+from service.core.events.event import Event, parse_event
+from service.core.events.registry import REGISTRY
+from service.core.events.schema import DescribedType, built_in_types
 from service.core.reason import ParkReason
+from service.ports.entrance import Topology
 from tests.fakes.clock import START
 
 SPECIFICATION = Path(__file__).parent / "documents" / "asyncapi-3.0.0.json.gz"

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.adapters.postgres.engine import driver
-from tests.api.gate_bench import sql
+from tests.api.entrance_rig import sql
 from tests.api.tenancy import Territory, path_of
-from tests.api.whole_bench import OTHER_PARTS, OWNER, SUBSCRIBERS, Things, Whole, make_things, whole_on
+from tests.api.whole_rig import OTHER_PARTS, OWNER, SUBSCRIBERS, Things, Whole, make_things, whole_on
 from tests.end_to_end.known_ids import all_operations
 
 CHANGES_NO_DIRECTORY = {"publish_events", "replay_delivery", "test_endpoint"}

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from service.adapters.postgres.engine import driver
-from service.core.delivery import DeliveryKey
+from service.core.deliveries.delivery import DeliveryKey
+from service.core.deliveries.settlement import Bury, Deliver, Retry
 from service.core.reason import Reason
-from service.core.settlement import Bury, Deliver, Retry
-from tests.api.reads_bench import Reading, reading_on
+from tests.api.reads_rig import Reading, reading_on
 
 pytestmark = pytest.mark.clock
 

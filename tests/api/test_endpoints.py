@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from service.adapters.postgres import PostgresSubscriptionStore
+from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
+from service.adapters.postgres.endpoints.removal import remove_subscriptions
 from service.adapters.postgres.engine import driver
-from service.adapters.postgres.removal import remove_subscriptions
-from service.core.subscription import StoredDirectory
-from tests.api.endpoints_bench import URL, Town, town_on
-from tests.api.gate_bench import sql
+from service.core.endpoints.directory import StoredDirectory
+from service.core.endpoints.view import RemovalReason
+from tests.api.endpoints_rig import URL, Town, town_on
+from tests.api.entrance_rig import sql
 
 FILTER = {"scope": {"campaign_id": ["camp_A"]}, "match": {"data.message.segments": {"gte": 2}}}
 EVERYTHING: dict[str, Any] = {
@@ -295,7 +296,7 @@ async def end_by_410(town: Town, endpoint_id: str) -> None:
     """What the settlement of a 410 does to an endpoint with one subscription."""
     async with driver(town.engine) as connection, connection.transaction():
         ids = await connection.fetch("SELECT id FROM subscriptions WHERE endpoint_id = $1", endpoint_id)
-        await remove_subscriptions(connection, [row["id"] for row in ids], because="gone")
+        await remove_subscriptions(connection, [row["id"] for row in ids], because=RemovalReason.GONE)
 
 
 async def test_a_deleted_endpoint_is_not_there_and_what_waits_for_it_is_cancelled(town: Town) -> None:

@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 
-from service.adapters.postgres import Administration, PostgresDeliveryStore, PostgresSubscriptionStore
-from service.adapters.postgres.endpoint_health import _HEALTH, _STATS
+from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
+from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
+from service.adapters.postgres.endpoints.health import _HEALTH, _STATS
 from service.adapters.postgres.engine import driver
-from service.core.delivery import DeliveryKey
-from service.core.request import Fault
-from service.core.subscription import OrganizationDirectory, StoredEndpoint
+from service.core.deliveries.delivery import DeliveryKey
+from service.core.deliveries.request import Fault
+from service.core.endpoints.directory import OrganizationDirectory
+from service.core.endpoints.endpoint import StoredEndpoint
 from service.flow.directory import Directory
-from tests.api.endpoints_bench import SECRET_BOX, URL, Town, town_on
-from tests.api.gate_bench import sql
+from tests.api.endpoints_rig import SECRET_BOX, URL, Town, town_on
+from tests.api.entrance_rig import sql
+from tests.fakes.administration import Administration
 from tests.fakes.secret_box import PlainSecretBox
 from tests.fakes.settlements import INTERNAL, settled_by
 from webhook_signature.sign import decode_secret

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.api.endpoints_bench import URL, Town, town_on
-from tests.api.gate_bench import ask, bearing, sql
+from tests.api.endpoints_rig import URL, Town, town_on
+from tests.api.entrance_rig import ask, bearing, sql
 
 HUGE = 10**30
 BAD_URLS = (

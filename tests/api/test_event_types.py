@@ -12,19 +12,23 @@ from aiohttp.test_utils import TestClient, TestServer
 from jsonschema import Draft202012Validator
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import Administration, PostgresDeliveryStore, PostgresSubscriptionStore, connect
-from service.adapters.postgres.event_types import OWN_TYPES_MAX, EventTypeStore
+from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
+from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
+from service.adapters.postgres.engine import connect
+from service.adapters.postgres.events.types import EventTypeStore
 from service.adapters.system import SystemClock, new_uid
-from service.api import make_api
-from service.api.v1.event_types import EventTypes
+from service.api.app import make_api
+from service.api.v1.event_types import EventTypeOperations
 from service.api.v1.publishing import PublishEvents
 from service.core.api_key import NewKey
-from service.core.event_type import REGISTRY
+from service.core.events.own_type import OWN_TYPES_MAX
+from service.core.events.registry import REGISTRY
 from service.flow.directory import Directory
 from service.flow.intake import Intake
 from service.flow.surroundings import Surroundings
 from tests.api.conftest import Client, Troubles, envelope
-from tests.api.gate_bench import Told, ask, bearing, make_key, real_gate, sql
+from tests.api.entrance_rig import Told, ask, bearing, make_key, real_entrance, sql
+from tests.fakes.administration import Administration
 from tests.fakes.clock import ManualClock
 from tests.fakes.events import event_of
 from tests.fakes.observer import RecordingObserver
@@ -71,10 +75,10 @@ async def bench(database_url: str) -> AsyncIterator[Bench]:
     )
     troubles = Troubles()
     operations = [
-        *EventTypes(EventTypeStore(engine), clock.now).operations(),
+        *EventTypeOperations(EventTypeStore(engine), clock.now).operations(),
         PublishEvents(intake.judge, intake.take_in, clock.now).operation(),
     ]
-    app = make_api(operations, real_gate(engine), troubles)  # type: ignore[arg-type]
+    app = make_api(operations, real_entrance(engine), troubles)  # type: ignore[arg-type]
     async with TestClient(TestServer(app)) as client:
         yield Bench(client, engine, await make_key(engine, "org_a"), intake, troubles)
     await engine.dispose()

@@ -7,10 +7,10 @@ from urllib.parse import quote
 
 import pytest
 
-from service.adapters.postgres import event_reads
 from service.adapters.postgres.engine import driver
-from service.core.settlement import Deliver
-from tests.api.reads_bench import Reading, reading_on
+from service.adapters.postgres.events import reader as event_reads
+from service.core.deliveries.settlement import Deliver
+from tests.api.reads_rig import Reading, reading_on
 from tests.fakes.events import EXAMPLE_DATA, envelope
 
 pytestmark = pytest.mark.clock

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.ports import UnavailableError
+from service.ports.errors import UnavailableError
 from tests.api.conftest import KEY, NOW, OTHER_KEY, Client, Ring, envelope
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.api.tenancy import Territory, path_of, routes_of
-from tests.api.whole_bench import OTHER_PARTS, OWNER, Things, Whole, make_things, whole_on
+from tests.api.whole_rig import OTHER_PARTS, OWNER, Things, Whole, make_things, whole_on
 
 SECONDS_MAX = 60.0
 DOCUMENTS = ("/openapi.json", "/docs", "/postman.json", "/api/v2/")

@@ -12,11 +12,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import connect
+from service.adapters.postgres.engine import connect
 from service.api.v1.publishing import PublishEvents
 from service.core.api_key import NewKey
 from tests.api.conftest import NOW, Client, Publishing, Troubles, as_json, envelope
-from tests.api.gate_bench import Things, Told, ask, bearing, make_key, real_gate, serving
+from tests.api.entrance_rig import Things, Told, ask, bearing, make_key, real_entrance, serving
 
 DEEP = 100_000
 PATHS = ("/v1/things", "/v1/events")
@@ -75,7 +75,7 @@ async def bench(migrated_database_url: str) -> AsyncIterator[Bench]:
     engine, publishing, troubles = connect(migrated_database_url), Publishing(), Troubles()
     operations = [*Things().operations(), PublishEvents(publishing.judge, publishing, lambda: NOW).operation()]
     try:
-        async with serving(operations, real_gate(engine), troubles) as client:
+        async with serving(operations, real_entrance(engine), troubles) as client:
             yield Bench(engine, client, publishing, troubles)
     finally:
         await engine.dispose()

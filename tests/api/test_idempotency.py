@@ -9,16 +9,16 @@ import pytest
 from aiohttp import ClientSession, web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import IdempotencyStore, connect
-from service.adapters.postgres.engine import driver
-from service.adapters.postgres.idempotency import Answered, Begun, NamedRequest, Running, purge_idempotency_keys
+from service.adapters.postgres.engine import connect, driver
+from service.adapters.postgres.requests.idempotency import IdempotencyStore, purge_idempotency_keys
 from service.adapters.secret_box import AesSecretBox, SecretKey
-from service.api import make_api
+from service.api.app import make_api
 from service.api.errors import ApiError, Code
 from service.core.api_key import NewKey
-from service.ports import UnavailableError
+from service.ports.errors import UnavailableError
+from service.ports.requests import Answered, Begun, NamedRequest, Running
 from tests.api.conftest import Client, Troubles
-from tests.api.gate_bench import Things, Told, ask, bearing, make_key, real_gate, serving, sql
+from tests.api.entrance_rig import Things, Told, ask, bearing, make_key, real_entrance, serving, sql
 from tests.fakes.secret_box import PlainSecretBox
 
 pytestmark = pytest.mark.clock
@@ -50,7 +50,7 @@ def secret_box() -> PlainSecretBox:
 
 @pytest.fixture
 async def client(engine: AsyncEngine, things: Things, secret_box: PlainSecretBox) -> AsyncIterator[Client]:
-    async with serving(things.operations(), real_gate(engine, secret_box=secret_box)) as client:
+    async with serving(things.operations(), real_entrance(engine, secret_box=secret_box)) as client:
         yield client
 
 
@@ -237,7 +237,7 @@ async def test_a_caller_that_goes_away_leaves_no_key_running(
 ) -> None:
     kept = signal_after(monkeypatch, "keep")
     things.may_end.clear()
-    app = make_api(things.operations(), real_gate(engine), Troubles())  # type: ignore[arg-type]
+    app = make_api(things.operations(), real_entrance(engine), Troubles())  # type: ignore[arg-type]
     runner = web.AppRunner(app)  # as the service's own: a request goes on without its caller
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -324,13 +324,13 @@ async def test_purging_removes_what_is_old(client: Client, engine: AsyncEngine, 
 
 async def test_nothing_of_an_answer_is_stored_in_clear(engine: AsyncEngine, things: Things, key: NewKey) -> None:
     boxes = [AesSecretBox([SecretKey("k1", bytes([number]) * 32)]) for number in (1, 2)]
-    async with serving(things.operations(), real_gate(engine, secret_box=boxes[0])) as client:
+    async with serving(things.operations(), real_entrance(engine, secret_box=boxes[0])) as client:
         await add(client, key, b'{"name": "visible?"}')
         assert (await add(client, key, b'{"name": "visible?"}')).status == 201
     row = await sql(engine, "SELECT idempotency_keys::text FROM idempotency_keys")
     assert "v1:k1:" in row
     assert not {word for word in ("whsec", "visible", "Location") if word in row}
-    async with serving(things.operations(), real_gate(engine, secret_box=boxes[1])) as client:
+    async with serving(things.operations(), real_entrance(engine, secret_box=boxes[1])) as client:
         response = await add(client, key, b'{"name": "visible?"}')
         assert response.status == 409
         assert "can no longer be read" in response.json["error"]
@@ -351,7 +351,7 @@ async def test_a_database_away_when_the_answer_is_kept_hides_nothing(
 
     monkeypatch.setattr(IdempotencyStore, "keep", away)
     troubles = Troubles()
-    async with serving(things.operations(), real_gate(engine), troubles) as client:
+    async with serving(things.operations(), real_entrance(engine), troubles) as client:
         assert (await add(client, key)).status == 201
         assert (await add(client, key)).status == 409
     assert not troubles.heard

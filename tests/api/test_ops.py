@@ -6,9 +6,8 @@ from collections.abc import Mapping
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from service.adapters.metrics import MetricsObserver
-from service.api import make_ops
-from service.api.ops import Checks
+from service.adapters.observers.metrics import MetricsObserver
+from service.api.ops import Checks, make_ops
 
 WELL = {"database": (True, "reachable"), "broker": (True, "not configured"), "draining": (True, "no")}
 

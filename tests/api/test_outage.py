@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
-from service.adapters.postgres import connect
-from service.ports import UnavailableError
-from tests.api.gate_bench import Told, ask, sql
+from service.adapters.postgres.engine import connect
+from service.ports.errors import UnavailableError
+from tests.api.entrance_rig import Told, ask, sql
 from tests.api.tenancy import Territory, path_of, routes_of
-from tests.api.whole_bench import OTHER_PARTS, Things, Whole, make_things, whole_on
+from tests.api.whole_rig import OTHER_PARTS, Things, Whole, make_things, whole_on
 from tests.contract.relay import Relay
 from tests.end_to_end.known_ids import all_operations
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from service.core.event import BODY_BYTES_MAX, Rejected
+from service.core.events.event import BODY_BYTES_MAX, Rejected
 from service.core.reason import ParkReason
-from service.ports import UnavailableError, Verdict
+from service.ports.errors import UnavailableError
+from service.ports.store import Verdict
 from tests.api.conftest import OTHER_KEY, Client, Publishing, Troubles, as_json, envelope
 
 ODD = b"[1e400, 1.0, 9007199254740993]"

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from service.adapters.postgres import PostgresDeliveryStore
+from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.engine import driver
+from service.core.deliveries.settlement import Deliver, Retry, Settled, Unsubscribe
 from service.core.reason import Reason
-from service.core.settlement import Deliver, Retry, Settled, Unsubscribe
-from service.ports import Claim
-from tests.api.gate_bench import Told, sql
-from tests.api.whole_bench import OWNER, SUBSCRIBERS, Things, Whole, make_things, whole_on
+from service.ports.store import Claim
+from tests.api.entrance_rig import Told, sql
+from tests.api.whole_rig import OWNER, SUBSCRIBERS, Things, Whole, make_things, whole_on
 
 pytestmark = pytest.mark.clock
 

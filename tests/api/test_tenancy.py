@@ -8,7 +8,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from tests.api.conftest import KEY, OTHER_KEY
 from tests.api.tenancy import Aside, Territory, check_tenancy, path_of, routes_of
-from tests.api.whole_bench import OTHER_PARTS, OWNER, STRANGER, SUBSCRIBERS, Things, Whole, make_things, whole_on
+from tests.api.whole_rig import OTHER_PARTS, OWNER, STRANGER, SUBSCRIBERS, Things, Whole, make_things, whole_on
 
 pytestmark = pytest.mark.clock
 

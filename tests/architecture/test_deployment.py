@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
-from service.adapters.rabbitmq import Topology
+from service.ports.entrance import Topology
+from service.settings import Settings, environment_name
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPOLOGY = Topology()
+OLDER = {"python_version": "3.10", "python_full_version": "3.10.12"}
 
 
 def _definitions() -> dict[str, Any]:
@@ -52,9 +55,31 @@ def test_whatever_the_service_needs_is_locked() -> None:
     assert wanted <= locked
 
 
+def test_an_older_python_reads_one_sentence() -> None:
+    """The pip that comes with it looks at requires-python after the dependencies: it must find none to complain of."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"] == ">=3.11"
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["embedded"], *extras["speed"]]
+    markers = [marker for each in wanted if (marker := Requirement(each).marker) is None or marker.evaluate(OLDER)]
+    assert markers == []
+
+
 def test_no_secret_has_a_default() -> None:
     compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     for name in ("POSTGRES_PASSWORD", "RABBITMQ_PASSWORD", "SECRET_KEYS"):
         uses = re.findall(rf"\$\{{{name}(..)", compose)
         assert uses, name
         assert set(uses) == {":?"}, name
+
+
+def test_compose_passes_every_setting_on() -> None:
+    """A setting that it left out would be read from .env by nobody, without a word."""
+    compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    environment = compose.partition("environment: &environment\n")[2].partition("\n\n")[0]
+    passed = dict(re.findall(r"^    (\w+): (.*)$", environment, re.MULTILINE))
+    of_the_image = {f"POSTHORN_{face}_{part}" for face in ("HTTP", "OPS") for part in ("HOST", "PORT")}
+    names = {environment_name(name) for name in Settings.model_fields if name != "sources"}
+    assert passed.keys() == names - of_the_image
+    made_here = {"DATABASE_URL", "AMQP_URL", "SECRET_KEYS"}
+    assert all(value == f"${{{name}:-}}" for name, value in passed.items() if name not in made_here)

@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from service import __version__
-from service.adapters.metrics import MetricsObserver
-from service.core.event import Event, parse_event
+from service.adapters.observers.metrics import MetricsObserver
+from service.core.events.event import Event, parse_event
 from service.core.reason import ParkReason
 from service.settings import Settings, environment_name
 from tests.architecture.readable import Example, anchors, examples, links

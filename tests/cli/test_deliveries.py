@@ -50,7 +50,8 @@ async def receiver(status: int) -> AsyncIterator[tuple[str, asyncio.Queue[tuple[
 
 
 async def test_an_event_goes_in_over_http_and_out_signed(environment: dict[str, str], posthorn: Run) -> None:
-    key = (await posthorn("keys", "create", "--organization", "org_a", "--json")).json["key"]
+    scopes = ("--scopes", "publish")
+    key = (await posthorn("keys", "create", "--organization", "org_a", *scopes, "--json")).json["key"]
     add = ("endpoints", "add", "--organization", "org_a", "--event-types", "message.sent,link.clicked", "--json")
     async with receiver(200) as (url, arrived), serving(environment) as service:
         endpoint = (await posthorn(*add, "--url", url)).json

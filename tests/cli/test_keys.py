@@ -58,6 +58,7 @@ async def test_keys_are_listed_with_what_they_may_and_revoked_once(posthorn: Run
     listed = (await posthorn("keys", "list", "--organization", "org_a", "--json")).json["data"]
     assert [each["key_id"] for each in listed] == [made["key_id"], plain["key_id"]]
     first = listed[0]
+    assert listed[1]["scopes"] == ["read", "write"]  # who publishes could forge events: that is asked for
     assert (first["name"], first["scopes"], first["rate_limit_per_hour"]) == ("zapier", ["read"], 100_000)
     assert (first["last_used_at"], first["revoked_at"]) == (None, None)
     lives = datetime.fromisoformat(first["expires_at"]) - datetime.fromisoformat(first["created_at"])

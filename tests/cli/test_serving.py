@@ -1,6 +1,7 @@
 """serve: what it refuses to start with, how it stops, and several processes as one service."""
 
 import asyncio
+import base64
 import socket
 from signal import SIGINT, SIGKILL, SIGTERM
 from typing import Any
@@ -47,6 +48,20 @@ async def test_it_refuses_to_start_without_what_it_needs(posthorn: Run, environm
                 assert told.code == 1
                 assert f"127.0.0.1:{port} is taken" in told.err
                 assert name in told.err
+
+
+async def test_secrets_that_do_not_open_are_told_at_the_start(posthorn: Run, environment: dict[str, str]) -> None:
+    await posthorn("keys", "create", "--organization", "org_a")
+    endpoint = ("--url", "https://example.org/", "--event-types", "message.sent")
+    await posthorn("endpoints", "add", "--organization", "org_a", *endpoint)
+    other = "k1:" + base64.b64encode(b"x" * 32).decode()
+    async with serving(environment | {"SECRET_KEYS": other}, "--role", "api") as service:
+        told = await service.told("secrets.unopenable")
+        assert "other bytes under the id 'k1'" in told["detail"]
+        assert "back into SECRET_KEYS" in told["advice"]
+        await started(service, 1)
+        service.signal(SIGTERM)
+        assert await service.end() == 0
 
 
 async def test_processes_are_one_service(environment: dict[str, str]) -> None:

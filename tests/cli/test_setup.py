@@ -32,9 +32,10 @@ async def test_endpoints_are_added_listed_and_removed(posthorn: Run) -> None:
     assert added.json["id"] in shown.out
     remove = ("endpoints", "remove", added.json["id"], "--organization", "org_a", "--json")
     assert (await posthorn(*remove)).json == {"id": added.json["id"], "removed": True}
-    gone = await posthorn(*remove)
-    assert (gone.code, gone.out) == (1, "")
-    assert "has no endpoint" in gone.err
+    assert (await posthorn(*remove)).json == {"id": added.json["id"], "removed": True}
+    unknown = await posthorn("endpoints", "remove", "ep_unknown", "--organization", "org_a")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "has no endpoint" in unknown.err
 
 
 async def test_a_secret_of_ones_own_is_taken(posthorn: Run) -> None:
@@ -58,6 +59,13 @@ async def test_an_endpoint_that_cannot_be_is_refused_with_a_reason(posthorn: Run
     assert private.code == 2
     assert "this address is not allowed" in private.err
     assert "POSTHORN_EGRESS_ALLOW" in private.err
+    plain = await add(posthorn, url="http://example.org/hook", POSTHORN_ALLOW_HTTP="")
+    assert plain.err == "--url: the URL must start with https://.\nPOSTHORN_ALLOW_HTTP=true allows http:// as well.\n"
+    for url in ("https://user:hunter2@example.org/hook", "example.org/hook"):
+        wrong = await add(posthorn, url=url, POSTHORN_ALLOW_HTTP="")
+        assert (wrong.code, wrong.out) == (2, "")
+        assert "POSTHORN_" not in wrong.err
+        assert "hunter2" not in wrong.err
     unsealed = await add(posthorn, SECRET_KEYS="")
     assert unsealed.code == 2
     assert "openssl rand -base64 32" in unsealed.err
@@ -84,6 +92,7 @@ async def test_a_database_that_is_away_is_named_without_its_password(posthorn: R
         assert (told.code, told.out) == (1, "")
         assert "postgresql://someone:***@127.0.0.1:1/nowhere" in told.err
         assert "DATABASE_URL" in told.err
+        assert "nothing listens there; start PostgreSQL" in told.err
         assert "hunter2" not in told.err
 
 
@@ -97,7 +106,7 @@ async def test_a_schema_that_is_not_there_points_to_migrate(posthorn: Run, postg
 async def test_wrong_settings_are_all_told_by_name(posthorn: Run) -> None:
     told = await posthorn("config", "show", "--json", POSTHORN_HTTP_PRT="1", POSTHORN_OPS_PORT="abc")
     assert (told.code, told.out) == (2, "")
-    assert "did you mean POSTHORN_HTTP_PORT?" in told.err
+    assert "did you mean 'POSTHORN_HTTP_PORT'?" in told.err
     assert "POSTHORN_OPS_PORT: " in told.err
 
 

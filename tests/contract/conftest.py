@@ -8,7 +8,7 @@ import pytest
 from yarl import URL
 
 from service.embedded.amqp import LoopbackBroker
-from tests.contract.broker_bench import Bench, Troubles
+from tests.contract.broker_rig import Bench, Troubles
 from tests.contract.relay import Relay
 
 RABBITMQ_URL = os.environ.get("TEST_AMQP_URL", "")  # without it, test_event_source.py says so, once

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from service.adapters.postgres import connect
-from service.core.delivery import OPEN_STATES, State
+from service.adapters.postgres.engine import connect
+from service.core.deliveries.delivery import OPEN_STATES, State
+from service.core.deliveries.request import Fault
+from service.core.deliveries.settlement import Cancel, Settled
 from service.core.reason import Reason
-from service.core.request import Fault
-from service.core.settlement import Cancel, Settled
-from service.ports import Stale, Verdict
-from tests.contract.delivery_store_bench import (
+from service.ports.store import Stale, Verdict
+from tests.contract.delivery_store_rig import (
     Bench,
     Database,
     InMemory,

@@ -2,9 +2,10 @@
 
 import pytest
 
-from service.adapters.rabbitmq import EventPublisher, Publication, TopologyError, UnroutableError, declare_topology
-from service.ports import UnavailableError
-from tests.contract.broker_bench import Bench, Troubles, bodies, take
+from service.adapters.rabbitmq.publisher import EventPublisher, Publication, UnroutableError
+from service.adapters.rabbitmq.topology import TopologyError, declare_topology
+from service.ports.errors import UnavailableError
+from tests.contract.broker_rig import Bench, Troubles, bodies, take
 
 
 async def test_passive_declaration_takes_what_is_there_and_says_what_is_not(bench: Bench, troubles: Troubles) -> None:

@@ -10,9 +10,11 @@ import aiormq
 import pytest
 from pamqp.commands import Basic
 
-from service.adapters.rabbitmq import Publication, RabbitSource, UnroutableError, declare_topology
-from service.ports import EventSource
-from tests.contract.broker_bench import Bench, Troubles, bodies, take
+from service.adapters.rabbitmq.publisher import Publication, UnroutableError
+from service.adapters.rabbitmq.source import RabbitSource
+from service.adapters.rabbitmq.topology import declare_topology
+from service.ports.entrance import EventSource
+from tests.contract.broker_rig import Bench, Troubles, bodies, take
 from tests.contract.conftest import RABBITMQ_URL
 
 if TYPE_CHECKING:
@@ -162,7 +164,7 @@ async def test_what_was_buffered_when_the_connection_broke_is_not_handed_out_twi
 async def test_a_broker_that_comes_late_or_goes_away_is_waited_for(bench: Bench, troubles: Troubles) -> None:
     await bench.relay.close()
     source = await bench.source(troubles, relayed=True)
-    assert isinstance(await troubles.next(), OSError)
+    assert "nothing listens at" in str(await troubles.next())
     assert not source.is_connected
     await bench.relay.open()
     await bench.publish(b"1")

@@ -2,10 +2,11 @@
 
 import pytest
 
-from service.adapters.rabbitmq import Publication, declare_topology
+from service.adapters.rabbitmq.publisher import Publication
+from service.adapters.rabbitmq.topology import declare_topology
 from service.core.reason import ParkReason
-from service.ports import UnavailableError
-from tests.contract.broker_bench import Bench, Troubles, bodies, take
+from service.ports.errors import UnavailableError
+from tests.contract.broker_rig import Bench, Troubles, bodies, take
 
 
 async def test_a_parked_message_keeps_its_bytes_and_says_why(bench: Bench) -> None:

@@ -12,13 +12,16 @@ from pamqp.commands import Basic
 from pamqp.common import FieldTable
 from pamqp.header import ContentHeader
 
-from service.adapters.rabbitmq import Publication, Topology, connection, declare_topology, link, publisher
+from service.adapters.rabbitmq import connection, link, publisher
 from service.adapters.rabbitmq.parking import DETAIL_CHARACTERS_MAX, PROPERTIES_BYTES_MAX, parked_properties
+from service.adapters.rabbitmq.publisher import Publication
 from service.adapters.rabbitmq.source import BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN, RabbitSource, backoff_seconds
+from service.adapters.rabbitmq.topology import declare_topology
 from service.core.reason import ParkReason
 from service.embedded.amqp import LoopbackBroker
-from service.ports import UnavailableError
-from tests.contract.broker_bench import Bench, Troubles
+from service.ports.entrance import Topology
+from service.ports.errors import UnavailableError
+from tests.contract.broker_rig import Bench, Troubles
 
 
 async def test_connected_without_a_consumer_it_connects_anew(troubles: Troubles) -> None:

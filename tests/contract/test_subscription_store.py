@@ -6,10 +6,11 @@ from typing import Any, Protocol
 
 import pytest
 
-from service.adapters.postgres import Administration, PostgresSubscriptionStore, connect
-from service.adapters.postgres.engine import driver
-from service.core.subscription import StoredEndpoint
-from service.ports import SubscriptionStore
+from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
+from service.adapters.postgres.engine import connect, driver
+from service.core.endpoints.endpoint import StoredEndpoint
+from service.ports.store import SubscriptionStore
+from tests.fakes.administration import Administration
 from tests.fakes.database import MemoryDatabase
 from tests.fakes.secret_box import PlainSecretBox
 from tests.fakes.subscription_store import MemoryAdministration, MemorySubscriptionStore

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.custom_headers import HEADERS_MAX, NAME_PATTERN, judge_headers, judge_signature_header
-from service.core.delivery import Delivery, DeliveryKey, Lease
-from service.core.request import Request, build_request
-from service.core.subscription import Endpoint, Secret
+from service.core.deliveries.delivery import Delivery, DeliveryKey, Lease
+from service.core.deliveries.request import Request, build_request
+from service.core.endpoints.custom_headers import HEADERS_MAX, NAME_PATTERN, judge_headers, judge_signature_header
+from service.core.endpoints.endpoint import Endpoint, Secret
 from tests.fakes.clock import START
 from tests.fakes.events import new_uid
 from webhook_signature.styles import STYLES, style_named

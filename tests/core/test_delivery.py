@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.delivery import FINAL_STATES, OPEN_STATES, STEPS, DeliveryKey, State, Step, fan_out
-from service.core.subscription import Endpoint, Subscription
+from service.core.deliveries.delivery import FINAL_STATES, OPEN_STATES, STEPS, DeliveryKey, State, Step, fan_out
+from service.core.endpoints.endpoint import Endpoint
+from service.core.endpoints.subscription import Subscription
 from tests.fakes.clock import START
 from tests.fakes.events import new_uid
 

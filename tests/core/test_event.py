@@ -9,15 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.event import (
-    BODY_BYTES_MAX,
-    CLOUDEVENTS,
-    DEPTH_MAX,
-    Event,
-    Rejected,
-    parse_event,
-)
-from service.core.event_type import REGISTRY
+from service.core.events.event import BODY_BYTES_MAX, CLOUDEVENTS, DEPTH_MAX, Event, Rejected, parse_event
+from service.core.events.registry import REGISTRY
 from service.core.reason import ParkReason
 from service.core.timestamp import format_timestamp, parse_timestamp
 from tests.fakes.clock import START as NOW

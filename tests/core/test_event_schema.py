@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from service.core.event import Event, parse_event
-from service.core.event_schema import built_in_types, envelope_schema, sample_of, schema_of
-from service.core.event_type import REGISTRY, Complaint, read_data
+from service.core.events.event import Event, parse_event
+from service.core.events.registry import REGISTRY, Complaint, read_data
+from service.core.events.schema import built_in_types, envelope_schema, sample_of, schema_of
 from tests.fakes.clock import START
 from tests.fakes.events import EXAMPLE_DATA
 

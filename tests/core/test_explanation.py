@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.delivery import State
-from service.core.explanation import WITH_DELIVERY, Explained, Finding, explain, summarise
+from service.core.deliveries.delivery import State
+from service.core.deliveries.explanation import WITH_DELIVERY, Explained, Finding, explain, summarise
+from service.core.deliveries.story import ExplainedEvent, KnownDelivery, KnownEndpoint, KnownSubscription, Story
 from service.core.reason import Reason
-from service.core.story import ExplainedEvent, KnownDelivery, KnownEndpoint, KnownSubscription, Story
 
 AT = datetime(2026, 11, 20, 18, tzinfo=UTC)
 BEFORE, AFTER = AT - timedelta(days=1), AT + timedelta(hours=1)

@@ -1,4 +1,4 @@
-"""Filters: what the sentences of ``service.core.filter`` promise."""
+"""Filters: what the sentences of ``service.core.endpoints.filter`` promise."""
 
 import json
 from typing import Any
@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.filter import CLAUSES_MAX, VALUES_MAX, Failed, Filter, FilterRefused, decode_envelope, parse_filter
+from service.core.endpoints.filter import (
+    CLAUSES_MAX,
+    VALUES_MAX,
+    Failed,
+    Filter,
+    FilterRefused,
+    decode_envelope,
+    parse_filter,
+)
 
 EVENT = {
     "type": "message.sent",

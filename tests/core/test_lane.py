@@ -7,9 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from service.core.delivery import Delivery, DeliveryKey, Lease
-from service.core.lane import LaneLimits, Lanes, LaneState
-from service.core.subscription import Endpoint
+from service.core.deliveries.delivery import Delivery, DeliveryKey, Lease
+from service.core.deliveries.lane import LaneLimits, Lanes, LaneState
+from service.core.endpoints.endpoint import Endpoint
 from tests.fakes.clock import START
 from tests.fakes.events import new_uid
 

@@ -3,7 +3,7 @@
 import runpy
 from pathlib import Path
 
-from service.core.delivery import STEPS, State
+from service.core.deliveries.delivery import STEPS, State
 
 DOCS = Path(__file__).parents[2] / "docs"
 

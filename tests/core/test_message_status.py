@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.message_status import Clicks, MessageState, MessageStatus, Reaction, fold_message
+from service.core.events.message_status import Clicks, MessageState, MessageStatus, Reaction, fold_message
 from service.core.timestamp import format_timestamp
 
 START = datetime(2026, 11, 20, 18, tzinfo=UTC)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.outcome import (
+from service.core.deliveries.outcome import (
     RETRY_AFTER_MAX_SECONDS,
     Accepted,
     Failed,
@@ -15,8 +15,8 @@ from service.core.outcome import (
     classify,
     retry_after_seconds,
 )
+from service.core.deliveries.request import Fault, Reply
 from service.core.reason import Reason
-from service.core.request import Fault, Reply
 
 NOW = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)
 DAY = RETRY_AFTER_MAX_SECONDS

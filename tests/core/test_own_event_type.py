@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from service.core.bounded_validator import first_complaint
-from service.core.event import parse_event
-from service.core.event_type import Complaint, is_subscribable
-from service.core.own_event_type import SCHEMA_BYTES_MAX, OwnEventType, is_same_schema, write_schema
-from service.core.schema_rules import DEPTH_MAX
+from service.core.events.bounded_validator import first_complaint
+from service.core.events.event import parse_event
+from service.core.events.own_type import SCHEMA_BYTES_MAX, OwnEventType, is_same_schema, write_schema
+from service.core.events.registry import Complaint, is_subscribable
+from service.core.events.schema_rules import DEPTH_MAX
 from tests.fakes.clock import START
 from tests.fakes.events import body_of, event_of
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.attempt import REPLY_STORED_BYTES_MAX, attempt_of
-from service.core.delivery import Delivery, DeliveryKey, Lease
-from service.core.outcome import classify
+from service.core.deliveries.attempt import REPLY_STORED_BYTES_MAX, attempt_of
+from service.core.deliveries.delivery import Delivery, DeliveryKey, Lease
+from service.core.deliveries.outcome import classify
+from service.core.deliveries.request import Fault, Reply, Request, build_request
+from service.core.endpoints.endpoint import Endpoint, Secret
 from service.core.reason import Reason
-from service.core.request import Fault, Reply, Request, build_request
-from service.core.subscription import Endpoint, Secret
 from tests.fakes.clock import START
 from tests.fakes.events import new_uid
 from webhook_signature import VerificationError, Webhook

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.retry_schedule import DELAYS_MAX, PRESETS, STANDARD, RetrySchedule, read_retry
+from service.core.endpoints.retry_schedule import DELAYS_MAX, PRESETS, STANDARD, RetrySchedule, read_retry
 
 HOUR = 3600
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.core.event import Event, parse_event
-from service.core.event_type import REGISTRY
-from service.core.sample import sample_event
+from service.core.events.event import Event, parse_event
+from service.core.events.registry import REGISTRY
+from service.core.events.sample import sample_event
 
 NOW = datetime(2026, 11, 20, 18, 25, 35, 123456, UTC)
 

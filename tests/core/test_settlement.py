@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.delivery import STEPS, Delivery, DeliveryKey, State
-from service.core.outcome import Accepted, Failed, Gone, Outcome
+from service.core.deliveries.delivery import STEPS, Delivery, DeliveryKey, State
+from service.core.deliveries.outcome import Accepted, Failed, Gone, Outcome
+from service.core.deliveries.settlement import Bury, Deliver, Retry, Settlement, Unsubscribe, settle
+from service.core.endpoints.retry_schedule import PRESETS, STANDARD
 from service.core.reason import Reason
-from service.core.retry_schedule import PRESETS, STANDARD
-from service.core.settlement import Bury, Deliver, Retry, Settlement, Unsubscribe, settle
 from tests.fakes.clock import START
 from tests.fakes.events import new_uid
 

@@ -7,15 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.filter import Filter, parse_filter
-from service.core.subscription import (
-    Endpoint,
-    OrganizationDirectory,
-    Secret,
-    Subscription,
-    covers,
-    most_specific,
-)
+from service.core.endpoints.directory import OrganizationDirectory
+from service.core.endpoints.endpoint import Endpoint, Secret
+from service.core.endpoints.filter import Filter, parse_filter
+from service.core.endpoints.subscription import Subscription, covers, most_specific
 from tests.fakes.clock import START
 
 NEW, OLD = b"n" * 32, b"o" * 32

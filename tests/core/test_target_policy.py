@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.core.target_policy import (
+from service.core.endpoints.target_policy import (
     ADDRESS_REFUSED,
     EgressPolicy,
     Target,
@@ -229,3 +229,21 @@ def test_the_operator_opens_http_and_ports() -> None:
     assert isinstance(opened.judge_url("https://10.0.0.7:5432/"), Target)
     assert isinstance(opened.judge_url("https://db.example:5432/"), Target)  # a name is judged at dial
     assert isinstance(opened.judge_url("https://10.0.0.8:5432/"), TargetRefused)
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence", "is_policy"),
+    [
+        ("hooks.example.com", "the URL has no scheme; write https:// in front of it", False),
+        ("hooks.example.com:8443/x", "the URL has no scheme; write https:// in front of it", False),
+        ("https://user:pw@example.com/", "the URL must not contain a user name or password", False),
+        ("ftp://example.com/", "the URL must start with https://", False),
+        ("http://example.com/", "the URL must start with https://", True),
+        ("https://10.0.0.1/", ADDRESS_REFUSED, True),
+        ("https://example.com:22/", "port 22 is not allowed", True),
+    ],
+)
+def test_what_is_wrong_with_the_url_itself_is_no_matter_of_policy(raw: str, sentence: str, is_policy: bool) -> None:  # noqa: FBT001
+    judged = SHIPPED.judge_url(raw)
+    assert isinstance(judged, TargetRefused)
+    assert (judged.sentence, judged.is_policy) == (sentence, is_policy)

@@ -6,7 +6,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.uid import day_of, first_uid_from, received_at
+from service.core.events.uid import day_of, first_uid_from, received_at
 
 INSTANTS = st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001
 UIDS = st.integers(0, 2**128 - 1).map(lambda number: UUID(int=number))

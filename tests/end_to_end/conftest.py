@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.adapters.postgres import connect
+from service.adapters.postgres.engine import connect
 from tests.end_to_end.processes import ReceiverProcess, make_receiver_python
 from tests.end_to_end.town import Town
 

@@ -15,14 +15,17 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.http_sender import HttpSender
-from service.adapters.logs import configure_logs
-from service.adapters.postgres import PostgresDeliveryStore, deliveries, statements
+from service.adapters.exit.sender import HttpSender
+from service.adapters.observers.logs import configure_logs
+from service.adapters.postgres.deliveries import statements
+from service.adapters.postgres.deliveries import store as deliveries
+from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.engine import driver
-from service.adapters.rabbitmq import RabbitSource
-from service.app import Role, serve
+from service.adapters.rabbitmq.source import RabbitSource
+from service.app.assembly import serve
+from service.app.process import Role
 from service.cli.serving import worker_name
-from service.core.request import Request
+from service.core.deliveries.request import Request
 from service.settings import load_settings
 from tests.end_to_end.oracle import LedgerReader
 from tests.end_to_end.waiting import until

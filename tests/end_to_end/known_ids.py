@@ -8,19 +8,22 @@ from typing import Any, cast
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.observers import Observers
-from service.adapters.postgres import Administration, KeyStore, PostgresDeliveryStore, PostgresSubscriptionStore
+from service.adapters.observers.all import Observers
+from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
+from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
+from service.adapters.postgres.requests.keys import KeyStore
 from service.adapters.system import SystemClock, draw, new_uid
 from service.api.operation import Operation
+from service.app.http import Parts, v1_operations
 from service.core.api_key import RANDOM_BYTES, generate_key
-from service.core.event import Event, parse_event
-from service.core.sample import sample_event
-from service.faces import Parts, v1_operations
+from service.core.events.event import Event, parse_event
+from service.core.events.sample import sample_event
 from service.flow.directory import Directory
 from service.flow.intake import Intake
 from service.flow.surroundings import Surroundings
-from service.ports import SecretBox
+from service.ports.secrets import SecretBox
 from service.settings import load_settings
+from tests.fakes.administration import Administration
 
 ORGANIZATION = "org_known"
 

@@ -1,6 +1,7 @@
 """``posthorn demo`` as somebody runs it who has nothing: it shows that all arrived, and leaves nothing behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,20 @@ def test_stopped_at_any_moment_it_leaves_nothing(demo: subprocess.Popen[str], ho
     assert demo.returncode == (0 if when == "Look closer" else 130)
     assert processes_in(home) == []
     assert list(home.iterdir()) == []
+
+
+def test_its_last_lines_work_as_pasted(demo: subprocess.Popen[str]) -> None:
+    read_until(demo, "Look closer")
+    curl, posthorn = (line.strip() for line in read_until(demo, "Ctrl-C ends").splitlines()[:2])
+    bare = {"PATH": "/usr/bin:/bin", "HOME": "/"}
+    shells = [found for name in ("bash", "zsh", "dash") if (found := shutil.which(name)) is not None]
+    assert shells
+    for shell in shells:
+        listed = subprocess.run([shell, "-c", posthorn], env=bare, cwd="/", capture_output=True, text=True, check=False)
+        assert (listed.returncode, "dlv_" in listed.stdout) == (0, True), listed.stderr
+        if shutil.which("curl") is not None:
+            answered = subprocess.run([shell, "-c", curl], env=bare, capture_output=True, text=True, check=False)
+            assert '"data":' in answered.stdout, answered.stderr
 
 
 def test_killed_it_leaves_no_process_and_the_next_one_sweeps_up(

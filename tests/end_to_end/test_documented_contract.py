@@ -24,9 +24,9 @@ from schemathesis.specs.openapi.checks import (
 )
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import connect
+from service.adapters.postgres.engine import connect
 from service.adapters.secret_box import AesSecretBox, parse_secret_keys
-from service.ports import SecretBox
+from service.ports.secrets import SecretBox
 from tests.end_to_end.known_ids import KnownIds, all_operations, make_known_things
 from tests.end_to_end.processes import Worker, free_port
 from tests.end_to_end.town import SECRET_KEYS, SETTINGS

@@ -7,7 +7,7 @@ import signal
 import aiohttp
 import pytest
 
-from service.adapters.rabbitmq import Publication
+from service.adapters.rabbitmq.publisher import Publication
 from tests.end_to_end.processes import free_port
 from tests.end_to_end.test_killed_workers import judged
 from tests.end_to_end.town import Town

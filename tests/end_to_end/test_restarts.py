@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from service.adapters.postgres import migrate
+from service.adapters.postgres.schema import migrate
 from service.embedded.postgres import EmbeddedPostgres
 from tests.end_to_end.own_rabbitmq import OwnRabbitMQ, missing_program
 from tests.end_to_end.processes import Worker, free_port

@@ -13,16 +13,19 @@ import asyncpg
 from aiormq.abc import DeliveredMessage
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres import Administration, KeyStore
-from service.adapters.rabbitmq import EventPublisher, Publication, Topology, declare_topology
+from service.adapters.postgres.requests.keys import KeyStore
+from service.adapters.rabbitmq.publisher import EventPublisher, Publication
+from service.adapters.rabbitmq.topology import declare_topology
 from service.adapters.secret_box import AesSecretBox, parse_secret_keys
 from service.core.api_key import RANDOM_BYTES, generate_key
-from service.core.event_type import REGISTRY
-from service.core.sample import sample_event
+from service.core.events.registry import REGISTRY
+from service.core.events.sample import sample_event
+from service.ports.entrance import Topology
 from tests.end_to_end.oracle import Findings, LedgerReader, judge, read_database
 from tests.end_to_end.processes import ReceiverProcess, Worker
 from tests.end_to_end.receiver_program import secret_of
 from tests.end_to_end.waiting import until
+from tests.fakes.administration import Administration
 
 ORGANIZATION = "org_town"
 EVENT_TYPES = tuple(REGISTRY)

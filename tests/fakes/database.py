@@ -7,12 +7,13 @@ from math import inf
 from typing import Any
 from uuid import UUID
 
-from service.core.attempt import Attempt
-from service.core.delivery import Delivery, DeliveryKey, State
-from service.core.event import Event
-from service.core.own_event_type import OwnEventType
+from service.core.deliveries.attempt import Attempt
+from service.core.deliveries.delivery import Delivery, DeliveryKey, State
+from service.core.endpoints.directory import StoredDirectory
+from service.core.endpoints.endpoint import StoredEndpoint, StoredSecret
+from service.core.events.event import Event
+from service.core.events.own_type import OwnEventType
 from service.core.reason import Reason
-from service.core.subscription import StoredDirectory, StoredEndpoint, StoredSecret
 from tests.fakes.clock import ManualClock
 
 

@@ -4,12 +4,14 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from service.core.attempt import Attempt
-from service.core.delivery import OPEN_STATES, STEPS, Delivery, DeliveryKey, Lease, State, Step
-from service.core.event import Event
+from service.core.deliveries.attempt import Attempt
+from service.core.deliveries.delivery import OPEN_STATES, STEPS, Delivery, DeliveryKey, Lease, State, Step
+from service.core.deliveries.settlement import Retry, Settled, Unsubscribe
+from service.core.events.event import Event
 from service.core.reason import Reason
-from service.core.settlement import Retry, Settled, Unsubscribe
-from service.ports import Backlog, Claim, Recorded, Recording, RefusedError, Stale, Verdict
+from service.ports.errors import RefusedError
+from service.ports.observer import Backlog
+from service.ports.store import Claim, Recorded, Recording, Stale, Verdict
 from tests.fakes.database import DeliveryRow, EventRow, MemoryDatabase
 
 BEFORE_COMMIT = "before commit"

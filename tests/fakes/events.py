@@ -8,7 +8,7 @@ from uuid import UUID
 
 import uuid_utils.compat
 
-from service.core.event import Event, parse_event
+from service.core.events.event import Event, parse_event
 from service.core.timestamp import format_timestamp
 from tests.fakes.clock import START
 

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
+from service.core.deliveries.settlement import Settled
 from service.core.reason import ParkReason
-from service.core.settlement import Settled
-from service.ports import Backlog
+from service.ports.observer import Backlog
 
 SIGNAL_SECONDS_MAX = 60
 

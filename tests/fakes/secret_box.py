@@ -1,6 +1,6 @@
 """Secrets, sealed in the clear: the binding to their row is kept, the encryption is not."""
 
-from service.ports import SecretUnopenableError
+from service.ports.errors import SecretUnopenableError
 
 
 class PlainSecretBox:

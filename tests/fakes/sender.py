@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable
 
-from service.core.request import Fault, Reply, Request
+from service.core.deliveries.request import Fault, Reply, Request
 
 Answer = Reply | Fault | BaseException | Callable[[Request], Reply | Fault]
 ACCEPTED = Reply(200, 1, b"ok")

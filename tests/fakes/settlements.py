@@ -1,12 +1,12 @@
 """Settlements, as the road from a reply to the store makes them."""
 
-from service.core.attempt import attempt_of
-from service.core.outcome import classify
+from service.core.deliveries.attempt import attempt_of
+from service.core.deliveries.outcome import classify
+from service.core.deliveries.request import Fault, Reply
+from service.core.deliveries.settlement import Settled, settle
+from service.core.endpoints.retry_schedule import STANDARD, RetrySchedule
 from service.core.reason import Reason
-from service.core.request import Fault, Reply
-from service.core.retry_schedule import STANDARD, RetrySchedule
-from service.core.settlement import Settled, settle
-from service.ports import Claim
+from service.ports.store import Claim
 from tests.fakes.clock import START
 
 LOST = Fault(Reason.LOST, 0)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from service.core.own_event_type import OwnEventType
+from service.core.endpoints.directory import StoredDirectory
+from service.core.endpoints.endpoint import StoredSecret
+from service.core.events.own_type import OwnEventType
 from service.core.reason import Reason
-from service.core.subscription import StoredDirectory, StoredSecret
-from service.ports import SecretBox
+from service.ports.secrets import SecretBox
 from tests.fakes.database import EndpointRow, MemoryDatabase, SubscriptionRow
 
 

@@ -11,19 +11,19 @@ from typing import Any, ClassVar, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from service.core.delivery import FINAL_STATES, DeliveryKey, Lease, State
-from service.core.outcome import OutcomeKind
+from service.core.deliveries.delivery import FINAL_STATES, DeliveryKey, Lease, State
+from service.core.deliveries.outcome import OutcomeKind
+from service.core.deliveries.request import Fault, Reply
+from service.core.deliveries.settlement import Settled
+from service.core.endpoints.retry_schedule import RetrySchedule
 from service.core.reason import Reason
-from service.core.request import Fault, Reply
-from service.core.retry_schedule import RetrySchedule
-from service.core.settlement import Settled
 from service.flow.deliver import Deliver
 from service.flow.directory import Directory
 from service.flow.intake import Intake
 from service.flow.settle import Settle
 from service.flow.surroundings import Surroundings
 from service.flow.upkeep import Upkeep
-from service.ports import IncomingMessage
+from service.ports.entrance import IncomingMessage
 from tests.fakes.database import DeliveryRow, MemoryDatabase
 from tests.fakes.delivery_store import AFTER_COMMIT, BEFORE_COMMIT, MemoryDeliveryStore
 from tests.fakes.events import CountedUids, body_of

@@ -2,11 +2,11 @@
 
 import pytest
 
-from service.core.delivery import Lease
-from service.core.outcome import OutcomeKind
+from service.core.deliveries.delivery import Lease
+from service.core.deliveries.outcome import OutcomeKind
+from service.core.deliveries.request import Fault, Reply
+from service.core.deliveries.settlement import Deliver, Retry
 from service.core.reason import Reason
-from service.core.request import Fault, Reply
-from service.core.settlement import Deliver, Retry
 from tests.fakes.events import event_of
 from tests.flow.worker import MARGIN_SECONDS, TIMEOUT_SECONDS, Worker
 from webhook_signature import Webhook

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from service.core.subscription import StoredDirectory
+from service.core.endpoints.directory import StoredDirectory
 from service.flow.directory import Directory
 from tests.fakes.secret_box import PlainSecretBox
 

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from service.core.delivery import State
-from service.core.lane import LaneLimits
-from service.core.request import Reply
+from service.core.deliveries.delivery import State
+from service.core.deliveries.lane import LaneLimits
+from service.core.deliveries.request import Reply
 from service.flow.dispatch import ClaimLimits
-from service.ports import UnavailableError
+from service.ports.errors import UnavailableError
 from tests.fakes.events import event_of
 from tests.flow.worker import Worker
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from service.core.delivery import Lease
-from service.core.outcome import OutcomeKind
+from service.core.deliveries.delivery import Lease
+from service.core.deliveries.outcome import OutcomeKind
+from service.core.deliveries.request import Reply
+from service.core.deliveries.settlement import Bury, Retry, Settled
+from service.core.endpoints.retry_schedule import RetrySchedule
 from service.core.reason import Reason
-from service.core.request import Reply
-from service.core.retry_schedule import RetrySchedule
-from service.core.settlement import Bury, Retry, Settled
 from tests.fakes.events import EXAMPLE_DATA, event_of
 from tests.flow.worker import LEASE_SECONDS, MARGIN_SECONDS, TIMEOUT_SECONDS, Worker
 from webhook_signature import Webhook

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from service.core.event import Event, Rejected
+from service.core.events.event import Event, Rejected
 from service.core.reason import ParkReason
-from service.ports import RefusedError, Verdict
+from service.ports.errors import RefusedError
+from service.ports.store import Verdict
 from tests.fakes.events import body_of, event_of
 from tests.flow.worker import Worker
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from service.core.event import Event
-from service.core.lane import LaneLimits
+from service.core.deliveries.lane import LaneLimits
+from service.core.events.event import Event
 from service.core.reason import ParkReason
-from service.ports import UnavailableError, Verdict
+from service.ports.errors import UnavailableError
+from service.ports.store import Verdict
 from tests.fakes.delivery_store import AFTER_COMMIT
 from tests.fakes.events import body_of, event_of
 from tests.flow.worker import Worker

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.core.settlement import Settled
+from service.core.deliveries.settlement import Settled
 from service.flow.settle import ALONGSIDE_MIN
-from service.ports import UnavailableError
+from service.ports.errors import UnavailableError
 from tests.fakes.delivery_store import AFTER_COMMIT
 from tests.fakes.events import event_of
 from tests.fakes.settlements import settled_by

@@ -1,7 +1,7 @@
 """The quiet duties."""
 
 from service.core.reason import Reason
-from service.ports import UnavailableError
+from service.ports.errors import UnavailableError
 from tests.fakes.events import event_of
 from tests.flow.worker import Worker
 

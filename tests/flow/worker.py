@@ -1,4 +1,4 @@
-"""A whole worker over the fakes, put together as ``app.py`` does it."""
+"""A whole worker over the fakes, put together as ``app/assembly.py`` does it."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from service.core.lane import LaneLimits, Lanes
-from service.core.retry_schedule import STANDARD, RetrySchedule
+from service.core.deliveries.lane import LaneLimits, Lanes
+from service.core.endpoints.retry_schedule import STANDARD, RetrySchedule
 from service.flow.deliver import Deliver
 from service.flow.directory import Directory
 from service.flow.dispatch import ClaimLimits, Dispatch

@@ -1,23 +1,19 @@
 """The way to PostgreSQL: one pool per process, and errors told apart by whether trying again can help."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from importlib.resources import files
-from pathlib import Path
 
 import asyncpg
-from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import PoolProxiedConnection, event, make_url
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
-from service.adapters.postgres.partitions import create_partitions
-from service.ports import Clock, NotMigratedError, RefusedError, UnavailableError
+from service.ports.errors import NotMigratedError, RefusedError, UnavailableError
+from service.ports.surroundings import Clock
 
 # What the rows themselves are to blame for. All else (the link, a login, a missing table, a lost race) lies with the
 # database or with us: the rows wait until it is mended, however long that takes.
@@ -126,51 +122,35 @@ def _is_about_schema(error: BaseException | None) -> bool:
     return False
 
 
-def _sentence(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'}"
+def _sentence(error: BaseException) -> str:  # noqa: PLR0911 - a table of causes
+    """What PostgreSQL said, or what kept us from asking it, and what to do where that is known."""
+    cause = _innermost(error)
+    match cause:
+        case socket.gaierror():
+            return "the host name cannot be resolved; correct the host in DATABASE_URL"
+        case ConnectionRefusedError():
+            return "nothing listens there; start PostgreSQL, or correct host and port in DATABASE_URL"
+        case TimeoutError():
+            return "it did not answer in time; check the network, and host and port in DATABASE_URL"
+        case asyncpg.InvalidCatalogNameError():
+            return f"{_first_line(cause)}; create it (createdb), or correct the path of DATABASE_URL, which names it"
+        case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
+            return f"{_first_line(cause)}; correct user and password in DATABASE_URL, percent-encoded"
+        case asyncpg.PostgresError():
+            return _first_line(cause)
+        case _:
+            return f"{_first_line(cause)} ({type(cause).__name__})"
 
 
-def _alembic(url: str) -> Config:
-    config = Config()
-    beside = Path(str(files("service"))) / "migrations"  # in a wheel; in a checkout they lie at the root
-    location = beside if beside.is_dir() else Path(__file__).resolve().parents[3] / "migrations"
-    config.set_main_option("script_location", str(location))
-    config.set_main_option("path_separator", "os")
-    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-    return config
+def _innermost(error: BaseException) -> BaseException:
+    """The error that SQLAlchemy wrapped, once or twice; its own text is for who wrote the statement."""
+    while isinstance(error, (SQLAlchemyError, AsyncAdapt_asyncpg_dbapi.Error)) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
-async def migrate(url: str) -> None:
-    """Bring the schema to this release's head, and make the first partitions; a second time changes nothing."""
-    engine = connect(url, pool_size=1, command_timeout_seconds=600)
-    config = _alembic(url)
-    script = ScriptDirectory.from_config(config)
-    try:
-        async with engine.begin() as connection:
-
-            def upgrade(sync_connection: object) -> None:
-                config.attributes["connection"] = sync_connection
-                with EnvironmentContext(
-                    config,
-                    script,
-                    fn=lambda revision, _: script._upgrade_revs("head", revision),  # noqa: SLF001
-                ):
-                    script.run_env()
-
-            await connection.run_sync(upgrade)
-        async with driver(engine) as connection:
-            await create_partitions(connection)
-    finally:
-        await engine.dispose()
-
-
-async def is_migrated(engine: AsyncEngine) -> bool:
-    """Whether the schema is at this release's head. Raises ``UnavailableError``."""
-    heads = ScriptDirectory.from_config(_alembic("")).get_heads()
-    async with driver(engine) as connection:
-        if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
-            return False
-        return {row[0] for row in await connection.fetch("SELECT version_num FROM alembic_version")} == set(heads)
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "no detail")
 
 
 def in_use(engine: AsyncEngine) -> int:

@@ -1,17 +1,25 @@
 """Connecting to RabbitMQ, hanging up, and making sense of what aiormq throws in between."""
 
 import asyncio
+import logging
+import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import unquote
 
 import aiormq
 from aiormq.abc import AbstractConnection
-from pamqp import decode
+from aiormq.connection import FrameReceiver
+from aiormq.exceptions import ConnectionClosed, IncompatibleProtocolError, ProtocolSyntaxError
+from pamqp import commands, decode
+from pamqp.base import Frame
 from pamqp.common import FieldValue
+from pamqp.frame import FrameTypes
 from yarl import URL
 
-from service.ports import UnavailableError
+from service.ports.errors import UnavailableError
 
 CONNECT_SECONDS_MAX = 15
 HANG_UP_SECONDS_MAX = 5
@@ -23,14 +31,90 @@ table_decoders: dict[bytes, Callable[[bytes], tuple[int, Any]]] = decode.TABLE_M
 
 
 async def connect(url: str, name: str) -> AbstractConnection:
-    """Open a connection that shows as ``name`` in the broker's lists. Raises OSError, TimeoutError or AMQPError."""
+    """Open a connection that shows as ``name`` in the broker's lists.
+
+    Raises ``UnavailableError``, which says in a sentence what is wrong and what to do.
+    """
     _read_odd_timestamps()
     address = URL(url)
     defaults = {"heartbeat": str(HEARTBEAT_SECONDS), "name": name}
-    connection = aiormq.Connection(address.with_query({**defaults, **address.query}))
-    async with asyncio.timeout(CONNECT_SECONDS_MAX):
-        await connection.connect()
+    connection = _Connection(address.with_query({**defaults, **address.query}))
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS_MAX):
+            await connection.connect()
+    except (OSError, EOFError, aiormq.AMQPError) as error:  # TimeoutError is an OSError
+        raise UnavailableError(_refusal(error, address)) from error
     return connection
+
+
+class _Answers(FrameReceiver):
+    """The broker's frames while connecting. A refusal is raised with the broker's words.
+
+    aiormq complains of an unexpected frame instead, and quotes the address of the object that holds the words.
+    """
+
+    def __init__(self, receiver: FrameReceiver) -> None:
+        self._receiver = receiver
+
+    async def get_frame(self) -> tuple[int, int, FrameTypes]:
+        frame = await self._receiver.get_frame()
+        if isinstance(frame[2], commands.Connection.Close):
+            raise ConnectionClosed(frame[2].reply_code, frame[2].reply_text)
+        return frame
+
+
+class _Connection(aiormq.Connection):
+    @staticmethod
+    async def _rpc(
+        request: Frame,
+        writer: asyncio.StreamWriter,
+        frame_receiver: FrameReceiver,
+        wait_response: bool = True,  # noqa: FBT001, FBT002 - aiormq's signature
+    ) -> FrameTypes | None:
+        answers = _Answers(frame_receiver)
+        return await aiormq.Connection._rpc(request, writer, answers, wait_response)  # noqa: SLF001 - what it overrides
+
+
+# What it logs is raised as well, and told once.
+logging.getLogger("aiormq.connection").addFilter(lambda record: not str(record.msg).startswith("error when creating"))
+
+
+def _refusal(error: Exception, address: URL) -> str:  # noqa: PLR0911 - a table of causes
+    """What is wrong and what to do. The password is nowhere in it."""
+    place = f"{address.host}:{address.port or (5671 if address.scheme == 'amqps' else 5672)}"
+    user, vhost = address.user or "guest", unquote(address.raw_path[1:]) or "/"
+    match error:
+        case ConnectionClosed(args=(403, *_)):
+            guest = "; guest may connect from the broker's own machine only" if user == "guest" else ""
+            return f"{place} refused user {user!r} or the password{guest}; correct both in AMQP_URL, percent-encoded"
+        case ConnectionClosed(args=(_, str(text))) if "vhost" in text and "not found" in text:
+            return (
+                f"{place} has no virtual host {vhost!r}; correct the path of AMQP_URL, which names it (no path: the "
+                f"default, /), or create it: rabbitmqctl add_vhost {vhost}"
+            )
+        case ConnectionClosed(args=(_, str(text))) if "vhost" in text and "limit" not in text:
+            return (
+                f"{place} refused user {user!r} the virtual host {vhost!r} ({text}); correct the path of AMQP_URL, "
+                f"which names it, or grant it: rabbitmqctl set_permissions -p {vhost} {user} '.*' '.*' '.*'"
+            )
+        case ConnectionClosed(args=(_, text)):
+            return f"{place} closed the connection: {text}"
+        case IncompatibleProtocolError() | ProtocolSyntaxError() | EOFError():
+            return f"what listens at {place} does not speak AMQP; correct host and port in AMQP_URL"
+        case aiormq.AMQPConnectionError() if str(error).startswith("Server connection"):
+            return f"{place} hung up before it spoke AMQP; let RabbitMQ start, or correct host and port in AMQP_URL"
+        case TimeoutError():
+            return (
+                f"{place} did not answer within {CONNECT_SECONDS_MAX} s; check the network, host and port in AMQP_URL"
+            )
+        case _ if isinstance(error.__cause__, ssl.SSLError):
+            return f"TLS with {place} failed: {error.__cause__.reason}; correct scheme and port in AMQP_URL"
+        case _ if isinstance(error.__cause__, socket.gaierror):
+            return f"the host name {address.host!r} cannot be resolved; correct it in AMQP_URL"
+        case ConnectionRefusedError() | aiormq.AMQPConnectionError() if "Connect call failed" in str(error):
+            return f"nothing listens at {place}; start RabbitMQ, or correct host and port in AMQP_URL"
+        case _:
+            return f"no connection to {place}: {_told(error)}"
 
 
 async def hang_up(connection: AbstractConnection) -> None:
@@ -47,8 +131,8 @@ def cancelled_by_nobody() -> bool:
 
 
 @contextmanager
-def unavailable(what: str) -> Iterator[None]:
-    """Turn every way in which aiormq reports a lost connection into ``UnavailableError``.
+def unavailable(what: str = "") -> Iterator[None]:
+    """Turn every way in which aiormq reports a lost connection into ``UnavailableError``, ``what`` in front.
 
     Among them are CancelledError, thrown at a waiter whom nobody cancelled, and a bare Exception.
     """
@@ -57,9 +141,22 @@ def unavailable(what: str) -> Iterator[None]:
     except asyncio.CancelledError as error:
         if not cancelled_by_nobody():
             raise
-        raise UnavailableError(f"{what}: the connection was lost") from error
+        raise UnavailableError(_after(what, "the connection was lost")) from error
     except Exception as error:
-        raise UnavailableError(f"{what}: {error!r}") from error
+        raise UnavailableError(_after(what, _told(error))) from error
+
+
+def _after(what: str, told: str) -> str:
+    return f"{what}: {told}" if what else told
+
+
+def _told(error: Exception) -> str:
+    """In the broker's words, where it said something; never an object's address."""
+    words = " ".join(str(each) for each in error.args if each not in {None, ""})
+    if isinstance(error, UnavailableError):
+        return words
+    name = type(error).__name__
+    return f"{words} ({name})" if words else name
 
 
 def _read_odd_timestamps() -> None:

@@ -8,7 +8,8 @@ from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from pamqp.commands import Basic
 
 from service.adapters.rabbitmq.connection import connect, hang_up
-from service.adapters.rabbitmq.topology import Declare, Topology, ensure
+from service.adapters.rabbitmq.topology import Declare, ensure
+from service.ports.entrance import Topology
 
 OnMessage = Callable[[DeliveredMessage], Coroutine[Any, Any, None]]
 

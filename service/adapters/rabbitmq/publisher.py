@@ -13,8 +13,8 @@ from aiormq.exceptions import PublishError
 from pamqp.commands import Basic
 
 from service.adapters.rabbitmq.connection import connect, hang_up, unavailable
-from service.adapters.rabbitmq.topology import Topology
-from service.ports import UnavailableError
+from service.ports.entrance import Topology
+from service.ports.errors import UnavailableError
 
 CONFIRM_SECONDS_MAX = 10
 UNCONFIRMED_MAX = 256

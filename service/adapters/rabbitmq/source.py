@@ -12,9 +12,11 @@ from service.adapters.rabbitmq.connection import cancelled_by_nobody, unavailabl
 from service.adapters.rabbitmq.link import Link
 from service.adapters.rabbitmq.parking import parked_properties
 from service.adapters.rabbitmq.publisher import Outlet, UnroutableError
-from service.adapters.rabbitmq.topology import Declare, Topology
+from service.adapters.rabbitmq.topology import Declare
 from service.core.reason import ParkReason
-from service.ports import Draw, IncomingMessage, Pause, UnavailableError
+from service.ports.entrance import IncomingMessage, Topology
+from service.ports.errors import UnavailableError
+from service.ports.surroundings import Draw, Pause
 
 BACKOFF_SECONDS_MIN = 0.1
 BACKOFF_SECONDS_MAX = 30.0

@@ -1,63 +1,17 @@
 """What must exist in the broker: one exchange in, one queue to work from, and one place for what cannot be an event."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal
 
 from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
-from pamqp.common import FieldTable
 
 from service.adapters.rabbitmq.connection import connect, hang_up
+from service.ports.entrance import Topology
 
 Declare = Literal["active", "passive"]
 """``active`` creates what is missing; ``passive`` only checks that it exists, for operators who own their topology."""
-
-
-PARKED_DELIVERY_LIMIT = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Topology:
-    """The names, and the rules of the queues. A ``prefix`` of its own keeps one installation apart from another."""
-
-    prefix: str = "posthorn"
-    bindings: tuple[str, ...] = ("message.*", "link.clicked")
-    delivery_limit: int = 20
-    """How often the broker takes a message back before it parks it: the backstop against a message that kills us."""
-
-    @property
-    def events_exchange(self) -> str:
-        """The topic exchange that producers publish to; the routing key is the event type."""
-        return f"{self.prefix}.events"
-
-    @property
-    def intake_queue(self) -> str:
-        """The queue that workers share."""
-        return f"{self.prefix}.intake"
-
-    @property
-    def parked(self) -> str:
-        """Both the fanout exchange and the queue of what was set aside. Fanout: any routing key gets there."""
-        return f"{self.prefix}.parked"
-
-    @property
-    def intake_arguments(self) -> FieldTable:
-        """Replicated, and nothing leaves it for the parked queue before that queue has it (at-least-once)."""
-        return {
-            "x-queue-type": "quorum",
-            "x-delivery-limit": self.delivery_limit,
-            "x-dead-letter-exchange": self.parked,
-            "x-dead-letter-strategy": "at-least-once",
-            "x-overflow": "reject-publish",  # at-least-once dead-lettering demands it
-        }
-
-    @property
-    def parked_arguments(self) -> FieldTable:
-        """Replicated as well: what is parked waits for a human."""
-        # Looking at a message and putting it back counts as a delivery, and RabbitMQ 4 drops it after 20 by default.
-        return {"x-queue-type": "quorum", "x-delivery-limit": PARKED_DELIVERY_LIMIT}
 
 
 class TopologyError(Exception):
@@ -99,9 +53,9 @@ async def _exchange(channel: AbstractChannel, name: str, kind: str, *, passive: 
         await channel.exchange_declare(name, exchange_type=kind, durable=True, passive=passive)
 
 
-async def _queue(channel: AbstractChannel, name: str, arguments: FieldTable, *, passive: bool) -> None:
+async def _queue(channel: AbstractChannel, name: str, arguments: Mapping[str, str | int], *, passive: bool) -> None:
     with _explained("queue", name):
-        await channel.queue_declare(name, durable=True, passive=passive, arguments=None if passive else arguments)
+        await channel.queue_declare(name, durable=True, passive=passive, arguments=None if passive else dict(arguments))
 
 
 @contextmanager

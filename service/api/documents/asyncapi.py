@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from service.adapters.rabbitmq.topology import Topology
-from service.core.event import BODY_BYTES_MAX, CLOUDEVENTS
-from service.core.event_schema import DescribedType, envelope_schema
+from service.core.events.event import BODY_BYTES_MAX, CLOUDEVENTS
+from service.core.events.schema import DescribedType, envelope_schema
 from service.core.reason import ParkReason
+from service.ports.entrance import Topology
 
 Document = dict[str, Any]
 

@@ -12,7 +12,7 @@ from service.api.documents.page import docs_page, stylesheet
 from service.api.documents.postman import postman_collection
 from service.api.operation import Operation
 from service.api.public_url import public_url
-from service.core.event_schema import DescribedType, envelope_schema
+from service.core.events.schema import DescribedType, envelope_schema
 
 _PAGE_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'"

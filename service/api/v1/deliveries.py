@@ -5,8 +5,6 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from service.adapters.postgres.reads import AttemptView, DeliveryDetail, DeliveryFilter, DeliveryReader, DeliveryView
-from service.adapters.postgres.replays import ReplayRefused, Replays
 from service.api.cursor import write_cursor
 from service.api.errors import ApiError, Code
 from service.api.instant import Instant
@@ -14,9 +12,11 @@ from service.api.operation import Answer, Call, Operation
 from service.api.page import Page, bad_cursor, keyset_of
 from service.api.v1.event_queries import ID_PATTERN, EventsQuery
 from service.api.validation import AnswerModel
-from service.core.delivery import DeliveryKey, State
-from service.core.outcome import OutcomeKind
+from service.core.deliveries.delivery import DeliveryKey, State
+from service.core.deliveries.outcome import OutcomeKind
+from service.core.deliveries.view import AttemptView, DeliveryDetail, DeliveryFilter, DeliveryView, ReplayRefused
 from service.core.reason import Reason
+from service.ports.desk import DeliveryDesk, ReplayDesk
 
 TAG: Final = "deliveries"
 
@@ -90,11 +90,11 @@ class DeliveryShown(DeliveryItem):
     attempts: list[AttemptShown]
 
 
-class Deliveries:
+class DeliveryOperations:
     """Reading deliveries, and replaying them."""
 
-    def __init__(self, reader: DeliveryReader, replays: Replays) -> None:
-        self._reader = reader
+    def __init__(self, desk: DeliveryDesk, replays: ReplayDesk) -> None:
+        self._desk = desk
         self._replays = replays
 
     def operations(self) -> tuple[Operation, ...]:
@@ -146,14 +146,14 @@ class Deliveries:
             organization_id=call.organization_id,
             endpoint_id=query.endpoint_id,
             event_id=query.event_id,
-            state=query.state.value if query.state else None,
+            state=query.state,
             event_type=query.event_type,
             status_code=query.status_code,
-            reason=query.reason.value if query.reason else None,
+            reason=query.reason,
             since=query.since,
             until=query.until,
         )
-        found, following = await self._reader.list(wanted, limit=query.limit, before=_before(query))
+        found, following = await self._desk.list(wanted, limit=query.limit, before=_before(query))
         next_cursor = write_cursor(str(following)) if following is not None else None
         page = Page[DeliveryItem](
             data=list(map(_item, found)), has_more=next_cursor is not None, next_cursor=next_cursor
@@ -162,7 +162,7 @@ class Deliveries:
 
     async def show(self, call: Call) -> Answer:
         """One delivery."""
-        found = await self._reader.show(_key(call), call.organization_id)
+        found = await self._desk.show(_key(call), call.organization_id)
         if found is None:
             raise _no_delivery(call)
         attempts = [_attempt(found, index) for index in range(len(found.attempts))]
@@ -219,8 +219,8 @@ def _attempt(found: DeliveryDetail, index: int) -> AttemptShown:
         number=attempt.number,
         started_at=attempt.started_at,
         duration_ms=attempt.duration_ms,
-        outcome=OutcomeKind(attempt.outcome),
-        reason=Reason(attempt.reason) if attempt.reason else None,
+        outcome=attempt.outcome,
+        reason=attempt.reason,
         status=attempt.status,
         is_counted=attempt.is_counted,
         detail=attempt.detail,

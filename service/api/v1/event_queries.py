@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from pydantic import AwareDatetime, BeforeValidator, Field
 
 from service.api.page import PageQuery
-from service.core.event_type import NAME_LENGTH_MAX, NAME_PATTERN
+from service.core.events.registry import NAME_LENGTH_MAX, NAME_PATTERN
 
 ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 

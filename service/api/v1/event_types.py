@@ -8,16 +8,23 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, Field
 from pydantic_core import from_json
 
-from service.adapters.postgres.event_types import OWN_TYPES_MAX, EventTypeRow, EventTypeStore, Registration
 from service.api.cursor import write_cursor
 from service.api.errors import ApiError, Code, invalid
 from service.api.instant import Instant
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
 from service.api.page import Page, PageQuery, bad_cursor, keyset_of
 from service.api.validation import AnswerModel, BodyModel
-from service.core.event_schema import DescribedType, built_in_types
-from service.core.event_type import NAME_LENGTH_MAX, NAME_PATTERN, REGISTRY, Complaint, is_event_type_name
-from service.core.own_event_type import RESERVED_PREFIXES, SCHEMA_BYTES_MAX, is_same_schema, write_schema
+from service.core.events.own_type import (
+    OWN_TYPES_MAX,
+    RESERVED_PREFIXES,
+    SCHEMA_BYTES_MAX,
+    is_same_schema,
+    write_schema,
+)
+from service.core.events.registry import NAME_LENGTH_MAX, NAME_PATTERN, REGISTRY, Complaint, is_event_type_name
+from service.core.events.schema import DescribedType, built_in_types
+from service.core.events.view import OwnTypeView, Registration
+from service.ports.desk import EventTypeDesk
 
 DESCRIPTION_LENGTH_MAX: Final = 1000
 
@@ -73,11 +80,11 @@ class EventTypeAnswer(AnswerModel):
     created_at: Instant | None = Field(description="When it was registered; null for built-in types.")
 
 
-class EventTypes:
+class EventTypeOperations:
     """The work behind ``/v1/event-types``."""
 
-    def __init__(self, store: EventTypeStore, now: Callable[[], datetime]) -> None:
-        self._store = store
+    def __init__(self, desk: EventTypeDesk, now: Callable[[], datetime]) -> None:
+        self._desk = desk
         self._now = now
 
     async def page(self, call: Call) -> Answer:
@@ -92,7 +99,7 @@ class EventTypes:
         found = [_built_in_answer(each) for each in built_in][: query.limit + 1]
         if len(found) <= query.limit:
             after = "" if last in REGISTRY else last
-            own = await self._store.after(call.organization_id, after, query.limit + 1 - len(found))
+            own = await self._desk.after(call.organization_id, after, query.limit + 1 - len(found))
             found += map(_own_answer, own)
         shown = found[: query.limit]
         has_more = len(found) > query.limit
@@ -104,7 +111,7 @@ class EventTypes:
         name = call.path("name")
         if name in REGISTRY:
             return Answer(200, _built_in_answer(self._built_in(call)[name]))
-        row = await self._store.find(call.organization_id, name) if is_event_type_name(name) else None
+        row = await self._desk.find(call.organization_id, name) if is_event_type_name(name) else None
         if row is None:
             raise ApiError(404, Code.NOT_FOUND, f"no event type {name[:80]!r}")
         return Answer(200, _own_answer(row))
@@ -118,9 +125,9 @@ class EventTypes:
         schema = await asyncio.to_thread(write_schema, body.schema_)
         if isinstance(schema, Complaint):
             raise invalid("the schema is not valid", {schema.field: [schema.detail]})
-        registration, row = await self._store.register(call.organization_id, body.name, body.description, schema)
+        registration, row = await self._desk.register(call.organization_id, body.name, body.description, schema)
         if row is None:
-            raise ApiError(409, Code.CONFLICT, f"there are {OWN_TYPES_MAX} event types already, which is the most")
+            raise ApiError(409, Code.CONFLICT, f"limit of {OWN_TYPES_MAX} event types reached")
         if registration is Registration.KNOWN and not is_same_schema(row.schema, schema):
             sentence = "is registered with another schema, and schemas never change: choose another name"
             raise _conflict(f"{body.name} {sentence}", sentence)
@@ -201,7 +208,7 @@ def _built_in_answer(kind: DescribedType) -> EventTypeAnswer:
     )
 
 
-def _own_answer(row: EventTypeRow) -> EventTypeAnswer:
+def _own_answer(row: OwnTypeView) -> EventTypeAnswer:
     return EventTypeAnswer(
         name=row.name,
         description=row.description,

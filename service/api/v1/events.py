@@ -6,7 +6,6 @@ from uuid import UUID
 import msgspec
 from pydantic import ConfigDict, Field
 
-from service.adapters.postgres.event_reads import EventFilter, EventReader, EventView
 from service.api.cursor import write_cursor
 from service.api.errors import ApiError, Code
 from service.api.instant import Instant
@@ -14,8 +13,10 @@ from service.api.operation import Answer, Call, Operation
 from service.api.page import Page, bad_cursor, keyset_of
 from service.api.v1.event_queries import EventsQuery
 from service.api.validation import AnswerModel
+from service.core.events.uid import received_at
+from service.core.events.view import EventFilter, EventView
 from service.core.timestamp import format_timestamp
-from service.core.uid import received_at
+from service.ports.desk import EventDesk
 
 TAG = "events"
 
@@ -36,11 +37,11 @@ class EventItem(AnswerModel):
     received_at: Instant = Field(description="When Posthorn received it, to the millisecond.")
 
 
-class Events:
+class EventOperations:
     """Reading events. Their numbers keep the producer's own text: the stored bytes are answered, not a copy of them."""
 
-    def __init__(self, reader: EventReader) -> None:
-        self._reader = reader
+    def __init__(self, desk: EventDesk) -> None:
+        self._desk = desk
 
     def operations(self) -> tuple[Operation, ...]:
         """How they are reached."""
@@ -74,7 +75,7 @@ class Events:
         """One page of events."""
         query: EventsQuery = call.query
         wanted = EventFilter(call.organization_id, query.event_type, *query.times)
-        found, following = await self._reader.list(wanted, limit=query.limit, before=_before(query))
+        found, following = await self._desk.list(wanted, limit=query.limit, before=_before(query))
         items = b",".join(map(_item, found))
         next_cursor = write_cursor(following.hex) if following is not None else None
         rest = msgspec.json.encode({"has_more": following is not None, "next_cursor": next_cursor})
@@ -83,7 +84,7 @@ class Events:
     async def show(self, call: Call) -> Answer:
         """One event."""
         event_id = call.path("event_id")
-        found = await self._reader.find(call.organization_id, event_id)
+        found = await self._desk.find(call.organization_id, event_id)
         if found is None:
             raise no_event(event_id)
         return Answer(200, text=_item(found).decode())

@@ -2,17 +2,17 @@
 
 from pydantic import Field
 
-from service.adapters.postgres.explain_reads import ExplainReader
 from service.api.cursor import write_cursor
 from service.api.instant import Instant
 from service.api.operation import Answer, Call, Operation
 from service.api.page import PageQuery, keyset_of
 from service.api.v1.events import TAG, no_event
 from service.api.validation import AnswerModel
-from service.core.delivery import State
-from service.core.explanation import Explained, Finding, Summary, explain, summarise
+from service.core.deliveries.delivery import State
+from service.core.deliveries.explanation import Explained, Finding, Summary, explain, summarise
+from service.core.events.uid import received_at
 from service.core.reason import Reason
-from service.core.uid import received_at
+from service.ports.desk import StoryDesk
 
 DESCRIPTION = """For every subscription of the organization, removed ones too, what happened or why nothing did; in the
 order of their ids. `summary` is about all of them, whatever the page.
@@ -94,11 +94,11 @@ class ExplainedPage(AnswerModel):
     next_cursor: str | None
 
 
-class Explain:
+class ExplainOperations:
     """Explaining events."""
 
-    def __init__(self, reader: ExplainReader) -> None:
-        self._reader = reader
+    def __init__(self, desk: StoryDesk) -> None:
+        self._desk = desk
 
     def operations(self) -> tuple[Operation, ...]:
         """How it is reached."""
@@ -123,7 +123,7 @@ class Explain:
         event_id = call.path("event_id")
         query: PageQuery = call.query
         keyset = keyset_of(query, int)
-        story = await self._reader.read(call.organization_id, event_id)
+        story = await self._desk.read(call.organization_id, event_id)
         if story is None:
             raise no_event(event_id)
         explained = explain(story)

@@ -2,13 +2,13 @@
 
 from pydantic import Field
 
-from service.adapters.postgres.event_reads import EventReader
 from service.api.errors import ApiError, Code
 from service.api.instant import Instant
 from service.api.operation import Answer, Call, Operation
 from service.api.validation import AnswerModel
-from service.core.filter import decode_envelope
-from service.core.message_status import MessageState, fold_message
+from service.core.endpoints.filter import decode_envelope
+from service.core.events.message_status import MessageState, fold_message
+from service.ports.desk import EventDesk
 
 
 class ErrorShown(AnswerModel):
@@ -64,11 +64,11 @@ class MessageShown(AnswerModel):
     is_complete: bool = Field(description="False when there are more events than are read for this (1,000, or 4 MiB).")
 
 
-class Messages:
+class MessageOperations:
     """Reading messages. There is no table of them: their events are all that is known."""
 
-    def __init__(self, reader: EventReader) -> None:
-        self._reader = reader
+    def __init__(self, desk: EventDesk) -> None:
+        self._desk = desk
 
     def operations(self) -> tuple[Operation, ...]:
         """How it is reached."""
@@ -91,9 +91,9 @@ class Messages:
     async def show(self, call: Call) -> Answer:
         """One message."""
         message_id = call.path("message_id")
-        found, is_complete = await self._reader.about_message(call.organization_id, message_id)
+        found, is_complete = await self._desk.about_message(call.organization_id, message_id)
         if not found:
-            raise ApiError(404, Code.NOT_FOUND, f"no event tells of a message {message_id[:64]!r}")
+            raise ApiError(404, Code.NOT_FOUND, f"no events for message {message_id[:64]!r}")
         status = fold_message(message_id, [decode_envelope(each.body) for each in found])
         shown = MessageShown(
             message_id=message_id,

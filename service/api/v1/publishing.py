@@ -10,9 +10,10 @@ import msgspec
 from service.api.errors import ApiError, Code, invalid
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
 from service.api.validation import JSON, AnswerModel
-from service.core.event import BODY_BYTES_MAX, CLOUDEVENTS, Event, Rejected, parse_event
+from service.core.events.event import BODY_BYTES_MAX, CLOUDEVENTS, Event, Rejected, parse_event
 from service.core.reason import ParkReason
-from service.ports import Verdict
+from service.core.wording import count_of
+from service.ports.store import Verdict
 
 EVENTS_MAX: Final = 100
 BATCH_BYTES_MAX: Final = 16 * BODY_BYTES_MAX
@@ -164,7 +165,9 @@ def _refuse_invalid(submission: _Submission, whys: Sequence[Rejected | None]) ->
     if not rejected:
         return
     errors = {submission.name(index, why.field): [why.detail] for index, why in rejected}
-    sentence = f"{len(rejected)} of {len(submission.bodies)} events are not valid" if submission.is_batch else ""
+    sentence = (
+        f"not valid: {len(rejected)} of {count_of(len(submission.bodies), 'event')}" if submission.is_batch else ""
+    )
     sentence = sentence or f"the event is not valid: {rejected[0][1].detail}"
     if any(why.reason is ParkReason.TOO_LARGE for _, why in rejected):
         raise ApiError(413, Code.PAYLOAD_TOO_LARGE, sentence, errors=errors)

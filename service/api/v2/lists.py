@@ -8,13 +8,14 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
-from service.adapters.postgres.resthooks import RecordedEvent, Resthook, ResthookStore, Subscriber
 from service.api.v2.links import Links
-from service.api.v2.paging import EVENTS, RESTHOOKS, SUBSCRIBERS, Page, read_page
-from service.api.v2.resource import Call
+from service.api.v2.paging import EVENTS, RESTHOOKS, SUBSCRIBERS, KeysetPage, read_page
+from service.api.v2.resource import ResourceCall
 from service.api.v2.subscribers import as_object
 from service.api.validation import JSON
+from service.core.endpoints.view import Resthook, ResthookEvent, Subscriber
 from service.core.timestamp import format_timestamp
+from service.ports.desk import ResthookDesk
 
 _TRUE: Final = {"true", "1", "t", "yes", "y"}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,24 +25,24 @@ Row = TypeVar("Row")
 
 
 class Lists:
-    """Reads them from one store."""
+    """Reads them."""
 
-    def __init__(self, store: ResthookStore, links: Links, page_size: int) -> None:
-        self._store = store
+    def __init__(self, desk: ResthookDesk, links: Links, page_size: int) -> None:
+        self._desk = desk
         self._links = links
         self._page_size = page_size
 
-    async def resthooks(self, call: Call) -> web.Response:
+    async def resthooks(self, call: ResourceCall) -> web.Response:
         """The event types that can be subscribed to, last modified first, or last with ``?reverse=true``."""
         is_descending = (call.parameter("reverse") or "").lower() not in _TRUE
-        fetch = partial(self._store.list_resthooks, call.organization_id)
+        fetch = partial(self._desk.list_resthooks, call.organization_id)
         page = await read_page(_cursor(call), RESTHOOKS, fetch, self._page_size, is_descending=is_descending)
         return self._answer(call, "/resthooks.json", page, _resthook)
 
-    async def subscribers(self, call: Call) -> web.Response:
+    async def subscribers(self, call: ResourceCall) -> web.Response:
         """Active subscriptions, newest first; of one ``?id=`` or ``?resthook=``."""
         fetch = partial(
-            self._store.list_subscribers,
+            self._desk.list_subscribers,
             call.organization_id,
             subscriber_id=call.id(),
             resthook=call.parameter("resthook") or None,
@@ -49,14 +50,16 @@ class Lists:
         page = await read_page(_cursor(call), SUBSCRIBERS, fetch, self._page_size)
         return self._answer(call, "/resthook_subscribers.json", page, _subscriber)
 
-    async def events(self, call: Call) -> web.Response:
+    async def events(self, call: ResourceCall) -> web.Response:
         """Events, newest first, whether or not anybody subscribed; of one ``?resthook=``."""
         resthook = call.parameter("resthook") or None
-        fetch = partial(self._store.list_events, call.organization_id, resthook=resthook)
+        fetch = partial(self._desk.list_events, call.organization_id, resthook=resthook)
         page = await read_page(_cursor(call), EVENTS, fetch, self._page_size)
         return self._answer(call, "/resthook_events.json", page, _event)
 
-    def _answer(self, call: Call, path: str, page: Page[Row], render: Callable[[Row], bytes]) -> web.Response:
+    def _answer(
+        self, call: ResourceCall, path: str, page: KeysetPage[Row], render: Callable[[Row], bytes]
+    ) -> web.Response:
         links = (
             self._links.with_cursor(call.request, path, cursor) for cursor in (page.next_cursor, page.previous_cursor)
         )
@@ -64,7 +67,7 @@ class Lists:
         return web.Response(body=body, content_type=JSON)
 
 
-def _cursor(call: Call) -> str:
+def _cursor(call: ResourceCall) -> str:
     return call.parameter("cursor") or ""
 
 
@@ -81,7 +84,7 @@ def _subscriber(row: Subscriber) -> bytes:
     return _json(as_object(row))
 
 
-def _event(row: RecordedEvent) -> bytes:
+def _event(row: ResthookEvent) -> bytes:
     """The envelope goes in as it lies there: a number that was read and written again might be another one."""
     # The time is the one in the uid, which the list is ordered by.
     created_on = format_timestamp(_EPOCH + timedelta(milliseconds=row.uid.int >> _UUID7_TIME_SHIFT))

@@ -7,9 +7,9 @@ from itertools import takewhile
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from service.adapters.postgres.resthooks import RecordedEvent, Resthook, Subscriber, Walk
 from service.api.cursor import read_cursor, write_cursor
 from service.api.v2.refusal import INVALID_CURSOR, refusal
+from service.core.endpoints.view import Resthook, ResthookEvent, Subscriber, Walk
 
 _AFTER: Final = "a"
 _BEFORE: Final = "b"
@@ -39,7 +39,7 @@ class Keyset(Generic[Row, Key]):
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[Row]):
+class KeysetPage(Generic[Row]):
     """Rows, and the cursors of the pages beside them."""
 
     rows: Sequence[Row]
@@ -49,7 +49,7 @@ class Page(Generic[Row]):
 
 async def read_page(
     cursor: str, keyset: Keyset[Row, Key], fetch: Fetch[Key, Row], size: int, *, is_descending: bool = True
-) -> Page[Row]:
+) -> KeysetPage[Row]:
     """The page at ``cursor``, the first one when it is empty. Raises ``RefusalError`` (404) for no cursor of ours."""
     side, key = _read(cursor, keyset) if cursor else (_AFTER, None)
     is_backwards = side == _BEFORE
@@ -63,7 +63,7 @@ async def read_page(
         rows.reverse()
     has_next = bool(rows) and (is_backwards or has_more)
     has_previous = bool(rows) and (has_more if is_backwards else key is not None)
-    return Page(
+    return KeysetPage(
         rows,
         write_cursor(_AFTER, *keyset.write(keyset.of(rows[-1]))) if has_next else None,
         write_cursor(_BEFORE, *keyset.write(keyset.of(rows[0]))) if has_previous else None,
@@ -108,7 +108,7 @@ SUBSCRIBERS: Final[Keyset[Subscriber, tuple[datetime, int]]] = Keyset(
     write=lambda key: (_microseconds(key[0]), key[1]),
     read=_at_and_id,
 )
-EVENTS: Final[Keyset[RecordedEvent, UUID]] = Keyset(
+EVENTS: Final[Keyset[ResthookEvent, UUID]] = Keyset(
     of=lambda row: row.uid,
     kinds=(str,),
     write=lambda key: (key.hex,),

@@ -12,7 +12,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from service.api.errors import RETRY_AFTER_SECONDS, ApiError
 from service.api.validation import JSON
-from service.ports import Observer, UnavailableError
+from service.ports.errors import UnavailableError
+from service.ports.observer import Observer
 
 NOT_AUTHENTICATED: Final = "Authentication credentials were not provided."
 PERMISSION_DENIED: Final = "You do not have permission to perform this action."
@@ -47,7 +48,7 @@ def json_response(body: object, status: int = 200, headers: Mapping[str, str] | 
     return web.Response(body=text.encode(), status=status, headers=headers, content_type=JSON)
 
 
-def error_middleware(observer: Observer) -> Middleware:
+def refusal_middleware(observer: Observer) -> Middleware:
     """Answer whatever is raised below in the one shape. Faults of ours are told to ``observer``, not to the caller."""
 
     @web.middleware
@@ -57,7 +58,7 @@ def error_middleware(observer: Observer) -> Middleware:
         except RefusalError as error:
             return error.response()
         except ApiError as error:
-            return _from_gate(error).response()
+            return _from_entrance(error).response()
         except web.HTTPException as error:
             if error.status < web.HTTPBadRequest.status_code:
                 raise
@@ -77,7 +78,7 @@ def error_middleware(observer: Observer) -> Middleware:
 _STATUS_HERE: Final = {401: 403, 422: 400}
 
 
-def _from_gate(error: ApiError) -> RefusalError:
+def _from_entrance(error: ApiError) -> RefusalError:
     """What the parts that both surfaces share refuse, in the words RapidPro has for it."""
     sentence = error.sentence
     if error.status == web.HTTPTooManyRequests.status_code:

@@ -17,7 +17,7 @@ _ID_MAX: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ResourceCall:
     """One request, by a key that may make it."""
 
     request: web.Request
@@ -42,7 +42,7 @@ class Call:
         return number if abs(number) <= _ID_MAX else 0
 
 
-Verb = Callable[[Call], Awaitable[web.Response]]
+Verb = Callable[[ResourceCall], Awaitable[web.Response]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,16 @@
-"""What a new subscriber must be: every error at once, in Django REST framework's sentences."""
+"""What a new subscriber must look like: every error at once, in Django REST framework's sentences.
+
+What it may be, an endpoint's own rules say, and their findings are put into this surface's words here.
+"""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from service.api.v2.bodies import Fields
-from service.api.v2.refusal import RefusalError
-from service.core.target_policy import URL_MAX_CHARACTERS, EgressPolicy, TargetRefused
-from webhook_signature import VerificationError
-from webhook_signature.sign import decode_secret
+from service.core.endpoints.settings import EndpointWish
+from service.core.endpoints.target_policy import URL_MAX_CHARACTERS
 
 REQUIRED: Final = "This field is required."
 NULL: Final = "This field may not be null."
@@ -26,33 +27,41 @@ _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")  # PostgreSQL's text holds 
 
 
 @dataclass(frozen=True, slots=True)
-class NewSubscriber:
-    """What was asked for, and may be done."""
-
-    resthook: str
-    target_url: str
-    secret: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class _Problem:
     sentence: str
 
 
-async def read_subscriber(
-    fields: Fields, has_resthook: Callable[[str], Awaitable[bool]], policy: EgressPolicy
-) -> NewSubscriber:
-    """The subscriber that a body asks for; names we do not know are let be. Raises ``RefusalError`` (400)."""
+_NAMES: Final = {"event_types": "resthook", "url": "target_url", "secret": "secret"}
+"""What this surface calls the fields of an endpoint."""
+
+
+def read_wish(fields: Fields) -> EndpointWish:
+    """The endpoint that a body asks for, with one event type; names we do not know are let be."""
     resthook = _text(fields, "resthook")
-    if isinstance(resthook, str) and not await has_resthook(resthook):
-        resthook = _Problem(f"No resthook with slug: {resthook}")
-    url = _url(fields, policy)
-    secret = _secret(fields) if "secret" in fields else None
-    found = {"resthook": resthook, "target_url": url, "secret": secret}
-    problems = {name: [value.sentence] for name, value in found.items() if isinstance(value, _Problem)}
-    if isinstance(resthook, _Problem) or isinstance(url, _Problem) or isinstance(secret, _Problem):
-        raise RefusalError(400, dict(problems))
-    return NewSubscriber(resthook, url, secret)
+    if isinstance(resthook, str) and "*" in resthook:  # a pattern is no resthook
+        resthook = _Problem(_no_resthook(resthook))
+    read = {"event_types": resthook, "url": _url(fields)}
+    if "secret" in fields:
+        read["secret"] = _text(fields, "secret")
+    given: dict[str, Any] = {name: value for name, value in read.items() if isinstance(value, str)}
+    if "event_types" in given:
+        given["event_types"] = [given["event_types"]]
+    unreadable = {name: [value.sentence] for name, value in read.items() if isinstance(value, _Problem)}
+    return EndpointWish(given, unreadable)
+
+
+def problems_here(problems: Mapping[str, Sequence[str]], wish: EndpointWish) -> dict[str, list[str]]:
+    """What is wrong with a wish, under this surface's names and, of a resthook, in its words."""
+    told: dict[str, list[str]] = {}
+    for path, sentences in problems.items():
+        name = path.partition("[")[0]
+        is_of_item = path != name  # event_types[0]: the one type that was asked for
+        told[_NAMES[name]] = [_no_resthook(wish.given[name][0])] if is_of_item else list(sentences)
+    return told
+
+
+def _no_resthook(slug: str) -> str:
+    return f"No resthook with slug: {slug}"
 
 
 def _text(fields: Fields, name: str) -> str | _Problem:
@@ -70,23 +79,10 @@ def _text(fields: Fields, name: str) -> str | _Problem:
     return _Problem(UNSTORABLE) if _UNSTORABLE.search(text) else text
 
 
-def _url(fields: Fields, policy: EgressPolicy) -> str | _Problem:
+def _url(fields: Fields) -> str | _Problem:
     text = _text(fields, "target_url")
     if isinstance(text, _Problem):
         return text if text.sentence in {REQUIRED, NULL, BLANK} else _Problem(NOT_A_URL)
     if not _URL_SHAPE.fullmatch(text):
         return _Problem(NOT_A_URL)
-    if len(text) > URL_MAX_CHARACTERS:
-        return _Problem(TOO_LONG)
-    judged = policy.judge_url(text)
-    return _Problem(judged.sentence) if isinstance(judged, TargetRefused) else judged.url
-
-
-def _secret(fields: Fields) -> str | _Problem:
-    text = _text(fields, "secret")
-    if isinstance(text, str):
-        try:
-            decode_secret(text)
-        except VerificationError as error:
-            return _Problem(error.detail)
-    return text
+    return _Problem(TOO_LONG) if len(text) > URL_MAX_CHARACTERS else text

@@ -9,10 +9,9 @@ from typing import Final
 
 from aiohttp import web
 
-from service.adapters.postgres.resthooks import ResthookStore
-from service.api.gate import Gate
+from service.api.entrance import Entrance
 from service.api.v2.bodies import MEDIA_TYPES
-from service.api.v2.credentials import authenticate
+from service.api.v2.credentials import authenticate_token
 from service.api.v2.links import Links
 from service.api.v2.lists import Lists
 from service.api.v2.pages import RESOURCE_PAGES, Pages, prefers_html
@@ -20,15 +19,15 @@ from service.api.v2.refusal import (
     NOT_AUTHENTICATED,
     PERMISSION_DENIED,
     RefusalError,
-    error_middleware,
     json_response,
     refusal,
+    refusal_middleware,
 )
-from service.api.v2.resource import Call, Resource, Verb
+from service.api.v2.resource import Resource, ResourceCall, Verb
 from service.api.v2.subscribers import Subscribers
 from service.api.validation import JSON, read_body
-from service.core.target_policy import EgressPolicy
-from service.ports import Observer
+from service.ports.desk import EndpointDesk, ResthookDesk
+from service.ports.observer import Observer
 
 PAGE_SIZE: Final = 250
 
@@ -37,26 +36,26 @@ _SUFFIX: Final = r"{suffix:(?:\.json/?)?}"
 
 
 def make_v2(
-    store: ResthookStore,
-    gate: Gate,
+    endpoints: EndpointDesk,
+    resthooks: ResthookDesk,
+    entrance: Entrance,
     observer: Observer,
-    policy: EgressPolicy,
     public_url: str | None,
     *,
     page_size: int = PAGE_SIZE,
 ) -> web.Application:
     """Build the application to be mounted at ``PREFIX``. ``public_url`` is where callers find the service."""
-    app = web.Application(middlewares=[error_middleware(observer)])
+    app = web.Application(middlewares=[refusal_middleware(observer)])
     links, pages = Links(public_url), Pages()
-    for resource in _resources(store, policy, links, page_size):
-        app.router.add_route("*", f"{resource.path}{_SUFFIX}", _Entrance(gate, resource, pages).answer)
+    for resource in _resources(endpoints, resthooks, links, page_size):
+        app.router.add_route("*", f"{resource.path}{_SUFFIX}", _Route(entrance, resource, pages).answer)
     for resource in _open_resources(pages, links):
-        app.router.add_route("*", resource.path, _Entrance(gate, resource, pages).answer_anybody)
+        app.router.add_route("*", resource.path, _Route(entrance, resource, pages).answer_anybody)
     return app
 
 
-def _resources(store: ResthookStore, policy: EgressPolicy, links: Links, page_size: int) -> Sequence[Resource]:
-    lists, subscribers = Lists(store, links, page_size), Subscribers(store, policy)
+def _resources(endpoints: EndpointDesk, resthooks: ResthookDesk, links: Links, page_size: int) -> Sequence[Resource]:
+    lists, subscribers = Lists(resthooks, links, page_size), Subscribers(endpoints)
     return (
         Resource("/resthooks", {"GET": lists.resthooks}, "resthooks"),
         Resource(
@@ -72,21 +71,21 @@ def _resources(store: ResthookStore, policy: EgressPolicy, links: Links, page_si
 def _open_resources(pages: Pages, links: Links) -> Sequence[Resource]:
     """What needs no key: the documentation, and where it leads from a path without its last slash."""
 
-    async def root(call: Call) -> web.Response:
+    async def root(call: ResourceCall) -> web.Response:
         if prefers_html(call.request):
             return pages.page("root")
         return json_response({page: links.to(call.request, f"/{page}") for page in RESOURCE_PAGES})
 
-    async def explorer(_: Call) -> web.Response:
+    async def explorer(_: ResourceCall) -> web.Response:
         return pages.page("explorer")
 
-    async def file(call: Call) -> web.Response:
+    async def file(call: ResourceCall) -> web.Response:
         return pages.file(call.request.match_info["name"])
 
-    async def to_root(_: Call) -> web.Response:
+    async def to_root(_: ResourceCall) -> web.Response:
         return _to("v2/")
 
-    async def to_explorer(_: Call) -> web.Response:
+    async def to_explorer(_: ResourceCall) -> web.Response:
         return _to("explorer/")
 
     return (
@@ -103,17 +102,17 @@ def _to(place: str) -> web.Response:
     return web.Response(status=301, headers={"Location": place})
 
 
-class _Entrance:
+class _Route:
     """The way into one resource."""
 
-    def __init__(self, gate: Gate, resource: Resource, pages: Pages) -> None:
-        self._gate = gate
+    def __init__(self, entrance: Entrance, resource: Resource, pages: Pages) -> None:
+        self._entrance = entrance
         self._resource = resource
         self._pages = pages
 
     async def answer(self, request: web.Request) -> web.Response:
         """Check, then do. The documentation is for anybody; its empty JSON stand-in is for callers."""
-        key = await authenticate(request, self._gate)
+        key = await authenticate_token(request, self._entrance)
         verb = self._verb(request)
         if verb is None:
             return self._options()
@@ -125,21 +124,21 @@ class _Entrance:
         is_read = request.method in _READS
         if ("read" if is_read else "write") not in key.scopes:
             raise refusal(403, PERMISSION_DENIED)
-        await self._gate.count(request, key)
+        await self._entrance.count(request, key)
         if is_documentation:
             return json_response([])
         if is_read:
-            return await verb(Call(request, key.organization_id))
+            return await verb(ResourceCall(request, key.organization_id))
         body = await read_body(request)
-        return await self._gate.once(
-            request, key, body, partial(_settled, verb, Call(request, key.organization_id, body))
+        return await self._entrance.once(
+            request, key, body, partial(_settled, verb, ResourceCall(request, key.organization_id, body))
         )
 
     async def answer_anybody(self, request: web.Request) -> web.Response:
         """Check what can be checked without a key, then do."""
-        await authenticate(request, self._gate)
+        await authenticate_token(request, self._entrance)
         verb = self._verb(request)
-        return await verb(Call(request, "")) if verb is not None else self._options()
+        return await verb(ResourceCall(request, "")) if verb is not None else self._options()
 
     def _verb(self, request: web.Request) -> Verb | None:
         """What the method does here; None for OPTIONS. Raises ``RefusalError`` (405)."""
@@ -155,7 +154,7 @@ class _Entrance:
         return json_response(body, headers={"Allow": self._resource.allow})
 
 
-async def _settled(verb: Verb, call: Call) -> web.Response:
+async def _settled(verb: Verb, call: ResourceCall) -> web.Response:
     """What the verb answers, a refusal as well: under an Idempotency-Key it is kept like any other answer."""
     try:
         return await verb(call)

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from tests.api.whole_bench import Whole, whole_on
+from tests.api.whole_rig import Whole, whole_on
 
 POSTMAN = json.loads(Path(__file__).with_name("postman-collection-2.1.0.json").read_text("utf-8"))
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.api.v2.surface_bench import Surface, serving
+from tests.api.v2.surface_rig import Surface, serving
 
 
 @pytest.fixture

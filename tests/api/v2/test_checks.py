@@ -7,8 +7,8 @@ import pytest
 
 from service.api.v2 import PREFIX
 from service.core.api_key import generate_key
-from tests.api.gate_bench import make_key
-from tests.api.v2.surface_bench import EVENTS, RESTHOOKS, SUBSCRIBERS, TARGET, Surface, serving
+from tests.api.entrance_rig import make_key
+from tests.api.v2.surface_rig import EVENTS, RESTHOOKS, SUBSCRIBERS, TARGET, Surface, serving
 
 pytestmark = pytest.mark.clock
 
@@ -177,7 +177,7 @@ async def test_a_fault_of_ours_is_told_to_the_observer_alone(surface: Surface, m
     async def fail(*_: object, **__: object) -> None:
         raise RuntimeError("the secret cause")
 
-    monkeypatch.setattr("service.adapters.postgres.resthooks.ResthookStore.list_events", fail)
+    monkeypatch.setattr("service.adapters.postgres.endpoints.resthooks.ResthookReader.list_events", fail)
     assert await surface.call("GET", EVENTS) == (500, {"detail": "Something went wrong on our side."})
     assert [str(error) for error in surface.troubles.heard] == ["the secret cause"]
     surface.troubles.heard.clear()

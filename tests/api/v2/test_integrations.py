@@ -6,7 +6,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from service.api.v2 import PREFIX
-from tests.api.v2.surface_bench import EVENTS, SUBSCRIBERS, Surface
+from tests.api.v2.surface_rig import EVENTS, SUBSCRIBERS, Surface
 
 CREATE_SECONDS_MAX = 2.0
 

@@ -7,7 +7,7 @@ import pytest
 from yarl import URL
 
 from service.api.cursor import write_cursor
-from tests.api.v2.surface_bench import EVENTS, RESTHOOKS, SUBSCRIBERS, TARGET, Surface, serving
+from tests.api.v2.surface_rig import EVENTS, RESTHOOKS, SUBSCRIBERS, TARGET, Surface, serving
 from tests.fakes.events import body_of
 
 pytestmark = pytest.mark.clock
@@ -220,7 +220,7 @@ async def test_a_page_has_250_rows(surface: Surface) -> None:
 
 async def test_a_page_of_large_events_ends_early(surface: Surface, monkeypatch: pytest.MonkeyPatch) -> None:
     events = [await surface.publish(number) for number in range(7)]
-    monkeypatch.setattr("service.adapters.postgres.resthooks.EVENTS_BYTES_MAX", len(events[0].body) * 2 - 1)
+    monkeypatch.setattr("service.adapters.postgres.endpoints.resthooks.EVENTS_BYTES_MAX", len(events[0].body) * 2 - 1)
     pages: list[list[str]] = []
     page: Any = {}
     link = EVENTS

@@ -13,9 +13,9 @@ from temba_client.exceptions import (  # type: ignore[import-untyped]
     TembaTokenError,
 )
 
-from service.core.event_type import REGISTRY
-from tests.api.gate_bench import make_key
-from tests.api.v2.surface_bench import TARGET, Surface, aside, serving
+from service.core.events.registry import REGISTRY
+from tests.api.entrance_rig import make_key
+from tests.api.v2.surface_rig import TARGET, Surface, aside, serving
 
 
 def _slugs(query: Any) -> list[str]:

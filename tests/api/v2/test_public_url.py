@@ -7,7 +7,7 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from tests.api.v2.surface_bench import EVENTS, Surface, aside, serving
+from tests.api.v2.surface_rig import EVENTS, Surface, aside, serving
 
 BEFORE = "/behind/posthorn"
 

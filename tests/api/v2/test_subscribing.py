@@ -10,7 +10,7 @@ import pytest
 from aiohttp import FormData
 
 from service.api.v2 import PREFIX
-from tests.api.v2.surface_bench import RESTHOOKS, SECRET, SUBSCRIBERS, TARGET, Surface
+from tests.api.v2.surface_rig import RESTHOOKS, SECRET, SUBSCRIBERS, TARGET, Surface
 from tests.fakes.events import new_uid
 
 pytestmark = pytest.mark.clock
@@ -210,7 +210,7 @@ async def test_one_endpoint_and_one_secret_for_a_url(surface: Surface) -> None:
     assert "secret" not in await surface.subscribe("link.clicked", secret=SECRET)
     other = SECRET[:-2] + "AA"
     body = {"resthook": "message.replied", "target_url": TARGET, "secret": other}
-    expected = {"secret": ["This URL has an endpoint already, and it signs with another secret."]}
+    expected = {"secret": ["This URL already has an endpoint, which signs with another secret."]}
     assert await surface.call("POST", SUBSCRIBERS, json=body) == (400, expected)
     assert await surface.sql("SELECT count(*) FROM subscriptions") == 3
     assert await surface.sql("SELECT count(*) FROM endpoints") == 1

@@ -1,0 +1,65 @@
+"""What went wrong with a POST, in the closed set of reasons."""
+
+import errno
+import os
+import ssl
+from typing import Final
+
+from aiohttp.client_exceptions import (
+    ClientConnectorDNSError,
+    ClientConnectorError,
+    ClientOSError,
+    ClientSSLError,
+    ServerDisconnectedError,
+)
+from aiohttp.http import HttpProcessingError
+
+from service.adapters.exit.dialer import blocked_by
+from service.core.reason import Reason
+
+_OUR_ERRNOS: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.EPERM, errno.EACCES}
+)
+_DETAIL_CHARACTERS_MAX: Final = 300
+
+
+def explain(error: Exception) -> tuple[Reason, str]:
+    """Say why, in a reason and a sentence. Total: what nobody expected is our own fault. Yields no status, ever."""
+    if blocked := blocked_by(error):
+        return Reason.BLOCKED_DESTINATION, str(blocked)
+    reason, detail = _read(error)
+    return reason, detail[:_DETAIL_CHARACTERS_MAX]
+
+
+def _read(error: Exception) -> tuple[Reason, str]:  # noqa: PLR0911  a table, one line per kind of error
+    match error:
+        case ClientConnectorDNSError():
+            return Reason.DNS, str(error.os_error.strerror or "the name was not found")
+        case ClientSSLError():
+            cause = error.__cause__
+            return Reason.TLS, str(getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or "TLS failed")
+        case ClientConnectorError():
+            return _read_dial(error.os_error)
+        case HttpProcessingError():
+            return Reason.PROTOCOL_ERROR, "the reply is not HTTP/1.1: " + error.message.partition("\n")[0]
+        case ServerDisconnectedError() if not isinstance(error.message, str):
+            return Reason.PROTOCOL_ERROR, "the connection closed in the middle of the reply's header block"
+        case TimeoutError():
+            return Reason.TIMEOUT, "no reply within the time allowed"
+        case ClientOSError() if isinstance(error.__cause__, ssl.SSLError):
+            return Reason.TLS, str(error.__cause__.reason or "TLS failed")
+        case ServerDisconnectedError() | ClientOSError() | ConnectionError():
+            return Reason.CONNECT_RESET, "the connection closed before a reply"
+        case _:
+            return Reason.INTERNAL, f"{type(error).__name__}: {error}"
+
+
+def _read_dial(error: OSError) -> tuple[Reason, str]:
+    why = os.strerror(error.errno) if error.errno else "no address could be reached"
+    if error.errno in _OUR_ERRNOS:
+        return Reason.INTERNAL, f"could not dial: {why}"
+    if error.errno == errno.ETIMEDOUT:
+        return Reason.TIMEOUT, "the connection timed out"
+    if isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
+        return Reason.CONNECT_RESET, "the connection closed before it was ready"
+    return Reason.CONNECT_REFUSED, f"no connection: {why}"

@@ -1,0 +1,109 @@
+"""A reply, read with care: nothing in it is trusted, all of it is bounded, and its status stands once it is in."""
+
+import asyncio
+from functools import partial
+from typing import Final
+
+from aiohttp import ClientPayloadError, StreamReader
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpProcessingError, RawResponseMessage
+
+from service.core.deliveries.request import Reply
+
+BODY_BYTES_MAX: Final = 16 * 1024
+LINE_BYTES_MAX: Final = 8190
+HEADERS_MAX: Final = 100
+INTERIM_REPLIES_MAX: Final = 8  # 1xx, before the real one
+TEXT_CHARACTERS_MAX: Final = 2048  # of a Location or Retry-After
+
+
+class Exchange:
+    """What is known so far of one exchange, whatever interrupts it."""
+
+    __slots__ = ("body", "has_interim", "is_second_connection", "message")
+
+    def __init__(self) -> None:
+        self.message: RawResponseMessage | None = None
+        self.body = b""
+        self.has_interim = False
+        self.is_second_connection = False
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether no reply, not even an interim one, has arrived."""
+        return self.message is None and not self.has_interim
+
+    def reply(self, duration_ms: int) -> Reply:
+        """State the facts. Only once ``message`` is known."""
+        message = self.message
+        assert message is not None  # noqa: S101  tells the type checker what the docstring says
+        headers = message.headers
+        return Reply(
+            message.code,
+            duration_ms,
+            self.body[:BODY_BYTES_MAX],
+            tuple(map(_text, headers.getall("Retry-After", ()))),
+            _text(headers.get("Location", "")),
+            self.is_second_connection,
+        )
+
+
+def expect_reply(protocol: ResponseHandler) -> None:
+    """Set the limits of the reply to the POST that is about to be written."""
+    protocol.set_response_params(
+        read_until_eof=True,
+        auto_decompress=False,
+        read_bufsize=BODY_BYTES_MAX,
+        max_line_size=LINE_BYTES_MAX,
+        max_field_size=LINE_BYTES_MAX,
+        max_headers=HEADERS_MAX,
+    )
+
+
+async def read_reply(protocol: ResponseHandler, exchange: Exchange) -> bool:
+    """Fill ``exchange``; whether the reply was read to its end, so that the connection can serve again."""
+    message, payload = await protocol.read()
+    interim_count = 0
+    while 100 <= message.code < 200 and message.code != 101:  # noqa: PLR2004  no judgement: another reply follows
+        exchange.has_interim = True
+        interim_count += 1
+        if interim_count > INTERIM_REPLIES_MAX:
+            raise HttpProcessingError(message="too many interim replies")
+        message, payload = await protocol.read()
+    exchange.message = message
+    if payload.is_eof():
+        exchange.body = payload.read_nowait(BODY_BYTES_MAX)
+    else:
+        await _read_body(protocol, payload, exchange)
+    return payload.is_eof()
+
+
+async def _read_body(protocol: ResponseHandler, payload: StreamReader, exchange: Exchange) -> None:
+    closed = protocol.closed
+    if closed is None:
+        return  # the connection is gone already
+    # After a malformed chunk aiohttp closes the connection and leaves the reader of the body waiting: so tell it.
+    give_up = partial(_give_up, payload)
+    closed.remove_done_callback(_take_note)
+    closed.add_done_callback(_take_note)
+    closed.add_done_callback(give_up)
+    try:
+        while len(exchange.body) < BODY_BYTES_MAX and (chunk := await payload.readany()):
+            exchange.body += chunk
+    finally:
+        closed.remove_done_callback(give_up)
+
+
+def _give_up(payload: StreamReader, _: asyncio.Future[None]) -> None:
+    if not payload.is_eof() and payload.exception() is None:
+        payload.set_exception(ClientPayloadError("the connection closed"))
+
+
+def _take_note(closed: asyncio.Future[None]) -> None:
+    if not closed.cancelled():
+        closed.exception()  # or asyncio complains of an exception that nobody has looked at
+
+
+def _text(value: str) -> str:
+    """Rid a header's value of the lone surrogates that the parser leaves where it was not UTF-8."""
+    return value[:TEXT_CHARACTERS_MAX].encode("utf-8", "surrogateescape").decode("utf-8", "replace") if value else ""

@@ -1,0 +1,1 @@
+"""Observers of the flow: metrics, logs, and all of them as one."""

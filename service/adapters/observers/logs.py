@@ -1,0 +1,192 @@
+"""Logs: one line per thing that happened, for machines (JSON) or people (console), on stderr.
+
+Never a secret, a payload, a header or a URL's query: errors lose everything after their first line (SQLAlchemy puts
+statements and parameters there), and URLs lose their credentials and queries.
+"""
+
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Final, Literal, TextIO
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+from service.core.deliveries.outcome import OutcomeKind
+from service.core.deliveries.settlement import Retry, Settled
+from service.core.reason import ParkReason
+from service.ports.errors import UnavailableError
+from service.ports.observer import Backlog
+
+SAMPLE_EVERY: Final = 100
+ERROR_CHARACTERS_MAX: Final = 300
+FRAMES_MAX: Final = 8
+
+LogFormat = Literal["auto", "json", "console"]
+LogAttempts = Literal["failures", "all", "sampled"]
+
+_URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s?#'\"]*@)?(?P<place>[^\s?#'\"]*)(?P<query>[?#][^\s'\"]*)?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def configure_logs(log_format: LogFormat = "auto", log_level: str = "info", stream: TextIO | None = None) -> None:
+    """Set up structlog, and route the standard library's logging, from WARNING on, through the same formatter."""
+    target = sys.stderr if stream is None else stream
+    level = logging.getLevelNamesMapping()[log_level.upper()]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+        _tell_exception,
+    ]
+    is_console = log_format == "console" or (log_format == "auto" and target.isatty())
+    last: list[Processor] = [structlog.processors.JSONRenderer()]
+    if is_console:
+        last = [_escape, structlog.dev.ConsoleRenderer(colors=target.isatty())]
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(target),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(level, logging.WARNING))
+
+
+def safe_text(text: str) -> str:
+    """The first line, clipped, its URLs without credentials and queries."""
+    first_line = text.strip().partition("\n")[0][:ERROR_CHARACTERS_MAX]
+    return _URL.sub(lambda url: url["scheme"] + url["place"] + ("?…" if url["query"] else ""), first_line)
+
+
+def describe(error: BaseException, *, with_frames: bool = True) -> dict[str, str]:
+    """An error as fields of a line: its type, its text made safe, and where it came from, innermost first."""
+    fields = {"error_type": type(error).__name__, "error": safe_text(str(error))}
+    if with_frames and error.__traceback__ is not None:
+        frames = traceback.extract_tb(error.__traceback__)[-FRAMES_MAX:]
+        fields["raised_at"] = " < ".join(
+            f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in reversed(frames)
+        )
+    return fields
+
+
+def _tell_exception(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    found = event.pop("exc_info", None)
+    if found is True:
+        found = sys.exc_info()
+    error = found[1] if isinstance(found, tuple) else found
+    if isinstance(error, BaseException):
+        event.update(describe(error))
+    event["event"] = safe_text(str(event.get("event", "")))
+    return event
+
+
+def _escape(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A terminal obeys control characters, and a newline would forge a line: show them instead."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = _CONTROL.sub(lambda found: repr(found[0])[1:-1], value)
+    return event
+
+
+class LogObserver:
+    """Writes the lines. ``log_attempts`` governs successes only; everything else is always told."""
+
+    def __init__(self, log_attempts: LogAttempts = "failures", logger: FilteringBoundLogger | None = None) -> None:
+        self._logger: FilteringBoundLogger = structlog.get_logger() if logger is None else logger
+        self._log_attempts = log_attempts
+        self._accepted_count = 0
+
+    def attempt_settled(self, settled: Settled, *, moved: bool) -> None:
+        """Write the wide line of an attempt."""
+        attempt = settled.attempt
+        is_accepted = attempt is not None and attempt.outcome is OutcomeKind.ACCEPTED
+        if is_accepted and not self._wants_accepted():
+            return
+        fields = _fields_of(settled)
+        if not moved:
+            fields["is_late"] = True  # the delivery had moved on without us
+        if attempt is None:
+            self._logger.info("delivery.cancelled", **fields)
+        elif attempt.outcome is OutcomeKind.FAILED:
+            self._logger.warning("delivery.attempted", **fields)
+        else:
+            self._logger.info("delivery.attempted", **fields)
+
+    def _wants_accepted(self) -> bool:
+        if self._log_attempts != "sampled":
+            return self._log_attempts == "all"
+        self._accepted_count += 1
+        return self._accepted_count % SAMPLE_EVERY == 1
+
+    def message_parked(self, reason: ParkReason, detail: str, message_id: str | None) -> None:  # noqa: ARG002
+        """Tell of a parked message. The detail may quote it, so it stays in the message's x-posthorn-detail header."""
+        self._logger.warning("message.parked", reason=str(reason), message_id=message_id and message_id[:64])
+
+    def leases_rescued(self, count: int) -> None:
+        """Tell that a worker vanished, or lost the database for longer than a lease."""
+        self._logger.warning("leases.rescued", count=count)
+
+    def trouble(self, where: str, error: BaseException, **context: object) -> None:
+        """Tell what failed. Something out of reach is a warning; all else is a fault of ours, with its place."""
+        told = {key: safe_text(str(value)) for key, value in context.items()}
+        if isinstance(error, UnavailableError):
+            self._logger.warning("trouble", where=where, **describe(error, with_frames=False), **told)
+        else:
+            self._logger.error("trouble", where=where, **describe(error), **told)
+
+    # What happens thousands of times a second, or every few seconds, is for the metrics alone.
+
+    def event_received(self, source: str, outcome: str) -> None:
+        """Write nothing."""
+
+    def message_redelivered(self) -> None:
+        """Write nothing."""
+
+    def batch_recorded(self, event_count: int, delivery_count: int, seconds: float) -> None:
+        """Write nothing."""
+
+    def batch_settled(self, count: int, seconds: float) -> None:
+        """Write nothing."""
+
+    def backlog_measured(self, backlog: Backlog) -> None:
+        """Write nothing."""
+
+    def load_changed(self, in_flight: int, held: int, lane_states: Mapping[str, int]) -> None:
+        """Write nothing."""
+
+
+def _fields_of(settled: Settled) -> dict[str, Any]:
+    delivery, settlement, attempt = settled.delivery, settled.settlement, settled.attempt
+    fields: dict[str, Any] = {
+        "delivery_id": str(delivery.key),
+        "event_id": delivery.event_id,
+        "endpoint_id": delivery.endpoint_id,
+        "organization_id": delivery.organization_id,
+        "type": delivery.event_type,
+        "state": str(settlement.state),
+        "reason": settlement.reason and str(settlement.reason),
+    }
+    if attempt is not None:
+        fields |= {
+            "attempt": attempt.number,
+            "outcome": str(attempt.outcome),
+            "reason": attempt.reason and str(attempt.reason),
+            "status": attempt.status,
+            "duration_ms": attempt.duration_ms,
+        }
+        if settlement.reason not in {None, attempt.reason}:
+            fields["final_reason"] = str(settlement.reason)
+    if isinstance(settlement, Retry):
+        fields["next_attempt_in_seconds"] = round(settlement.delay_seconds, 3)
+    return fields

@@ -1,0 +1,241 @@
+"""What Prometheus reads. Labels come from closed sets: never an id, never a URL.
+
+With several processes the supervisor sets PROMETHEUS_MULTIPROC_DIR before this module is first imported; then every
+process writes there, and ``render`` adds all of them up.
+"""
+
+import os
+import platform
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from service import __version__
+from service.core.deliveries.delivery import FINAL_STATES, State
+from service.core.deliveries.lane import LaneState
+from service.core.deliveries.outcome import OutcomeKind
+from service.core.deliveries.settlement import Settled
+from service.core.endpoints.target_policy import Verdict as EgressVerdict
+from service.core.reason import ParkReason, Reason
+from service.ports.observer import Backlog
+from service.ports.store import Verdict
+
+NAMESPACE: Final = "posthorn"
+NO_REASON: Final = "none"
+MULTIPROCESS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+_ATTEMPT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0)
+_LATENCY_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3_600, 14_400, 86_400, 259_200)
+_COMMIT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
+
+GaugeMode = Literal["livesum", "livemin", "livemax", "livemostrecent"]
+
+# They double the series, and tell nothing that process_start_time_seconds does not.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class MetricsObserver:
+    """Counts what happens. Every label child is made at the start: the hot path looks up a dict and adds one."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self._make_intake_metrics()
+        self._make_delivery_metrics()
+        self._make_gauges()
+        if registry is None and not is_multiprocess():
+            ProcessCollector(registry=self.registry)
+
+    def _make_intake_metrics(self) -> None:
+        self._received = self._counter("events_received", "Events taken in.", "source", "outcome")
+        parked = self._counter("events_parked", "Broker messages set aside.", "reason")
+        self._parked = {reason: parked.labels(reason) for reason in ParkReason}
+        self._duplicates = self._counter("events_duplicate", "Events that were known already.")
+        self._redeliveries = self._counter("broker_redeliveries", "Messages that the broker sent again.")
+        self._recorded = self._counter("deliveries_recorded", "Deliveries recorded.")
+        self._intake_sizes = self._histogram("intake_batch_size", "Events in one intake transaction.", _BATCH_SIZES)
+        self._commits = self._histogram("commit_duration_seconds", "A transaction's time.", _COMMIT_SECONDS, "kind")
+        self._intake_commits = self._commits.labels("intake")
+        self._received_by: dict[tuple[str, str], Counter] = {}
+
+    def _make_delivery_metrics(self) -> None:
+        attempts = self._counter("attempts", "Attempts whose outcome is committed.", "outcome", "reason")
+        self._attempts: dict[tuple[OutcomeKind, Reason | None], Counter] = {
+            (OutcomeKind.ACCEPTED, None): attempts.labels(OutcomeKind.ACCEPTED, NO_REASON)
+        }
+        for outcome in (OutcomeKind.FAILED, OutcomeKind.GONE):
+            for reason in _ATTEMPT_REASONS if outcome is OutcomeKind.FAILED else (Reason.GONE,):
+                self._attempts[outcome, reason] = attempts.labels(outcome, reason)
+        self._all_attempts = attempts
+        self._all_finished = self._counter("deliveries_finished", "Deliveries that ended.", "state", "reason")
+        self._finished: dict[tuple[State, Reason | None], Counter] = {
+            (state, reason): self._all_finished.labels(state, reason or NO_REASON) for state, reason in _ENDS
+        }
+        self._durations = self._histogram("attempt_duration_seconds", "An attempt's time.", _ATTEMPT_SECONDS)
+        self._latencies = self._histogram("delivery_latency_seconds", "From intake to the 2xx.", _LATENCY_SECONDS)
+        self._settle_sizes = self._histogram("settle_batch_size", "Settlements in one transaction.", _BATCH_SIZES)
+        self._settle_commits = self._commits.labels("settle")
+        self._rescued = self._counter("leases_rescued", "Leases that expired and were taken over.")
+        self._late = self._counter("late_settlements", "Settlements of deliveries that had moved on without us.")
+        self._egress_blocked = self._counter("egress_blocked", "Connections that the policy forbade.", "reason")
+        self._troubles = self._counter("troubles", "Steps of ours that failed and were tried again.", "where")
+
+    def _make_gauges(self) -> None:
+        everyone: GaugeMode = "livesum"  # each process has its share
+        latest: GaugeMode = "livemostrecent"  # each process measures the same thing
+        self._in_flight = self._gauge("in_flight", "Attempts in flight.", everyone)
+        self._held = self._gauge("leases_held", "Leases held, in flight or waiting in a lane.", everyone)
+        lanes = self._gauge("lanes", "Lanes by state.", everyone, "state")
+        self._lanes = {state: lanes.labels(state) for state in LaneState}
+        self._due = self._gauge("due_backlog", "Deliveries due and not leased.", latest)
+        self._due_age = self._gauge("oldest_due_age_seconds", "How long the oldest of them is due.", latest)
+        self._gated = self._gauge("gated_backlog", "Deliveries due but held back by a gate.", latest)
+        self._gated_age = self._gauge("oldest_gated_age_seconds", "How long the oldest of them is due.", latest)
+        self._gates = self._gauge("gates", "Shut gates by kind.", latest, "kind")
+        self._gate_kinds: set[str] = set()
+        self._broker_connected = self._gauge("broker_connected", "1 while messages can arrive.", "livemin")
+        self.database_pool_in_use = self._gauge("database_pool_in_use", "Database connections in use.", everyone)
+        self.clock_skew_seconds = self._gauge("clock_skew_seconds", "Our clock minus the database's.", latest)
+        build = self._gauge("build_info", "What is running.", "livemax", "version", "python")
+        build.labels(__version__, platform.python_version()).set(1)
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(name, help_text, labels, namespace=NAMESPACE, registry=self.registry)
+
+    def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, help_text, labels, namespace=NAMESPACE, registry=self.registry, buckets=buckets)
+
+    def _gauge(self, name: str, help_text: str, mode: GaugeMode, *labels: str) -> Gauge:
+        return Gauge(name, help_text, labels, namespace=NAMESPACE, registry=self.registry, multiprocess_mode=mode)
+
+    # ------------------------------------------------------------------ what the flow tells
+
+    def event_received(self, source: str, outcome: str) -> None:
+        """Count an event."""
+        child = self._received_by.get((source, outcome))
+        if child is None:
+            child = self._received_by[source, outcome] = self._received.labels(source, outcome)
+        child.inc()
+        if outcome == Verdict.DUPLICATE:
+            self._duplicates.inc()
+
+    def message_parked(self, reason: ParkReason, detail: str, message_id: str | None) -> None:  # noqa: ARG002
+        """Count a message that was set aside."""
+        self._parked[reason].inc()
+
+    def message_redelivered(self) -> None:
+        """Count a message that came again."""
+        self._redeliveries.inc()
+
+    def batch_recorded(self, event_count: int, delivery_count: int, seconds: float) -> None:
+        """Measure an intake transaction."""
+        self._recorded.inc(delivery_count)
+        self._intake_sizes.observe(event_count)
+        self._intake_commits.observe(seconds)
+
+    def attempt_settled(self, settled: Settled, *, moved: bool) -> None:
+        """Count an attempt, and the end of its delivery where it was one."""
+        attempt, settlement = settled.attempt, settled.settlement
+        if attempt is not None:
+            key = (attempt.outcome, attempt.reason)
+            child = self._attempts.get(key)
+            if child is None:
+                child = self._attempts[key] = self._all_attempts.labels(attempt.outcome, attempt.reason or NO_REASON)
+            child.inc()
+            self._durations.observe(attempt.duration_ms / 1000)
+        if not moved:
+            self._late.inc()
+        elif settlement.state in FINAL_STATES:
+            self._finish(settled)
+
+    def _finish(self, settled: Settled) -> None:
+        state, reason, attempt = settled.settlement.state, settled.settlement.reason, settled.attempt
+        child = self._finished.get((state, reason))
+        if child is None:
+            child = self._finished[state, reason] = self._all_finished.labels(state, reason or NO_REASON)
+        child.inc()
+        if state is State.DELIVERED and attempt is not None:
+            waited_seconds = (attempt.started_at - settled.delivery.created_at).total_seconds()
+            self._latencies.observe(max(0.0, waited_seconds) + attempt.duration_ms / 1000)
+
+    def batch_settled(self, count: int, seconds: float) -> None:
+        """Measure a settle transaction."""
+        self._settle_sizes.observe(count)
+        self._settle_commits.observe(seconds)
+
+    def leases_rescued(self, count: int) -> None:
+        """Count rescued leases."""
+        self._rescued.inc(count)
+
+    def backlog_measured(self, backlog: Backlog) -> None:
+        """Show what waits. A kind of gate that is shut nowhere any more goes back to 0."""
+        self._due.set(backlog.due_count)
+        self._due_age.set(backlog.oldest_due_age_seconds)
+        self._gated.set(backlog.gated_count)
+        self._gated_age.set(backlog.oldest_gated_age_seconds)
+        self._gate_kinds |= backlog.gates.keys()
+        for kind in self._gate_kinds:
+            self._gates.labels(kind).set(backlog.gates.get(kind, 0))
+
+    def load_changed(self, in_flight: int, held: int, lane_states: Mapping[str, int]) -> None:
+        """Show how busy this worker is."""
+        self._in_flight.set(in_flight)
+        self._held.set(held)
+        for state, child in self._lanes.items():
+            child.set(lane_states.get(state, 0))
+
+    def trouble(self, where: str, error: BaseException, **context: object) -> None:  # noqa: ARG002
+        """Count a failure of ours."""
+        self._troubles.labels(where).inc()
+
+    # ------------------------------------------------------------------ what others tell
+
+    def egress_blocked(self, verdict: EgressVerdict | None) -> None:
+        """Count a connection that the policy forbade."""
+        self._egress_blocked.labels(verdict or NO_REASON).inc()
+
+    def broker_connected(self, connected: bool) -> None:  # noqa: FBT001 - it is the measurement
+        """Show whether messages can arrive."""
+        self._broker_connected.set(connected)
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The metrics in the format that an Accept header asks for, and its content type."""
+        return render(self.registry, accept)
+
+
+_ENDS: Final = (
+    (State.DELIVERED, None),
+    (State.DEAD, Reason.ATTEMPTS_EXHAUSTED),
+    (State.DEAD, Reason.AGE_EXCEEDED),
+    (State.DEAD, Reason.CRASHES_WORKER),
+    (State.DEAD, Reason.PAYLOAD_TOO_LARGE),
+    (State.CANCELLED, Reason.GONE),
+    (State.CANCELLED, Reason.SUBSCRIPTION_DELETED),
+)
+_FINAL_REASONS: Final = {Reason.ATTEMPTS_EXHAUSTED, Reason.AGE_EXCEEDED, Reason.CRASHES_WORKER}
+_ATTEMPT_REASONS: Final = tuple(
+    reason for reason in Reason if reason not in _FINAL_REASONS | {Reason.GONE, Reason.SUBSCRIPTION_DELETED}
+)
+
+
+def is_multiprocess() -> bool:
+    """Whether several processes share one set of metrics."""
+    return bool(os.environ.get(MULTIPROCESS_VARIABLE))
+
+
+def render(registry: CollectorRegistry, accept: str = "") -> tuple[bytes, str]:
+    """The metrics in the format that an Accept header asks for, and its content type."""
+    source = registry
+    if is_multiprocess():
+        source = CollectorRegistry()
+        MultiProcessCollector(source)  # type: ignore[no-untyped-call]
+    encode, content_type = choose_encoder(accept)
+    return encode(source), content_type
+
+
+def process_ended(pid: int) -> None:
+    """Forget the gauges of a process that is no more; its counts stay."""
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]

@@ -1,0 +1,131 @@
+"""Looking deliveries up: what became of an event, and why."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.adapters.postgres.deliveries.list import IN_INDEX_ORDER, list_statement
+from service.adapters.postgres.engine import driver
+from service.core.deliveries.delivery import DeliveryKey, State
+from service.core.deliveries.outcome import OutcomeKind
+from service.core.deliveries.view import AttemptView, DeliveryDetail, DeliveryFilter, DeliveryView
+from service.core.reason import Reason
+
+LIMIT_MAX = 200
+
+
+class DeliveryReader:
+    """Reads only: no lock, no change."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def list(
+        self, wanted: DeliveryFilter, *, limit: int = 50, before: DeliveryKey | None = None
+    ) -> tuple[Sequence[DeliveryView], DeliveryKey | None]:
+        """Deliveries, newest event first, and the key to go on from (None at the end)."""
+        async with driver(self._engine) as connection, connection.transaction(readonly=True):
+            event_uids = await _event_uids(connection, wanted) if wanted.event_id is not None else None
+            if event_uids == []:
+                return [], None
+            await connection.execute(IN_INDEX_ORDER)
+            statement = list_statement(wanted, limit=limit + 1, before=before, event_uids=event_uids)
+            rows = await connection.fetch(statement.text, *statement.arguments)
+        views = [_view(row) for row in rows[:limit]]
+        return views, _key(rows[limit - 1]) if len(rows) > limit else None
+
+    async def show(self, key: DeliveryKey, organization_id: str | None = None) -> DeliveryDetail | None:
+        """One delivery, of the organization where one is named, with its attempts as they stood at the same moment."""
+        async with (
+            driver(self._engine) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            delivery = await read_one(connection, key, organization_id)
+            if delivery is None:
+                return None
+            attempts = await connection.fetch(
+                """SELECT number, outcome, reason, status, started_at, duration_ms, is_counted, detail, reply
+                     FROM attempts WHERE event_uid = $1 AND subscription_id = $2 AND replay_number = $3
+                    ORDER BY number""",
+                key.event_uid,
+                key.subscription_id,
+                key.replay_number,
+            )
+            url, style, body_bytes = await connection.fetchrow(
+                """SELECT url, signature_style,
+                          (SELECT octet_length(body) FROM events WHERE uid = $3 AND organization_id = $1)
+                     FROM endpoints WHERE organization_id = $1 AND id = $2""",
+                delivery.organization_id,
+                delivery.endpoint_id,
+                key.event_uid,
+            )
+        return DeliveryDetail(delivery, list(map(_attempt, attempts)), url, style, body_bytes)
+
+
+async def read_one(
+    connection: asyncpg.Connection, key: DeliveryKey, organization_id: str | None = None
+) -> DeliveryView | None:
+    """The delivery with this key, if the organization (None: whichever) has it."""
+    row = await connection.fetchrow(
+        """SELECT event_uid, subscription_id, replay_number, organization_id, endpoint_id, event_id, event_type, state,
+                  reason, last_status, created_at, attempts_made,
+                  CASE WHEN state = 'pending' THEN next_attempt_at END AS next_attempt_at, ended_at
+             FROM deliveries
+            WHERE event_uid = $1 AND subscription_id = $2 AND replay_number = $3
+              AND organization_id = coalesce($4, organization_id)""",
+        key.event_uid,
+        key.subscription_id,
+        key.replay_number,
+        organization_id,
+    )
+    return _view(row) if row is not None else None
+
+
+async def _event_uids(connection: asyncpg.Connection, wanted: DeliveryFilter) -> Sequence[UUID]:
+    """The narrow table knows the day, so one partition is searched rather than all."""
+    rows = await connection.fetch(
+        """SELECT event_uid FROM event_keys
+            WHERE event_id = $1 AND organization_id = coalesce($2, organization_id)""",
+        wanted.event_id,
+        wanted.organization_id,
+    )
+    return [row["event_uid"] for row in rows]
+
+
+def _key(row: asyncpg.Record) -> DeliveryKey:
+    return DeliveryKey(row["event_uid"], row["subscription_id"], row["replay_number"])
+
+
+def _view(row: asyncpg.Record) -> DeliveryView:
+    return DeliveryView(
+        id=str(_key(row)),
+        event_id=row["event_id"],
+        event_type=row["event_type"],
+        organization_id=row["organization_id"],
+        endpoint_id=row["endpoint_id"],
+        subscription_id=row["subscription_id"],
+        replay_number=row["replay_number"],
+        state=State(row["state"]),
+        reason=Reason(row["reason"]) if row["reason"] else None,
+        last_status=row["last_status"],
+        attempts_made=row["attempts_made"],
+        created_at=row["created_at"],
+        next_attempt_at=row["next_attempt_at"],
+        ended_at=row["ended_at"],
+    )
+
+
+def _attempt(row: asyncpg.Record) -> AttemptView:
+    return AttemptView(
+        number=row["number"],
+        outcome=OutcomeKind(row["outcome"]),
+        reason=Reason(row["reason"]) if row["reason"] else None,
+        status=row["status"],
+        started_at=row["started_at"],
+        duration_ms=row["duration_ms"],
+        is_counted=row["is_counted"],
+        detail=row["detail"],
+        reply=row["reply"],
+    )

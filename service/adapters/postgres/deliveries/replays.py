@@ -1,0 +1,59 @@
+"""Replaying a single delivery: a new one of the same event to the same subscription."""
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.adapters.postgres.deliveries.reader import read_one
+from service.adapters.postgres.engine import driver
+from service.core.deliveries.delivery import OPEN_STATES, DeliveryKey
+from service.core.deliveries.view import DeliveryView, ReplayRefused
+
+
+class Replays:
+    """New deliveries of old events. Final rows never move."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def replay(self, organization_id: str, key: DeliveryKey) -> DeliveryView | ReplayRefused | None:
+        """Make a new delivery, pending and due now; None when the organization has no delivery ``key``.
+
+        The subscription's row is locked until the commit. So two replays get two numbers, and a removal comes either
+        before, and is seen here, or after, and cancels what was made here.
+        """
+        async with driver(self._engine) as connection, connection.transaction():
+            is_active = await connection.fetchval(
+                """SELECT removed_at IS NULL FROM subscriptions WHERE id = $1 AND organization_id = $2
+                      FOR NO KEY UPDATE""",
+                key.subscription_id,
+                organization_id,
+            )
+            replayed = await read_one(connection, key, organization_id)
+            if is_active is None or replayed is None:
+                return None
+            if replayed.state in OPEN_STATES:
+                return ReplayRefused(f"the delivery is still {replayed.state}: it can be replayed once it has ended")
+            if not is_active:
+                return ReplayRefused("the subscription was removed, so nobody waits for this event any more")
+            number = await _insert(connection, organization_id, key)
+            if number is None:
+                return ReplayRefused("the event is no longer stored, so there is nothing to send")
+            return await read_one(connection, DeliveryKey(key.event_uid, key.subscription_id, number), organization_id)
+
+
+async def _insert(connection: asyncpg.Connection, organization_id: str, key: DeliveryKey) -> int | None:
+    """The new delivery's replay number; None when the event's body is gone."""
+    number: int | None = await connection.fetchval(
+        """INSERT INTO open_deliveries (event_uid, subscription_id, replay_number, organization_id, endpoint_id,
+                                        event_id, event_type, state, claims_made)
+           SELECT e.uid, s.id,
+                  (SELECT max(replay_number) + 1 FROM deliveries d WHERE d.event_uid = $2 AND d.subscription_id = $3),
+                  e.organization_id, s.endpoint_id, e.event_id, e.event_type, 'pending', 0
+             FROM events e, subscriptions s
+            WHERE e.uid = $2 AND e.organization_id = $1 AND s.id = $3 AND s.organization_id = $1
+           RETURNING replay_number""",
+        organization_id,
+        key.event_uid,
+        key.subscription_id,
+    )
+    return number

@@ -1,0 +1,207 @@
+"""Deliveries in PostgreSQL: the hot road in, out, and back again."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from hashlib import sha256
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.adapters.postgres.deliveries import statements
+from service.adapters.postgres.deliveries.rows import claim_of, columns, key_row, late_attempt_row, settled_row
+from service.adapters.postgres.endpoints.removal import cancel_pending, remove_subscriptions
+from service.adapters.postgres.engine import driver
+from service.adapters.postgres.partitions import create_partitions, drop_partitions
+from service.adapters.postgres.requests.idempotency import purge_idempotency_keys
+from service.core.deliveries.delivery import Lease
+from service.core.deliveries.settlement import Retry, Settled, Unsubscribe
+from service.core.endpoints.view import RemovalReason
+from service.core.reason import Reason
+from service.ports.observer import Backlog
+from service.ports.store import Claim, Recorded, Recording, Stale, Verdict
+
+TURNS_MAX = 500  # endpoints looked at in one read; the next one goes on where this one stopped
+SMALL_BATCH_MAX = 32  # rows; up to here planning a statement costs more than running it
+
+
+class PostgresDeliveryStore:
+    """Implements ``DeliveryStore`` and ``RetentionStore``. Due times and leases are the database's clock."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        worker_name: str,
+        lease_seconds: float,
+        retention_days: int = 30,
+        small_batches: AsyncEngine | None = None,
+    ) -> None:
+        """``small_batches``: an engine that ``connect`` made for them; without it all go through ``engine``."""
+        self._engine = engine
+        self._small_batches = small_batches or engine
+        self._worker_name = worker_name
+        self._lease = timedelta(seconds=lease_seconds)
+        self._retention_days = retention_days
+        self._last_served = ""  # the endpoint after which the next claim goes on: each has its turn
+
+    async def record(self, batch: Sequence[Recording]) -> Recorded | Stale:
+        """Keep new events and their deliveries; a known event is a no-op."""
+        versions = {each.event.organization_id: each.directory_version for each in batch}
+        events = [each.event for each in batch]
+        digests = [sha256(event.body).digest() for event in events]
+        born = [new for each in batch for new in each.deliveries]
+        keys = [new.delivery.key for new in born]
+        async with driver(self._engine_for(len(batch) + len(born))) as connection:
+            row = await connection.fetchrow(
+                statements.RECORD,
+                list(versions),
+                list(versions.values()),
+                [each.uid for each in batch],
+                [event.organization_id for event in events],
+                [event.id for event in events],
+                [event.type for event in events],
+                [event.occurred_at for event in events],
+                [event.is_test for event in events],
+                [event.body for event in events],
+                digests,
+                [event.message_id for event in events],
+                [event.reply_to_id for event in events],
+                [key.event_uid for key in keys],
+                [key.subscription_id for key in keys],
+                [new.endpoint.id for new in born],
+                [new.wants_lease for new in born],
+                self._worker_name,
+                self._lease,
+            )
+            if row["stale"]:
+                return Stale(frozenset(row["stale"]))
+            fresh = set(row["fresh"] or ())
+            verdicts = [Verdict.RECORDED if each.uid in fresh else Verdict.DUPLICATE for each in batch]
+            if len(fresh) < len(batch):
+                await self._find_conflicts(connection, batch, digests, verdicts)
+        pending = {(uid, subscription_id) for uid, subscription_id in row["pending"] or ()}
+        leased = frozenset(
+            key
+            for key, new in zip(keys, born, strict=True)
+            if new.wants_lease and key.event_uid in fresh and (key.event_uid, key.subscription_id) not in pending
+        )
+        return Recorded(tuple(verdicts), leased)
+
+    def _engine_for(self, row_count: int) -> AsyncEngine:
+        return self._small_batches if row_count <= SMALL_BATCH_MAX else self._engine
+
+    async def _find_conflicts(
+        self,
+        connection: asyncpg.Connection,
+        batch: Sequence[Recording],
+        digests: Sequence[bytes],
+        verdicts: list[Verdict],
+    ) -> None:
+        """Tell an event that came again from another that took its id. The first one stays."""
+        known = [index for index, verdict in enumerate(verdicts) if verdict is Verdict.DUPLICATE]
+        rows = await connection.fetch(
+            statements.KNOWN,
+            [batch[index].event.organization_id for index in known],
+            [batch[index].event.id for index in known],
+        )
+        kept = {(row["organization_id"], row["event_id"]): row["digest"] for row in rows}
+        for index in known:
+            event = batch[index].event
+            if kept.get((event.organization_id, event.id), digests[index]) != digests[index]:
+                verdicts[index] = Verdict.CONFLICT
+
+    async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claim]:
+        """Lease due deliveries, endpoints in turn. An idle claim is one short read."""
+        if limit <= 0:
+            return ()
+        async with driver(self._engine) as connection:
+            turns = await self._next_turns(connection, limit, room)
+            if not turns:
+                return ()
+            share = max(1, min(per_endpoint_limit, limit // len(turns)))
+            shares = [min(share, room.get(endpoint_id, share)) for endpoint_id in turns]
+            async with connection.transaction():
+                rows = await connection.fetch(
+                    statements.CLAIM, turns, shares, self._worker_name, self._lease, sum(shares)
+                )
+                uids = list({row["event_uid"] for row in rows})
+                bodies = dict(await connection.fetch(statements.BODIES, uids)) if uids else {}
+        # A row whose event's day has just been dropped goes the same way: it is never sent without its body.
+        return [claim_of(row, bodies[row["event_uid"]]) for row in rows if row["event_uid"] in bodies]
+
+    async def _next_turns(self, connection: asyncpg.Connection, limit: int, room: Mapping[str, int]) -> list[str]:
+        turns: list[str] = []
+        has_wrapped = not self._last_served
+        while True:  # from where the last claim stopped, once round
+            rows = await connection.fetch(statements.TURNS, self._last_served, TURNS_MAX)
+            for row in rows:
+                self._last_served = row["endpoint_id"]
+                if row["is_due"] and room.get(row["endpoint_id"], 1) > 0 and row["endpoint_id"] not in turns:
+                    turns.append(row["endpoint_id"])
+                if len(turns) >= limit:
+                    return turns
+            if len(rows) == TURNS_MAX:
+                if turns:
+                    return turns
+                continue
+            self._last_served = ""
+            if has_wrapped:
+                return turns
+            has_wrapped = True
+
+    async def settle(self, batch: Sequence[Settled]) -> Sequence[bool]:
+        """Record the attempts and move the deliveries, in one commit."""
+        arguments = columns([settled_row(each) for each in batch], 16)
+        gated = [
+            (each.delivery.endpoint_id, each.settlement.gate_seconds)
+            for each in batch
+            if isinstance(each.settlement, Retry) and each.settlement.gate_seconds
+        ]
+        unsubscribed = [each for each in batch if isinstance(each.settlement, Unsubscribe)]
+        async with driver(self._engine_for(len(batch))) as connection:
+            if not gated and not unsubscribed:  # nearly always: one statement is the transaction
+                row = await connection.fetchrow(statements.SETTLE, *arguments)
+            else:
+                async with connection.transaction():
+                    row = await connection.fetchrow(statements.SETTLE, *arguments)
+                    if unsubscribed:
+                        ids = [each.delivery.key.subscription_id for each in unsubscribed]
+                        urls = [each.target_url for each in unsubscribed]
+                        removed = await remove_subscriptions(
+                            connection, ids, because=RemovalReason.GONE, leading_to=urls
+                        )
+                        await cancel_pending(connection, removed, Reason.GONE)
+                    if gated:  # after the organization, as in the changes that people make: one order of locks
+                        await connection.execute(statements.GATE, *columns(gated, 2))
+            tried = [each for each in batch if each.attempt is not None]
+            if row["tried"] < len(tried):
+                for each in tried:
+                    await connection.execute(statements.RECORD_LATE_ATTEMPT, *late_attempt_row(each))
+        unmoved = set(row["unmoved"] or ())
+        return [ordinal not in unmoved for ordinal in range(1, len(batch) + 1)]
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """Give leases back, due at once; nothing was attempted."""
+        rows = [(*key_row(lease.delivery.key), lease.claim_number) for lease in leases]
+        async with driver(self._engine) as connection:
+            await connection.execute(statements.RELEASE, *columns(rows, 4))
+
+    async def rescue(self, limit: int) -> Sequence[Claim]:
+        """Take over leases that have expired."""
+        async with driver(self._engine) as connection:
+            rows = await connection.fetch(statements.RESCUE, limit, self._worker_name, self._lease)
+        return [claim_of(row, b"") for row in rows]
+
+    async def backlog(self) -> Backlog:
+        """Measure what waits. Counting stops at 100,001: past that, the exact number helps nobody."""
+        async with driver(self._engine) as connection:
+            row = await connection.fetchrow(statements.BACKLOG)
+            gates = await connection.fetch("SELECT kind, count(*) FROM gates WHERE until > now() GROUP BY kind")
+        return Backlog(row["due_count"], row["due_age"], row["gated_count"], row["gated_age"], dict(gates))
+
+    async def keep_partitions(self) -> None:
+        """Create the partitions of the days ahead and drop those past retention; forget old Idempotency-Keys."""
+        async with driver(self._engine) as connection:
+            await create_partitions(connection)
+            await drop_partitions(connection, self._retention_days)
+            await purge_idempotency_keys(connection)

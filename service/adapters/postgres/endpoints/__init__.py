@@ -1,0 +1,1 @@
+"""Organizations, endpoints, secrets and subscriptions."""

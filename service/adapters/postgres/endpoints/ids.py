@@ -1,0 +1,11 @@
+"""Random ids, such as ``ep_7k2m9x4c1v8b3n6h``."""
+
+import secrets
+
+# Crockford's alphabet in lower case: no letter that can be mistaken for a digit.
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def new_id(prefix: str) -> str:
+    """An id of 80 random bits behind a prefix."""
+    return f"{prefix}_{''.join(secrets.choice(_ALPHABET) for _ in range(16))}"

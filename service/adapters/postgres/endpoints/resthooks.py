@@ -1,0 +1,113 @@
+"""Resthooks, their subscribers and their events, as ``/api/v2`` lists them: by keyset.
+
+A keyset says beside which row a page lies. Every list is walked in both directions, hence two forms of each statement.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.adapters.postgres.engine import driver
+from service.core.endpoints.view import Resthook, ResthookEvent, Subscriber, Walk
+from service.core.events.registry import REGISTRY
+
+EVENTS_BYTES_MAX: Final = 8 * 1024 * 1024
+"""When the bodies of a list come to this, it ends with the next one: 250 large events would be 64 MB."""
+
+
+def _both_ways(descending: str) -> dict[bool, str]:
+    """A statement by whether it walks downwards."""
+    return {True: descending, False: descending.replace(" DESC", " ASC").replace(" < (", " > (")}
+
+
+# Each type's subscriptions are looked up by subscriptions_by_type. Own types never carry a built-in's name.
+_RESTHOOKS: Final = _both_ways(
+    """WITH resthooks AS (
+           SELECT t.slug COLLATE "C" AS slug, t.created_at, greatest(t.created_at, s.changed_at) AS modified_at
+             FROM (SELECT slug, o.created_at FROM organizations o, unnest($2::text[]) AS slug
+                    WHERE o.id = $1
+                    UNION ALL
+                   SELECT name, created_at FROM event_types WHERE organization_id = $1) AS t
+             LEFT JOIN LATERAL (
+                   SELECT greatest(max(created_at), max(removed_at)) AS changed_at FROM subscriptions
+                    WHERE organization_id = $1 AND event_type = t.slug) AS s ON true)
+       SELECT slug, modified_at, created_at FROM resthooks
+        WHERE $3::timestamptz IS NULL OR (modified_at, slug) < ($3, $4)
+        ORDER BY modified_at DESC, slug DESC LIMIT $5"""
+)
+
+# Walks subscriptions_listed; of one resthook, subscriptions_active; by id, the primary key.
+_SUBSCRIBERS: Final = _both_ways(
+    """SELECT id, event_type, target_url, created_at FROM subscriptions
+        WHERE organization_id = $1 AND removed_at IS NULL
+          AND ($2::bigint IS NULL OR id = $2) AND ($3::text IS NULL OR event_type = $3)
+          AND ($4::timestamptz IS NULL OR (created_at, id) < ($4, $5))
+        ORDER BY created_at DESC, id DESC LIMIT $6"""
+)
+
+# events_by_type gives the events of one type in order of uid; those of several types are merged from a page of each.
+# The bodies are read last, for the events of the page alone, and no more of them than memory has room for.
+_EVENTS: Final = _both_ways(
+    """WITH page AS (
+           SELECT e.uid FROM unnest($2::text[]) AS slug CROSS JOIN LATERAL (
+               SELECT uid FROM events
+                WHERE organization_id = $1 AND event_type = slug AND ($3::uuid IS NULL OR (uid) < ($3))
+                ORDER BY uid DESC LIMIT $4) AS e
+            ORDER BY e.uid DESC LIMIT $4)
+       SELECT uid, event_type, CASE WHEN coalesce(bytes_before, 0) < $5 THEN body END
+         FROM (SELECT e.uid, e.event_type, e.body, sum(octet_length(e.body)) OVER (
+                          ORDER BY e.uid DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
+                 FROM page JOIN events e ON e.uid = page.uid AND e.organization_id = $1) AS found
+        ORDER BY uid DESC"""
+)
+
+
+class ResthookReader:
+    """What RapidPro calls resthooks, of one organization at a time. Every verb may raise ``UnavailableError``."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def list_resthooks(self, organization_id: str, walk: Walk[tuple[datetime, str]]) -> Sequence[Resthook]:
+        """Built-in and own types, by (modified_at, slug)."""
+        beside = walk.beside or (None, None)
+        async with driver(self._engine) as connection:
+            rows = await connection.fetch(
+                _RESTHOOKS[walk.is_descending], organization_id, list(REGISTRY), *beside, walk.limit
+            )
+        return [Resthook(*row) for row in rows]
+
+    async def list_subscribers(
+        self,
+        organization_id: str,
+        walk: Walk[tuple[datetime, int]],
+        *,
+        subscriber_id: int | None = None,
+        resthook: str | None = None,
+    ) -> Sequence[Subscriber]:
+        """Active subscriptions, by (created_at, id); of one id or one resthook, when given."""
+        beside = walk.beside or (None, None)
+        async with driver(self._engine) as connection:
+            rows = await connection.fetch(
+                _SUBSCRIBERS[walk.is_descending], organization_id, subscriber_id, resthook, *beside, walk.limit
+            )
+        return [Subscriber(*row) for row in rows]
+
+    async def list_events(
+        self, organization_id: str, walk: Walk[UUID], *, resthook: str | None = None
+    ) -> Sequence[ResthookEvent]:
+        """Events, by uid; of one resthook, when given."""
+        async with driver(self._engine) as connection:
+            slugs = [resthook] if resthook is not None else await self._slugs(connection, organization_id)
+            rows = await connection.fetch(
+                _EVENTS[walk.is_descending], organization_id, slugs, walk.beside, walk.limit, EVENTS_BYTES_MAX
+            )
+        return [ResthookEvent(*row) for row in rows]
+
+    async def _slugs(self, connection: asyncpg.Connection, organization_id: str) -> list[str]:
+        own = await connection.fetch("SELECT name FROM event_types WHERE organization_id = $1", organization_id)
+        return [*REGISTRY, *(row["name"] for row in own)]

@@ -1,0 +1,78 @@
+"""What is known of an event and of everyone who might have got it, as it stood at one moment."""
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.adapters.postgres.engine import driver
+from service.adapters.postgres.events.reader import uid_of
+from service.core.deliveries.delivery import DeliveryKey, State
+from service.core.deliveries.story import ExplainedEvent, KnownDelivery, KnownEndpoint, KnownSubscription, Story
+from service.core.reason import Reason
+
+
+class StoryReader:
+    """Reads only: no lock, no change."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def read(self, organization_id: str, event_id: str) -> Story | None:
+        """The story of the organization's event with this id; None where there is none."""
+        async with (
+            driver(self._engine) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            uid = await uid_of(connection, organization_id, event_id)
+            event = await connection.fetchrow(
+                """SELECT uid, event_type, received_at, is_test, body FROM events
+                    WHERE uid = $1 AND organization_id = $2""",
+                uid,
+                organization_id,
+            )
+            if event is None:
+                return None
+            deliveries = await connection.fetch(
+                """SELECT event_uid, subscription_id, replay_number, endpoint_id, state, reason, attempts_made,
+                          last_status, next_attempt_at
+                     FROM deliveries WHERE event_uid = $1 AND organization_id = $2""",
+                uid,
+                organization_id,
+            )
+            # Those removed before the event are told of too, so all are read: an organization has few.
+            endpoints = await connection.fetch(
+                """SELECT e.id, e.url, e.updated_at, e.filter,
+                          (SELECT array_agg((g.kind, CASE WHEN g.until < 'infinity' THEN g.until END) ORDER BY g.kind)
+                             FROM gates g WHERE g.endpoint_id = e.id AND g.until > now()) AS gates
+                     FROM endpoints e WHERE e.organization_id = $1""",
+                organization_id,
+            )
+            subscriptions = await connection.fetch(
+                """SELECT id, endpoint_id, event_type, created_at, removed_at
+                     FROM subscriptions WHERE organization_id = $1 ORDER BY id""",
+                organization_id,
+            )
+        return Story(
+            ExplainedEvent(*event),
+            {row["id"]: _endpoint(row) for row in endpoints},
+            [KnownSubscription(*row) for row in subscriptions],
+            [_delivery(row) for row in deliveries],
+        )
+
+
+def _endpoint(row: asyncpg.Record) -> KnownEndpoint:
+    return KnownEndpoint(row["id"], row["url"], row["updated_at"], row["filter"], tuple(row["gates"] or ()))
+
+
+def _delivery(row: asyncpg.Record) -> KnownDelivery:
+    state = State(row["state"])
+    return KnownDelivery(
+        id=str(DeliveryKey(row["event_uid"], row["subscription_id"], row["replay_number"])),
+        subscription_id=row["subscription_id"],
+        endpoint_id=row["endpoint_id"],
+        replay_number=row["replay_number"],
+        state=state,
+        reason=Reason(row["reason"]) if row["reason"] else None,
+        attempts_made=row["attempts_made"],
+        last_status=row["last_status"],
+        next_attempt_at=row["next_attempt_at"] if state is State.PENDING else None,
+    )

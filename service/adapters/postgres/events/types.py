@@ -1,0 +1,78 @@
+"""The event types that organizations register themselves. One is never changed and never removed."""
+
+from collections.abc import Sequence
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.adapters.postgres.endpoints.version import bump_directory
+from service.adapters.postgres.engine import driver
+from service.core.events.own_type import OWN_TYPES_MAX
+from service.core.events.view import OwnTypeView, Registration
+
+_COLUMNS = "name, description, schema, created_at"
+
+
+class EventTypeStore:
+    """Reads and registers an organization's own event types."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def find(self, organization_id: str, name: str) -> OwnTypeView | None:
+        """The organization's own type of this name."""
+        async with driver(self._engine) as connection:
+            return await _find(connection, organization_id, name)
+
+    async def after(self, organization_id: str, name: str, limit: int) -> Sequence[OwnTypeView]:
+        """Types whose names come after ``name``, in their order, at most ``limit``."""
+        async with driver(self._engine) as connection:
+            rows = await connection.fetch(
+                f"""SELECT {_COLUMNS} FROM event_types
+                     WHERE organization_id = $1 AND name > $2 COLLATE "C" ORDER BY name COLLATE "C" LIMIT $3""",  # noqa: S608
+                organization_id,
+                name,
+                limit,
+            )
+        return [OwnTypeView(*row) for row in rows]
+
+    async def names(self, organization_id: str) -> frozenset[str]:
+        """The names of all of them: what else can be subscribed to."""
+        async with driver(self._engine) as connection:
+            rows = await connection.fetch("SELECT name FROM event_types WHERE organization_id = $1", organization_id)
+        return frozenset(row["name"] for row in rows)
+
+    async def register(
+        self, organization_id: str, name: str, description: str, schema: str
+    ) -> tuple[Registration, OwnTypeView | None]:
+        """Keep a type, unless its name is taken or there are ``OWN_TYPES_MAX``; what is there now."""
+        async with driver(self._engine) as connection:
+            known = await _find(connection, organization_id, name)
+            if known is not None:  # for ever: no lock, no new version of the directory
+                return Registration.KNOWN, known
+            async with connection.transaction():
+                await bump_directory(connection, [organization_id])  # its lock puts registrations in line
+                known = await _find(connection, organization_id, name)
+                if known is not None:
+                    return Registration.KNOWN, known
+                row = await connection.fetchrow(
+                    f"""INSERT INTO event_types (organization_id, name, description, schema)
+                        SELECT $1, $2, $3, $4
+                         WHERE (SELECT count(*) FROM event_types WHERE organization_id = $1) < $5
+                        RETURNING {_COLUMNS}""",  # noqa: S608 - names of ours
+                    organization_id,
+                    name,
+                    description,
+                    schema,
+                    OWN_TYPES_MAX,
+                )
+        return (Registration.NEW, OwnTypeView(*row)) if row is not None else (Registration.TOO_MANY, None)
+
+
+async def _find(connection: asyncpg.Connection, organization_id: str, name: str) -> OwnTypeView | None:
+    row = await connection.fetchrow(
+        f"SELECT {_COLUMNS} FROM event_types WHERE organization_id = $1 AND name = $2",  # noqa: S608 - names of ours
+        organization_id,
+        name,
+    )
+    return OwnTypeView(*row) if row is not None else None

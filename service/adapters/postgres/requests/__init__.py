@@ -1,0 +1,1 @@
+"""What the API keeps of its requests: keys, rate windows, answers to Idempotency-Keys."""

@@ -1,0 +1,55 @@
+"""The schema: brought to this release, and asked whether it is there."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.adapters.postgres.engine import connect, driver
+from service.adapters.postgres.partitions import create_partitions
+
+
+def _alembic(url: str) -> Config:
+    config = Config()
+    beside = Path(str(files("service"))) / "migrations"  # in a wheel; in a checkout they lie at the root
+    location = beside if beside.is_dir() else Path(__file__).resolve().parents[3] / "migrations"
+    config.set_main_option("script_location", str(location))
+    config.set_main_option("path_separator", "os")
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return config
+
+
+async def migrate(url: str) -> None:
+    """Bring the schema to this release's head, and make the first partitions; a second time changes nothing."""
+    engine = connect(url, pool_size=1, command_timeout_seconds=600)
+    config = _alembic(url)
+    script = ScriptDirectory.from_config(config)
+    try:
+        async with engine.begin() as connection:
+
+            def upgrade(sync_connection: object) -> None:
+                config.attributes["connection"] = sync_connection
+                with EnvironmentContext(
+                    config,
+                    script,
+                    fn=lambda revision, _: script._upgrade_revs("head", revision),  # noqa: SLF001
+                ):
+                    script.run_env()
+
+            await connection.run_sync(upgrade)
+        async with driver(engine) as connection:
+            await create_partitions(connection)
+    finally:
+        await engine.dispose()
+
+
+async def is_migrated(engine: AsyncEngine) -> bool:
+    """Whether the schema is at this release's head. Raises ``UnavailableError``."""
+    heads = ScriptDirectory.from_config(_alembic("")).get_heads()
+    async with driver(engine) as connection:
+        if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+            return False
+        return {row[0] for row in await connection.fetch("SELECT version_num FROM alembic_version")} == set(heads)

@@ -1,0 +1,142 @@
+"""What can be done with an endpoint: rotate its secret, try it, count its deliveries."""
+
+import uuid
+from collections.abc import Awaitable, Callable, Collection
+from datetime import datetime, timedelta
+
+from service.api.errors import invalid
+from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
+from service.api.v1.deliveries import DeliveryItem
+from service.api.v1.endpoints.answers import EndpointStats, RotatedSecret
+from service.api.v1.endpoints.bodies import Rotation, StatsQuery, TestRequest
+from service.api.v1.endpoints.paths import endpoint_id_of, granted, on_endpoint, problem_of
+from service.core.deliveries.delivery import DeliveryKey
+from service.core.endpoints.refusals import EndpointGone, NoSuchEndpoint
+from service.core.endpoints.view import EndpointState
+from service.core.events.event import Event, Rejected, parse_event
+from service.core.events.registry import REGISTRY, is_subscribable
+from service.core.events.sample import sample_event
+from service.ports.desk import DeliveryDesk, EndpointDesk, HealthDesk
+from webhook_signature.sign import KEYS_MAX
+
+SendTest = Callable[[Event, str], Awaitable[DeliveryKey | None]]
+"""Records an event with one delivery, to the endpoint with this id; ``flow.intake.Intake.send_test`` is one."""
+
+
+class EndpointActions:
+    """The work behind ``/v1/endpoints/{id}/…``. ``now`` is an aware UTC instant."""
+
+    def __init__(
+        self,
+        desk: EndpointDesk,
+        health: HealthDesk,
+        deliveries: DeliveryDesk,
+        send_test: SendTest,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._desk = desk
+        self._health = health
+        self._deliveries = deliveries
+        self._send_test = send_test
+        self._now = now
+
+    async def rotate_secret(self, call: Call) -> Answer:
+        """Give the endpoint a new secret."""
+        body: Rotation = call.body
+        endpoint_id, overlap = endpoint_id_of(call), timedelta(seconds=body.overlap_seconds)
+        rotated = granted(await self._desk.rotate_secret(call.organization_id, endpoint_id, body.secret, overlap))
+        return Answer(
+            200, RotatedSecret(id=endpoint_id, secret=rotated.secret, overlap_ends_at=rotated.overlap_ends_at)
+        )
+
+    async def test(self, call: Call) -> Answer:
+        """Send the endpoint a sample."""
+        body: TestRequest = call.body
+        organization_id = call.organization_id
+        own = await self._desk.own_event_types(organization_id)
+        if body.event_type is not None and ("*" in body.event_type or not is_subscribable(body.event_type, own)):
+            why = "no such event type; GET /v1/event-types lists them"
+            raise invalid("the request is not valid", {"event_type": [why]})
+        endpoint = granted(await self._desk.find(organization_id, endpoint_id_of(call)))
+        if endpoint.state is EndpointState.GONE:
+            raise problem_of(EndpointGone())
+        event = self._sample(body.event_type or _first_of(endpoint.settings.event_types, own), organization_id)
+        key = await self._send_test(event, endpoint.id)
+        found = await self._deliveries.show(key, organization_id) if key is not None else None
+        if found is None:  # it ended between two of these lines
+            raise problem_of(NoSuchEndpoint(endpoint.id))
+        return Answer(202, DeliveryItem.model_validate(found.delivery, from_attributes=True))
+
+    async def stats(self, call: Call) -> Answer:
+        """Count the endpoint's deliveries."""
+        query: StatsQuery = call.query
+        endpoint = granted(await self._desk.find(call.organization_id, endpoint_id_of(call)))
+        since = self._now() - timedelta(hours=query.hours)
+        stats = await self._health.stats(call.organization_id, endpoint.id, since)
+        return Answer(200, EndpointStats.of(query.hours, stats))
+
+    def _sample(self, event_type: str, organization_id: str) -> Event:
+        now = self._now()
+        body = sample_event(
+            event_type,
+            organization_id,
+            event_id=f"evt_{uuid.uuid4().hex}",
+            number=int(now.timestamp()) % 10_000,
+            now=now,
+            is_test=True,
+        )
+        event = parse_event(body, now)
+        if isinstance(event, Rejected):
+            raise TypeError(f"our own sample of {event_type} is no event: {event.detail}")
+        return event
+
+    def operations(self) -> tuple[Operation, ...]:
+        """How all this is reached."""
+        return (
+            on_endpoint(
+                "POST",
+                "/rotate-secret",
+                "rotate_endpoint_secret",
+                "Rotate the signing secret",
+                self.rotate_secret,
+                f"With an overlap, `standard` and `t-v1` carry a signature of each secret, at most {KEYS_MAX}; "
+                "one more is refused with 409. `sha256-body` has room for one: the oldest secret's, until the overlap "
+                "ends.",
+                answers={200: RotatedSecret},
+                body=Rotation,
+                problems=WITH_BODY_POSSIBLE | {404, 409},
+                example={"overlap_seconds": 3600},
+            ),
+            on_endpoint(
+                "POST",
+                "/test",
+                "test_endpoint",
+                "Send a test webhook",
+                self.test,
+                "A sample, flagged `test: true`, goes to this endpoint alone, whatever its filter and event types; "
+                "to a paused one when it is resumed. An event type of your own gets a general sample, which does not "
+                "follow its schema.",
+                answers={202: DeliveryItem},
+                body=TestRequest,
+                problems=WITH_BODY_POSSIBLE | {404, 409},
+                example={"event_type": "message.sent"},
+            ),
+            on_endpoint(
+                "GET",
+                "/stats",
+                "get_endpoint_stats",
+                "Count an endpoint's deliveries",
+                self.stats,
+                scope="read",
+                answers={200: EndpointStats},
+                query=StatsQuery,
+            ),
+        )
+
+
+def _first_of(patterns: tuple[str, ...], own_event_types: Collection[str]) -> str:
+    """The first event type that the first of these patterns stands for."""
+    names = (*REGISTRY, *own_event_types)
+    if patterns[0] in names:
+        return patterns[0]
+    return next(name for name in names if name.startswith(patterns[0].removesuffix("*")))

@@ -1,0 +1,152 @@
+"""What is answered about endpoints."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from service.api.instant import Instant
+from service.api.v1.endpoints.bodies import Filter, Retry, State, Style
+from service.api.validation import AnswerModel
+from service.core.endpoints.health import Health, Percentiles, Stats
+from service.core.endpoints.settings import HIDDEN
+from service.core.endpoints.view import EndpointView
+
+
+class HealthShown(AnswerModel):
+    """How deliveries fared in the last 24 hours: the newest five of each event type, and what is being retried."""
+
+    status: Literal["healthy", "failing", "idle"] = Field(
+        description="`failing`: the newest outcome is a failure; `idle`: there was none."
+    )
+    consecutive_failures: int = Field(description="Deliveries that failed since the last success, as far as looked.")
+    last_success_at: Instant | None
+    last_failure_at: Instant | None
+    last_failure_reason: str | None
+    last_failure_status: int | None = Field(description="The HTTP status of that failure, where there was a reply.")
+
+    @classmethod
+    def of(cls, stored: Health) -> "HealthShown":
+        """The health, judged."""
+        is_failing = stored.failures_in_a_row > 0
+        return cls(
+            status="failing" if is_failing else "healthy" if stored.last_success_at else "idle",
+            consecutive_failures=stored.failures_in_a_row,
+            last_success_at=stored.last_success_at,
+            last_failure_at=stored.last_failure_at,
+            last_failure_reason=stored.last_failure_reason,
+            last_failure_status=stored.last_failure_status,
+        )
+
+
+class SecretShown(AnswerModel):
+    """A signing secret that is valid."""
+
+    hint: str = Field(description="Its last four characters.")
+    created_at: Instant
+    expires_at: Instant | None = Field(description="When it ends, after a rotation; null for the newest.")
+
+
+class EndpointShown(AnswerModel):
+    """An endpoint: a URL that webhooks go to."""
+
+    id: str = Field(examples=["ep_7k2m9x4c1v8b3n6h"])
+    url: str
+    event_types: list[str]
+    description: str
+    headers: dict[str, str] | None = Field(
+        description=f"The names of the extra headers, each with `{HIDDEN}`; null when they cannot be decrypted."
+    )
+    signature_style: Style
+    signature_header: str | None
+    filter: Filter | None
+    retry: Retry | None
+    timeout_seconds: float | None
+    metadata: dict[str, str]
+    state: State = Field(description="`paused`: deliveries wait. `gone`: the receiver answered 410, so it ended.")
+    health: HealthShown
+    secrets: list[SecretShown] = Field(description="The secrets that sign, newest first.")
+    created_at: Instant
+    updated_at: Instant
+
+
+class CreatedEndpoint(EndpointShown):
+    """A new endpoint, with its secret."""
+
+    secret: str = Field(description="Give it to the receiver: it is shown this once.")
+
+
+class RotatedSecret(AnswerModel):
+    """The new secret."""
+
+    id: str = Field(description="The endpoint's.")
+    secret: str = Field(description="Give it to the receiver: it is shown this once.")
+    overlap_ends_at: Instant | None = Field(description="Until when older secrets sign too; null: they ended at once.")
+
+
+class PercentilesShown(AnswerModel):
+    """Durations in milliseconds; null when there were none."""
+
+    p50: float | None
+    p95: float | None
+
+    @classmethod
+    def of(cls, stored: Percentiles) -> "PercentilesShown":
+        """The same, rounded."""
+        p50, p95 = (None if each is None else round(each, 1) for each in (stored.p50_ms, stored.p95_ms))
+        return cls(p50=p50, p95=p95)
+
+
+class EndpointStats(AnswerModel):
+    """An endpoint's deliveries, counted."""
+
+    hours: int
+    by_state: dict[str, int] = Field(
+        description="delivered, dead, cancelled: of events received in this time. pending, leased: all there are."
+    )
+    by_reason: dict[str, int] = Field(description="Why deliveries ended dead or cancelled.")
+    success_rate: float | None = Field(description="delivered / (delivered + dead); null when there were none.")
+    latency_ms: PercentilesShown = Field(description="From intake to success.")
+    duration_ms: PercentilesShown = Field(description="Of single attempts, of the newest deliveries.")
+    oldest_pending_age_seconds: float | None
+    is_capped: bool = Field(description="Whether only a part was looked at: the newest deliveries of each event type.")
+
+    @classmethod
+    def of(cls, hours: int, stored: Stats) -> "EndpointStats":
+        """The counts, with a zero for each state that did not occur."""
+        zeroes = dict.fromkeys(("delivered", "dead", "cancelled", "pending", "leased"), 0)
+        counts = zeroes | dict(stored.by_state)
+        ended = counts["delivered"] + counts["dead"]
+        age = stored.oldest_pending_age_seconds
+        return cls(
+            hours=hours,
+            by_state=counts,
+            by_reason=dict(stored.by_reason),
+            success_rate=round(counts["delivered"] / ended, 4) if ended else None,
+            latency_ms=PercentilesShown.of(stored.latency),
+            duration_ms=PercentilesShown.of(stored.duration),
+            oldest_pending_age_seconds=None if age is None else round(age, 3),
+            is_capped=stored.is_capped,
+        )
+
+
+def shown_fields(endpoint: EndpointView, health: Health) -> dict[str, Any]:
+    """The fields of an ``EndpointShown``; no value of a header is among them."""
+    settings = endpoint.settings
+    return {
+        "id": endpoint.id,
+        "url": settings.url,
+        "event_types": settings.event_types,
+        "description": settings.description,
+        "headers": None if settings.headers is None else dict.fromkeys(settings.headers, HIDDEN),
+        "signature_style": settings.signature_style,
+        "signature_header": settings.signature_header,
+        "filter": settings.filter,
+        "retry": settings.retry,
+        "timeout_seconds": settings.timeout_seconds,
+        "metadata": settings.metadata,
+        "state": endpoint.state,
+        "health": HealthShown.of(health),
+        "secrets": [SecretShown.model_validate(each, from_attributes=True) for each in endpoint.secrets],
+        "created_at": endpoint.created_at,
+        "updated_at": endpoint.updated_at,
+    }

@@ -1,0 +1,1 @@
+"""The running service: assembled, listening, supervised."""

@@ -1,0 +1,100 @@
+"""The HTTP face put together: which operations there are, what they work on, and the documents made from them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service import __version__
+from service.adapters.postgres.deliveries.reader import DeliveryReader
+from service.adapters.postgres.deliveries.replays import Replays
+from service.adapters.postgres.endpoints.health import EndpointHealth
+from service.adapters.postgres.endpoints.resthooks import ResthookReader
+from service.adapters.postgres.endpoints.store import EndpointStore
+from service.adapters.postgres.events.reader import EventReader
+from service.adapters.postgres.events.story import StoryReader
+from service.adapters.postgres.events.types import EventTypeStore
+from service.adapters.postgres.requests.idempotency import IdempotencyStore
+from service.adapters.postgres.requests.keys import KeyStore
+from service.adapters.postgres.requests.rate_windows import RateWindowStore
+from service.api.app import make_api
+from service.api.documents.asyncapi import asyncapi_document
+from service.api.documents.routes import document_routes
+from service.api.entrance import Entrance
+from service.api.idempotency import Idempotency
+from service.api.operation import Operation
+from service.api.rate_limit import RateLimiter
+from service.api.v1.deliveries import DeliveryOperations
+from service.api.v1.endpoints.actions import EndpointActions
+from service.api.v1.endpoints.operations import EndpointOperations
+from service.api.v1.event_types import EventTypeOperations
+from service.api.v1.events import EventOperations
+from service.api.v1.explain import ExplainOperations
+from service.api.v1.me import me_operation
+from service.api.v1.messages import MessageOperations
+from service.api.v1.publishing import PublishEvents
+from service.api.v2 import PREFIX, make_v2
+from service.core.events.schema import built_in_types
+from service.flow.intake import Intake
+from service.ports.observer import Observer
+from service.ports.secrets import SecretBox
+from service.settings import Settings
+
+SAMPLE_ORGANIZATION = "org_8Zq1"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the face works on."""
+
+    settings: Settings
+    engine: AsyncEngine
+    secret_box: SecretBox
+    intake: Intake
+    observer: Observer
+    now: Callable[[], datetime]
+
+
+def api_of(parts: Parts) -> web.Application:
+    """Both surfaces and the documents."""
+    settings, entrance = parts.settings, _entrance(parts)
+    operations = v1_operations(parts)
+    v2 = make_v2(_endpoints(parts), ResthookReader(parts.engine), entrance, parts.observer, settings.public_url)
+    types = built_in_types(SAMPLE_ORGANIZATION, parts.now())
+    documents = document_routes(
+        operations,
+        types,
+        configured_url=settings.public_url,
+        asyncapi=asyncapi_document(__version__, types, settings.topology),
+    )
+    return make_api(operations, entrance, parts.observer, surfaces={PREFIX: v2}, documents=documents)
+
+
+def v1_operations(parts: Parts) -> Sequence[Operation]:
+    """Every operation of the native API."""
+    engine, now = parts.engine, parts.now
+    endpoints, health = _endpoints(parts), EndpointHealth(engine)
+    events, deliveries = EventReader(engine), DeliveryReader(engine)
+    return (
+        me_operation(),
+        *EndpointOperations(endpoints, health, now).operations(),
+        *EndpointActions(endpoints, health, deliveries, parts.intake.send_test, now).operations(),
+        *EventTypeOperations(EventTypeStore(engine), now).operations(),
+        PublishEvents(parts.intake.judge, parts.intake.take_in, now).operation(),
+        *EventOperations(events).operations(),
+        *ExplainOperations(StoryReader(engine)).operations(),
+        *MessageOperations(events).operations(),
+        *DeliveryOperations(deliveries, Replays(engine)).operations(),
+    )
+
+
+def _endpoints(parts: Parts) -> EndpointStore:
+    return EndpointStore(parts.engine, parts.secret_box, parts.settings.endpoint_rules)
+
+
+def _entrance(parts: Parts) -> Entrance:
+    answers = Idempotency(IdempotencyStore(parts.engine), parts.secret_box)
+    limiter = RateLimiter(RateWindowStore(parts.engine), parts.settings.rate_limit_per_hour)
+    return Entrance(KeyStore(parts.engine), limiter, answers, parts.now)

@@ -1,0 +1,1 @@
+"""Deliveries: their states and steps, the request, the reading of the reply and what follows from it."""

@@ -1,0 +1,56 @@
+"""One try to keep the promise: what was seen, as it is recorded. Append-only."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from service.core.deliveries.delivery import Delivery
+from service.core.deliveries.outcome import Failed, Outcome, OutcomeKind
+from service.core.deliveries.request import Fault, Reply
+from service.core.reason import Reason
+
+REPLY_STORED_BYTES_MAX = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A row of the attempts table.
+
+    ``status`` is None unless a whole status line arrived. ``reply`` is the start of the reply's body as text;
+    ``detail`` explains a failure to the people who read the table. ``is_counted`` is False when the fault was ours.
+    """
+
+    number: int
+    claim_number: int
+    started_at: datetime
+    duration_ms: int
+    outcome: OutcomeKind
+    reason: Reason | None = None
+    status: int | None = None
+    reply: str = ""
+    detail: str = ""
+    is_counted: bool = True
+
+
+def attempt_of(
+    delivery: Delivery, claim_number: int, started_at: datetime, reply: Reply | Fault, outcome: Outcome
+) -> Attempt:
+    """The row that tells of this attempt. The retry on a fresh connection belongs to it, and the row says so."""
+    detail = outcome.detail
+    if reply.is_second_connection:
+        detail = f"{detail} (on a second connection: the kept-alive one had gone stale)".strip()
+    return Attempt(
+        number=delivery.attempts_recorded + 1,
+        claim_number=claim_number,
+        started_at=started_at,
+        duration_ms=reply.duration_ms,
+        outcome=outcome.kind,
+        reason=outcome.reason,
+        status=reply.status if isinstance(reply, Reply) else None,
+        reply=_as_text(reply.body) if isinstance(reply, Reply) else "",
+        detail=detail,
+        is_counted=not (isinstance(outcome, Failed) and outcome.is_ours),
+    )
+
+
+def _as_text(body: bytes) -> str:
+    return body[:REPLY_STORED_BYTES_MAX].decode(errors="replace").replace("\0", "\ufffd")

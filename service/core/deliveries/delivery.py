@@ -1,0 +1,136 @@
+"""A delivery: the promise to get one event to one subscription, and the only steps it can take."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Self
+from uuid import UUID
+
+from service.core.endpoints.endpoint import Endpoint
+from service.core.endpoints.subscription import Subscription
+
+
+class State(StrEnum):
+    """Where a delivery stands. Each line says who moves it next, and what happens if that process dies."""
+
+    PENDING = "pending"  # A worker's claim moves it once it is due. It lies in PostgreSQL: nobody's death matters.
+    LEASED = "leased"  # The lease's holder settles it. If the holder dies, the lease expires and upkeep rescues it.
+    DELIVERED = "delivered"  # Final: the receiver answered 2xx.
+    DEAD = "dead"  # Final: attempts or age ran out. A replay makes a new delivery; this one never moves.
+    CANCELLED = "cancelled"  # Final: the subscription was deleted, or the receiver answered 410.
+
+
+class Step(StrEnum):
+    """What can happen to a delivery."""
+
+    CLAIM = "claim"  # a worker takes the right to make one attempt
+    ACCEPT = "accept"  # the receiver answered 2xx; a late one counts too: a 2xx is a fact
+    RETRY = "retry"  # the attempt failed, was lost with its worker, or failed through our own fault
+    RELEASE = "release"  # the lease is given back, the POST not begun
+    BURY = "bury"  # the attempt failed and no other follows
+    CANCEL = "cancel"  # nobody wants it any more
+
+
+STEPS: Mapping[State, Mapping[Step, State]] = {
+    State.PENDING: {Step.CLAIM: State.LEASED, Step.ACCEPT: State.DELIVERED, Step.CANCEL: State.CANCELLED},
+    State.LEASED: {
+        Step.ACCEPT: State.DELIVERED,
+        Step.RETRY: State.PENDING,
+        Step.RELEASE: State.PENDING,
+        Step.BURY: State.DEAD,
+        Step.CANCEL: State.CANCELLED,
+    },
+    State.DELIVERED: {},
+    State.DEAD: {},
+    State.CANCELLED: {},
+}
+
+OPEN_STATES = frozenset(state for state, steps in STEPS.items() if steps)
+FINAL_STATES = frozenset(State) - OPEN_STATES
+
+_DELIVERY_ID = re.compile(r"dlv_([0-9a-f]{32})_([1-9][0-9]{0,17})(?:_([1-9][0-9]{0,8}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryKey:
+    """The natural key: which event, to which subscription, and which replay of it (0 = the first delivery).
+
+    The API's id spells the key out, so looking a delivery up touches one partition and needs no further index.
+    """
+
+    event_uid: UUID
+    subscription_id: int
+    replay_number: int = 0
+
+    def __str__(self) -> str:
+        suffix = f"_{self.replay_number}" if self.replay_number else ""
+        return f"dlv_{self.event_uid.hex}_{self.subscription_id}{suffix}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """The key that ``str(key)`` spelled, or None when ``text`` is no delivery id."""
+        found = _DELIVERY_ID.fullmatch(text)
+        return cls(UUID(found[1]), int(found[2]), int(found[3] or 0)) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a worker knows of a delivery while it holds the lease.
+
+    ``body`` is the event's envelope, serialised once at intake: the bytes signed, stored and sent.
+    ``attempts_made`` counts against the limit; ``attempts_recorded`` numbers the rows, also those not counted.
+    """
+
+    key: DeliveryKey
+    organization_id: str
+    event_id: str
+    event_type: str
+    body: bytes
+    endpoint_id: str
+    created_at: datetime
+    attempts_made: int = 0
+    attempts_recorded: int = 0
+    lost_in_a_row: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The expiring right to make one attempt.
+
+    ``claim_number`` only grows, and fences off a holder who lost it. ``expires_at_monotonic`` (seconds of the
+    worker's own monotonic clock) was reckoned from before the claim was asked for: early rather than late.
+    """
+
+    delivery: Delivery
+    endpoint: Endpoint
+    claim_number: int
+    expires_at_monotonic: float
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """A delivery about to be recorded. Born leased where its lane has room (and no gate is shut), else pending."""
+
+    delivery: Delivery
+    endpoint: Endpoint
+    wants_lease: bool
+
+
+def fan_out(
+    event_uid: UUID, event_id: str, event_type: str, body: bytes, created_at: datetime, to: tuple[Subscription, ...]
+) -> tuple[Delivery, ...]:
+    """One delivery per matching subscription. Fan-out is frozen here: a redelivered event adds no later subscriber."""
+    return tuple(
+        Delivery(
+            key=DeliveryKey(event_uid, subscription.id),
+            organization_id=subscription.endpoint.organization_id,
+            event_id=event_id,
+            event_type=event_type,
+            body=body,
+            endpoint_id=subscription.endpoint.id,
+            created_at=created_at,
+        )
+        for subscription in to
+    )

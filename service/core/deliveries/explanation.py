@@ -1,0 +1,239 @@
+"""Did an event reach everyone, and if not, why: one verdict for each subscription of its organization."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from functools import partial
+from typing import Any, assert_never
+
+from service.core.deliveries.delivery import State
+from service.core.deliveries.story import ExplainedEvent, KnownDelivery, KnownEndpoint, KnownSubscription, Story
+from service.core.endpoints.filter import Failed, Filter, decode_envelope, parse_filter
+from service.core.endpoints.subscription import covers, specificity
+from service.core.reason import Reason
+from service.core.timestamp import format_timestamp
+from service.core.wording import count_of
+
+
+class Finding(StrEnum):
+    """What became of the event at one subscription: the first six had a delivery, the others had none."""
+
+    DELIVERED = "delivered"
+    PENDING = "pending"
+    GATED = "gated"
+    LEASED = "leased"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+    OTHER_EVENT_TYPE = "other_event_type"
+    FILTERED_OUT = "filtered_out"
+    SHADOWED = "shadowed"
+    SUBSCRIBED_LATER = "subscribed_later"
+    REMOVED_BEFORE = "removed_before"
+    TEST_FOR_ANOTHER = "test_for_another"
+    CHANGED_SINCE = "changed_since"
+
+
+WITH_DELIVERY = frozenset(
+    {Finding.DELIVERED, Finding.PENDING, Finding.GATED, Finding.LEASED, Finding.DEAD, Finding.CANCELLED}
+)
+"""The findings at subscriptions that were to get the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """The finding at one subscription, in a word and in a sentence.
+
+    ``failed`` is the clause of the filter that did not hold; ``shadowed_by`` the subscription that came first.
+    """
+
+    subscription: KnownSubscription
+    endpoint: KnownEndpoint
+    finding: Finding
+    sentence: str
+    deliveries: tuple[KnownDelivery, ...] = ()
+    failed: Failed | None = None
+    shadowed_by: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The findings counted. ``reached_everyone``: where there was a delivery, it or a replay of it arrived."""
+
+    reached_everyone: bool
+    sentence: str
+    counts: Mapping[Finding, int] = field(default_factory=dict)
+
+
+def explain(story: Story) -> Sequence[Explained]:
+    """What became of the event at each subscription, in their order."""
+    envelope = decode_envelope(story.event.body)
+    failures = {each.id: _failed(each, envelope) for each in story.endpoints.values()}
+    deliveries: dict[int, list[KnownDelivery]] = {}
+    for delivery in sorted(story.deliveries, key=lambda each: each.replay_number):
+        deliveries.setdefault(delivery.subscription_id, []).append(delivery)
+    served = _served(story)
+    return [
+        _with_delivery(each, endpoint, tuple(deliveries[each.id]))
+        if each.id in deliveries
+        else _without_delivery(each, endpoint, story, served.get(endpoint.id), failures[endpoint.id])
+        for each in story.subscriptions
+        for endpoint in (story.endpoints[each.endpoint_id],)
+    ]
+
+
+def summarise(explained: Sequence[Explained]) -> Summary:
+    """The answer in one line."""
+    counts = Counter(each.finding for each in explained)
+    wanted = sum(counts[finding] for finding in WITH_DELIVERY)
+    reached = counts[Finding.DELIVERED]
+    if not wanted:
+        sentence = "No subscription was to get this event."
+    elif reached == wanted:
+        sentence = f"It reached everyone: {count_of(reached, 'subscription')}."
+    else:
+        others = [
+            f"{counts[each]} {each}" for each in Finding if each in WITH_DELIVERY and each is not Finding.DELIVERED
+        ]
+        missed = ", ".join(each for each in others if not each.startswith("0 "))
+        sentence = f"It reached {reached} of {count_of(wanted, 'subscription')}: {missed}."
+    return Summary(reached == wanted, sentence, dict(counts))
+
+
+def _failed(endpoint: KnownEndpoint, envelope: Mapping[str, Any]) -> Failed | None:
+    wanted = parse_filter(endpoint.filter) if endpoint.filter is not None else None
+    return wanted.judge(envelope) if isinstance(wanted, Filter) else None
+
+
+def _served(story: Story) -> Mapping[str, KnownSubscription]:
+    """Which of an endpoint's subscriptions the event went to, or would have gone to: the most specific one."""
+    with_delivery = {each.subscription_id for each in story.deliveries}
+
+    def rank(each: KnownSubscription) -> tuple[bool, tuple[bool, int], int]:
+        return each.id in with_delivery, specificity(each.event_type), -each.id
+
+    served: dict[str, KnownSubscription] = {}
+    for each in story.subscriptions:
+        if each.id in with_delivery or _was_asking(each, story.event):
+            known = served.get(each.endpoint_id)
+            served[each.endpoint_id] = each if known is None else max(known, each, key=rank)
+    return served
+
+
+def _was_asking(subscription: KnownSubscription, event: ExplainedEvent) -> bool:
+    is_over = subscription.removed_at is not None and subscription.removed_at <= event.received_at
+    is_early = subscription.created_at > event.received_at
+    return not is_over and not is_early and covers(subscription.event_type, event.event_type)
+
+
+def _without_delivery(  # noqa: PLR0911 - one return for each finding
+    subscription: KnownSubscription,
+    endpoint: KnownEndpoint,
+    story: Story,
+    served: KnownSubscription | None,
+    failed: Failed | None,
+) -> Explained:
+    event = story.event
+    found = partial(Explained, subscription, endpoint)
+    is_changed = endpoint.updated_at > event.received_at
+    todays = " The endpoint was changed after the event, and this is today's filter." if is_changed else ""
+    if subscription.created_at > event.received_at:
+        return found(Finding.SUBSCRIBED_LATER, f"Subscribed at {_at(subscription.created_at)}, after the event.")
+    if subscription.removed_at is not None and subscription.removed_at <= event.received_at:
+        return found(Finding.REMOVED_BEFORE, f"Removed at {_at(subscription.removed_at)}, before the event.")
+    if not covers(subscription.event_type, event.event_type):
+        return found(Finding.OTHER_EVENT_TYPE, f"Asks for {subscription.event_type}; this is a {event.event_type}.")
+    if failed is not None:
+        sentence = (
+            f"The filter did not let it through: {failed.clause} expects {failed.expected}, found {failed.found}."
+        )
+        return found(Finding.FILTERED_OUT, sentence + todays, failed=failed)
+    if served is not None and served.id != subscription.id:
+        sentence = f"Subscription {served.id} of the same endpoint asks for {served.event_type}, which is nearer."
+        return found(Finding.SHADOWED, sentence, shadowed_by=served.id)
+    if event.is_test:
+        return found(Finding.TEST_FOR_ANOTHER, "A test event goes to one endpoint only, and this was another.")
+    sentence = "It would get the event as things stand today, but did not then"
+    why = f": the endpoint was changed at {_at(endpoint.updated_at)}, after the event." if is_changed else "."
+    return found(Finding.CHANGED_SINCE, sentence + why)
+
+
+def _with_delivery(
+    subscription: KnownSubscription, endpoint: KnownEndpoint, deliveries: tuple[KnownDelivery, ...]
+) -> Explained:
+    """What counts is the delivery that arrived, else the latest one."""
+    told = next((each for each in deliveries if each.state is State.DELIVERED), deliveries[-1])
+    finding, sentence = _told(told, endpoint)
+    if told.replay_number:
+        sentence += f" This was replay {told.replay_number}."
+    if subscription.removed_at is not None:
+        sentence += f" The subscription was removed at {_at(subscription.removed_at)}."
+    return Explained(subscription, endpoint, finding, sentence, deliveries)
+
+
+def _told(delivery: KnownDelivery, endpoint: KnownEndpoint) -> tuple[Finding, str]:
+    made = _times(delivery.attempts_made)
+    answer = f" The last answer was {delivery.last_status}." if delivery.last_status else ""
+    why = _WHY.get(delivery.reason, str(delivery.reason)) if delivery.reason else ""
+    match delivery.state:
+        case State.DELIVERED:
+            return Finding.DELIVERED, f"Delivered, after {made}.{answer}"
+        case State.DEAD:
+            return Finding.DEAD, f"Given up after {made}: {why}.{answer}"
+        case State.CANCELLED:
+            return Finding.CANCELLED, f"Cancelled after {made}: {why}.{answer}"
+        case State.LEASED:
+            return Finding.LEASED, f"On its way now, after {made}.{answer}"
+        case State.PENDING:
+            failing = f" The last one failed: {why}.{answer}" if why else answer
+            if endpoint.gates:
+                return Finding.GATED, f"Waits, after {made}: {_gated(endpoint)}.{failing}"
+            due = f" at {_at(delivery.next_attempt_at)}" if delivery.next_attempt_at else ""
+            return Finding.PENDING, f"Waits for its next attempt{due}, after {made}.{failing}"
+        case _:
+            assert_never(delivery.state)
+
+
+def _gated(endpoint: KnownEndpoint) -> str:
+    told = []
+    for kind, until in endpoint.gates:
+        words = _GATES.get(kind, f"its gate {kind!r} is shut")
+        told.append(f"{words}, until {_at(until)}" if until else words)
+    return "; ".join(told)
+
+
+def _times(attempts: int) -> str:
+    return "no attempt" if not attempts else "1 attempt" if attempts == 1 else f"{attempts} attempts"
+
+
+def _at(at: datetime) -> str:
+    return format_timestamp(at)
+
+
+_GATES: Mapping[str, str] = {
+    "paused": "the endpoint is paused",
+    "disabled": "the endpoint is disabled",
+    "retry_after": "the receiver asked for a pause (Retry-After)",
+    "breaker": "the endpoint kept failing and is left alone for a while",
+}
+_WHY: Mapping[Reason, str] = {
+    Reason.HTTP_STATUS: "the receiver answered with an error status",
+    Reason.REDIRECT: "the receiver redirects, which is not followed",
+    Reason.GONE: "the receiver answered 410, which ends the subscription",
+    Reason.PAYLOAD_TOO_LARGE: "the receiver takes no body this large",
+    Reason.TIMEOUT: "the receiver did not answer in time",
+    Reason.CONNECT_REFUSED: "the connection was refused",
+    Reason.CONNECT_RESET: "the connection was reset",
+    Reason.DNS: "the host's name could not be looked up",
+    Reason.TLS: "no secure connection could be made",
+    Reason.PROTOCOL_ERROR: "the answer was not HTTP",
+    Reason.BLOCKED_DESTINATION: "the address is not allowed",
+    Reason.STALE_CONNECTION: "the connection had gone stale",
+    Reason.LOST: "the worker was lost during the attempt",
+    Reason.INTERNAL: "something went wrong on our side",
+    Reason.ATTEMPTS_EXHAUSTED: "its attempts ran out",
+    Reason.AGE_EXCEEDED: "its time ran out",
+    Reason.CRASHES_WORKER: "workers were lost three times in a row",
+    Reason.SUBSCRIPTION_DELETED: "the subscription was removed",
+}

@@ -1,0 +1,97 @@
+"""What a reply means. The only place that branches on an HTTP status."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from service.core.deliveries.request import Fault, Reply
+from service.core.reason import Reason
+
+RETRY_AFTER_MAX_SECONDS = 24 * 3600
+
+_DIGITS = re.compile(r"[0-9]{1,9}")
+_HTTP_DATES = ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y")  # RFC 9110 §5.6.7
+
+
+class OutcomeKind(StrEnum):
+    """Our reading of the reply, in one word."""
+
+    ACCEPTED = "accepted"
+    FAILED = "failed"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The receiver has it."""
+
+    kind = OutcomeKind.ACCEPTED
+    reason: Reason | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The receiver wants no more of this subscription's events (410, the REST-hook convention)."""
+
+    kind = OutcomeKind.GONE
+    reason: Reason = Reason.GONE
+    detail: str = "the receiver answered 410: it wants no more of these"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It did not get through.
+
+    ``retry_after_seconds`` is the receiver's wish, bounded. ``gates_endpoint``: the wish holds for the whole endpoint.
+    ``is_ours``: the fault lies with us, so neither the endpoint nor the delivery pays for it.
+    """
+
+    kind = OutcomeKind.FAILED
+    reason: Reason
+    detail: str = ""
+    retry_after_seconds: int | None = None
+    gates_endpoint: bool = False
+    is_ours: bool = False
+
+
+Outcome = Accepted | Gone | Failed
+
+
+def classify(reply: Reply | Fault, now: datetime) -> Outcome:
+    """Read a reply. Total: every status and every fault has an outcome."""
+    if isinstance(reply, Fault):
+        return Failed(reply.reason, reply.detail, is_ours=reply.reason is Reason.INTERNAL)
+    status = reply.status
+    if 200 <= status <= 299:
+        return Accepted()
+    if status == 410:
+        return Gone()
+    if 300 <= status <= 399:
+        to = f" (it points to {reply.location})" if reply.location else ""
+        return Failed(Reason.REDIRECT, f"redirects are not followed; update the URL{to}")
+    hint = retry_after_seconds(reply.retry_after, now)
+    if status == 413:
+        return Failed(Reason.PAYLOAD_TOO_LARGE, "the receiver refuses bodies of this size", hint)
+    is_throttled = status in {429, 503} and hint is not None
+    return Failed(Reason.HTTP_STATUS, f"the receiver answered {status}", hint, gates_endpoint=is_throttled)
+
+
+def retry_after_seconds(values: tuple[str, ...], now: datetime) -> int | None:
+    """The seconds a Retry-After asks for, at most 24 h; None for garbage, negatives and values that disagree."""
+    hints = {_one_hint(value.strip(), now) for value in values}
+    return hints.pop() if len(hints) == 1 else None
+
+
+def _one_hint(value: str, now: datetime) -> int | None:
+    if _DIGITS.fullmatch(value):
+        return min(int(value), RETRY_AFTER_MAX_SECONDS)
+    for form in _HTTP_DATES:
+        try:
+            at = datetime.strptime(value, form).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+        seconds = int((at - now).total_seconds())
+        return min(seconds, RETRY_AFTER_MAX_SECONDS) if seconds >= 0 else None
+    return None

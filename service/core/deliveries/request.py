@@ -1,0 +1,71 @@
+"""What goes over the wire, and what came back: values between the flow and a Sender."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from service import __version__
+from service.core.deliveries.delivery import Lease
+from service.core.reason import Reason
+
+USER_AGENT = f"Posthorn/{__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One POST."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The receiver answered. Facts only: nobody has judged them yet.
+
+    ``body`` is at most the first 16 KiB, undecoded. ``retry_after`` holds each Retry-After header as it came.
+    ``is_second_connection``: a kept-alive connection had gone stale, so the POST went out again on a fresh one.
+    """
+
+    status: int
+    duration_ms: int
+    body: bytes = b""
+    retry_after: tuple[str, ...] = ()
+    location: str = ""
+    is_second_connection: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """No reply arrived; ``reason`` says why in the closed set, ``detail`` in a sentence."""
+
+    reason: Reason
+    duration_ms: int
+    detail: str = ""
+    is_second_connection: bool = False
+
+
+def build_request(lease: Lease, now: datetime, timeout_seconds: float) -> Request | Fault:
+    """Sign the stored bytes afresh, in the endpoint's style. Where that is impossible, it is our fault, not theirs."""
+    delivery, endpoint = lease.delivery, lease.endpoint
+    if endpoint.problem is not None:
+        return Fault(Reason.INTERNAL, 0, endpoint.problem)
+    keys = endpoint.keys_at(now)
+    if keys is None:
+        return Fault(Reason.INTERNAL, 0, "no signing secret of this endpoint can be opened; see SECRET_KEYS")
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": USER_AGENT,
+        **endpoint.style.write(keys, delivery.event_id, int(now.timestamp()), delivery.body),
+        "webhook-attempt": str(delivery.attempts_made + 1),
+        "X-Event-Type": delivery.event_type,
+        "X-Event-ID": delivery.event_id,
+    }
+    if delivery.key.replay_number:
+        headers["webhook-replay"] = str(delivery.key)
+    if endpoint.headers:
+        ours = {name.lower() for name in headers}
+        headers |= {name: value for name, value in endpoint.headers.items() if name.lower() not in ours}
+    return Request(endpoint.url, headers, delivery.body, timeout_seconds)

@@ -1,0 +1,81 @@
+"""Deliveries and attempts as people look them up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from service.core.deliveries.delivery import State
+from service.core.deliveries.outcome import OutcomeKind
+from service.core.reason import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries to list; None means any.
+
+    ``status_code`` is the HTTP status of the last attempt that got a reply. ``since`` (inclusive) and ``until``
+    (exclusive) are about when the event was received.
+    """
+
+    organization_id: str | None = None
+    endpoint_id: str | None = None
+    event_id: str | None = None
+    state: State | None = None
+    event_type: str | None = None
+    status_code: int | None = None
+    reason: Reason | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryView:
+    """A delivery as people see it. ``last_status`` is the HTTP status of the last attempt that got a reply."""
+
+    id: str
+    event_id: str
+    event_type: str
+    organization_id: str
+    endpoint_id: str
+    subscription_id: int
+    replay_number: int
+    state: State
+    reason: Reason | None
+    last_status: int | None
+    attempts_made: int
+    created_at: datetime
+    next_attempt_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """An attempt as people see it."""
+
+    number: int
+    outcome: OutcomeKind
+    reason: Reason | None
+    status: int | None
+    started_at: datetime
+    duration_ms: int
+    is_counted: bool
+    detail: str
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryDetail:
+    """A delivery with every attempt, oldest first. ``url`` and ``signature_style`` are the endpoint's, today."""
+
+    delivery: DeliveryView
+    attempts: Sequence[AttemptView]
+    url: str
+    signature_style: str
+    body_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRefused:
+    """Why this delivery cannot be replayed now, for people."""
+
+    sentence: str

@@ -1,0 +1,155 @@
+"""Clauses: what a filter asks of one value of an event. The rules stand in ``service.core.endpoints.filter``."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from operator import ge, gt, le, lt
+from typing import Any, Final, TypeGuard
+
+_SHOWN_CHARACTERS_MAX: Final = 100
+_SHOWN_VALUES_MAX: Final = 10
+
+
+class Operator(StrEnum):
+    """What can be asked of the value at a path."""
+
+    EQ = "eq"
+    IN = "in"
+    PREFIX = "prefix"
+    EXISTS = "exists"
+    GT = "gt"
+    GTE = "gte"
+    LT = "lt"
+    LTE = "lte"
+    NOT = "not"
+
+
+NUMBER_MIN: Final = -(2**63)
+NUMBER_MAX: Final = 2**63 - 1
+"""Numbers that a filter may name: those beyond are compared all the same, where an event has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One operator with its operand; the operand of ``not`` is the conditions it denies."""
+
+    operator: Operator
+    operand: Any
+
+    def holds(self, value: object) -> bool:
+        """Whether ``value`` passes. Total: any JSON value, of any size."""
+        return _HOLDS[self.operator](value, self.operand)
+
+    def __str__(self) -> str:
+        """What is expected, for people."""
+        match self.operator:
+            case Operator.EQ:
+                return shown(self.operand)
+            case Operator.IN:
+                ellipsis = ", …" if len(self.operand) > _SHOWN_VALUES_MAX else ""
+                return "one of " + ", ".join(map(shown, self.operand[:_SHOWN_VALUES_MAX])) + ellipsis
+            case Operator.PREFIX:
+                return f"text that begins with {shown(self.operand)}"
+            case Operator.EXISTS:
+                return "a value" if self.operand else "no value"
+            case Operator.NOT:
+                return "anything but " + " and ".join(map(str, self.operand))
+            case _:
+                return f"{_EXPECTED_NUMBERS[self.operator]} {shown(self.operand)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One condition on the value at one path. ``name`` is where the filter says so: ``match.data.x.gte``."""
+
+    name: str
+    path: tuple[str, ...]
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The clause that kept an event away, what it expects and what it found: short texts, for people."""
+
+    clause: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.clause}: expected {self.expected}, found {self.found}"
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is a JSON number: true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_same(value: object, operand: object) -> bool:
+    if is_number(value):
+        return is_number(operand) and value == operand
+    return type(value) is type(operand) and value == operand  # an operand is never an object or a list
+
+
+def _is_one_of(value: object, operands: Sequence[object]) -> bool:
+    return any(_is_same(value, each) for each in operands)
+
+
+def _begins(value: object, prefix: str) -> bool:
+    return isinstance(value, str) and value.startswith(prefix)
+
+
+def _exists(value: object, is_wanted: bool) -> bool:  # noqa: FBT001 - an operand
+    return (value is not None) is is_wanted
+
+
+def _is_denied(value: object, conditions: Sequence[Condition]) -> bool:
+    return not all(each.holds(value) for each in conditions)
+
+
+def _compares(compare: Callable[[Any, Any], bool]) -> Callable[[object, Any], bool]:
+    return lambda value, operand: is_number(value) and compare(value, operand)
+
+
+_HOLDS: Final[Mapping[Operator, Callable[[Any, Any], bool]]] = {
+    Operator.EQ: _is_same,
+    Operator.IN: _is_one_of,
+    Operator.PREFIX: _begins,
+    Operator.EXISTS: _exists,
+    Operator.GT: _compares(gt),
+    Operator.GTE: _compares(ge),
+    Operator.LT: _compares(lt),
+    Operator.LTE: _compares(le),
+    Operator.NOT: _is_denied,
+}
+_EXPECTED_NUMBERS: Final[Mapping[Operator, str]] = {
+    Operator.GT: "a number above",
+    Operator.GTE: "a number, at least",
+    Operator.LT: "a number below",
+    Operator.LTE: "a number, at most",
+}
+
+
+def value_at(envelope: Mapping[str, Any], path: tuple[str, ...]) -> object:
+    """What stands at ``path``; None where nothing does."""
+    value: Any = envelope.get(path[0])
+    for key in path[1:]:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
+    return value
+
+
+def shown(value: object) -> str:
+    """A value for people: short, on one line, and encodable whatever it is."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, str):
+        ellipsis = "…" if len(value) > _SHOWN_CHARACTERS_MAX else ""
+        quoted = json.dumps(value[:_SHOWN_CHARACTERS_MAX], ensure_ascii=False)
+        return quoted.encode(errors="backslashreplace").decode() + ellipsis
+    if isinstance(value, int) and not NUMBER_MIN <= value <= NUMBER_MAX:
+        return "a number beyond 64 bits"
+    return json.dumps(value)

@@ -1,0 +1,214 @@
+"""Filters: which events of a type an endpoint wants. ``parse_filter`` reads one, ``Filter.judge`` applies it.
+
+    {"scope": {"campaign_id": ["camp_A"]},
+     "match": {"data.message.protocol": {"in": ["sms", "mms"]}, "data.message.segments": {"gte": 2, "lt": 5}}}
+
+Every clause must hold. ``scope.X`` lists the values that ``data.scope.X`` may have. ``match`` has an object of
+operators for each path:
+
+- A path is keys joined by dots, from the top of the envelope. It goes through objects only: it never enters a list,
+  and a key that itself holds a dot cannot be reached.
+- What is not there reads as null, as a documented key is null when it is unknown. ``exists`` means "there, and not
+  null"; ``{"eq": null}`` is the same as ``{"exists": false}``.
+- ``eq`` and ``in`` compare text with text, numbers with numbers (1 is 1.0), true and false with themselves. Nothing
+  is converted: "1" is not 1, and true is not 1. An object or a list equals nothing.
+- ``prefix`` holds for text only; ``gt``, ``gte``, ``lt``, ``lte`` for numbers only.
+- ``not`` wraps operators, and holds exactly when they do not all hold: so also where the path is not there.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Final
+
+import msgspec
+
+from service.core.endpoints.clause import (
+    NUMBER_MAX,
+    NUMBER_MIN,
+    Clause,
+    Condition,
+    Failed,
+    Operator,
+    is_number,
+    shown,
+    value_at,
+)
+
+__all__ = ["Failed", "Filter", "FilterRefused", "decode_envelope", "parse_filter"]
+
+CLAUSES_MAX: Final = 50
+VALUES_MAX: Final = 100
+TEXT_CHARACTERS_MAX: Final = 1000
+PATH_CHARACTERS_MAX: Final = 256
+PATH_KEYS_MAX: Final = 16
+SCOPES: Final = ("brand_id", "campaign_id", "project_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Clauses that must all hold; without any, every event passes."""
+
+    clauses: tuple[Clause, ...]
+
+    def judge(self, envelope: Mapping[str, Any]) -> Failed | None:
+        """The first clause that ``envelope`` fails; None when it passes. Never raises."""
+        for clause in self.clauses:
+            value = value_at(envelope, clause.path)
+            if not clause.condition.holds(value):
+                return Failed(clause.name, str(clause.condition), shown(value))
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class FilterRefused:
+    """Why a value is no filter: a sentence by the path inside it (``match.data.x.gte``); "" is the filter itself."""
+
+    problems: Mapping[str, str]
+
+
+def parse_filter(value: object) -> Filter | FilterRefused:
+    """Read a filter from decoded JSON. Total: whatever is no filter is refused, with every problem it has."""
+    reader = _Reader()
+    reader.read(value)
+    return FilterRefused(reader.problems) if reader.problems else Filter(tuple(reader.clauses))
+
+
+def decode_envelope(body: bytes) -> Mapping[str, Any]:
+    """An event's stored bytes as JSON. Numbers beyond any type read as infinite; raises ValueError for no JSON."""
+    try:
+        decoded = msgspec.json.decode(body)
+    except msgspec.DecodeError:  # a huge number or half a surrogate pair: rare, and no reason to raise
+        decoded = json.loads(body, parse_int=_any_int)
+    if not isinstance(decoded, dict):
+        raise ValueError("an envelope is a JSON object")  # noqa: TRY004 - of the bytes, not of the argument
+    return decoded
+
+
+_DENIABLE: Final = tuple(each for each in Operator if each is not Operator.NOT)
+
+
+class _Reader:
+    """Walks a filter once and gathers clauses and problems; clauses count for nothing once there is a problem."""
+
+    def __init__(self) -> None:
+        self.problems: dict[str, str] = {}
+        self.clauses: list[Clause] = []
+        self._conditions_count = 0
+
+    def read(self, value: object) -> None:
+        parts = self._members("", value, ("scope", "match"), "a filter is an object with 'scope' and 'match'")
+        for name, allowed in self._members("scope", parts.get("scope", {}), SCOPES).items():
+            where = f"scope.{name}"
+            values = self._values(where, allowed, "a list of ids", _is_text)
+            self._count()
+            self.clauses.append(Clause(where, ("data", "scope", name), Condition(Operator.IN, values)))
+        for path, operators in self._members("match", parts.get("match", {}), None).items():
+            where = f"match.{_name_shown(path)}"
+            keys = tuple(path.split("."))
+            if len(path) > PATH_CHARACTERS_MAX or len(keys) > PATH_KEYS_MAX:
+                limits = f"{PATH_CHARACTERS_MAX} characters and {PATH_KEYS_MAX} keys"
+                self.problems[where] = f"a path has at most {limits}"
+            elif not all(keys) or not _is_storable(path):
+                self.problems[where] = "a path is keys joined by single dots, such as data.message.protocol"
+            else:
+                conditions = self._conditions(where, operators, tuple(Operator))
+                self.clauses += [Clause(f"{where}.{each.operator}", keys, each) for each in conditions]
+
+    def _members(
+        self, where: str, value: object, known: tuple[str, ...] | None, rule: str = "must be an object"
+    ) -> dict[str, Any]:
+        """The members of an object; those that nobody knows (``known`` None: any) are problems."""
+        if not isinstance(value, dict):
+            self.problems[where] = rule
+            return {}
+        if len(value) > CLAUSES_MAX:
+            self.problems[where] = f"a filter has at most {CLAUSES_MAX} clauses"
+            return {}
+        strangers = [name for name in value if known is not None and name not in known]
+        for name in strangers:
+            near = get_close_matches(name[:PATH_CHARACTERS_MAX], known or (), 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there is {', '.join(known or ())}"
+            self.problems[".".join(filter(None, (where, _name_shown(name))))] = f"unknown; {hint}"
+        return {name: inner for name, inner in value.items() if name not in strangers}
+
+    def _conditions(self, where: str, value: object, known: tuple[Operator, ...]) -> tuple[Condition, ...]:
+        if not isinstance(value, dict):
+            example = '{"in": [...]}' if isinstance(value, list) else '{"eq": ...}'
+            self.problems[where] = f"must be an object of operators, such as {example}"
+            return ()
+        if not value:
+            self.problems[where] = f"needs at least one operator: {', '.join(known)}"
+        return tuple(
+            self._condition(f"{where}.{name}", Operator(name), operand)
+            for name, operand in self._members(where, value, known).items()
+        )
+
+    def _condition(self, where: str, operator: Operator, operand: object) -> Condition:
+        if operator is Operator.NOT:
+            return Condition(operator, self._conditions(where, operand, _DENIABLE))
+        self._count()
+        problem = None
+        match operator:
+            case Operator.IN:
+                return Condition(operator, self._values(where, operand, "a list of values", _is_scalar))
+            case Operator.EQ if not _is_scalar(operand):
+                problem = _SCALAR_RULE
+            case Operator.PREFIX if not _is_text(operand):
+                problem = _TEXT_RULE
+            case Operator.EXISTS if not isinstance(operand, bool):
+                problem = "must be true or false"
+            case Operator.GT | Operator.GTE | Operator.LT | Operator.LTE if not _is_storable_number(operand):
+                problem = _NUMBER_RULE
+        if problem is not None:
+            self.problems[where] = problem
+        return Condition(operator, operand)
+
+    def _values(self, where: str, value: object, what: str, fits: Callable[[object], bool]) -> tuple[object, ...]:
+        if not isinstance(value, list) or not 1 <= len(value) <= VALUES_MAX:
+            self.problems[where] = f"must be {what}, 1 to {VALUES_MAX} of them"
+            return ()
+        rule = _TEXT_RULE if fits is _is_text else _SCALAR_RULE
+        self.problems |= {f"{where}[{index}]": rule for index, each in enumerate(value) if not fits(each)}
+        return tuple(value)
+
+    def _count(self) -> None:
+        self._conditions_count += 1
+        if self._conditions_count > CLAUSES_MAX:
+            self.problems[""] = f"a filter has at most {CLAUSES_MAX} clauses"
+
+
+_TEXT_RULE: Final = f"must be text of 1 to {TEXT_CHARACTERS_MAX} characters, without NUL"
+_NUMBER_RULE: Final = "must be a number of at most 64 bits"
+_SCALAR_RULE: Final = (
+    f"must be null, true, false, a number of at most 64 bits, or text of at most {TEXT_CHARACTERS_MAX} characters"
+)
+
+
+def _is_storable(text: str) -> bool:
+    """Whether PostgreSQL can keep it: no NUL, no half of a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and 1 <= len(value) <= TEXT_CHARACTERS_MAX and _is_storable(value)
+
+
+def _is_storable_number(value: object) -> bool:
+    return is_number(value) and NUMBER_MIN <= value <= NUMBER_MAX
+
+
+def _is_scalar(value: object) -> bool:
+    return value is None or isinstance(value, bool) or value == "" or _is_text(value) or _is_storable_number(value)
+
+
+def _any_int(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:  # Python reads no more than 4300 digits
+        return float(digits)
+
+
+def _name_shown(name: str) -> str:
+    return name if name.isprintable() and len(name) <= PATH_CHARACTERS_MAX else ascii(name[:PATH_CHARACTERS_MAX])

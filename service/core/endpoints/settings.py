@@ -1,0 +1,218 @@
+"""What an organization may ask of an endpoint: judged once, here, whichever face it came through."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final
+
+from service.core.endpoints.custom_headers import judge_headers, judge_signature_header
+from service.core.endpoints.filter import FilterRefused, parse_filter
+from service.core.endpoints.refusals import InvalidWish
+from service.core.endpoints.retry_schedule import RetrySchedule, read_retry
+from service.core.endpoints.target_policy import EgressPolicy, TargetRefused
+from service.core.events.registry import REGISTRY, is_subscribable
+from service.core.suggestion import did_you_mean
+from webhook_signature import VerificationError
+from webhook_signature.styles import style_named
+
+HIDDEN: Final = "***"
+"""Stands for a header's value: shown in place of it, and in a wish it keeps the value that is stored."""
+SECRET_CHARACTERS_MIN: Final = 16
+EVENT_TYPES_MAX: Final = 100
+DESCRIPTION_CHARACTERS_MAX: Final = 500
+METADATA_MAX: Final = 50
+METADATA_NAME_CHARACTERS_MAX: Final = 64
+METADATA_VALUE_CHARACTERS_MAX: Final = 512
+
+_STYLE_WITH_HEADER: Final = "t-v1"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSettings:
+    """What an organization asked of an endpoint. The defaults are those of an endpoint that was asked for nothing.
+
+    ``filter`` and ``retry`` are JSON as it was written; None asks for every event, and for the service's own schedule.
+    ``headers`` is None when the stored ones do not open: their key is missing from SECRET_KEYS.
+    """
+
+    url: str
+    event_types: tuple[str, ...]
+    description: str = ""
+    headers: Mapping[str, str] | None = field(default_factory=dict)
+    signature_style: str = "standard"
+    signature_header: str | None = None
+    filter: Mapping[str, Any] | None = None
+    retry: str | list[float] | None = None
+    timeout_seconds: float | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+NOTHING_ASKED: Final = EndpointSettings(url="", event_types=())
+"""What a new endpoint starts from."""
+
+_DEFAULTS: Final = {each.name: getattr(NOTHING_ASKED, each.name) for each in fields(EndpointSettings)}
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointWish:
+    """What a caller asks: values by the names of ``EndpointSettings``, and ``secret``; None asks for the default.
+
+    ``unreadable`` has the fields that the face could not read, each with sentences about it. They are not in
+    ``given``, and are reported together with what is wrong with the others.
+    """
+
+    given: Mapping[str, Any]
+    unreadable: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GrantedWish:
+    """The settings as they are to be, and the secret to sign with; None: the service makes one."""
+
+    settings: EndpointSettings
+    secret: str | None
+
+
+Problem = tuple[str, str]
+"""The path of a field, such as ``event_types[2]``, and a sentence about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRules:
+    """What the service allows any endpoint.
+
+    ``schedule`` is the service's own: it bounds what an endpoint may ask for, as ``timeout_seconds_max`` does.
+    """
+
+    egress_policy: EgressPolicy
+    schedule: RetrySchedule
+    timeout_seconds_max: float
+
+    def judge(
+        self, wish: EndpointWish, before: EndpointSettings, own_event_types: Collection[str]
+    ) -> GrantedWish | InvalidWish:
+        """``before`` with what is asked, or everything that is wrong with it, by the path of the field."""
+        problems = {path: list(sentences) for path, sentences in wish.unreadable.items()}
+        for path, sentence in self._problems(wish.given, before, own_event_types):
+            problems.setdefault(path, []).append(sentence)
+        if problems:
+            return InvalidWish(problems)
+        settings = {name: value for name, value in wish.given.items() if name != "secret"}
+        return GrantedWish(_merged(settings, before), wish.given.get("secret"))
+
+    def _problems(
+        self, given: Mapping[str, Any], before: EndpointSettings, own_event_types: Collection[str]
+    ) -> Iterator[Problem]:
+        if "url" in given:
+            judged = self.egress_policy.judge_url(given["url"])
+            if isinstance(judged, TargetRefused):
+                yield "url", judged.sentence
+        if "event_types" in given:
+            yield from _event_type_problems(given["event_types"], own_event_types)
+        if len(given.get("description") or "") > DESCRIPTION_CHARACTERS_MAX:
+            yield "description", f"must be at most {DESCRIPTION_CHARACTERS_MAX} characters long"
+        yield from _metadata_problems(given.get("metadata") or {})
+        yield from _header_problems(given, before)
+        yield from _signature_problems(given, before)
+        if given.get("filter") is not None:
+            parsed = parse_filter(given["filter"])
+            if isinstance(parsed, FilterRefused):
+                yield from ((f"filter.{path}" if path else "filter", why) for path, why in parsed.problems.items())
+        if given.get("retry") is not None:
+            schedule = read_retry(given["retry"], self.schedule)
+            if isinstance(schedule, str):
+                yield "retry", schedule
+        timeout_seconds = given.get("timeout_seconds")
+        if timeout_seconds is not None and not 0 < timeout_seconds <= self.timeout_seconds_max:
+            yield "timeout_seconds", f"must be above 0 and at most {self.timeout_seconds_max:g}, the service's limit"
+        if given.get("secret") is not None:
+            style = given.get("signature_style") or before.signature_style
+            if why := secret_problem(given["secret"], style):
+                yield "secret", why
+
+
+def secret_problem(secret: str, style: str) -> str | None:
+    """Why ``secret`` cannot sign in this style; None when it can."""
+    if why := misfit(secret, style):
+        return why
+    if len(secret) < SECRET_CHARACTERS_MIN:  # its last four characters are shown, to tell it from others
+        return f"a secret has at least {SECRET_CHARACTERS_MIN} characters"
+    return None
+
+
+def misfit(secret: str, style: str) -> str | None:
+    """Why ``style`` cannot read ``secret``, whatever its length; None when it can."""
+    try:
+        style_named(style).decode_secret(secret)
+    except VerificationError as error:
+        return error.detail
+    return None
+
+
+def _event_type_problems(event_types: Sequence[str], own_event_types: Collection[str]) -> Iterator[Problem]:
+    if not 1 <= len(event_types) <= EVENT_TYPES_MAX:
+        yield "event_types", f"must name 1 to {EVENT_TYPES_MAX} event types"
+        return
+    unknown = [index for index, each in enumerate(event_types) if not is_subscribable(each, own_event_types)]
+    for index in unknown:
+        # Looking for what was meant takes time, and one such answer helps as much as a hundred.
+        hint = did_you_mean(event_types[index], {*REGISTRY, *own_event_types}) if index == unknown[0] else ""
+        yield f"event_types[{index}]", f"no event type is called or covered by {event_types[index][:80]!r}{hint}"
+
+
+def _metadata_problems(metadata: Mapping[str, str]) -> Iterator[Problem]:
+    if len(metadata) > METADATA_MAX:
+        yield "metadata", f"must have at most {METADATA_MAX} entries"
+        return
+    for name, value in metadata.items():
+        if not 1 <= len(name) <= METADATA_NAME_CHARACTERS_MAX:
+            yield f"metadata.{name}", f"the name must be 1 to {METADATA_NAME_CHARACTERS_MAX} characters long"
+        if len(value) > METADATA_VALUE_CHARACTERS_MAX:
+            yield f"metadata.{name}", f"must be at most {METADATA_VALUE_CHARACTERS_MAX} characters long"
+
+
+def _header_problems(given: Mapping[str, Any], before: EndpointSettings) -> Iterator[Problem]:
+    headers = given.get("headers")
+    if not headers:
+        return
+    for name, why in judge_headers(headers).items():
+        yield f"headers.{name}" if name else "headers", why
+    known = {name.lower() for name in before.headers or ()}
+    for name, value in headers.items():
+        if value != HIDDEN or name.lower() in known:
+            continue
+        if before.headers is None:
+            yield f"headers.{name}", "the stored headers cannot be decrypted: send every value again"
+        else:
+            yield f"headers.{name}", f"{HIDDEN} keeps a stored value, but this header has none; send one"
+
+
+def _signature_problems(given: Mapping[str, Any], before: EndpointSettings) -> Iterator[Problem]:
+    after = _merged({name: given[name] for name in ("signature_style", "headers") if name in given}, before)
+    asked = given.get("signature_header")
+    if asked is not None:
+        if after.signature_style != _STYLE_WITH_HEADER:
+            yield "signature_header", f"is only used with the signature_style {_STYLE_WITH_HEADER!r}"
+        if why := judge_signature_header(asked):
+            yield "signature_header", why
+    signed_in = asked or after.signature_header
+    for name in after.headers or ():
+        if signed_in and name.lower() == signed_in.lower():
+            yield (
+                ("signature_header" if asked else f"headers.{name}"),
+                "the signature and an extra header cannot share a name",
+            )
+
+
+def _merged(given: Mapping[str, Any], before: EndpointSettings) -> EndpointSettings:
+    """``before`` with what is given; None is the default, and ``***`` the value that a header has."""
+    changes = {name: _DEFAULTS[name] if value is None else value for name, value in given.items()}
+    if "event_types" in changes:
+        changes["event_types"] = tuple(dict.fromkeys(changes["event_types"]))
+    if "headers" in changes:
+        kept = {name.lower(): value for name, value in (before.headers or {}).items()}
+        changes["headers"] = {
+            name: kept.get(name.lower(), value) if value == HIDDEN else value
+            for name, value in changes["headers"].items()
+        }
+    after = replace(before, **changes)
+    return after if after.signature_style == _STYLE_WITH_HEADER else replace(after, signature_header=None)

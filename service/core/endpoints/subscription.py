@@ -1,0 +1,31 @@
+"""A subscription: endpoint x event type, or a pattern that covers several."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from service.core.endpoints.endpoint import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """Endpoint x event type: the row that ``/api/v2/resthook_subscribers`` shows."""
+
+    id: int
+    event_type: str
+    endpoint: Endpoint
+
+
+def covers(pattern: str, event_type: str) -> bool:
+    """Whether a subscription to ``pattern`` (a type, ``prefix.*`` or ``*``) wants events of this type."""
+    return pattern in {event_type, "*"} or (pattern.endswith(".*") and event_type.startswith(pattern[:-1]))
+
+
+def specificity(pattern: str) -> tuple[bool, int]:
+    """How near a pattern is to what it covers, to compare: a type itself comes first, then the longer pattern."""
+    return "*" not in pattern, len(pattern)
+
+
+def most_specific(subscriptions: Iterable[Subscription], event_type: str) -> Subscription | None:
+    """The subscription that counts: the type itself, else the longest pattern that covers it; None when none does."""
+    covering = (each for each in subscriptions if covers(each.event_type, event_type))
+    return max(covering, key=lambda each: (specificity(each.event_type), -each.id), default=None)

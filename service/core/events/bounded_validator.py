@@ -1,0 +1,121 @@
+"""JSON Schema validation whose work has an end: every keyword that is looked at costs steps of a budget."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any, Final
+
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
+
+from service.core.events.registry import Complaint
+from service.core.events.schema_rules import looseness
+
+STEPS_MAX: Final = 20_000
+"""What one event may cost: about a step for each keyword and each value it is held against, some 0.4 s in all."""
+PATTERN_TEXT_LENGTH_MAX: Final = 256
+"""Longer texts match no pattern."""
+
+_TOLD_LENGTH_MAX: Final = 200
+_PATTERN_STEPS: Final = 10_000
+"""Steps of a search that make one of ours: it runs in C."""
+
+_steps_left: ContextVar[list[int]] = ContextVar("steps_left")
+
+
+class TooMuchWorkError(Exception):
+    """The budget of steps is spent."""
+
+
+def first_complaint(schema_text: str, data: object) -> Complaint | None:
+    """The first thing in ``data`` that its schema is against.
+
+    Raises ``TooMuchWorkError``, ``RecursionError``, and what the library raises on schemas that were never checked.
+    """
+    _steps_left.set([STEPS_MAX])
+    error = next(iter(_validator(schema_text).iter_errors(data)), None)
+    if error is None:
+        return None
+    path = path_of("data", error)
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in error.instance)
+        return Complaint(cut(f"{path}.{missing}"), "is required")
+    if error.validator is None:  # the schema of something inside is just: false; the library does not say of what
+        return Complaint(path, "has something that its schema does not allow")
+    # The rule is told, the value is not: what is parked is logged, and data is about people.
+    rule = json.dumps(error.validator_value, ensure_ascii=False)
+    return Complaint(path, f"does not satisfy {cut(f'{error.validator}: {rule}')}")
+
+
+def path_of(root: str, error: Any) -> str:  # noqa: ANN401 - the library is not typed
+    """Where in ``root`` the error is: ``data.order.items[2].sku``."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
+    return cut(root + "".join(parts))
+
+
+def cut(text: str) -> str:
+    """A text that fits into an error and into a broker's header, whatever a tenant wrote."""
+    short = text if len(text) <= _TOLD_LENGTH_MAX else f"{text[:_TOLD_LENGTH_MAX]}…"
+    return short.encode(errors="replace").decode()  # half of a surrogate pair has no UTF-8
+
+
+def _spend(steps: int) -> None:
+    left = _steps_left.get()
+    left[0] -= steps
+    if left[0] < 0:
+        raise TooMuchWorkError
+
+
+def _size(value: object) -> int:
+    return len(value) if isinstance(value, (dict, list)) else 0
+
+
+Check = Callable[[Any, Any, Any, Any], Iterator[Any] | None]
+
+
+def _counted(check: Check) -> Check:
+    def counted(validator: object, value: object, instance: object, schema: object) -> Iterator[Any]:
+        _spend(1 + (_size(value) + _size(instance)) // 2)
+        yield from check(validator, value, instance, schema) or ()
+
+    return counted
+
+
+def _pattern(_: object, pattern: str, instance: object, __: object) -> Iterator[Any]:
+    if not isinstance(instance, str):
+        return
+    is_short = len(instance) <= PATTERN_TEXT_LENGTH_MAX
+    if is_short:
+        _spend(len(instance) ** looseness(pattern) // _PATTERN_STEPS)
+    if not is_short or not re.search(pattern, instance):
+        yield ValidationError("does not match")
+
+
+def _unique_items(_: object, is_wanted: object, instance: object, __: object) -> Iterator[Any]:
+    # The library compares every object in a list with every other.
+    if is_wanted is True and isinstance(instance, list) and len(set(map(_comparable, instance))) < len(instance):
+        yield ValidationError("has an item twice")
+
+
+def _comparable(value: object) -> object:
+    """Equal, and hashed alike, where JSON Schema says equal: 1 and 1.0, but not 1 and true."""
+    _spend(1)
+    if isinstance(value, dict):
+        return frozenset((key, _comparable(each)) for key, each in value.items())
+    if isinstance(value, list):
+        return tuple(map(_comparable, value))
+    return (bool, value) if isinstance(value, bool) else value
+
+
+_OURS: Final[Mapping[str, Check]] = {"pattern": _pattern, "uniqueItems": _unique_items}
+_Bounded: Final = extend(  # type: ignore[no-untyped-call] # its stubs say nothing of this one
+    Draft202012Validator,
+    {name: _counted(_OURS.get(name, check)) for name, check in Draft202012Validator.VALIDATORS.items()},
+)
+
+
+@lru_cache(maxsize=256)
+def _validator(schema_text: str) -> Any:  # noqa: ANN401 - the library is not typed
+    return _Bounded(json.loads(schema_text))

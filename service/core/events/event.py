@@ -1,0 +1,238 @@
+"""An event: a fact published once by a producer, in the one envelope used everywhere (``parse_event``)."""
+
+import json
+import re
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from service.core.events.registry import Complaint, about_of, is_event_type_name, unknown_type
+from service.core.reason import ParkReason
+from service.core.timestamp import format_timestamp, parse_timestamp
+
+BODY_BYTES_MAX = 256 * 1024
+DEPTH_MAX = 64
+FUTURE_MAX = timedelta(minutes=5)
+CLOUDEVENTS = "application/cloudevents+json"
+
+EVENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # no dot: a dotted id lets two different messages sign alike
+ORGANIZATION_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_FIELDS: AbstractSet[str] = {"id", "type", "timestamp", "organization_id", "test", "data"}
+_CLOUDEVENTS_NAMES = {"time": "timestamp", "organizationid": "organization_id"}
+_CLOUDEVENTS_OWN: AbstractSet[str] = {"specversion", "datacontenttype", "dataschema"}
+
+_fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_plain = msgspec.json.Decoder()
+_names_of = json.JSONDecoder(object_pairs_hook=lambda pairs: [name for name, _ in pairs], parse_int=str).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A valid event. ``body`` is its envelope, serialised once: the bytes stored, signed and sent.
+
+    Whether the organization knows a ``type`` that is not built in, and allows its data, its directory says.
+    ``message_id`` is ``data.message.id`` and ``reply_to_id`` ``data.reply_to.message_id``, where they are texts of at
+    most 256 characters.
+    """
+
+    id: str
+    type: str
+    occurred_at: datetime
+    organization_id: str
+    body: bytes
+    is_test: bool = False
+    message_id: str | None = None
+    reply_to_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Why these bytes are no event. ``field`` names the culprit; ``detail`` says what would be right."""
+
+    reason: ParkReason
+    detail: str
+    field: str | None = None
+
+
+class _Invalid(Exception):  # noqa: N818 - never leaves this module: parse_event returns it as a value
+    def __init__(self, reason: ParkReason, detail: str, field_name: str | None = None) -> None:
+        self.rejected = Rejected(reason, detail, field_name)
+
+
+def parse_event(
+    body: bytes, now: datetime, *, message_id: str | None = None, content_type: str | None = None
+) -> Event | Rejected:
+    """Read one envelope.
+
+    ``message_id`` is the broker's, used where the envelope has no id of its own. ``data`` and unknown keys keep the
+    producer's own bytes, so no number changes its text; the envelope around them is written anew, compact.
+    """
+    try:
+        fields = _envelope(body)
+        if content_type is not None and content_type.partition(";")[0].strip().lower() == CLOUDEVENTS:
+            fields = _from_cloudevents(fields)
+        return _event(fields, now, message_id)
+    except _Invalid as invalid:
+        return invalid.rejected
+
+
+def _envelope(body: bytes) -> dict[str, msgspec.Raw]:
+    if len(body) > BODY_BYTES_MAX:
+        raise _Invalid(ParkReason.TOO_LARGE, f"the event is {len(body)} bytes; at most {BODY_BYTES_MAX} are taken")
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise _Invalid(ParkReason.INVALID_UTF8, f"not UTF-8 at byte {error.start}") from None
+    _refuse_depth(body)
+    try:
+        fields = _fields_of.decode(body)
+    except msgspec.ValidationError:
+        raise _Invalid(ParkReason.NOT_AN_OBJECT, "an event is one JSON object") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _Invalid(ParkReason.BAD_JSON, f"not JSON: {error}") from None
+    _refuse_nul(body)
+    _refuse_duplicate_keys(body, fields)
+    return fields
+
+
+def _refuse_depth(body: bytes) -> None:
+    if body.count(b"{") + body.count(b"[") <= DEPTH_MAX:
+        return  # the cheap bound holds for nearly every event
+    depth = deepest = 0
+    in_string = escaped = False
+    for byte in body:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in (0x7B, 0x5B):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in (0x7D, 0x5D):
+            depth -= 1
+    if deepest > DEPTH_MAX:
+        raise _Invalid(ParkReason.TOO_DEEP, f"nested {deepest} deep; at most {DEPTH_MAX} is taken")
+
+
+def _refuse_nul(body: bytes) -> None:
+    if b"\\u0000" in body and _has_nul(json.loads(body, parse_int=str)):
+        raise _Invalid(ParkReason.NUL_CHARACTER, "a text holds the character U+0000, which many databases cannot keep")
+
+
+def _has_nul(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_has_nul(key) or _has_nul(inner) for key, inner in value.items())
+    return isinstance(value, list) and any(map(_has_nul, value))
+
+
+def _refuse_duplicate_keys(body: bytes, fields: Mapping[str, msgspec.Raw]) -> None:
+    # The large value is cut out first, so this re-reads some 200 bytes of envelope rather than the event.
+    data = bytes(fields.get("data", b""))
+    outline = body.replace(data, b"null", 1) if len(data) > 2 else body
+    try:
+        names = _names_of(outline.decode())
+    except ValueError as error:
+        raise _Invalid(ParkReason.BAD_JSON, f"not JSON: {error}") from None
+    if len(names) != len(fields):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _Invalid(ParkReason.DUPLICATE_KEY, f"the key {twice!r} occurs twice", twice)
+
+
+def _from_cloudevents(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    if "data_base64" in fields:
+        raise _Invalid(ParkReason.BAD_FIELD, "send data as JSON in 'data'", "data_base64")
+    for theirs, ours in _CLOUDEVENTS_NAMES.items():
+        if theirs in fields and ours in fields:  # after renaming, one of the two would be lost
+            raise _Invalid(ParkReason.DUPLICATE_KEY, f"{theirs!r} and {ours!r} say the same thing", ours)
+    renamed = {_CLOUDEVENTS_NAMES.get(name, name): raw for name, raw in fields.items()}
+    return {name: raw for name, raw in renamed.items() if name not in _CLOUDEVENTS_OWN}
+
+
+def _event(fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | None) -> Event:
+    event_id = _id(fields, message_id)
+    event_type = _text(fields, "type")
+    if not is_event_type_name(event_type):
+        raise _Invalid(ParkReason.UNKNOWN_TYPE, unknown_type(event_type), "type")
+    organization_id = _text(fields, "organization_id")
+    if not ORGANIZATION_ID.fullmatch(organization_id):
+        raise _Invalid(ParkReason.BAD_FIELD, f"must match {ORGANIZATION_ID.pattern}", "organization_id")
+    occurred_at = _timestamp(_value(fields, "timestamp"), now)
+    is_test = _value(fields, "test") if "test" in fields else False
+    if not isinstance(is_test, bool):
+        raise _Invalid(ParkReason.BAD_FIELD, "must be true or false", "test")
+    data = bytes(_required(fields, "data"))
+    about = about_of(event_type, data)
+    if isinstance(about, Complaint):
+        raise _Invalid(ParkReason.BAD_DATA, about.detail, about.field)
+    parts = [
+        b'{"id":"%b","type":"%b","timestamp":"%b","organization_id":"%b","test":%b,"data":%b'
+        % (
+            event_id.encode(),
+            event_type.encode(),
+            format_timestamp(occurred_at).encode(),
+            organization_id.encode(),
+            b"true" if is_test else b"false",
+            data,
+        )
+    ]
+    others = ((name, raw) for name, raw in fields.items() if name not in _FIELDS)
+    parts += [b",%b:%b" % (msgspec.json.encode(name), bytes(raw)) for name, raw in others]
+    parts.append(b"}")
+    whole = b"".join(parts)
+    if len(whole) > BODY_BYTES_MAX:
+        raise _Invalid(ParkReason.TOO_LARGE, f"the event is {len(whole)} bytes; at most {BODY_BYTES_MAX} are taken")
+    return Event(
+        event_id, event_type, occurred_at, organization_id, whole, is_test, about.message_id, about.reply_to_id
+    )
+
+
+def _id(fields: Mapping[str, msgspec.Raw], message_id: str | None) -> str:
+    event_id = _value(fields, "id") if "id" in fields else message_id
+    if event_id is None:
+        raise _Invalid(ParkReason.MISSING_ID, "an event needs an 'id'", "id")
+    if not isinstance(event_id, str) or not EVENT_ID.fullmatch(event_id):
+        raise _Invalid(ParkReason.BAD_FIELD, f"must be a string that matches {EVENT_ID.pattern} (no dots)", "id")
+    return event_id
+
+
+def _required(fields: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw:
+    try:
+        return fields[name]
+    except KeyError:
+        raise _Invalid(ParkReason.MISSING_FIELD, f"an event needs {name!r}", name) from None
+
+
+def _value(fields: Mapping[str, msgspec.Raw], name: str) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        return _plain.decode(_required(fields, name))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _Invalid(ParkReason.BAD_JSON, f"not JSON: {error}", name) from None
+
+
+def _text(fields: Mapping[str, msgspec.Raw], name: str) -> str:
+    value = _value(fields, name)
+    if not isinstance(value, str):
+        raise _Invalid(ParkReason.BAD_FIELD, "must be a string", name)
+    return value
+
+
+def _timestamp(value: object, now: datetime) -> datetime:
+    at = parse_timestamp(value)
+    if at is None:
+        forms = "ISO 8601 with an offset, RFC 1123, or epoch seconds or milliseconds"
+        raise _Invalid(ParkReason.BAD_TIMESTAMP, f"must be {forms}, not {str(value)[:64]!r}", "timestamp")
+    if at > now + FUTURE_MAX:
+        ahead_seconds = (at - now).total_seconds()
+        raise _Invalid(ParkReason.TIMESTAMP_IN_FUTURE, f"lies {ahead_seconds:.0f} s in the future", "timestamp")
+    return at

@@ -1,0 +1,187 @@
+"""The registry of event types: what ``data`` must carry for each. A new type is one entry here."""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Final
+
+import msgspec
+
+from service.core.events.data import Data
+
+NAME_LENGTH_MAX: Final = 64
+NAME_PATTERN: Final = r"[a-z0-9_]+(\.[a-z0-9_]+)+"
+"""What the name of an event type looks like, whoever registered it."""
+
+MESSAGE_ID_LENGTH_MAX: Final = 256
+
+_NAME = re.compile(NAME_PATTERN)
+_text_of = msgspec.json.Decoder(str)
+_fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What is wrong with ``data``, and which field it is."""
+
+    field: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """What must hold of ``data``: paths with a value, paths with one of a few values, paths of which one has content.
+
+    ``description`` says when such an event happens.
+    """
+
+    name: str
+    description: str
+    required: tuple[str, ...]
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    any_of: tuple[str, ...] = ()
+
+
+REGISTRY: Mapping[str, EventType] = {
+    kind.name: kind
+    for kind in (
+        EventType(
+            "message.sent",
+            "The carrier or the platform accepted a message.",
+            ("message.id", "message.to.urn", "message.sent_at"),
+            {"message.direction": ("outbound",), "message.status": ("sent",)},
+        ),
+        EventType(
+            "message.delivered",
+            "A message was confirmed to be on the recipient's device.",
+            ("message.id", "message.to.urn", "message.delivered_at"),
+            {"message.status": ("delivered", "read")},
+        ),
+        EventType(
+            "message.failed",
+            "A message was rejected, or could not be delivered.",
+            ("message.id", "message.failed_at", "error.code", "error.message"),
+            {"message.status": ("failed",)},
+        ),
+        EventType(
+            "message.replied",
+            "A contact sent a message.",
+            ("message.id", "message.from.urn", "message.received_at"),
+            {"message.direction": ("inbound",), "message.status": ("received",)},
+            ("message.text", "message.attachments", "message.reactions"),
+        ),
+        EventType(
+            "link.clicked",
+            "A recipient clicked a tracked link.",
+            ("message.id", "link.url", "click.id", "click.clicked_at"),
+        ),
+    )
+}
+
+
+def is_event_type_name(text: str) -> bool:
+    """Whether ``text`` could be an event type's name."""
+    return len(text) <= NAME_LENGTH_MAX and _NAME.fullmatch(text) is not None
+
+
+def unknown_type(name: str) -> str:
+    """The sentence about a type that nobody registered."""
+    return f"{name[:80]!r} is neither built in ({', '.join(REGISTRY)}) nor registered by the organization"
+
+
+def is_subscribable(pattern: str, own_names: Collection[str]) -> bool:
+    """Whether there is something to subscribe to: a known type, ``*``, or ``prefix.*`` of at least one known type.
+
+    ``own_names`` are the types the organization registered itself.
+    """
+    if pattern == "*" or pattern in REGISTRY or pattern in own_names:
+        return True
+    prefix, star, rest = pattern.partition("*")
+    return (
+        star == "*" and not rest and prefix.endswith(".") and any(n.startswith(prefix) for n in (*REGISTRY, *own_names))
+    )
+
+
+_decode = msgspec.json.Decoder(Data).decode
+
+
+def _getter(path: str) -> Callable[[Data], object]:
+    get = attrgetter(path.replace("from", "from_"))
+
+    def value_at(data: Data) -> object:
+        try:
+            return get(data)
+        except AttributeError:  # something on the way is null
+            return None
+
+    return value_at
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """The message that an event tells of, and the one that it answers; None where there is none to keep."""
+
+    message_id: str | None
+    reply_to_id: str | None
+
+
+_CHECKS = {
+    kind.name: (
+        tuple((path, _getter(path)) for path in kind.required),
+        tuple((path, _getter(path), values) for path, values in kind.values.items()),
+        tuple((path, _getter(path)) for path in kind.any_of),
+    )
+    for kind in REGISTRY.values()
+}
+
+
+def read_data(event_type: str, data: bytes) -> Data | Complaint:
+    """The documented keys of the ``data`` of a built-in ``event_type``, or the first thing that is wrong with it."""
+    try:
+        decoded = _decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        what, _, where = str(error).partition(" - at `$")
+        return Complaint(f"data{where.rstrip('`')}", what)
+    required, values, any_of = _CHECKS[event_type]
+    for path, get in required:
+        if get(decoded) in (None, ""):
+            return Complaint(f"data.{path}", f"{event_type} needs a value here")
+    for path, get, allowed in values:
+        if get(decoded) not in allowed:
+            return Complaint(f"data.{path}", f"{event_type} needs {' or '.join(map(repr, allowed))} here")
+    if any_of and not any(get(decoded) for _, get in any_of):
+        return Complaint(
+            f"data.{any_of[0][0]}",
+            f"{event_type} needs content here, or in {' or '.join(REGISTRY[event_type].any_of[1:])}",
+        )
+    return decoded
+
+
+def about_of(event_type: str, data: bytes) -> About | Complaint:
+    """Which messages an event whose ``data`` is valid is about, else what is wrong.
+
+    Of a type that is not built in, ``data`` need only be a JSON object here: its schema is the organization's.
+    """
+    if event_type in REGISTRY:
+        found = read_data(event_type, data)
+        if isinstance(found, Complaint):
+            return found
+        message, reply_to = found.message, found.reply_to
+        return About(_kept(message.id if message else None), _kept(reply_to.message_id if reply_to else None))
+    try:
+        fields = _fields_of.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return Complaint("data", f"must be a JSON object: {error}")
+    return About(_text_in(fields, "message", "id"), _text_in(fields, "reply_to", "message_id"))
+
+
+def _text_in(fields: Mapping[str, msgspec.Raw], name: str, inner: str) -> str | None:
+    try:
+        return _kept(_text_of.decode(_fields_of.decode(fields.get(name, b"{}")).get(inner, b'""')))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _kept(message_id: str | None) -> str | None:
+    return message_id if message_id and len(message_id) <= MESSAGE_ID_LENGTH_MAX else None

@@ -1,0 +1,62 @@
+"""How tests set organizations and endpoints up: through the service's own writer, with rules that allow this machine."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.adapters.postgres.endpoints.organizations import OrganizationStore
+from service.adapters.postgres.endpoints.store import EndpointStore
+from service.adapters.postgres.events.types import EventTypeStore
+from service.core.endpoints.refusals import NoSuchEndpoint
+from service.core.endpoints.retry_schedule import STANDARD
+from service.core.endpoints.settings import EndpointRules, EndpointWish
+from service.core.endpoints.target_policy import EgressPolicy, parse_cidr_rule
+from service.core.endpoints.view import EndpointView, Registered
+from service.ports.secrets import SecretBox
+
+LOOPBACK_ALLOWED = EndpointRules(
+    EgressPolicy(allow=(parse_cidr_rule("127.0.0.0/8"),), allow_http=True), STANDARD, timeout_seconds_max=15.0
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AddedEndpoint:
+    """An endpoint with the secret it signs with; "" where it was there already."""
+
+    id: str
+    url: str
+    event_types: tuple[str, ...]
+    secret: str
+
+
+class Administration:
+    """What an operator and a subscriber do, in a test's words. Whatever is refused fails the test."""
+
+    def __init__(self, engine: AsyncEngine, secret_box: SecretBox) -> None:
+        self._engine = engine
+        self._endpoints = EndpointStore(engine, secret_box, LOOPBACK_ALLOWED)
+
+    async def create_organization(self, organization_id: str) -> None:
+        await OrganizationStore(self._engine).create(organization_id)
+
+    async def register_event_type(self, organization_id: str, name: str, schema: str) -> None:
+        await EventTypeStore(self._engine).register(organization_id, name, "", schema)
+
+    async def add_endpoint(
+        self, organization_id: str, url: str, event_types: Collection[str], secret: str | None = None
+    ) -> AddedEndpoint:
+        wish = EndpointWish({"url": url, "event_types": list(event_types), "secret": secret})
+        made = await self._endpoints.subscribe(organization_id, wish)
+        assert isinstance(made, Registered), made
+        return AddedEndpoint(made.endpoint.id, url, made.endpoint.settings.event_types, made.secret or "")
+
+    async def list_endpoints(self, organization_id: str) -> Sequence[EndpointView]:
+        return await self._endpoints.list(organization_id, limit=1_000)
+
+    async def remove_endpoint(self, organization_id: str, endpoint_id: str) -> bool:
+        return not isinstance(await self._endpoints.remove(organization_id, endpoint_id), NoSuchEndpoint)
+
+    async def pause_endpoint(self, organization_id: str, endpoint_id: str, paused: bool) -> bool:  # noqa: FBT001
+        outcome = await self._endpoints.set_paused(organization_id, endpoint_id, is_paused=paused)
+        return isinstance(outcome, EndpointView)
