@@ -53,7 +53,7 @@ async def test_connected_without_a_consumer_it_connects_anew(troubles: Troubles)
 async def test_a_link_that_swallows_everything_is_noticed_and_replaced(
     bench: Bench, troubles: Troubles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "PROBE_SECONDS_MAX", 0.2)
+    monkeypatch.setattr(link, "PROBE_SECONDS_MAX", 1.0)
     monkeypatch.setattr(connection, "HANG_UP_SECONDS_MAX", 0.2)
     await bench.publish(b"1")
     source = await bench.source(troubles, relayed=True, watchdog_seconds=0.5)

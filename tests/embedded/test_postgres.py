@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import asyncpg
@@ -115,21 +115,19 @@ async def test_cancelled_while_starting_it_leaves_no_process(data_directory: Pat
     assert processes_of(data_directory) == []
 
 
-def suspended(process_id: int | None) -> list[psutil.Process]:
-    """The process with all it started, which do nothing more; empty if it has started nothing, or has ended."""
-    if process_id is None:
-        return []
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(process_id)
-        process.suspend()
-        children = process.children(recursive=True)
-        for child in children:
-            with suppress(psutil.NoSuchProcess):
-                child.suspend()
-        if children:
-            return [process, *children]
+def suspended(process_id: int | None, children_min: int) -> list[psutil.Process]:
+    """The process with all it started, which do nothing more; empty if it has not started so many yet."""
+    assert process_id is not None
+    process = psutil.Process(process_id)
+    process.suspend()
+    children = process.children(recursive=True)
+    if len(children) < children_min:
         process.resume()
-    return []
+        return []
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.suspend()
+    return [process, *children]
 
 
 def shared_memory_of(family: list[psutil.Process]) -> tuple[list[str], set[Path]]:
@@ -152,19 +150,14 @@ async def test_what_does_not_hear_that_it_is_to_end_is_killed_with_all_it_has(
     monkeypatch.setattr(server, "ABANDON_SECONDS_MAX", 0.1, raising=False)
     postgres = EmbeddedPostgres(tmp_path, QUICK)
     family: list[psutil.Process] = []
-    starting = postgres._starting()
-    while not family:
-        next(starting)
-        if (tmp_path / "cluster").exists() == is_server:
-            family = suspended(postgres.process_id)
-    ids, files = shared_memory_of(family)
-    try:
+    with monkeypatch.context() as never_ready, closing(postgres._starting()) as starting:
+        never_ready.setattr(EmbeddedPostgres, "_is_ready", lambda *_: False)
+        while not family:
+            next(starting)
+            if (tmp_path / "cluster").exists() == is_server:
+                family = suspended(postgres.process_id, children_min=int(is_server))
+        ids, files = shared_memory_of(family)
         assert bool(ids) == is_server
-        starting.close()
-    except BaseException:
-        for process in family:
-            process.kill()
-        raise
     assert [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
     assert processes_of(tmp_path) == []
     assert shared_memory_of(family)[0] == []

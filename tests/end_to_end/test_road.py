@@ -7,8 +7,6 @@ import pytest
 
 from tests.end_to_end.town import EVENT_TYPES, Town
 
-pytestmark = pytest.mark.clock
-
 
 async def assert_all_is_well(town: Town) -> None:
     await town.all_ended()
@@ -17,6 +15,7 @@ async def assert_all_is_well(town: Town) -> None:
     assert not found.duplicates, f"delivered twice: {found.duplicates}"
 
 
+@pytest.mark.clock
 async def test_every_type_arrives_signed_once_and_is_on_record(town: Town) -> None:
     assert not town.receiver.about["sees_the_service"]
     assert "site-packages" in town.receiver.about["helper"]
