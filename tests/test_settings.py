@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ from sqlalchemy import make_url
 
 from service.settings import Settings, SettingsError, environment_name, load_settings
 
+ROOT = Path(__file__).resolve().parents[1]
 KEY = base64.b64encode(b"k" * 32).decode()
 
 
@@ -24,8 +26,7 @@ def test_nothing_set_means_the_documented_defaults() -> None:
     settings = load_settings({})
     assert settings.database_url is None
     assert settings.amqp_url is None
-    assert settings.secret_keys is None
-    assert settings.opened_secret_keys() == ()
+    assert settings.secret_keys == ()
     assert (settings.http_host, settings.http_port, settings.ops_port) == ("127.0.0.1", 8080, 9090)
     assert (settings.attempt_timeout_seconds, settings.lease_seconds, settings.lease_margin_seconds) == (15, 60, 5)
     assert (settings.retention_days, settings.drain_seconds, settings.rate_limit_per_hour) == (30, 25, 2500)
@@ -41,7 +42,7 @@ def test_a_value_can_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(f"k1:{KEY}\n")
     settings = load_settings({"SECRET_KEYS_FILE": str(file), "POSTHORN_HTTP_PORT_FILE": ""})
-    assert [key.id for key in settings.opened_secret_keys()] == ["k1"]
+    assert [key.id for key in settings.secret_keys] == ["k1"]
     assert settings.redacted()["SECRET_KEYS"] == {"value": ["k1"], "source": "file"}
 
 
@@ -93,6 +94,23 @@ def test_every_number_has_bounds(name: str, value: str) -> None:
     assert problem_of(**{environment_name(name): value}).startswith(f"{environment_name(name)}: ")
 
 
+UNITS = ("_seconds", "_days", "_max", "_per_hour", "_port")
+WITHOUT_UNIT = {"retry_factor", "retry_jitter", "prefetch"}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_names_its_unit(name: str) -> None:
+    assert name.endswith(UNITS) or name in WITHOUT_UNIT
+
+
+def test_every_setting_is_used() -> None:
+    used = set()
+    for path in sorted((ROOT / "service").rglob("*.py")):
+        owner = "self" if path.name == "settings.py" and path.parent.name == "settings" else "settings"
+        used |= set(re.findall(rf"\b{owner}\.(\w+)", path.read_text(encoding="utf-8")))
+    assert Settings.model_fields.keys() - used == set()
+
+
 def test_a_lease_must_outlast_an_attempt() -> None:
     assert "at least 20" in problem_of(POSTHORN_LEASE_SECONDS="19.9")
     assert load_settings({"POSTHORN_LEASE_SECONDS": "20"}).lease_margin_seconds == 5
@@ -100,6 +118,25 @@ def test_a_lease_must_outlast_an_attempt() -> None:
     short = load_settings({"POSTHORN_LEASE_SECONDS": "2", "POSTHORN_ATTEMPT_TIMEOUT_SECONDS": "1.5"})
     assert short.lease_margin_seconds == 0.5
     assert "at least 2 " in problem_of(POSTHORN_LEASE_SECONDS="1.9", POSTHORN_ATTEMPT_TIMEOUT_SECONDS="1.5")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bound"),
+    [
+        ("endpoint_stall_seconds", "15.1", "attempt_timeout_seconds"),
+        ("attempt_timeout_seconds", "0.9", "endpoint_stall_seconds"),
+        ("endpoint_claim_max", "501", "claim_batch_max"),
+        ("claim_batch_max", "99", "endpoint_claim_max"),
+        ("retry_base_seconds", "86401", "retry_cap_seconds"),
+        ("retry_age_max_seconds", "2592000", "retention_days"),
+        ("http_port", "9090", "ops_port"),
+    ],
+)
+def test_two_settings_that_contradict_each_other_are_told(name: str, value: str, bound: str) -> None:
+    text = problem_of(**{environment_name(name): value})
+    assert "\n" not in text
+    assert environment_name(name) in text
+    assert environment_name(bound) in text
 
 
 def test_egress_rules_are_read_and_all_bad_ones_named() -> None:
@@ -127,6 +164,13 @@ def test_no_message_quotes_a_secret(environ: dict[str, str]) -> None:
     text = problem_of(**environ)
     assert text.startswith(f"{next(iter(environ))}: ")
     assert "hunter2" not in text
+
+
+def test_not_even_pydantics_own_error_quotes_a_key() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate({"secret_keys": f"k1:{KEY},k1:{KEY}"})
+    assert KEY not in str(caught.value)
+    assert KEY not in repr(caught.value)
 
 
 def test_every_problem_is_told_at_once() -> None:
@@ -166,6 +210,10 @@ def test_what_is_shown_holds_no_password_and_is_json() -> None:
     for text in (json.dumps(shown), repr(settings), str(settings)):
         assert "hunter2" not in text
         assert KEY not in text
+    key = settings.secret_keys[0].key
+    for text in (str(settings.model_dump()), settings.model_dump_json(), repr(settings)):
+        assert KEY not in text
+        assert repr(key) not in text
     assert shown["DATABASE_URL"] == {"value": "postgresql://u:***@h/d?***", "source": "environment"}
     assert shown["POSTHORN_EGRESS_ALLOW"]["value"] == ["127.0.0.0/8:80", "[fd00::/8]:443"]
     assert shown["POSTHORN_PREFETCH"] == {"value": 2000, "source": "default"}

@@ -24,6 +24,7 @@ from webhook_signature.sign import (
     TIMESTAMP,
     decode_secret,
     encode_text_secret,
+    hmac_sha256,
     sign_sha256_body,
     sign_standard,
     sign_t_v1,
@@ -62,10 +63,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class Style:
-    """One way to sign with a shared secret and HMAC-SHA256."""
+    """One way to sign with a shared secret."""
 
     headers: tuple[str, ...]
-    """The names of the headers that must be there, in lower case."""
+    """The names of the headers that must be there, in lower case; the signature's is the last."""
     decode_secret: Callable[[str], bytes]
     """Secret text to key; raises bad_secret."""
     read: Callable[[Mapping[str, str]], Claim]
@@ -76,6 +77,8 @@ class Style:
     """The bytes that are signed, from the claim and the body."""
     write: Callable[[Sequence[bytes], str, int, bytes], dict[str, str]]
     """Keys, id, Unix seconds and body to the headers a sender sends; raises ValueError."""
+    digest: Callable[[bytes, bytes], bytes] = hmac_sha256
+    """Key and content to the digest that a signature has to equal."""
     signs_time: bool = True
     """Whether the time is signed, so that an old request is refused."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from webhook_signature.errors import VerificationError
 from webhook_signature.headers import Headers, pick
-from webhook_signature.sign import KEYS_MAX, hmac_sha256
+from webhook_signature.sign import KEYS_MAX
 from webhook_signature.styles import style_named
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Webhook:
 
     ``secrets``: the endpoint's ``whsec_`` secrets, newest first; more than one during a rotation.
     ``tolerance_seconds``: how far the signed timestamp may be from our clock, in either direction.
-    ``style``: how the sender signs: ``standard``, ``sha256-body`` or ``t-v1``. ``signature_header``: the header that
+    ``style``: how the sender signs, a name in ``STYLES``. ``signature_header``: the header that
     carries the signature, for a ``t-v1`` sender that names it otherwise (``Stripe-Signature``).
     ``replay_store``: if given, a request that was accepted before is refused as ``replayed``.
     ``body_bytes_max``: larger bodies are refused before anything is computed.
@@ -127,7 +127,7 @@ class Webhook:
     def _match(self, content: bytes, signatures: Sequence[bytes]) -> int:
         # Every key against every signature in constant time, without stopping early: how long it takes says nothing
         # about which secret is in use or how close a guess came.
-        digests = [hmac_sha256(key, content) for key in self._keys]
+        digests = [self._style.digest(key, content) for key in self._keys]
         matches = [
             index
             for index, digest in enumerate(digests)

@@ -3,11 +3,13 @@
 A surface with another error shape is a sub-application with an error middleware of its own: the inner one answers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from service.api.entrance import Entrance
 from service.api.errors import error_middleware
@@ -33,7 +35,7 @@ def make_api(
 ) -> web.Application:
     """Build the application. ``surfaces`` are sub-applications by their prefix; ``documents`` need no key."""
     app = web.Application(
-        middlewares=[request_id_middleware(new_request_id), error_middleware(observer)],
+        middlewares=[request_id_middleware(new_request_id), error_middleware(observer), _drop_slash(surfaces)],
         client_max_size=CLIENT_BYTES_MAX,
     )
     app.on_response_prepare.append(show_request_id)
@@ -42,23 +44,32 @@ def make_api(
     for operation in operations:
         app.router.add_route(operation.method, operation.path, bind(operation, entrance))
     app.router.add_routes(documents)
-    pages = [route.path for route in documents if isinstance(route, web.RouteDef) and "." not in route.path]
-    for path in dict.fromkeys([*(operation.path for operation in operations), *pages]):
-        if not path.endswith("/"):
-            app.router.add_route("*", f"{path}/", _drop_slash)
     for prefix, surface in surfaces.items():
         app.add_subapp(prefix, surface)
     return app
 
 
-async def _drop_slash(request: web.Request) -> web.Response:
-    """Lead to the same path without its last slash, with the same method, body and query.
+def _drop_slash(surfaces: Collection[str]) -> Middleware:
+    """Lead a path that is known but for its last slash to the one without, with the same method, body and query.
 
-    Relative, and never to a host: so it holds behind any path prefix, and leads nowhere else.
+    Relative, and never to a host: so it holds behind any path prefix, and leads nowhere else. A surface under a prefix
+    has rules of its own.
     """
-    name = request.rel_url.raw_path.rstrip("/").rpartition("/")[2]
-    query = request.rel_url.raw_query_string
-    return web.Response(status=308, headers={"Location": f"../{name}{'?' if query else ''}{query}"})
+
+    @web.middleware
+    async def lead(request: web.Request, handler: Handler) -> web.StreamResponse:
+        path, query = request.rel_url.raw_path, request.rel_url.raw_query_string
+        is_ours = not any(path.startswith(prefix) for prefix in surfaces)
+        if request.match_info.http_exception is not None and path.endswith("/") and is_ours:
+            meant = request.clone(rel_url=request.rel_url.with_path(path[:-1], encoded=True))
+            found = (await request.app.router.resolve(meant)).http_exception
+            if found is None or found.status == HTTPStatus.METHOD_NOT_ALLOWED:
+                name = path[:-1].rpartition("/")[2]
+                location = f"../{name}{'?' if query else ''}{query}"
+                return web.Response(status=HTTPStatus.PERMANENT_REDIRECT, headers={"Location": location})
+        return await handler(request)
+
+    return lead
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:

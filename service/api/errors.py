@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel
 
 from service.ports.errors import UnavailableError
-from service.ports.observer import Observer
+from service.ports.observer import Observer, Trouble
 
 RETRY_AFTER_SECONDS: Final = 1
 
@@ -84,12 +84,12 @@ def error_middleware(observer: Observer) -> Middleware:
                 raise
             return _response(_from_aiohttp(error))
         except UnavailableError as error:
-            observer.trouble("api", error)
+            observer.tell(Trouble("api", error))
             sentence = "the service cannot reach its database now; try again"
             retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
             return _response(ApiError(503, Code.UNAVAILABLE, sentence, headers=retry))
         except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the caller gets the one shape
-            observer.trouble("api", error)
+            observer.tell(Trouble("api", error))
             return _response(ApiError(500, Code.INTERNAL_ERROR, "something went wrong on our side"))
 
     return answer_errors

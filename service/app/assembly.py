@@ -14,24 +14,21 @@ from service.adapters.observers.logs import LogObserver
 from service.adapters.observers.metrics import MetricsObserver
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
-from service.adapters.postgres.engine import connect
+from service.adapters.postgres.engine import connect_pools
 from service.adapters.rabbitmq.source import RabbitSource
 from service.adapters.secret_box import AesSecretBox
 from service.adapters.system import SystemClock, draw, new_uid
 from service.api.ops import make_ops
 from service.app.http import Parts, api_of
 from service.app.process import Role, Service
-from service.core.deliveries.lane import LaneLimits, Lanes
-from service.flow.deliver import Deliver
+from service.core.deliveries.lane import LaneLimits
 from service.flow.directory import Directory
-from service.flow.dispatch import ClaimLimits, Dispatch
+from service.flow.dispatch import ClaimLimits
 from service.flow.intake import Intake
-from service.flow.settle import Settle
 from service.flow.surroundings import Surroundings
-from service.flow.upkeep import Upkeep
+from service.flow.worker import Worker, WorkerLimits
+from service.ports.observer import Trouble
 from service.settings import Settings
-
-SETTLE_BATCH_MAX = 1000
 
 __all__ = ["Role", "Service", "assembled", "serve"]
 
@@ -44,10 +41,13 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
     metrics = MetricsObserver()
     observer = Observers(metrics, LogObserver(settings.log_attempts))
     around = Surroundings(SystemClock(), observer, draw, asyncio.sleep)
-    secret_box = AesSecretBox(settings.opened_secret_keys())
+    secret_box = AesSecretBox(settings.secret_keys)
     async with AsyncExitStack() as stack:
-        engine = connect(settings.database_url)
-        small_batches = connect(settings.database_url, pool_size=4, for_small_batches=True)
+        engine, small_batches = connect_pools(
+            settings.database_url,
+            connections_max=settings.database_connections_max,
+            command_timeout_seconds=settings.database_timeout_seconds,
+        )
         for each in (engine, small_batches):
             stack.push_async_callback(each.dispose)
         lease_seconds = settings.lease_seconds
@@ -59,64 +59,45 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
             small_batches=small_batches,
         )
         directory = Directory(PostgresSubscriptionStore(engine), secret_box, schedule=settings.retry_schedule)
-        settle = Settle(store, around, batch_max=SETTLE_BATCH_MAX, unsettled_max=settings.in_flight_max)
-        dispatch = upkeep = source = None
-        if role is not Role.API:
-            sender = HttpSender(
-                settings.egress_policy,
-                on_blocked=lambda _where, verdict: metrics.egress_blocked(verdict),
-                extra_ca_file=settings.extra_ca_file,
-            )
-            dispatch = _dispatch(settings, store, directory, settle, await stack.enter_async_context(sender), around)
-            rescue_seconds = min(5.0, lease_seconds / 4)
-            schedule = settings.retry_schedule
-            upkeep = Upkeep(store, store, settle, directory, schedule, around, rescue_seconds=rescue_seconds)
+        worker = source = None
+        if role is Role.API:
+            batch_max = settings.intake_batch_max
+            intake = Intake(store, directory, None, new_uid, around, batch_max=batch_max, lease_seconds=lease_seconds)
+        else:
+            sender = HttpSender(settings.egress_policy, on_blocked=observer.tell, extra_ca_file=settings.extra_ca_file)
+            await stack.enter_async_context(sender)
             source = _source(settings, observer)
-        if source is not None:
-            stack.push_async_callback(source.close)
-        batch_max = settings.intake_batch_max
-        intake = Intake(store, directory, dispatch, new_uid, around, batch_max=batch_max, lease_seconds=lease_seconds)
-        yield Service(
-            role=role,
-            around=around,
-            engine=engine,
-            secret_box=secret_box,
-            metrics=metrics,
-            settle=settle,
-            intake=intake,
-            source=source,
-            dispatch=dispatch,
-            upkeep=upkeep,
-            drain_seconds=settings.drain_seconds,
-        )
+            if source is not None:
+                stack.push_async_callback(source.close)
+            schedule, limits = settings.retry_schedule, _limits(settings)
+            worker = Worker(store, store, directory, sender, source, new_uid, around, schedule=schedule, limits=limits)
+            intake = worker.intake
+        yield Service(role, around, engine, secret_box, metrics, intake, source, worker)
 
 
-def _dispatch(
-    settings: Settings,
-    store: PostgresDeliveryStore,
-    directory: Directory,
-    settle: Settle,
-    sender: HttpSender,
-    around: Surroundings,
-) -> Dispatch:
-    deliver = Deliver(
-        sender, settings.retry_schedule, around, settings.attempt_timeout_seconds, settings.lease_margin_seconds
-    )
-    limits = LaneLimits(
-        held_max=4 * settings.in_flight_max,
-        lane_held_max=2 * settings.in_flight_max,
-        lane_in_flight_max=settings.endpoint_in_flight_max,
-        in_flight_max=settings.in_flight_max,
-    )
-    return Dispatch(
-        store,
-        directory,
-        deliver,
-        settle,
-        Lanes(limits),
-        around,
-        claim_limits=ClaimLimits(),
+def _limits(settings: Settings) -> WorkerLimits:
+    return WorkerLimits(
+        lanes=LaneLimits(
+            held_max=4 * settings.in_flight_max,
+            lane_held_max=2 * settings.in_flight_max,
+            lane_in_flight_max=settings.endpoint_in_flight_max,
+            in_flight_max=settings.in_flight_max,
+            stall_seconds=settings.endpoint_stall_seconds,
+        ),
+        claims=ClaimLimits(
+            batch_max=settings.claim_batch_max,
+            per_endpoint_max=settings.endpoint_claim_max,
+            poll_seconds=settings.claim_poll_seconds,
+            poll_idle_seconds=2 * settings.claim_poll_seconds,
+        ),
+        intake_batch_max=settings.intake_batch_max,
+        settle_batch_max=settings.settle_batch_max,
+        unsettled_max=settings.in_flight_max,
         lease_seconds=settings.lease_seconds,
+        margin_seconds=settings.lease_margin_seconds,
+        timeout_seconds=settings.attempt_timeout_seconds,
+        rescue_seconds=min(5.0, settings.lease_seconds / 4),
+        drain_seconds=settings.drain_seconds,
     )
 
 
@@ -128,7 +109,7 @@ def _source(settings: Settings, observer: Observers) -> RabbitSource | None:
         prefetch=settings.prefetch,
         topology=settings.topology,
         declare=settings.amqp_declare,
-        on_trouble=observer.trouble,
+        on_trouble=lambda where, error: observer.tell(Trouble(where, error)),
         draw=draw,
     )
 

@@ -82,7 +82,7 @@ def v1_operations(parts: Parts) -> Sequence[Operation]:
         *EndpointOperations(endpoints, health, now).operations(),
         *EndpointActions(endpoints, health, deliveries, parts.intake.send_test, now).operations(),
         *EventTypeOperations(EventTypeStore(engine), now).operations(),
-        PublishEvents(parts.intake.judge, parts.intake.take_in, now).operation(),
+        PublishEvents(parts.intake.judge, parts.intake.record, now).operation(),
         *EventOperations(events).operations(),
         *ExplainOperations(StoryReader(engine)).operations(),
         *MessageOperations(events).operations(),

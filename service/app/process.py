@@ -1,8 +1,8 @@
-"""One process of the service while it runs: its loops, its readiness, its drain."""
+"""One process of the service while it runs: its role, its readiness, its gauges."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,11 +12,9 @@ from service.adapters.observers.metrics import MetricsObserver
 from service.adapters.postgres.engine import clock_skew_seconds, in_use
 from service.adapters.postgres.schema import is_migrated
 from service.adapters.rabbitmq.source import RabbitSource
-from service.flow.dispatch import Dispatch
 from service.flow.intake import Intake
-from service.flow.settle import FLUSHERS, Settle
 from service.flow.surroundings import Surroundings
-from service.flow.upkeep import Upkeep
+from service.flow.worker import Worker
 from service.ports.errors import UnavailableError
 from service.ports.secrets import SecretBox
 
@@ -33,22 +31,18 @@ class Role(StrEnum):
     WORKER = "worker"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Service:
-    """One process of the service, assembled but not running."""
+    """One process of the service, assembled but not running. ``worker`` is None in one that delivers nothing."""
 
     role: Role
     around: Surroundings
     engine: AsyncEngine
     secret_box: SecretBox
     metrics: MetricsObserver
-    settle: Settle
     intake: Intake
     source: RabbitSource | None
-    dispatch: Dispatch | None
-    upkeep: Upkeep | None
-    drain_seconds: float
-    is_draining: bool = False
+    worker: Worker | None
 
     async def readiness(self) -> Mapping[str, tuple[bool, str]]:
         """Each thing this process cannot do without: whether it is there, in words."""
@@ -68,34 +62,28 @@ class Service:
         else:
             connected = self.source.is_connected
             checks["broker"] = (connected, "connected" if connected else "not connected; trying again")
-        checks["draining"] = (not self.is_draining, "yes" if self.is_draining else "no")
+        is_draining = self.worker is not None and self.worker.is_draining
+        checks["draining"] = (not is_draining, "yes" if is_draining else "no")
         return checks
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop``, then drain. Raises what any of its loops raised: that is a bug, and ends the process."""
-        async with AsyncExitStack() as stack:
-            loops = self._loops()
-            stopping = asyncio.create_task(stop.wait())
-            tasks = {asyncio.create_task(loop, name=name): name for name, loop in loops.items()}
-            stack.push_async_callback(_cancel, [*tasks, stopping])
-            done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+        gauges = asyncio.create_task(self._measure())
+        work = asyncio.create_task(self._work(stop))
+        try:
+            done, _ = await asyncio.wait((gauges, work), return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-            await self._drain({name: task for task, name in tasks.items()})
+        finally:
+            for task in (gauges, work):
+                task.cancel()
+            await asyncio.gather(gauges, work, return_exceptions=True)
 
-    def _loops(self) -> dict[str, Coroutine[None, None, None]]:
-        loops = {f"settle-{number}": self.settle.run() for number in range(FLUSHERS)}
-        loops["gauges"] = self._measure()
-        if self.source is not None:
-            loops |= {"source": self.source.run(), "intake": self.intake.run(self.source)}
-        if self.dispatch is not None and self.upkeep is not None:
-            loops |= {
-                "dispatch": self.dispatch.run(),
-                "rescue": self.upkeep.run_rescue(),
-                "backlog": self.upkeep.run_backlog(),
-                "retention": self.upkeep.run_retention(),
-            }
-        return loops
+    async def _work(self, stop: asyncio.Event) -> None:
+        if self.worker is not None:
+            await self.worker.run(stop)
+        else:
+            await stop.wait()
 
     async def _measure(self) -> None:
         """Keep the gauges that no event moves."""
@@ -106,28 +94,3 @@ class Service:
             with suppress(UnavailableError):
                 self.metrics.clock_skew_seconds.set(await clock_skew_seconds(self.engine, self.around.clock))
             await asyncio.sleep(GAUGES_SECONDS)
-
-    async def _drain(self, tasks: Mapping[str, asyncio.Task[None]]) -> None:
-        self.is_draining = True
-        self.intake.lease_no_more()
-        ends_at = self.around.clock.monotonic() + self.drain_seconds
-        await _cancel([tasks[name] for name in ("rescue", "backlog", "retention") if name in tasks])
-        try:
-            async with asyncio.timeout(self.drain_seconds):
-                if self.source is not None:
-                    await self.source.stop()
-                    await asyncio.wait([tasks["intake"]])  # its last batch is committed and acked
-                if self.dispatch is not None:
-                    self.dispatch.stop()
-                    await asyncio.wait([tasks["dispatch"]])  # its last claim is in the lanes
-                    left = ends_at - self.around.clock.monotonic()
-                    await self.dispatch.drain(left - min(2.0, left / 4))  # a share is kept for the last commits
-        except TimeoutError:
-            # What is not acked is sent again, what is leased is rescued: late, but nothing is lost.
-            self.around.observer.trouble("drain", TimeoutError(f"not done within {self.drain_seconds:g} s"))
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[object]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

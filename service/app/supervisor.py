@@ -22,7 +22,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from service.adapters.observers.metrics import MULTIPROCESS_VARIABLE, process_ended, render
+from service.adapters.observers.exposition import MULTIPROCESS_VARIABLE, process_ended, render
 from service.api.ops import make_ops
 from service.settings import Settings
 

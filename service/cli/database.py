@@ -47,13 +47,13 @@ def database_url_of(settings: Settings) -> str:
 
 def require_secret_keys(settings: Settings) -> None:
     """Raise ``CommandError`` without SECRET_KEYS."""
-    if not settings.opened_secret_keys():
+    if not settings.secret_keys:
         raise CommandError(NO_SECRET_KEYS, BAD_USAGE)
 
 
 def endpoint_store(engine: AsyncEngine, settings: Settings) -> EndpointStore:
     """The organizations' endpoints, under the service's own rules."""
-    keys = settings.opened_secret_keys()
+    keys = settings.secret_keys
     return EndpointStore(engine, AesSecretBox(keys) if keys else NoSecretBox(), settings.endpoint_rules)
 
 

@@ -1,7 +1,6 @@
 """``doctor``: is everything there that the service needs, and if not, what is to be done."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -10,11 +9,13 @@ from urllib.parse import urlsplit
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres.engine import connect, driver
+from service.adapters.postgres.engine import clock_skew_seconds, connect
+from service.adapters.postgres.inspection import registered_urls, sealed_samples, server_version
 from service.adapters.postgres.schema import is_migrated
 from service.adapters.rabbitmq.connection import unavailable
 from service.adapters.rabbitmq.topology import TopologyError, declare_topology
 from service.adapters.secret_box import AesSecretBox
+from service.adapters.system import SystemClock
 from service.cli.database import NO_DATABASE_URL, NO_SECRET_KEYS, NOT_MIGRATED, unreachable
 from service.cli.hints import suggest
 from service.cli.terminal import FAILED, JsonOption, print_json, print_line
@@ -77,7 +78,7 @@ def _settings(settings: Settings) -> Check:
     missing = []
     if settings.database_url is None:
         missing.append(NO_DATABASE_URL)
-    if settings.secret_keys is None:
+    if not settings.secret_keys:
         missing.append(NO_SECRET_KEYS)
     detail = "'posthorn config show' shows them" if not missing else "what 'posthorn serve' needs is not set"
     return Check("settings", ok=not missing, detail=detail, advice="\n".join(missing))
@@ -106,21 +107,14 @@ async def _database(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Ch
 
 
 async def _version(engine: AsyncEngine, settings: Settings) -> Check:
-    async with driver(engine) as connection:
-        version = await connection.fetchval("SHOW server_version")
-        number = int(await connection.fetchval("SHOW server_version_num")) // 10_000
+    version, number = await server_version(engine)
     detail = f"PostgreSQL {version} at {masked(settings.database_url or '')}"
     is_known = number >= DATABASE_VERSION_MIN
     return Check("database", is_known, detail, "" if is_known else f"Use PostgreSQL {DATABASE_VERSION_MIN} or later.")
 
 
 async def _clock(engine: AsyncEngine) -> Check:
-    async with driver(engine) as connection:
-        await connection.fetchval("SELECT 1")
-        asked_at = time.time()
-        theirs = await connection.fetchval("SELECT clock_timestamp()")
-        answered_at = time.time()
-    skew_seconds = (asked_at + answered_at) / 2 - theirs.timestamp()
+    skew_seconds = await clock_skew_seconds(engine, SystemClock())
     detail = f"{signed_seconds(skew_seconds)} against the database"
     if abs(skew_seconds) <= CLOCK_SKEW_SECONDS_MAX:
         return Check("clock", ok=True, detail=detail)
@@ -130,32 +124,25 @@ async def _clock(engine: AsyncEngine) -> Check:
 
 async def check_secrets(engine: AsyncEngine, settings: Settings) -> Check:
     """Of what each key sealed, open one: a wrong key under a known id shows as well as a missing one."""
-    async with driver(engine) as connection:
-        rows = await connection.fetch(
-            """SELECT DISTINCT ON (key_id) key_id, count(*) OVER (PARTITION BY key_id) AS sealed_count,
-                      s.id, s.organization_id, s.endpoint_id, s.sealed
-                 FROM (SELECT *, split_part(sealed, ':', 2) AS key_id FROM endpoint_secrets) AS s
-                 JOIN endpoints e ON e.id = s.endpoint_id AND e.removed_at IS NULL
-                WHERE coalesce(s.expires_at > now(), true) ORDER BY key_id, s.created_at DESC"""
-        )
-    keys = settings.opened_secret_keys()
+    samples = await sealed_samples(engine)
+    keys = settings.secret_keys
     if not keys:
         return Check("secrets", ok=False, detail="SECRET_KEYS is not set", advice=NO_SECRET_KEYS)
     box, closed = AesSecretBox(keys), []
-    for row in rows:
+    for each in samples:
         try:
             box.open(
-                row["sealed"],
-                organization_id=row["organization_id"],
-                endpoint_id=row["endpoint_id"],
-                secret_id=row["id"],
+                each.sealed,
+                organization_id=each.organization_id,
+                endpoint_id=each.endpoint_id,
+                secret_id=each.secret_id,
             )
         except SecretUnopenableError as error:
-            closed.append(f"{count_of(row['sealed_count'], 'secret')} sealed with key {row['key_id']!r}: {error}")
+            closed.append(f"{count_of(each.sealed_count, 'secret')} sealed with key {each.key_id!r}: {error}")
     if closed:
         advice = "Put the key that sealed them back into SECRET_KEYS; until then their endpoints get nothing."
         return Check("secrets", ok=False, detail="; ".join(closed), advice=advice)
-    count = sum(row["sealed_count"] for row in rows)
+    count = sum(each.sealed_count for each in samples)
     return Check(
         "secrets", ok=True, detail=f"{count_of(count, 'secret')} stored; SECRET_KEYS opens what each key sealed"
     )
@@ -163,15 +150,12 @@ async def check_secrets(engine: AsyncEngine, settings: Settings) -> Check:
 
 async def _egress(engine: AsyncEngine, settings: Settings) -> Check:
     """Judge the registered URLs by today's policy: those it refuses fail at every attempt."""
-    async with driver(engine) as connection:
-        rows = await connection.fetch(
-            "SELECT id, url FROM endpoints WHERE removed_at IS NULL ORDER BY id LIMIT $1", ENDPOINTS_MAX
-        )
+    registered = await registered_urls(engine, ENDPOINTS_MAX)
     policy, refused = settings.egress_policy, []
-    for row in rows:
-        judged = policy.judge_url(row["url"])
+    for each in registered:
+        judged = policy.judge_url(each.url)
         if isinstance(judged, TargetRefused):
-            refused.append(f"{row['id']} ({urlsplit(row['url']).hostname}): {judged.sentence}")
+            refused.append(f"{each.endpoint_id} ({urlsplit(each.url).hostname}): {judged.sentence}")
     if refused:
         more = f" and {len(refused) - NAMED_MAX} more" if len(refused) > NAMED_MAX else ""
         advice = (
@@ -180,9 +164,12 @@ async def _egress(engine: AsyncEngine, settings: Settings) -> Check:
         )
         return Check("egress", ok=False, detail="; ".join(refused[:NAMED_MAX]) + more, advice=advice)
     allowed = ", ".join(map(written, settings.egress_allow)) or "no private network"
-    registered = count_of(len(rows), "endpoint")
     schemes = "https and http" if settings.allow_http else "https only"
-    return Check("egress", ok=True, detail=f"{schemes}; beyond public addresses: {allowed}; {registered}")
+    return Check(
+        "egress",
+        ok=True,
+        detail=f"{schemes}; beyond public addresses: {allowed}; {count_of(len(registered), 'endpoint')}",
+    )
 
 
 async def _broker(settings: Settings) -> Check:

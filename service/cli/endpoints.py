@@ -99,7 +99,8 @@ def add_endpoint(
     print_fields(shown)
     trigger = words("trigger", _first_of(given["event_types"][0]), "--organization", organization_id)
     if settings.amqp_url is None:
-        key = words("keys", "create", "--organization", organization_id, "--scopes", "publish", "--name", "trigger")
+        options = ("--scopes", "publish", "--name", "trigger", "--expires-in-days", "1")
+        key = words("keys", "create", "--organization", organization_id, *options)
         trigger += f' --via http --key "$({called_as()} {key} 2>/dev/null)"'
     suggest(trigger, when=", while 'posthorn serve' runs")
 

@@ -154,7 +154,7 @@ async def _subscribe(
 ) -> str:
     """Register the receivers; the organization's API key."""
     await OrganizationStore(engine).create(ORGANIZATION_ID)
-    endpoints = EndpointStore(engine, AesSecretBox(settings.opened_secret_keys()), settings.endpoint_rules)
+    endpoints = EndpointStore(engine, AesSecretBox(settings.secret_keys), settings.endpoint_rules)
     for subscriber in subscribers:
         url = f"{receiver_url}/{subscriber.name}"
         wish = EndpointWish({"url": url, "event_types": subscriber.event_types})

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from service.core.events.registry import REGISTRY
 from webhook_signature import Headers, VerificationError, Webhook
 
 ACCEPTED: Final = 204
@@ -18,7 +19,7 @@ LEAVES_AFTER: Final = 3
 FAILS_FIRST: Final = 2
 SLOW_SECONDS: Final = 0.8
 
-EVENT_TYPES: Final = ("message.sent", "message.delivered", "message.failed", "message.replied", "link.clicked")
+EVENT_TYPES: Final = tuple(REGISTRY)
 
 Answer = Callable[["DemoSubscriber", str], Awaitable[int]]
 """Decides the status for a verified request that carries the event with this id."""

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from service.core.deliveries.attempt import attempt_of
+from service.core.deliveries.attempt import AttemptStarted
 from service.core.deliveries.delivery import Lease
-from service.core.deliveries.outcome import classify
 from service.core.deliveries.request import Request, build_request
-from service.core.deliveries.settlement import Settled, settle
+from service.core.deliveries.settlement import Settled, conclude
 from service.core.endpoints.retry_schedule import RetrySchedule
 from service.flow.surroundings import Surroundings
 from service.ports.exit import Sender
@@ -32,13 +31,11 @@ class Deliver:
             return None  # we were stopped or stalled: by the time a reply came, another worker might own it
         endpoint = lease.endpoint
         timeout_seconds = min(endpoint.timeout_seconds or self.timeout_seconds, left_seconds)
-        started_at = self.around.clock.now()
-        request = build_request(lease, started_at, timeout_seconds)
+        started = AttemptStarted(lease.delivery, lease.claim_number, endpoint.url, self.around.clock.now())
+        self.around.observer.tell(started)
+        request = build_request(lease, started.at, timeout_seconds)
         reply = await self.sender.send(request) if isinstance(request, Request) else request
         # Dying on this line sends the event twice: the receiver has it, and we have not said so. The copy carries
         # the same webhook-id and the same bytes; "at least once" is what we promise.
-        now = self.around.clock.now()
-        outcome = classify(reply, now)
-        settlement = settle(outcome, lease.delivery, endpoint.schedule or self.schedule, now, self.around.draw())
-        attempt = attempt_of(lease.delivery, lease.claim_number, started_at, reply, outcome)
-        return Settled(lease.delivery, lease.claim_number, settlement, attempt, endpoint.url)
+        schedule = endpoint.schedule or self.schedule
+        return conclude(started, reply, schedule, self.around.clock.now(), self.around.draw())

@@ -2,16 +2,21 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import assert_never
 
 from service.core.deliveries.delivery import Lease
+from service.core.deliveries.effect import Effect, EndSubscription, ShutGate
 from service.core.deliveries.lane import Lanes
-from service.core.deliveries.settlement import Cancel, Retry, Settled
+from service.core.deliveries.settlement import Cancel, Settled
+from service.core.reason import Reason
 from service.flow.deliver import Deliver
 from service.flow.directory import Directory
 from service.flow.settle import Settle
 from service.flow.surroundings import Surroundings
-from service.ports.store import Claim, DeliveryStore
+from service.ports.observer import LoadMeasured, Trouble
+from service.ports.store import Claimed, DeliveryStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Dispatch:
         lease_seconds: float,
     ) -> None:
         self._around = around
-        self.lanes = lanes
+        self._lanes = lanes
         self._store = store
         self._directory = directory
         self._deliver = deliver
@@ -49,12 +54,25 @@ class Dispatch:
         self._lease_seconds = lease_seconds
         self._slots: set[asyncio.Task[None]] = set()
         self._has_room = asyncio.Event()
+        self._is_reserving = True
         self._is_stopping = False
+
+    def reserve(self, endpoint_id: str) -> bool:
+        """Set room for one lease aside. False: the delivery is to stay pending."""
+        return self._is_reserving and self._lanes.reserve(endpoint_id, self._around.clock.monotonic())
+
+    def cancel(self, endpoint_id: str) -> None:
+        """Give a reserved place back: its delivery was not leased to us after all."""
+        self._lanes.cancel(endpoint_id)
+
+    def reserve_no_more(self) -> None:
+        """From now on, deliveries are born pending: this worker is draining."""
+        self._is_reserving = False
 
     def put(self, lease: Lease) -> None:
         """Queue a lease whose place was reserved, and start a slot if one is free."""
-        self.lanes.put(lease)
-        first = self.lanes.take(self._around.clock.monotonic())
+        self._lanes.put(lease)
+        first = self._lanes.take(self._around.clock.monotonic())
         if first is not None:
             slot = asyncio.create_task(self._slot(first))
             self._slots.add(slot)
@@ -62,7 +80,7 @@ class Dispatch:
 
     async def room(self) -> None:
         """Wait until this worker can hold more."""
-        while self.lanes.is_full:
+        while self._lanes.is_full:
             self._has_room.clear()
             await self._has_room.wait()
 
@@ -74,25 +92,30 @@ class Dispatch:
                 if settled is None:
                     await self._release([lease])
                 else:
-                    evicted = self._gate(settled)
+                    evicted = self._obey(settled.effects)
                     await self._settle.put(settled)
                     if evicted:
                         await self._release(evicted)
             except Exception as error:  # noqa: BLE001 - a task's boundary: the lease expires and is rescued
-                self._around.observer.trouble("deliver", error, delivery_id=str(lease.delivery.key))
+                self._around.observer.tell(Trouble("deliver", error, {"delivery_id": str(lease.delivery.key)}))
             finally:
-                self.lanes.done(lease)
-                if self.lanes.has_ample_room:
+                self._lanes.done(lease)
+                if self._lanes.has_ample_room:
                     self._has_room.set()
-            lease = self.lanes.take(self._around.clock.monotonic())
+            lease = self._lanes.take(self._around.clock.monotonic())
 
-    def _gate(self, settled: Settled) -> Sequence[Lease]:
-        """Shut the lane where the receiver asked for a pause: not one more attempt is spent on it."""
-        settlement = settled.settlement
-        if isinstance(settlement, Retry) and settlement.gate_seconds:
-            until = self._around.clock.monotonic() + settlement.gate_seconds
-            return self.lanes.gate(settled.delivery.endpoint_id, until)
-        return ()
+    def _obey(self, effects: Sequence[Effect]) -> Sequence[Lease]:
+        """Do in memory what the store does in the database; the leases that are to be given back."""
+        evicted: list[Lease] = []
+        for effect in effects:
+            match effect:
+                case ShutGate():  # now, not with the next claim: not one more attempt is spent on it
+                    evicted += self._lanes.gate(effect.endpoint_id, self._around.clock.monotonic() + effect.seconds)
+                case EndSubscription():
+                    pass  # the directory's version tells, here as in every other worker
+                case _:
+                    assert_never(effect)
+        return evicted
 
     # ------------------------------------------------------------------ what PostgreSQL holds
 
@@ -100,11 +123,11 @@ class Dispatch:
         """Claim what is due, until ``stop``. Polling is the truth; nothing depends on a notification arriving."""
         while not self._is_stopping:
             await self._give_back()
-            claimed = 0 if self.lanes.is_full else await self._around.persist("claim", self._claim)
+            claimed = 0 if self._lanes.is_full else await self._around.keep_trying("claim", self._claim)
             self._observe_load()
             if not claimed:  # else there may be more: look again at once
                 limits = self._claim_limits
-                seconds = limits.poll_seconds if self.lanes.held else limits.poll_idle_seconds
+                seconds = limits.poll_seconds if self._lanes.held else limits.poll_idle_seconds
                 await self._around.rest(seconds)
 
     def stop(self) -> None:
@@ -114,49 +137,59 @@ class Dispatch:
     async def drain(self, seconds: float) -> None:
         """Give back what has not begun, and let what has begun finish, at most ``seconds``."""
         await self._give_back(everything=True)
-        ends_at = self._around.clock.monotonic() + seconds
-        while self._slots and (left := ends_at - self._around.clock.monotonic()) > 0:
-            await asyncio.wait(self._slots, timeout=left)
-        for slot in self._slots:  # out of time: their leases expire, and another worker attempts them again
-            slot.cancel()
+        if self._slots:
+            with suppress(TimeoutError):
+                await self._around.within("what is in flight", seconds, self._finished())
+        await self.abandon()
         await self._settle.drained()
 
+    async def abandon(self) -> None:
+        """Give up what is in flight: those leases expire, and another worker attempts them again."""
+        slots = tuple(self._slots)
+        for slot in slots:
+            slot.cancel()
+        await asyncio.gather(*slots, return_exceptions=True)
+
+    async def _finished(self) -> None:
+        while self._slots:
+            await asyncio.wait(self._slots)
+
     async def _give_back(self, *, everything: bool = False) -> None:
-        evicted = self.lanes.evict(self._around.clock.monotonic(), everything=everything)
+        evicted = self._lanes.evict(self._around.clock.monotonic(), everything=everything)
         if evicted:
             await self._release(evicted)
-        if self.lanes.has_ample_room:
+        if self._lanes.has_ample_room:
             self._has_room.set()
 
     async def _release(self, leases: Sequence[Lease]) -> None:
-        await self._around.persist("release", lambda: self._store.release(leases))
+        await self._around.keep_trying("release", lambda: self._store.release(leases))
 
     async def _claim(self) -> int:
         now = self._around.clock.monotonic()
         expires_at = now + self._lease_seconds
-        limit = min(self._claim_limits.batch_max, self.lanes.limits.held_max - self.lanes.held)
+        limit = min(self._claim_limits.batch_max, self._lanes.limits.held_max - self._lanes.held)
         claims = await self._store.claim_due(
             limit,
             per_endpoint_limit=self._claim_limits.per_endpoint_max,
-            room=self.lanes.room(now),
+            room=self._lanes.room(now),
         )
         if claims:
             await self._take_on(claims, expires_at)
         return len(claims)
 
-    async def _take_on(self, claims: Sequence[Claim], expires_at: float) -> None:
+    async def _take_on(self, claims: Sequence[Claimed], expires_at: float) -> None:
         versions = {claim.delivery.organization_id: claim.directory_version for claim in claims}
-        directories = await self._around.persist("directory", lambda: self._directory.at(versions))
+        directories = await self._around.keep_trying("directory", lambda: self._directory.at(versions))
         unwanted: list[Lease] = []
         for claim in claims:
             delivery = claim.delivery
             directory = directories.get(delivery.organization_id)
             subscription = directory.subscriptions.get(delivery.key.subscription_id) if directory else None
             if subscription is None:
-                await self._settle.put(Settled(delivery, claim.claim_number, Cancel(), None))
+                await self._settle.put(Settled(delivery, claim.claim_number, Cancel(Reason.SUBSCRIPTION_DELETED), None))
                 continue
             lease = Lease(delivery, subscription.endpoint, claim.claim_number, expires_at)
-            if self.lanes.reserve(delivery.endpoint_id, self._around.clock.monotonic()):
+            if self._lanes.reserve(delivery.endpoint_id, self._around.clock.monotonic()):
                 self.put(lease)
             else:
                 unwanted.append(lease)
@@ -165,4 +198,4 @@ class Dispatch:
 
     def _observe_load(self) -> None:
         now = self._around.clock.monotonic()
-        self._around.observer.load_changed(self.lanes.in_flight, self.lanes.held, self.lanes.states(now))
+        self._around.observer.tell(LoadMeasured(self._lanes.in_flight, self._lanes.held, self._lanes.states(now)))

@@ -7,8 +7,10 @@ from uuid import UUID
 
 from service.core.deliveries.delivery import DeliveryKey, Lease, NewDelivery, fan_out
 from service.core.endpoints.directory import OrganizationDirectory
+from service.core.endpoints.endpoint import Endpoint
 from service.core.endpoints.subscription import Subscription, most_specific
 from service.core.events.event import Event, Rejected, parse_event
+from service.core.events.judged import Judged
 from service.core.reason import ParkReason
 from service.flow.directory import Directory
 from service.flow.dispatch import Dispatch
@@ -16,7 +18,8 @@ from service.flow.judgement import judge, unknown_organization
 from service.flow.surroundings import Surroundings
 from service.ports.entrance import EventSource, IncomingMessage
 from service.ports.errors import RefusedError
-from service.ports.store import DeliveryStore, Recorded, Recording, Stale, Verdict
+from service.ports.observer import BatchRecorded, EventTaken, MessageParked, MessageRedelivered, Trouble
+from service.ports.store import DeliveryStore, Disposition, Recorded, Recording, Stale
 from service.ports.surroundings import NewUid
 
 
@@ -26,11 +29,11 @@ class _Taken:
 
     event: Event
     uid: UUID
-    outcome: Verdict | Rejected | None = field(default=None)
+    outcome: Disposition | Rejected | None = field(default=None)
 
 
 class Intake:
-    """Turns messages into recorded events and deliveries. The HTTP face publishes through the same ``take_in``."""
+    """Turns messages into recorded events and deliveries. The HTTP face publishes through the same ``record``."""
 
     def __init__(
         self,
@@ -50,7 +53,6 @@ class Intake:
         self._new_uid = new_uid
         self._batch_max = batch_max
         self._lease_seconds = lease_seconds
-        self._is_leasing = True
 
     async def run(self, source: EventSource) -> None:
         """Take in what ``source`` brings until it stops. No timer: a batch is what arrived during the last commit."""
@@ -71,24 +73,23 @@ class Intake:
         rejected: list[tuple[IncomingMessage, Rejected]] = []
         for message in batch:
             if message.is_redelivered:
-                self._around.observer.message_redelivered()
+                self._around.observer.tell(MessageRedelivered(source.name))
             parsed = parse_event(message.body, now, message_id=message.message_id, content_type=message.content_type)
             if isinstance(parsed, Event):
                 events.append(parsed)
                 carriers.append(message)
             else:
                 rejected.append((message, parsed))
-        outcomes = await self._around.persist("intake", lambda: self.take_in(events, source.name))
+        outcomes = await self._around.keep_trying("intake", lambda: self.take_in(events, source.name))
         rejected += [(m, o) for m, o in zip(carriers, outcomes, strict=True) if isinstance(o, Rejected)]
         for message, why in rejected:
             # Parked before the ack: dying in between parks it twice, which a person can see; never loses it.
             detail = f"{why.field}: {why.detail}" if why.field else why.detail
-            await self._around.persist("park", partial(source.park, message, why.reason, detail))
-            self._around.observer.event_received(source.name, "parked")
-            self._around.observer.message_parked(why.reason, detail, message.message_id)
+            await self._around.keep_trying("park", partial(source.park, message, why.reason, detail))
+            self._around.observer.tell(MessageParked(source.name, why.reason, detail, message.message_id))
 
-    async def judge(self, events: Sequence[Event]) -> Sequence[Rejected | None]:
-        """Why each event, in order, cannot be recorded; None where it can. Raises ``UnavailableError``."""
+    async def judge(self, events: Sequence[Event]) -> Sequence[Judged | Rejected]:
+        """Each event, in order, as one that may be recorded, or why it may not. Raises ``UnavailableError``."""
         return await judge(events, self._directory)
 
     async def send_test(self, event: Event, endpoint_id: str) -> DeliveryKey | None:
@@ -108,19 +109,24 @@ class Intake:
             new = NewDelivery(delivery, subscription.endpoint, wants_lease=False)
             recorded = await self._store.record([Recording(uid, event, directory.version, (new,))])
             if isinstance(recorded, Recorded):
-                if recorded.verdicts != (Verdict.RECORDED,):
+                if recorded.dispositions != (Disposition.RECORDED,):
                     raise ValueError(f"the id of a test event must be new: {event.id}")
                 return delivery.key
 
-    async def take_in(self, events: Sequence[Event], source_name: str) -> Sequence[Verdict | Rejected]:
+    async def take_in(self, events: Sequence[Event], source_name: str) -> Sequence[Disposition | Rejected]:
+        """Judge events, and record those that pass; in order, what became of each. Raises ``UnavailableError``."""
+        judged = await self.judge(events)
+        passed = [each for each in judged if isinstance(each, Judged)]
+        outcomes = iter(await self.record(passed, source_name))
+        return [next(outcomes) if isinstance(each, Judged) else each for each in judged]
+
+    async def record(self, events: Sequence[Judged], source_name: str) -> Sequence[Disposition | Rejected]:
         """Record events, at once and together; in order, what became of each. Raises ``UnavailableError``.
 
-        When this returns, everything with a Verdict is committed.
+        When this returns, everything with a Disposition is committed.
         """
-        taken = [
-            _Taken(event, self._new_uid(), why) for event, why in zip(events, await self.judge(events), strict=True)
-        ]
-        waiting = [each for each in taken if each.outcome is None]
+        taken = [_Taken(each.event, self._new_uid()) for each in events]
+        waiting = taken
         while waiting:
             firsts: dict[tuple[str, str], _Taken] = {}
             for each in waiting:
@@ -131,8 +137,8 @@ class Intake:
                     each.outcome = _of_copy(each, firsts[each.event.organization_id, each.event.id])
             waiting = [each for each in waiting if each.outcome is None]
         for each in taken:
-            if isinstance(each.outcome, Verdict):
-                self._around.observer.event_received(source_name, each.outcome)
+            if isinstance(each.outcome, Disposition):
+                self._around.observer.tell(EventTaken(source_name, each.outcome))
         return [each.outcome for each in taken if each.outcome is not None]
 
     async def _record(self, taken: Sequence[_Taken]) -> None:
@@ -154,7 +160,7 @@ class Intake:
     async def _divide(self, taken: Sequence[_Taken], error: RefusedError) -> None:
         """Find the event the database refuses; the others go through."""
         if len(taken) == 1:
-            self._around.observer.trouble("record", error, event_id=taken[0].event.id)
+            self._around.observer.tell(Trouble("record", error, {"event_id": taken[0].event.id}))
             taken[0].outcome = Rejected(ParkReason.UNRECORDABLE, f"the database refuses it: {error}")
             return
         middle = len(taken) // 2
@@ -165,7 +171,7 @@ class Intake:
         """One transaction. False when a directory was stale: nothing is recorded, try again."""
         started = self._around.clock.monotonic()
         expires_at = started + self._lease_seconds  # reckoned from before the COMMIT: early rather than late
-        batch = [self._recording(each, directories[each.event.organization_id], started) for each in taken]
+        batch = [self._recording(each, directories[each.event.organization_id]) for each in taken]
         try:
             recorded = await self._store.record(batch)
         except BaseException:
@@ -176,12 +182,13 @@ class Intake:
             self._directory.forget(recorded.organization_ids)
             return False
         delivery_count = self._hand_over(batch, recorded, expires_at)
-        for each, verdict in zip(taken, recorded.verdicts, strict=True):
-            each.outcome = _conflict(each.event) if verdict is Verdict.CONFLICT else verdict
-        self._around.observer.batch_recorded(len(batch), delivery_count, self._around.clock.monotonic() - started)
+        for each, disposition in zip(taken, recorded.dispositions, strict=True):
+            each.outcome = _conflict(each.event) if disposition is Disposition.CONFLICT else disposition
+        seconds = self._around.clock.monotonic() - started
+        self._around.observer.tell(BatchRecorded(len(batch), delivery_count, seconds))
         return True
 
-    def _recording(self, taken: _Taken, directory: OrganizationDirectory, now: float) -> Recording:
+    def _recording(self, taken: _Taken, directory: OrganizationDirectory) -> Recording:
         event = taken.event
         matching = directory.matching(event.type, event.body)
         deliveries = fan_out(taken.uid, event.id, event.type, event.body, self._around.clock.now(), matching)
@@ -190,25 +197,19 @@ class Intake:
             event,
             directory.version,
             tuple(
-                NewDelivery(delivery, subscription.endpoint, self._wants_lease(subscription.endpoint.id, now))
-                if not subscription.endpoint.is_paused
-                else NewDelivery(delivery, subscription.endpoint, wants_lease=False)
+                NewDelivery(delivery, subscription.endpoint, self._wants_lease(subscription.endpoint))
                 for delivery, subscription in zip(deliveries, matching, strict=True)
             ),
         )
 
-    def lease_no_more(self) -> None:
-        """From now on, deliveries are born pending: this worker is draining."""
-        self._is_leasing = False
-
-    def _wants_lease(self, endpoint_id: str, now: float) -> bool:
-        return self._is_leasing and self._dispatch is not None and self._dispatch.lanes.reserve(endpoint_id, now)
+    def _wants_lease(self, endpoint: Endpoint) -> bool:
+        return not endpoint.is_paused and self._dispatch is not None and self._dispatch.reserve(endpoint.id)
 
     def _hand_over(self, batch: Sequence[Recording], recorded: Recorded | None, expires_at: float) -> int:
         """Give what is now leased to the lanes, give the other reservations back; how many deliveries were new."""
         count = 0
         for index, recording in enumerate(batch):
-            is_new = recorded is not None and recorded.verdicts[index] is Verdict.RECORDED
+            is_new = recorded is not None and recorded.dispositions[index] is Disposition.RECORDED
             count += len(recording.deliveries) if is_new else 0
             for new in recording.deliveries:
                 if not new.wants_lease or self._dispatch is None:
@@ -216,7 +217,7 @@ class Intake:
                 if is_new and recorded is not None and new.delivery.key in recorded.leased:
                     self._dispatch.put(Lease(new.delivery, new.endpoint, 1, expires_at))
                 else:
-                    self._dispatch.lanes.cancel_reservation(new.endpoint.id)
+                    self._dispatch.cancel(new.endpoint.id)
         return count
 
 
@@ -226,11 +227,11 @@ def _best_of(directory: OrganizationDirectory, endpoint_id: str, event_type: str
     return most_specific(subscriptions, event_type) or min(subscriptions, key=lambda each: each.id, default=None)
 
 
-def _of_copy(copy: _Taken, first: _Taken) -> Verdict | Rejected | None:
+def _of_copy(copy: _Taken, first: _Taken) -> Disposition | Rejected | None:
     """What became of an event whose id another in the batch had first; None: it must be tried by itself."""
     is_same = copy.event.body == first.event.body
-    if isinstance(first.outcome, Verdict):
-        return Verdict.DUPLICATE if is_same else _conflict(copy.event)
+    if isinstance(first.outcome, Disposition):
+        return Disposition.DUPLICATE if is_same else _conflict(copy.event)
     return first.outcome if is_same else None  # nothing is recorded by the first: it proves nothing of another
 
 

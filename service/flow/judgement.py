@@ -5,13 +5,14 @@ from collections.abc import Sequence
 
 from service.core.endpoints.directory import OrganizationDirectory
 from service.core.events.event import Event, Rejected
+from service.core.events.judged import Judged
 from service.core.events.registry import REGISTRY, unknown_type
 from service.core.reason import ParkReason
 from service.flow.directory import Directory
 
 
-async def judge(events: Sequence[Event], directory: Directory) -> Sequence[Rejected | None]:
-    """Why each event, in order, cannot be recorded; None where it can. Raises ``UnavailableError``.
+async def judge(events: Sequence[Event], directory: Directory) -> Sequence[Judged | Rejected]:
+    """Each event, in order, as one that may be recorded, or why it may not. Raises ``UnavailableError``.
 
     Types and schemas are never changed or removed, so what is known of a type holds whatever version it was read at.
     """
@@ -43,13 +44,13 @@ def _is_known(event: Event, directory: OrganizationDirectory) -> bool:
     return event.type in REGISTRY or event.type in directory.event_types
 
 
-def _judged(event: Event, directory: OrganizationDirectory | None) -> Rejected | None:
+def _judged(event: Event, directory: OrganizationDirectory | None) -> Judged | Rejected:
     if directory is None:
         return unknown_organization(event)
     if event.type in REGISTRY:
-        return None
+        return Judged(event)
     own_type = directory.event_types.get(event.type)
     if own_type is None:
         return Rejected(ParkReason.UNKNOWN_TYPE, unknown_type(event.type), "type")
     complaint = own_type.judge(event.body)
-    return Rejected(ParkReason.BAD_DATA, complaint.detail, complaint.field) if complaint else None
+    return Rejected(ParkReason.BAD_DATA, complaint.detail, complaint.field) if complaint else Judged(event)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from service.core.deliveries.settlement import Settled
 from service.flow.surroundings import Surroundings
 from service.ports.errors import RefusedError
+from service.ports.observer import AttemptSettled, BatchSettled, Trouble
 from service.ports.store import DeliveryStore
 
 FLUSHERS = 2  # one batch commits while the next gathers; more only make the batches smaller
@@ -83,18 +84,18 @@ class Settle:
     async def _flush(self, batch: Sequence[Settled]) -> None:
         started = self._around.clock.monotonic()
         try:
-            moved = await self._around.persist("settle", lambda: self._store.settle(batch))
+            moved = await self._around.keep_trying("settle", lambda: self._store.settle(batch))
         except RefusedError as error:
             await self._divide(batch, error)
             return
-        self._around.observer.batch_settled(len(batch), self._around.clock.monotonic() - started)
+        self._around.observer.tell(BatchSettled(len(batch), self._around.clock.monotonic() - started))
         for settled, has_moved in zip(batch, moved, strict=True):
-            self._around.observer.attempt_settled(settled, moved=has_moved)
+            self._around.observer.tell(AttemptSettled(settled, has_moved))
 
     async def _divide(self, batch: Sequence[Settled], error: RefusedError) -> None:
         """Find the row the database refuses. It alone stays leased, is rescued, and ends as ``crashes_worker``."""
         if len(batch) == 1:
-            self._around.observer.trouble("settle", error, delivery_id=str(batch[0].delivery.key))
+            self._around.observer.tell(Trouble("settle", error, {"delivery_id": str(batch[0].delivery.key)}))
             return
         middle = len(batch) // 2
         await self._flush(batch[:middle])

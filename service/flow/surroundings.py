@@ -1,11 +1,12 @@
 """What every verb is given: time, chance, someone to tell, and the patience to try again."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from service.ports.errors import UnavailableError
-from service.ports.observer import Observer
+from service.ports.observer import Observer, Trouble
 from service.ports.surroundings import Clock, Draw, Pause
 
 PAUSE_MIN_SECONDS = 0.1
@@ -27,7 +28,21 @@ class Surroundings:
         """Pause for about so long: workers that began together do not stay in step."""
         await self.pause(seconds * (1 + 0.2 * self.draw()))
 
-    async def persist(self, where: str, step: Callable[[], Awaitable[Result]]) -> Result:
+    async def within(self, what: str, seconds: float, step: Coroutine[Any, Any, Result]) -> Result:
+        """Run ``step`` until a pause of ``seconds`` is over; then it is cancelled. Raises ``TimeoutError``."""
+        running = asyncio.ensure_future(step)
+        timer = asyncio.ensure_future(self.pause(max(0.0, seconds)))
+        try:
+            await asyncio.wait((running, timer), return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                raise TimeoutError(f"{what} took longer than {seconds:g} s")
+            return running.result()
+        finally:
+            for each in (running, timer):
+                each.cancel()
+            await asyncio.gather(running, timer, return_exceptions=True)
+
+    async def keep_trying(self, where: str, step: Callable[[], Awaitable[Result]]) -> Result:
         """Run ``step`` until it gets through, however long the database or the broker is away.
 
         Nothing it holds is dropped meanwhile. Anything but ``UnavailableError`` is a bug, and surfaces.
@@ -37,6 +52,6 @@ class Surroundings:
             try:
                 return await step()
             except UnavailableError as error:
-                self.observer.trouble(where, error)
+                self.observer.tell(Trouble(where, error))
             await self.rest(seconds)
             seconds = min(seconds * 2, PAUSE_MAX_SECONDS)

@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 
-from service.core.deliveries.attempt import attempt_of
+from service.core.deliveries.attempt import AttemptStarted
 from service.core.deliveries.delivery import Delivery
-from service.core.deliveries.outcome import classify
 from service.core.deliveries.request import Fault
-from service.core.deliveries.settlement import Settled, settle
+from service.core.deliveries.settlement import conclude
 from service.core.endpoints.directory import OrganizationDirectory
 from service.core.endpoints.retry_schedule import RetrySchedule
 from service.core.reason import Reason
 from service.flow.directory import Directory
 from service.flow.settle import Settle
 from service.flow.surroundings import Surroundings
+from service.ports.observer import BacklogMeasured, LeasesRescued
 from service.ports.store import DeliveryStore, RetentionStore
 
 RESCUE_BATCH_MAX = 500
@@ -45,7 +45,7 @@ class Upkeep:
     async def run_rescue(self) -> None:
         """Settle leases that expired: their worker died, or lost the database for longer than the lease."""
         while True:
-            rescued = await self._around.persist("rescue", self.rescue_once)
+            rescued = await self._around.keep_trying("rescue", self.rescue_once)
             if rescued < RESCUE_BATCH_MAX:
                 await self._around.rest(self._rescue_seconds)
 
@@ -53,17 +53,15 @@ class Upkeep:
         """An expired lease is a failed attempt ("lost") that goes the way of all others; how many there were."""
         claims = await self._store.rescue(RESCUE_BATCH_MAX)
         versions = {claim.delivery.organization_id: claim.directory_version for claim in claims}
-        directories = await self._around.persist("directory", lambda: self._directory.at(versions))
+        directories = await self._around.keep_trying("directory", lambda: self._directory.at(versions))
         now = self._around.clock.now()
+        lost = Fault(Reason.LOST, 0, "the worker vanished before it could say what the receiver answered")
         for claim in claims:
-            lost = Fault(Reason.LOST, 0, "the worker vanished before it could say what the receiver answered")
-            outcome = classify(lost, now)
+            started = AttemptStarted(claim.delivery, claim.claim_number, None, now)
             schedule = self._schedule_of(claim.delivery, directories)
-            settlement = settle(outcome, claim.delivery, schedule, now, self._around.draw())
-            attempt = attempt_of(claim.delivery, claim.claim_number, now, lost, outcome)
-            await self._settle.put(Settled(claim.delivery, claim.claim_number, settlement, attempt))
+            await self._settle.put(conclude(started, lost, schedule, now, self._around.draw()))
         if claims:
-            self._around.observer.leases_rescued(len(claims))
+            self._around.observer.tell(LeasesRescued(len(claims)))
         return len(claims)
 
     def _schedule_of(self, delivery: Delivery, directories: Mapping[str, OrganizationDirectory]) -> RetrySchedule:
@@ -74,11 +72,12 @@ class Upkeep:
     async def run_backlog(self) -> None:
         """Measure what waits."""
         while True:
-            self._around.observer.backlog_measured(await self._around.persist("backlog", self._store.backlog))
+            backlog = await self._around.keep_trying("backlog", self._store.backlog)
+            self._around.observer.tell(BacklogMeasured(backlog))
             await self._around.rest(BACKLOG_SECONDS)
 
     async def run_retention(self) -> None:
         """Make tomorrow's partitions, drop those past retention."""
         while True:
-            await self._around.persist("retention", self._retention.keep_partitions)
+            await self._around.keep_trying("retention", self._retention.keep_partitions)
             await self._around.rest(RETENTION_SECONDS)

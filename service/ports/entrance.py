@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from service.core.events.registry import BINDINGS
 from service.core.reason import ParkReason
 
 
@@ -57,7 +58,7 @@ class Topology:
     """The names, and the rules of the queues. A ``prefix`` of its own keeps one installation apart from another."""
 
     prefix: str = "posthorn"
-    bindings: tuple[str, ...] = ("message.*", "link.clicked")
+    bindings: tuple[str, ...] = BINDINGS
     delivery_limit: int = 20
     """How often the broker takes a message back before it parks it: the backstop against a message that kills us."""
 

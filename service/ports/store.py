@@ -1,33 +1,28 @@
 """The memory: what is recorded of events and deliveries, and who subscribed to what."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
+
+from msgspec import Struct
 
 from service.core.deliveries.delivery import Delivery, DeliveryKey, Lease, NewDelivery
 from service.core.deliveries.settlement import Settled
 from service.core.endpoints.directory import StoredDirectory
 from service.core.events.event import Event
-from service.ports.observer import Backlog
-
-# --------------------------------------------------------------------------- the entrance
 
 
-# --------------------------------------------------------------------------- the memory
-
-
-class Verdict(StrEnum):
-    """What recording an event came to."""
+class Disposition(StrEnum):
+    """What became of an event at the store. CONFLICT: another event was recorded first under its id."""
 
     RECORDED = "recorded"
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
+class Recording(Struct, frozen=True, gc=False):
     """An event and the deliveries it fans out to, decided against version ``directory_version`` of the directory."""
 
     uid: UUID
@@ -38,9 +33,9 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of a batch: a verdict for each recording in order, and the deliveries now leased to this worker."""
+    """What became of a batch: each recording's disposition, in order, and the deliveries now leased to this worker."""
 
-    verdicts: tuple[Verdict, ...]
+    dispositions: tuple[Disposition, ...]
     leased: frozenset[DeliveryKey]
 
 
@@ -51,13 +46,23 @@ class Stale:
     organization_ids: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claimed(Struct, frozen=True, gc=False):
     """A delivery taken from the database, with the directory version its endpoint must be read at."""
 
     delivery: Delivery
     claim_number: int
     directory_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much waits. Gated deliveries wait for their endpoint, not for us, and are told apart."""
+
+    due_count: int = 0
+    oldest_due_age_seconds: float = 0.0
+    gated_count: int = 0
+    oldest_gated_age_seconds: float = 0.0
+    gates: Mapping[str, int] = field(default_factory=dict)
 
 
 class DeliveryStore(Protocol):
@@ -69,7 +74,7 @@ class DeliveryStore(Protocol):
     async def record(self, batch: Sequence[Recording]) -> Recorded | Stale:
         """Keep new events and their deliveries; a known event is a no-op. Born leased only where no gate is shut."""
 
-    async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claim]:
+    async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claimed]:
         """Lease due deliveries to this worker, endpoints in turn, gated endpoints left out.
 
         ``room`` bounds single endpoints further; at zero or less, nothing is claimed for one.
@@ -81,7 +86,7 @@ class DeliveryStore(Protocol):
     async def release(self, leases: Sequence[Lease]) -> None:
         """Give leases back, due at once; nothing was attempted."""
 
-    async def rescue(self, limit: int) -> Sequence[Claim]:
+    async def rescue(self, limit: int) -> Sequence[Claimed]:
         """Take over leases that have expired, so that they can be settled as lost."""
 
     async def backlog(self) -> Backlog:
@@ -100,9 +105,3 @@ class SubscriptionStore(Protocol):
 
     async def load(self, organization_ids: Collection[str]) -> Sequence[StoredDirectory]:
         """The directories of those organizations that exist."""
-
-
-# --------------------------------------------------------------------------- the exit
-
-
-# --------------------------------------------------------------------------- the surroundings

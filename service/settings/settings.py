@@ -1,4 +1,4 @@
-"""One frozen ``Settings``, read from the environment: units in names, every bound checked, every problem told at once.
+"""One frozen ``Settings``, read from the environment: units in names, every bound checked, all problems told at once.
 
 Each setting is read from ``NAME`` or, for mounted secrets, from the file that ``NAME_FILE`` names.
 """
@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from service.adapters.secret_box import SecretKey, parse_secret_keys
 from service.core.endpoints.retry_schedule import STANDARD, RetrySchedule
 from service.core.endpoints.settings import EndpointRules
 from service.core.endpoints.target_policy import CidrRule, EgressPolicy
+from service.core.events.registry import BINDINGS
 from service.ports.entrance import Topology
 from service.settings.environment import PREFIX, Source, read_environment
 from service.settings.values import (
@@ -20,6 +20,7 @@ from service.settings.values import (
     AmqpName,
     AmqpPatterns,
     AmqpUrl,
+    Batch,
     CidrRules,
     Count,
     DatabaseUrl,
@@ -49,16 +50,18 @@ class SettingsError(Exception):
 
 
 class Settings(BaseModel):
-    """Everything an operator decides. ``sources`` tells where each value that is no default came from."""
+    """Everything an operator decides. ``sources`` says where each value that is not a default came from."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
     database_url: DatabaseUrl | None = Field(None, repr=False)
+    database_connections_max: Annotated[int, Field(ge=4, le=1_000)] = 12
+    database_timeout_seconds: Annotated[Seconds, Field(le=600)] = 30.0
     amqp_url: AmqpUrl | None = Field(None, repr=False)
     amqp_declare: Annotated[Literal["active", "passive"], Lowered] = "active"
     amqp_prefix: AmqpName = "posthorn"
-    amqp_bindings: AmqpPatterns = ("message.*", "link.clicked")
-    secret_keys: SecretKeys | None = None
+    amqp_bindings: AmqpPatterns = BINDINGS
+    secret_keys: SecretKeys = Field((), repr=False, exclude=True)
     public_url: PublicUrl | None = None
 
     http_host: Host = "127.0.0.1"
@@ -72,6 +75,7 @@ class Settings(BaseModel):
     extra_ca_file: ExistingFile | None = None
 
     attempt_timeout_seconds: Annotated[Seconds, Field(le=600)] = 15.0
+    endpoint_stall_seconds: Annotated[Seconds, Field(le=600)] = 1.0
     lease_seconds: Annotated[Seconds, Field(le=3_600)] = 60.0
 
     retry_base_seconds: Seconds = STANDARD.base_seconds
@@ -82,7 +86,11 @@ class Settings(BaseModel):
     retry_jitter: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = STANDARD.jitter
 
     prefetch: Annotated[int, Field(gt=0, le=65_535)] = 2_000  # AMQP carries it in 16 bits
-    intake_batch_max: Annotated[int, Field(gt=0, le=10_000)] = 500
+    intake_batch_max: Batch = 500
+    settle_batch_max: Batch = 1_000
+    claim_batch_max: Batch = 500
+    endpoint_claim_max: Batch = 100
+    claim_poll_seconds: Annotated[Seconds, Field(le=60)] = 0.25
     in_flight_max: Annotated[int, Field(gt=0, le=100_000)] = 512
     endpoint_in_flight_max: Annotated[int, Field(gt=0, le=10_000)] = 64
 
@@ -97,6 +105,23 @@ class Settings(BaseModel):
     sources: Mapping[str, Source] = Field(default_factory=dict, repr=False)
 
     # Rules between two settings sit on the later one, so that they are reported along with all other problems.
+
+    @field_validator("endpoint_stall_seconds")
+    @classmethod
+    def _can_come_before_the_timeout(cls, stall_seconds: float, info: ValidationInfo) -> float:
+        timeout_seconds = info.data.get("attempt_timeout_seconds", stall_seconds)
+        if stall_seconds > timeout_seconds:  # no request would ever be in flight for so long
+            rule = f"must be at most {environment_name('attempt_timeout_seconds')}, which is {timeout_seconds:g}"
+            raise ValueError(rule)
+        return stall_seconds
+
+    @field_validator("endpoint_claim_max")
+    @classmethod
+    def _is_no_more_than_the_whole_claim(cls, claim_max: int, info: ValidationInfo) -> int:
+        batch_max = info.data.get("claim_batch_max", claim_max)
+        if claim_max > batch_max:
+            raise ValueError(f"must be at most {environment_name('claim_batch_max')}, which is {batch_max}")
+        return claim_max
 
     @field_validator("lease_seconds")
     @classmethod
@@ -171,10 +196,6 @@ class Settings(BaseModel):
         timeout_seconds_max = self.lease_seconds - self.lease_margin_seconds
         return EndpointRules(self.egress_policy, self.retry_schedule, timeout_seconds_max)
 
-    def opened_secret_keys(self) -> tuple[SecretKey, ...]:
-        """The keys that seal and open signing secrets; none when SECRET_KEYS is not set."""
-        return parse_secret_keys(self.secret_keys.get_secret_value()) if self.secret_keys else ()
-
     def redacted(self) -> dict[str, dict[str, Any]]:
         """Every setting by its variable's name, with its value and source; passwords masked, keys by id only."""
         return {
@@ -185,7 +206,7 @@ class Settings(BaseModel):
 
     def _shown(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
         if name == "secret_keys":
-            return [key.id for key in self.opened_secret_keys()]
+            return [key.id for key in self.secret_keys]
         value = getattr(self, name)
         if name in {"database_url", "amqp_url"} and value is not None:
             return masked(value)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from service.adapters.secret_box import parse_secret_keys
+from service.adapters.secret_box import SecretKey, parse_secret_keys
 from service.core.endpoints.target_policy import CidrRule, parse_cidr_rule
 
 DAY_SECONDS: Final = 86_400
@@ -60,12 +60,13 @@ def _public_url(url: str) -> str:
     return _well_formed(url).rstrip("/")
 
 
-def _secret_keys(text: SecretStr) -> SecretStr:
+def _secret_keys(value: object) -> object:
+    if not isinstance(value, str):
+        return value
     try:
-        parse_secret_keys(text.get_secret_value())
+        return parse_secret_keys(value)
     except ValueError as error:
         raise ValueError(str(error).removeprefix("SECRET_KEYS, ")) from None
-    return text
 
 
 def _cidr_rules(value: object) -> object:
@@ -115,6 +116,7 @@ def _amqp_patterns(value: object) -> object:
 
 
 Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
+Batch = Annotated[int, Field(gt=0, le=10_000)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=365 * DAY_SECONDS, allow_inf_nan=False)]
 AmqpName = Annotated[str, AfterValidator(_amqp_name)]
@@ -124,7 +126,7 @@ Host = Annotated[str, AfterValidator(_host)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 AmqpUrl = Annotated[str, AfterValidator(_amqp_url)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
-SecretKeys = Annotated[SecretStr, AfterValidator(_secret_keys)]
+SecretKeys = Annotated[tuple[SecretKey, ...], BeforeValidator(_secret_keys)]
 ExistingFile = Annotated[str, AfterValidator(_existing_file)]
 Lowered = BeforeValidator(_lower)
 

@@ -19,11 +19,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.adapters.exit import sender as http_sender
 from service.adapters.exit.dialer import GuardedResolver
-from service.adapters.exit.reply import BODY_BYTES_MAX
+from service.adapters.exit.reply import REPLY_BODY_BYTES_MAX
 from service.adapters.exit.sender import HttpSender
 from service.core.deliveries.request import Fault, Reply, Request
-from service.core.endpoints.target_policy import ADDRESS_REFUSED, EgressPolicy, Verdict, parse_cidr_rule
+from service.core.endpoints.target_policy import ADDRESS_REFUSED, EgressPolicy, parse_cidr_rule
 from service.core.reason import Reason
+from service.ports.observer import AddressBlocked
 
 LOOPBACK = EgressPolicy(allow=(parse_cidr_rule("127.0.0.0/8"), parse_cidr_rule("::1/128")), allow_http=True)
 SHIPPED = EgressPolicy(allow_http=True)
@@ -277,7 +278,7 @@ async def test_an_endless_reply_is_cut_off_and_memory_stays_flat(sender: HttpSen
         tracemalloc.stop()
         await has_hung_up.wait()
     assert isinstance(reply, Reply)
-    assert reply.body == b"a" * BODY_BYTES_MAX
+    assert reply.body == b"a" * REPLY_BODY_BYTES_MAX
     assert peak_bytes < 4_000_000  # both ends of the connection live in this process
 
 
@@ -295,7 +296,7 @@ async def test_a_long_reply_that_ends_keeps_its_first_16_kib(sender: HttpSender)
     async with Receiver(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body) as receiver:
         reply = await sender.send(receiver.post())
     assert isinstance(reply, Reply)
-    assert reply.body == body[:BODY_BYTES_MAX]
+    assert reply.body == body[:REPLY_BODY_BYTES_MAX]
 
 
 async def test_what_a_server_says_unasked_is_no_reply_to_the_next_post(sender: HttpSender) -> None:
@@ -655,18 +656,21 @@ WAYS_IN = [
 
 @pytest.mark.parametrize("way_in", WAYS_IN)
 async def test_no_way_in_even_when_the_url_comes_from_the_database(way_in: str) -> None:
-    told: list[tuple[str, Verdict | None]] = []
+    told: list[AddressBlocked] = []
     answers = ["1.1.1.1", "127.0.0.1"] if "mixed" in way_in else ["127.0.0.1"]
     resolver = None if "localhost" in way_in else GuardedResolver(SHIPPED, resolver=Names(answers))
     async with (
         Receiver(OK) as receiver,
-        HttpSender(SHIPPED, resolver=resolver, on_blocked=lambda *what: told.append(what)) as sender,
+        HttpSender(SHIPPED, resolver=resolver, on_blocked=told.append) as sender,
     ):
         fault = await sender.send(Request(way_in.format(port=receiver.port), HEADERS, b"", 5.0))
         assert isinstance(fault, Fault)
         assert fault.reason is Reason.BLOCKED_DESTINATION, fault
         assert receiver.accept_count == 0
-    assert len(told) == 1
+    (blocked,) = told
+    assert blocked.host
+    assert blocked.host in way_in.format(port=receiver.port)
+    assert blocked.address
     assert "127.0.0.1" not in fault.detail
 
 

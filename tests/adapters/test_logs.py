@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 import structlog
 
+from service.adapters.observers.all import Observers
 from service.adapters.observers.logs import LogAttempts, LogFormat, LogObserver, configure_logs, safe_text
+from service.core.endpoints.target_policy import Verdict
 from service.core.reason import ParkReason
 from service.ports.errors import UnavailableError
+from service.ports.observer import AddressBlocked, AttemptSettled, LeasesRescued, MessageParked, Trouble
 from tests.adapters.settled import ACCEPTED, BURIED, CANCELLED, FAILED, GONE
 
 
@@ -32,7 +35,7 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_the_wide_line_of_a_failed_attempt(stream: io.StringIO) -> None:
-    LogObserver().attempt_settled(FAILED, moved=True)
+    Observers(LogObserver()).tell(AttemptSettled(FAILED, has_moved=True))
     (line,) = lines(stream)
     assert line.pop("timestamp").endswith("Z")
     assert line == {
@@ -54,10 +57,10 @@ def test_the_wide_line_of_a_failed_attempt(stream: io.StringIO) -> None:
 
 
 def test_ends_are_told(stream: io.StringIO) -> None:
-    observer = LogObserver()
+    observer = Observers(LogObserver())
     for each in (BURIED, GONE, CANCELLED):
-        observer.attempt_settled(each, moved=True)
-    observer.attempt_settled(BURIED, moved=False)
+        observer.tell(AttemptSettled(each, has_moved=True))
+    observer.tell(AttemptSettled(BURIED, has_moved=False))
     dead, gone, cancelled, late = lines(stream)
     assert (dead["state"], dead["reason"], dead["final_reason"]) == ("dead", "http_status", "attempts_exhausted")
     assert (gone["state"], gone["outcome"], gone["level"]) == ("cancelled", "gone", "info")
@@ -69,20 +72,20 @@ def test_ends_are_told(stream: io.StringIO) -> None:
 def test_successes_are_told_by_setting_and_failures_always(
     stream: io.StringIO, log_attempts: LogAttempts, accepted: int
 ) -> None:
-    observer = LogObserver(log_attempts)
+    observer = Observers(LogObserver(log_attempts))
     for _ in range(250):
-        observer.attempt_settled(ACCEPTED, moved=True)
-        observer.attempt_settled(FAILED, moved=True)
+        observer.tell(AttemptSettled(ACCEPTED, has_moved=True))
+        observer.tell(AttemptSettled(FAILED, has_moved=True))
     outcomes = [line["outcome"] for line in lines(stream)]
     assert (outcomes.count("accepted"), outcomes.count("failed")) == (accepted, 250)
 
 
 def test_parked_rescued_and_trouble_are_told(stream: io.StringIO) -> None:
-    observer = LogObserver()
-    observer.message_parked(ParkReason.BAD_FIELD, "text: 'hunter2'", "m" * 100)
-    observer.leases_rescued(3)
-    observer.trouble("claim", UnavailableError("connection refused"))
-    observer.trouble("settle", raised(), delivery_id="dlv_1")
+    observer = Observers(LogObserver())
+    observer.tell(MessageParked("rabbitmq", ParkReason.BAD_FIELD, "text: 'hunter2'", "m" * 100))
+    observer.tell(LeasesRescued(3))
+    observer.tell(Trouble("claim", UnavailableError("connection refused")))
+    observer.tell(Trouble("settle", raised(), {"delivery_id": "dlv_1"}))
     parked, rescued, away, bug = lines(stream)
     assert (parked["event"], parked["reason"], len(parked["message_id"])) == ("message.parked", "bad_field", 64)
     assert (rescued["event"], rescued["count"]) == ("leases.rescued", 3)
@@ -90,6 +93,14 @@ def test_parked_rescued_and_trouble_are_told(stream: io.StringIO) -> None:
     assert (bug["level"], bug["error_type"], bug["delivery_id"]) == ("error", "ValueError", "dlv_1")
     assert bug["raised_at"].startswith("test_logs.py:")
     assert "hunter2" not in stream.getvalue()
+
+
+def test_the_log_names_the_address_that_the_customer_is_not_told(stream: io.StringIO) -> None:
+    blocked = AddressBlocked("hooks.example.com", "169.254.169.254 port 443", Verdict.DENIED_SPECIAL_RANGE)
+    Observers(LogObserver()).tell(blocked)
+    (line,) = lines(stream)
+    assert (line["event"], line["level"], line["host"]) == ("address.blocked", "warning", "hooks.example.com")
+    assert (line["address"], line["reason"]) == ("169.254.169.254 port 443", "denied_special_range")
 
 
 def fail() -> None:
@@ -143,8 +154,8 @@ def test_other_peoples_logs_take_the_same_form_from_warning_on(stream: io.String
 
 def test_levels_and_request_ids(stream: io.StringIO) -> None:
     configure_logs("json", "warning", stream)
-    LogObserver("all").attempt_settled(ACCEPTED, moved=True)
+    Observers(LogObserver("all")).tell(AttemptSettled(ACCEPTED, has_moved=True))
     with structlog.contextvars.bound_contextvars(request_id="req_1"):
-        LogObserver().leases_rescued(1)
+        Observers(LogObserver()).tell(LeasesRescued(1))
     (line,) = lines(stream)
     assert (line["level"], line["request_id"]) == ("warning", "req_1")

@@ -10,13 +10,28 @@ import pytest
 from service.adapters.observers.all import Observers
 from service.adapters.observers.logs import LogObserver
 from service.adapters.observers.metrics import MetricsObserver
+from service.core.deliveries.attempt import AttemptStarted
 from service.core.deliveries.request import Fault
-from service.core.endpoints.target_policy import Verdict as EgressVerdict
+from service.core.endpoints.target_policy import Verdict
 from service.core.reason import ParkReason, Reason
 from service.ports.errors import UnavailableError
-from service.ports.observer import Backlog, Observer
-from service.ports.store import Verdict
-from tests.adapters.settled import ACCEPTED, BURIED, CANCELLED, FAILED, GONE, settled
+from service.ports.observer import (
+    AddressBlocked,
+    AttemptSettled,
+    BacklogMeasured,
+    BatchRecorded,
+    BatchSettled,
+    EventTaken,
+    Happening,
+    LeasesRescued,
+    LoadMeasured,
+    MessageParked,
+    MessageRedelivered,
+    Observer,
+    Trouble,
+)
+from service.ports.store import Backlog, Disposition
+from tests.adapters.settled import ACCEPTED, BURIED, CANCELLED, CREATED_AT, FAILED, GONE, delivery, settled
 
 
 @pytest.fixture
@@ -28,13 +43,18 @@ def value(metrics: MetricsObserver, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(f"posthorn_{name}", labels)
 
 
+def tell(metrics: MetricsObserver, happening: Happening) -> None:
+    Observers(metrics).tell(happening)
+
+
 def test_intake_is_counted(metrics: MetricsObserver) -> None:
-    for verdict in (Verdict.RECORDED, Verdict.RECORDED, Verdict.DUPLICATE):
-        metrics.event_received("rabbitmq", verdict)
-    metrics.message_parked(ParkReason.BAD_JSON, "not JSON", None)
-    metrics.message_redelivered()
-    metrics.batch_recorded(3, 7, 0.02)
+    for disposition in (Disposition.RECORDED, Disposition.RECORDED, Disposition.DUPLICATE):
+        tell(metrics, EventTaken("rabbitmq", disposition))
+    tell(metrics, MessageParked("rabbitmq", ParkReason.BAD_JSON, "not JSON", None))
+    tell(metrics, MessageRedelivered("rabbitmq"))
+    tell(metrics, BatchRecorded(3, 7, 0.02))
     assert value(metrics, "events_received_total", source="rabbitmq", outcome="recorded") == 2
+    assert value(metrics, "events_received_total", source="rabbitmq", outcome="parked") == 1
     assert value(metrics, "events_duplicate_total") == 1
     assert value(metrics, "events_parked_total", reason="bad_json") == 1
     assert value(metrics, "broker_redeliveries_total") == 1
@@ -45,8 +65,8 @@ def test_intake_is_counted(metrics: MetricsObserver) -> None:
 
 def test_attempts_and_ends_are_counted(metrics: MetricsObserver) -> None:
     for each in (ACCEPTED, ACCEPTED, FAILED, BURIED, GONE, CANCELLED, settled(Fault(Reason.DNS, 3))):
-        metrics.attempt_settled(each, moved=True)
-    metrics.attempt_settled(BURIED, moved=False)
+        tell(metrics, AttemptSettled(each, has_moved=True))
+    tell(metrics, AttemptSettled(BURIED, has_moved=False))
     assert value(metrics, "attempts_total", outcome="accepted", reason="none") == 2
     assert value(metrics, "attempts_total", outcome="failed", reason="http_status") == 3
     assert value(metrics, "attempts_total", outcome="failed", reason="dns") == 1
@@ -63,10 +83,10 @@ def test_attempts_and_ends_are_counted(metrics: MetricsObserver) -> None:
 
 
 def test_settling_rescue_and_trouble_are_counted(metrics: MetricsObserver) -> None:
-    metrics.batch_settled(5, 0.1)
-    metrics.leases_rescued(4)
-    metrics.trouble("claim", UnavailableError("away"), delivery_id="dlv_1")
-    metrics.egress_blocked(EgressVerdict.DENIED_PORT)
+    tell(metrics, BatchSettled(5, 0.1))
+    tell(metrics, LeasesRescued(4))
+    tell(metrics, Trouble("claim", UnavailableError("away"), {"delivery_id": "dlv_1"}))
+    tell(metrics, AddressBlocked("a.example", "127.0.0.1 port 443", Verdict.DENIED_PORT))
     assert value(metrics, "settle_batch_size_sum") == 5
     assert value(metrics, "commit_duration_seconds_sum", kind="settle") == pytest.approx(0.1)
     assert value(metrics, "leases_rescued_total") == 4
@@ -75,10 +95,10 @@ def test_settling_rescue_and_trouble_are_counted(metrics: MetricsObserver) -> No
 
 
 def test_gauges_follow_and_forget(metrics: MetricsObserver) -> None:
-    metrics.load_changed(3, 9, {"moving": 2, "stalled": 1})
-    metrics.load_changed(1, 2, {"moving": 1})
-    metrics.backlog_measured(Backlog(10, 2.5, 4, 60.0, {"paused": 2}))
-    metrics.backlog_measured(Backlog(9, 1.5, 0, 0.0, {}))
+    tell(metrics, LoadMeasured(3, 9, {"moving": 2, "stalled": 1}))
+    tell(metrics, LoadMeasured(1, 2, {"moving": 1}))
+    tell(metrics, BacklogMeasured(Backlog(10, 2.5, 4, 60.0, {"paused": 2})))
+    tell(metrics, BacklogMeasured(Backlog(9, 1.5, 0, 0.0, {})))
     metrics.broker_connected(connected=True)
     assert (value(metrics, "in_flight"), value(metrics, "leases_held")) == (1, 2)
     assert (value(metrics, "lanes", state="moving"), value(metrics, "lanes", state="stalled")) == (1, 0)
@@ -90,7 +110,7 @@ def test_gauges_follow_and_forget(metrics: MetricsObserver) -> None:
 
 def test_the_page_is_small_and_names_no_one(metrics: MetricsObserver) -> None:
     for each in (ACCEPTED, FAILED, BURIED, GONE, CANCELLED):
-        metrics.attempt_settled(each, moved=True)
+        tell(metrics, AttemptSettled(each, has_moved=True))
     page, content_type = metrics.render()
     assert content_type.startswith("text/plain")
     samples = [line for line in page.decode().splitlines() if not line.startswith("#")]
@@ -102,16 +122,17 @@ def test_the_page_is_small_and_names_no_one(metrics: MetricsObserver) -> None:
 def test_several_observers_are_told_alike(metrics: MetricsObserver) -> None:
     second = MetricsObserver()
     both: Observer = Observers(metrics, second, LogObserver())
-    both.event_received("http", "recorded")
-    both.message_parked(ParkReason.BAD_JSON, "", None)
-    both.message_redelivered()
-    both.batch_recorded(1, 1, 0.1)
-    both.attempt_settled(ACCEPTED, moved=True)
-    both.batch_settled(1, 0.1)
-    both.leases_rescued(1)
-    both.backlog_measured(Backlog(5))
-    both.load_changed(1, 1, {})
-    both.trouble("settle", UnavailableError())
+    both.tell(EventTaken("http", Disposition.RECORDED))
+    both.tell(MessageParked("rabbitmq", ParkReason.BAD_JSON, "", None))
+    both.tell(MessageRedelivered("rabbitmq"))
+    both.tell(BatchRecorded(1, 1, 0.1))
+    both.tell(AttemptStarted(delivery(), 1, None, CREATED_AT))  # nobody hears of it yet
+    both.tell(AttemptSettled(ACCEPTED, has_moved=True))
+    both.tell(BatchSettled(1, 0.1))
+    both.tell(LeasesRescued(1))
+    both.tell(BacklogMeasured(Backlog(5)))
+    both.tell(LoadMeasured(1, 1, {}))
+    both.tell(Trouble("settle", UnavailableError()))
     assert _without_process(metrics) == _without_process(second)
     assert value(second, "due_backlog") == 5
     assert value(second, "troubles_total", where="settle") == 1
@@ -123,10 +144,15 @@ def _without_process(metrics: MetricsObserver) -> list[str]:
 
 PROGRAM = """
 import os, sys
-from service.adapters.observers.metrics import MetricsObserver, process_ended
+from service.adapters.observers.all import Observers
+from service.adapters.observers.exposition import process_ended
+from service.adapters.observers.metrics import MetricsObserver
+from service.ports.observer import EventTaken, LoadMeasured
+from service.ports.store import Disposition
 metrics = MetricsObserver()
-metrics.event_received("http", "recorded")
-metrics.load_changed(2, 2, {})
+observer = Observers(metrics)
+observer.tell(EventTaken("http", Disposition.RECORDED))
+observer.tell(LoadMeasured(2, 2, {}))
 metrics.broker_connected(sys.argv[1] == "1")
 if sys.argv[2:]:
     before = metrics.render()[0].decode()

@@ -19,12 +19,14 @@ from service.core.deliveries.attempt import attempt_of
 from service.core.deliveries.delivery import FINAL_STATES, OPEN_STATES, Delivery, DeliveryKey, Lease
 from service.core.deliveries.outcome import Accepted, OutcomeKind
 from service.core.deliveries.request import Reply
-from service.core.deliveries.settlement import Deliver, Settled
+from service.core.deliveries.settlement import Accept, Settled
 from service.core.endpoints.endpoint import Endpoint
+from service.core.endpoints.gate import GateKind
 from service.core.reason import Reason
 from service.ports.errors import RefusedError, UnavailableError
 from tests.fakes.administration import Administration
 from tests.fakes.secret_box import PlainSecretBox
+from webhook_signature.styles import STYLES
 
 pytestmark = pytest.mark.clock
 
@@ -103,7 +105,8 @@ async def test_the_closed_sets_are_those_of_the_code(engine: AsyncEngine) -> Non
                  LEFT JOIN pg_type t ON t.oid = c.contypid LEFT JOIN pg_class r ON r.oid = c.conrelid
                 WHERE c.contype = 'c' AND (t.typname IN ('delivery_reason', 'attempt_outcome')
                    OR c.conname IN ('open_deliveries_state_check', 'final_deliveries_state_check'))
-                  AND coalesce(r.relkind, 'r') <> 'r' OR c.conname = 'open_deliveries_state_check'
+                  AND coalesce(r.relkind, 'r') <> 'r'
+                   OR c.conname IN ('open_deliveries_state_check', 'gates_kind_check')
                    OR t.typname IN ('delivery_reason', 'attempt_outcome')"""
         )
     sets = {row["name"]: set(re.findall(r"'([a-z_]+)'::text", row["rule"])) for row in rows}
@@ -112,6 +115,7 @@ async def test_the_closed_sets_are_those_of_the_code(engine: AsyncEngine) -> Non
         "attempt_outcome": set(OutcomeKind),
         "open_deliveries": set(OPEN_STATES),
         "final_deliveries": set(FINAL_STATES),
+        "gates": set(GateKind),
     }
 
 
@@ -247,7 +251,7 @@ async def test_a_settlement_after_its_event_was_dropped_is_refused_rather_than_r
     attempt = attempt_of(delivery, 1, datetime.now(UTC), Reply(200, 1), Accepted())
     store = PostgresDeliveryStore(engine, worker_name="w", lease_seconds=60)
     with pytest.raises(RefusedError):
-        await store.settle([Settled(delivery, 1, Deliver(), attempt)])
+        await store.settle([Settled(delivery, 1, Accept(), attempt)])
 
 
 async def test_adding_while_the_last_subscription_is_removed_leaves_no_orphan(engine: AsyncEngine) -> None:
@@ -263,3 +267,11 @@ async def test_adding_while_the_last_subscription_is_removed_leaves_no_orphan(en
         assert [each.settings.event_types for each in listed] in ([("link.clicked",)], [added.event_types], [])
         first = await administration.add_endpoint("o", "https://a.example/", ["message.sent"])
         assert "message.sent" in first.event_types
+
+
+async def test_the_database_takes_every_signature_style_and_no_other(engine: AsyncEngine) -> None:
+    async with driver(engine) as connection:
+        check = await connection.fetchval(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'endpoints_signature_style_check'"
+        )
+    assert set(re.findall(r"'([^']+)'", check)) == set(STYLES)

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from service.adapters.postgres.engine import connect, driver, in_use
+from service.adapters.postgres.engine import connect, connect_pools, driver, in_use
 from service.ports.errors import UnavailableError
 
 
@@ -45,3 +45,9 @@ async def test_a_first_connection_that_is_refused_is_unavailable_and_leaks_nothi
                 pass
     assert in_use(engine) == 0
     await engine.dispose()
+
+
+@pytest.mark.parametrize(("connections_max", "sizes"), [(4, [3, 1]), (12, [8, 4]), (100, [96, 4])])
+async def test_two_pools_share_what_a_process_may_open(connections_max: int, sizes: list[int]) -> None:
+    engines = connect_pools("postgresql://u@127.0.0.1:9/d", connections_max=connections_max, command_timeout_seconds=1)
+    assert [engine.pool.size() for engine in engines] == sizes  # type: ignore[attr-defined]  # a QueuePool

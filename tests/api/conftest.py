@@ -18,10 +18,12 @@ from service.api.rate_limit import RateLimiter
 from service.api.v1.publishing import PublishEvents
 from service.core.api_key import StoredKey, generate_key
 from service.core.events.event import Event, Rejected
+from service.core.events.judged import Judged
 from service.core.events.registry import REGISTRY
 from service.core.reason import ParkReason
+from service.ports.observer import Happening, Trouble
 from service.ports.requests import RateWindow
-from service.ports.store import Verdict
+from service.ports.store import Disposition
 from tests.fakes.secret_box import PlainSecretBox
 
 NOW = datetime(2026, 11, 20, 18, 30, tzinfo=UTC)
@@ -53,20 +55,21 @@ class Publishing:
     """Stands in for the intake: the real one is tested with the flow."""
 
     taken: list[Event] = field(default_factory=list)
-    outcomes: dict[str, Verdict | Rejected] = field(default_factory=dict)
+    outcomes: dict[str, Disposition | Rejected] = field(default_factory=dict)
     error: Exception | None = None
     sources: set[str] = field(default_factory=set)
 
-    async def judge(self, events: Sequence[Event]) -> Sequence[Rejected | None]:
+    async def judge(self, events: Sequence[Event]) -> Sequence[Judged | Rejected]:
         unknown = Rejected(ParkReason.UNKNOWN_TYPE, "nobody registered it", "type")
-        return [None if event.type in REGISTRY else unknown for event in events]
+        return [Judged(event) if event.type in REGISTRY else unknown for event in events]
 
-    async def __call__(self, events: Sequence[Event], source_name: str) -> Sequence[Verdict | Rejected]:
+    async def __call__(self, judged: Sequence[Judged], source_name: str) -> Sequence[Disposition | Rejected]:
         if self.error is not None:
             raise self.error
+        events = [each.event for each in judged]
         self.taken += events
         self.sources.add(source_name)
-        return [self.outcomes.get(event.id, Verdict.RECORDED) for event in events]
+        return [self.outcomes.get(event.id, Disposition.RECORDED) for event in events]
 
 
 @dataclass
@@ -75,9 +78,10 @@ class Troubles:
 
     heard: list[BaseException] = field(default_factory=list)
 
-    def trouble(self, where: str, error: BaseException, **_: object) -> None:
-        assert where == "api"
-        self.heard.append(error)
+    def tell(self, happening: Happening, /) -> None:
+        assert isinstance(happening, Trouble)
+        assert happening.where == "api"
+        self.heard.append(happening.error)
 
 
 @pytest.fixture
@@ -109,7 +113,7 @@ async def client(ring: Ring, publishing: Publishing, troubles: Troubles) -> Asyn
     entrance = Entrance(
         ring, RateLimiter(UncountedRequests(), 2_500), Idempotency(nowhere, PlainSecretBox()), lambda: NOW
     )
-    app = make_api(operations, entrance, troubles, new_request_id=lambda: "req_1")  # type: ignore[arg-type]
+    app = make_api(operations, entrance, troubles, new_request_id=lambda: "req_1")
     async with TestClient(TestServer(app)) as client:
         yield client
 

@@ -141,6 +141,6 @@ async def serving(
 ) -> AsyncIterator[Client]:
     """The API on a socket."""
     by_prefix = {f"/{name}": surface for name, surface in surfaces.items()}
-    app = make_api([me_operation(), *operations], entrance, troubles or Troubles(), surfaces=by_prefix)  # type: ignore[arg-type]
+    app = make_api([me_operation(), *operations], entrance, troubles or Troubles(), surfaces=by_prefix)
     async with TestClient(TestServer(app)) as client:
         yield client

@@ -8,7 +8,7 @@ import pytest
 
 from service.adapters.postgres.engine import driver
 from service.core.deliveries.delivery import DeliveryKey
-from service.core.deliveries.settlement import Bury, Deliver, Retry
+from service.core.deliveries.settlement import Accept, Bury, Retry
 from service.core.reason import Reason
 from tests.api.reads_rig import Reading, reading_on
 
@@ -33,7 +33,7 @@ async def only(reading: Reading) -> dict[str, Any]:
 async def test_the_filters(reading: Reading) -> None:
     other = await reading.administration.add_endpoint("org_1", URL + "/2", ["message.sent"])
     await reading.event("evt_1")
-    await reading.attempt(Deliver())
+    await reading.attempt(Accept())
     await reading.event("evt_2")
     await reading.attempt(Bury(Reason.ATTEMPTS_EXHAUSTED), status=503)
     await reading.event("evt_3", "link.clicked")
@@ -88,7 +88,7 @@ async def test_pages(reading: Reading) -> None:
         seen += [each["event_id"] for each in page["data"]]
         cursor = page["next_cursor"]
         assert page["has_more"] == (cursor is not None)
-        await reading.attempt(Deliver(), count=1)  # what was open is final on the next page
+        await reading.attempt(Accept(), count=1)  # what was open is final on the next page
         await reading.event(f"evt_later_{len(seen)}")
     assert seen == [f"evt_{number}" for number in range(4, -1, -1)]
 
@@ -97,7 +97,7 @@ async def test_one_delivery_with_every_attempt(reading: Reading) -> None:
     event = await reading.event("evt_1")
     await reading.attempt(Retry(0, Reason.INTERNAL), status=None)
     await reading.attempt(Retry(0, Reason.HTTP_STATUS), status=503)
-    await reading.attempt(Deliver())
+    await reading.attempt(Accept())
     listed = await only(reading)
     shown = await reading.get(f"/v1/deliveries/{listed['id']}")
     attempts = shown.pop("attempts")
@@ -135,7 +135,7 @@ async def test_a_replay_is_a_new_delivery(reading: Reading) -> None:
     assert told.status == 202
     assert (told.json["state"], told.json["replay_number"], told.json["attempts_made"]) == ("pending", 1, 0)
     assert (told.json["event_id"], told.json["last_status"], told.json["ended_at"]) == ("evt_1", None, None)
-    [replayed] = await reading.attempt(Deliver())
+    [replayed] = await reading.attempt(Accept())
     assert str(replayed.key) == told.json["id"]
     assert replayed.body  # the bytes of the first time
     shown = await reading.get(f"/v1/deliveries/{told.json['id']}")
@@ -147,7 +147,7 @@ async def test_a_replay_is_a_new_delivery(reading: Reading) -> None:
 
 async def test_replays_at_the_same_time_get_different_numbers(reading: Reading) -> None:
     await reading.event("evt_1")
-    await reading.attempt(Deliver())
+    await reading.attempt(Accept())
     path = f"/v1/deliveries/{(await only(reading))['id']}/replay"
     told = await asyncio.gather(*(reading.ask(path, "POST") for _ in range(6)))
     assert sorted(each.json["replay_number"] for each in told) == [1, 2, 3, 4, 5, 6]
@@ -155,7 +155,7 @@ async def test_replays_at_the_same_time_get_different_numbers(reading: Reading) 
 
 async def test_a_replay_and_a_removal_leave_nothing_waiting(reading: Reading) -> None:
     await reading.event("evt_1")
-    await reading.attempt(Deliver())
+    await reading.attempt(Accept())
     first = await only(reading)
     path = f"/v1/deliveries/{first['id']}/replay"
     asked = [asyncio.create_task(reading.ask(path, "POST")) for _ in range(4)]
@@ -172,7 +172,7 @@ async def test_a_replay_and_a_removal_leave_nothing_waiting(reading: Reading) ->
 
 async def test_without_its_event_nothing_is_replayed(reading: Reading) -> None:
     await reading.event("evt_1")
-    await reading.attempt(Deliver())
+    await reading.attempt(Accept())
     delivery = await only(reading)
     async with driver(reading.engine) as connection:
         await connection.execute("DELETE FROM events")
@@ -183,7 +183,7 @@ async def test_without_its_event_nothing_is_replayed(reading: Reading) -> None:
 
 async def test_another_organizations_delivery_is_not_found(reading: Reading) -> None:
     await reading.event("evt_1")
-    await reading.attempt(Deliver())
+    await reading.attempt(Accept())
     known = (await only(reading))["id"]
     key = DeliveryKey.parse(known)
     assert key is not None
@@ -202,7 +202,7 @@ async def test_another_organizations_delivery_is_not_found(reading: Reading) -> 
 
 async def test_a_replay_that_names_itself_happens_once(reading: Reading) -> None:
     await reading.event("evt_1")
-    await reading.attempt(Deliver())
+    await reading.attempt(Accept())
     path = f"/v1/deliveries/{(await only(reading))['id']}/replay"
     told = [await reading.ask(path, "POST", headers={"Idempotency-Key": "k"}) for _ in range(2)]
     assert told[0].json == told[1].json

@@ -76,9 +76,9 @@ async def bench(database_url: str) -> AsyncIterator[Bench]:
     troubles = Troubles()
     operations = [
         *EventTypeOperations(EventTypeStore(engine), clock.now).operations(),
-        PublishEvents(intake.judge, intake.take_in, clock.now).operation(),
+        PublishEvents(intake.judge, intake.record, clock.now).operation(),
     ]
-    app = make_api(operations, real_entrance(engine), troubles)  # type: ignore[arg-type]
+    app = make_api(operations, real_entrance(engine), troubles)
     async with TestClient(TestServer(app)) as client:
         yield Bench(client, engine, await make_key(engine, "org_a"), intake, troubles)
     await engine.dispose()

@@ -9,7 +9,7 @@ import pytest
 
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.events import reader as event_reads
-from service.core.deliveries.settlement import Deliver
+from service.core.deliveries.settlement import Accept
 from tests.api.reads_rig import Reading, reading_on
 from tests.fakes.events import EXAMPLE_DATA, envelope
 
@@ -150,7 +150,7 @@ async def test_explain_tells_of_every_subscription(reading: Reading) -> None:
         await connection.execute("UPDATE organizations SET directory_version = directory_version + 1")
     await reading.administration.remove_endpoint("org_1", removed.id)
     await reading.event("evt_1")
-    await reading.attempt(Deliver())
+    await reading.attempt(Accept())
     await add("org_1", URL + "/late", ["message.sent"])
     told = await reading.get("/v1/events/evt_1/explain")
     found = {(each["url"].removeprefix(URL), each["event_type"]): each for each in told["data"]}
@@ -180,7 +180,7 @@ async def test_explain_is_paged_and_its_summary_is_about_all(reading: Reading) -
     for number in range(5):
         await reading.administration.add_endpoint("org_1", f"{URL}/{number}", ["message.sent"])
     await reading.event("evt_1")
-    await reading.attempt(Deliver())
+    await reading.attempt(Accept())
     seen, cursor = [], ""
     while cursor is not None:
         page = await reading.get(f"/v1/events/evt_1/explain?limit=2&cursor={cursor}".removesuffix("&cursor="))

@@ -237,7 +237,7 @@ async def test_a_caller_that_goes_away_leaves_no_key_running(
 ) -> None:
     kept = signal_after(monkeypatch, "keep")
     things.may_end.clear()
-    app = make_api(things.operations(), real_entrance(engine), Troubles())  # type: ignore[arg-type]
+    app = make_api(things.operations(), real_entrance(engine), Troubles())
     runner = web.AppRunner(app)  # as the service's own: a request goes on without its caller
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

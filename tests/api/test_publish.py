@@ -10,7 +10,7 @@ import pytest
 from service.core.events.event import BODY_BYTES_MAX, Rejected
 from service.core.reason import ParkReason
 from service.ports.errors import UnavailableError
-from service.ports.store import Verdict
+from service.ports.store import Disposition
 from tests.api.conftest import OTHER_KEY, Client, Publishing, Troubles, as_json, envelope
 
 ODD = b"[1e400, 1.0, 9007199254740993]"
@@ -28,7 +28,7 @@ async def test_one_envelope(client: Client, publishing: Publishing, bearer: dict
 async def test_a_batch_keeps_its_order_and_tells_duplicates(
     client: Client, publishing: Publishing, bearer: dict[str, str]
 ) -> None:
-    publishing.outcomes["evt_2"] = Verdict.DUPLICATE
+    publishing.outcomes["evt_2"] = Disposition.DUPLICATE
     batch = {"events": [envelope(f"evt_{number}") for number in (1, 2, 3)]}
     async with client.post("/v1/events", json=batch, headers=bearer) as response:
         assert response.status == 202

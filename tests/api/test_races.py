@@ -8,11 +8,12 @@ import pytest
 
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.engine import driver
-from service.core.deliveries.settlement import Deliver, Retry, Settled, Unsubscribe
+from service.core.deliveries.settlement import Accept, Retry, Settled
 from service.core.reason import Reason
-from service.ports.store import Claim
+from service.ports.store import Claimed
 from tests.api.entrance_rig import Told, sql
 from tests.api.whole_rig import OWNER, SUBSCRIBERS, Things, Whole, make_things, whole_on
+from tests.fakes.settlements import settled_by
 
 pytestmark = pytest.mark.clock
 
@@ -35,7 +36,7 @@ def worker_on(whole: Whole) -> PostgresDeliveryStore:
     return PostgresDeliveryStore(whole.engine, worker_name="worker", lease_seconds=60)
 
 
-async def claim(whole: Whole) -> Sequence[Claim]:
+async def claim(whole: Whole) -> Sequence[Claimed]:
     return await worker_on(whole).claim_due(100, per_endpoint_limit=100, room={})
 
 
@@ -50,7 +51,7 @@ async def test_a_delivery_in_flight_is_cancelled_though_its_endpoint_was_paused_
     (claimed,) = await claim(whole)
     await whole.made("POST", f"/v1/endpoints/{things.endpoint_id}/pause", None)
     assert (await whole.ask("DELETE", f"/v1/endpoints/{things.endpoint_id}")).status == 204
-    retry = Settled(claimed.delivery, claimed.claim_number, Retry(0.0, Reason.TIMEOUT, None), None)
+    retry = Settled(claimed.delivery, claimed.claim_number, Retry(0.0, Reason.TIMEOUT), None)
     assert await worker_on(whole).settle([retry]) == [True]
     (again,) = await claim(whole)  # where its subscription is missed, and it is cancelled
     assert again.delivery.key == claimed.delivery.key
@@ -115,8 +116,8 @@ async def test_a_move_and_a_settlement_do_not_wait_for_each_other(whole: Whole, 
     throttled, gone = sorted(await claim(whole), key=lambda each: each.delivery.endpoint_id != things.endpoint_id)
     await sql(whole.engine, "INSERT INTO gates VALUES ($1, 'retry_after', now())", things.endpoint_id)
     batch = [
-        Settled(throttled.delivery, throttled.claim_number, Retry(9.0, Reason.HTTP_STATUS, 9.0), None),
-        Settled(gone.delivery, gone.claim_number, Unsubscribe(), None),
+        settled_by(throttled, 429, retry_after="9"),
+        settled_by(gone, 410),
     ]
     async with driver(whole.engine) as connection, connection.transaction():
         await connection.execute("SELECT FROM organizations WHERE id = $1 FOR UPDATE", OWNER)
@@ -144,7 +145,7 @@ async def until_blocked(whole: Whole, count: int) -> None:
 async def end_deliveries(whole: Whole) -> None:
     """Have everything that waits delivered."""
     for each in await claim(whole):
-        settled = Settled(each.delivery, each.claim_number, Deliver(), None)
+        settled = Settled(each.delivery, each.claim_number, Accept(), None)
         assert await worker_on(whole).settle([settled]) == [True]
 
 
@@ -153,7 +154,7 @@ async def test_a_410_from_where_an_endpoint_was_does_not_end_it_where_it_is(whol
     path = f"/v1/endpoints/{things.endpoint_id}"
     left = (await whole.ask("GET", path)).json["url"]
     await whole.made("PATCH", path, {"url": "https://moved.example/"})
-    gone = Settled(claimed.delivery, claimed.claim_number, Unsubscribe(), None, left)
+    gone = settled_by(claimed, 410, target_url=left)
     assert await worker_on(whole).settle([gone]) == [True]
     assert (await whole.ask("GET", path)).json["state"] == "active"
     (again,) = (await whole.ask("GET", f"/v1/deliveries?endpoint_id={things.endpoint_id}&state=cancelled")).json["data"]

@@ -107,7 +107,7 @@ async def whole_on(
         through,
         SECRET_BOX,
         intake_on(through),
-        troubles,  # type: ignore[arg-type]  # the API tells of nothing else
+        troubles,  # the API tells of nothing else
         lambda: datetime.now(UTC),
     )
     application = api_of(parts)

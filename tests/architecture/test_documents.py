@@ -17,6 +17,7 @@ from service.core.reason import ParkReason
 from service.settings import Settings, environment_name
 from tests.architecture.readable import Example, anchors, examples, links
 from webhook_signature import Webhook
+from webhook_signature.styles import STYLES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("receiver/*.md"))]
@@ -130,6 +131,14 @@ async def test_the_runbooks_sql_runs(example: Example, database_url: str) -> Non
         await connection.fetch(example.text)
     finally:
         await connection.close()
+
+
+@pytest.mark.parametrize(
+    "path", ["docs/receiving.md", "receiver/README.md", "service/api/documents/templates/docs.html"]
+)
+def test_every_signature_style_is_described(path: str) -> None:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    assert [name for name in STYLES if not re.search(rf"[`\">]{re.escape(name)}[`\"<]", text)] == []
 
 
 @pytest.mark.clock

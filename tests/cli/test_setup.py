@@ -1,5 +1,7 @@
 """migrate and endpoints: what scripts rely on, and what people are told."""
 
+import asyncpg
+
 from tests.cli.command import CommandServer, Finished, Run
 from webhook_signature.sign import decode_secret
 
@@ -59,6 +61,12 @@ async def test_an_endpoint_that_cannot_be_is_refused_with_a_reason(posthorn: Run
     assert private.code == 2
     assert "this address is not allowed" in private.err
     assert "POSTHORN_EGRESS_ALLOW" in private.err
+    unsealed = await add(posthorn, SECRET_KEYS="")
+    assert unsealed.code == 2
+    assert "openssl rand -base64 32" in unsealed.err
+
+
+async def test_a_url_that_is_wrong_in_itself_is_refused_without_a_setting_that_would_not_help(posthorn: Run) -> None:
     plain = await add(posthorn, url="http://example.org/hook", POSTHORN_ALLOW_HTTP="")
     assert plain.err == "--url: the URL must start with https://.\nPOSTHORN_ALLOW_HTTP=true allows http:// as well.\n"
     for url in ("https://user:hunter2@example.org/hook", "example.org/hook"):
@@ -66,9 +74,6 @@ async def test_an_endpoint_that_cannot_be_is_refused_with_a_reason(posthorn: Run
         assert (wrong.code, wrong.out) == (2, "")
         assert "POSTHORN_" not in wrong.err
         assert "hunter2" not in wrong.err
-    unsealed = await add(posthorn, SECRET_KEYS="")
-    assert unsealed.code == 2
-    assert "openssl rand -base64 32" in unsealed.err
 
 
 async def test_without_a_database_url_one_is_told_how_to_set_it(
@@ -101,6 +106,19 @@ async def test_a_schema_that_is_not_there_points_to_migrate(posthorn: Run, postg
         told = await posthorn(*command, DATABASE_URL=postgres_server_url)
         assert told.code == 1
         assert "posthorn migrate" in told.err
+
+
+async def test_a_schema_of_a_newer_release_is_told(posthorn: Run, database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    [head] = await connection.fetch("SELECT version_num FROM alembic_version")
+    try:
+        await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        told = await posthorn("migrate")
+    finally:
+        await connection.execute("UPDATE alembic_version SET version_num = $1", head["version_num"])
+        await connection.close()
+    assert (told.code, told.out) == (1, "")
+    assert told.err.endswith(" refused: a newer release made its schema; run that release\n")
 
 
 async def test_wrong_settings_are_all_told_by_name(posthorn: Run) -> None:

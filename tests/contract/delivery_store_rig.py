@@ -17,7 +17,7 @@ from service.core.endpoints.endpoint import Endpoint
 from service.core.events.event import Event
 from service.core.reason import Reason
 from service.flow.directory import Directory
-from service.ports.store import Claim, DeliveryStore, Recorded, Recording, Stale, SubscriptionStore
+from service.ports.store import Claimed, DeliveryStore, Recorded, Recording, Stale, SubscriptionStore
 from tests.fakes.administration import Administration
 from tests.fakes.clock import START
 from tests.fakes.database import MemoryDatabase
@@ -223,10 +223,10 @@ class Bench:
         per_endpoint_limit: int = 100,
         room: Mapping[str, int] | None = None,
         by: DeliveryStore | None = None,
-    ) -> Sequence[Claim]:
+    ) -> Sequence[Claimed]:
         return await (by or self.store).claim_due(limit, per_endpoint_limit=per_endpoint_limit, room=room or {})
 
-    async def claim_one(self, by: DeliveryStore | None = None) -> Claim:
+    async def claim_one(self, by: DeliveryStore | None = None) -> Claimed:
         claims = await self.claim(by=by)
         assert len(claims) == 1, claims
         return claims[0]
@@ -249,12 +249,12 @@ def lease_of(recording: Recording, index: int = 0) -> Lease:
     return Lease(new.delivery, new.endpoint, 1, 0.0)
 
 
-def claimed(lease: Lease) -> Claim:
+def claimed(lease: Lease) -> Claimed:
     """A birth lease as if it had been claimed."""
-    return Claim(lease.delivery, lease.claim_number, 0)
+    return Claimed(lease.delivery, lease.claim_number, 0)
 
 
-def leased(claim: Claim) -> Lease:
+def leased(claim: Claimed) -> Lease:
     """The lease a claim came with."""
     delivery = claim.delivery
     endpoint = Endpoint(delivery.endpoint_id, delivery.organization_id, "https://a.example/", ())

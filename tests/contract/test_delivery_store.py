@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from service.adapters.postgres.engine import connect
 from service.core.deliveries.delivery import OPEN_STATES, State
 from service.core.deliveries.request import Fault
 from service.core.deliveries.settlement import Cancel, Settled
 from service.core.reason import Reason
-from service.ports.store import Stale, Verdict
+from service.ports.store import Disposition, Stale
 from tests.contract.delivery_store_rig import (
     Bench,
     Database,
@@ -64,7 +65,7 @@ async def test_an_event_is_recorded_with_one_delivery_per_subscription(bench: Be
 
     recorded = await bench.record(recording)
 
-    assert recorded.verdicts == (Verdict.RECORDED,)
+    assert recorded.dispositions == (Disposition.RECORDED,)
     assert recorded.leased == frozenset()
     assert len(recording.deliveries) == 2
     assert await bench.database.body(recording.event) == recording.event.body
@@ -75,7 +76,7 @@ async def test_an_event_is_recorded_with_one_delivery_per_subscription(bench: Be
 
 async def test_an_event_without_subscribers_is_recorded_too(bench: Bench) -> None:
     recording = await bench.recording()
-    assert (await bench.record(recording)).verdicts == (Verdict.RECORDED,)
+    assert (await bench.record(recording)).dispositions == (Disposition.RECORDED,)
     assert await bench.database.body(recording.event) == recording.event.body
 
 
@@ -88,7 +89,7 @@ async def test_an_event_that_comes_again_is_a_no_op(bench: Bench) -> None:
 
     recorded = await bench.record(again)
 
-    assert recorded.verdicts == (Verdict.DUPLICATE,)
+    assert recorded.dispositions == (Disposition.DUPLICATE,)
     assert recorded.leased == frozenset()
     assert [await bench.database.show(new.delivery.key) for new in again.deliveries] == [None, None]
     assert (await bench.show(first.deliveries[0].delivery.key)).claims_made == 1
@@ -100,7 +101,7 @@ async def test_the_same_event_again_with_the_same_uid_is_a_no_op(bench: Bench) -
     recording = await bench.recording(wants_lease=True)
     await bench.record(recording)
     recorded = await bench.record(recording)
-    assert recorded.verdicts == (Verdict.DUPLICATE,)
+    assert recorded.dispositions == (Disposition.DUPLICATE,)
     assert recorded.leased == frozenset()
 
 
@@ -113,7 +114,7 @@ async def test_another_event_with_a_known_id_is_a_conflict_and_the_first_stays(b
 
     recorded = await bench.record(second, third)
 
-    assert recorded.verdicts == (Verdict.CONFLICT, Verdict.RECORDED)
+    assert recorded.dispositions == (Disposition.CONFLICT, Disposition.RECORDED)
     assert await bench.database.body(first.event) == first.event.body
     assert await bench.database.show(second.deliveries[0].delivery.key) is None
 
@@ -122,7 +123,7 @@ async def test_the_same_id_in_two_organizations_are_two_events(bench: Bench) -> 
     await bench.administration.create_organization("org_2")
     mine = await bench.recording(id="evt_same")
     theirs = await bench.recording(id="evt_same", organization_id="org_2")
-    assert (await bench.record(mine, theirs)).verdicts == (Verdict.RECORDED, Verdict.RECORDED)
+    assert (await bench.record(mine, theirs)).dispositions == (Disposition.RECORDED, Disposition.RECORDED)
 
 
 async def test_a_stale_directory_is_noticed_and_nothing_of_the_batch_is_recorded(bench: Bench) -> None:
@@ -133,8 +134,8 @@ async def test_a_stale_directory_is_noticed_and_nothing_of_the_batch_is_recorded
 
     assert await bench.store.record([fresh, stale]) == Stale(frozenset({"org_1"}))
 
-    assert (await bench.record(fresh)).verdicts == (Verdict.RECORDED,)
-    assert (await bench.record(await bench.recording(id=stale.event.id))).verdicts == (Verdict.RECORDED,)
+    assert (await bench.record(fresh)).dispositions == (Disposition.RECORDED,)
+    assert (await bench.record(await bench.recording(id=stale.event.id))).dispositions == (Disposition.RECORDED,)
 
 
 @pytest.mark.parametrize("change", ["add", "remove", "pause", "resume"])
@@ -154,7 +155,7 @@ async def test_every_change_of_the_directory_makes_copies_stale(bench: Bench, ch
 
 async def test_an_organization_that_does_not_exist_is_stale(bench: Bench) -> None:
     recording = await bench.recording()
-    elsewhere = replace(recording, event=replace(recording.event, organization_id="org_nowhere"))
+    elsewhere = structs.replace(recording, event=structs.replace(recording.event, organization_id="org_nowhere"))
     assert await bench.store.record([elsewhere]) == Stale(frozenset({"org_nowhere"}))
 
 
@@ -190,8 +191,8 @@ async def test_workers_recording_the_same_batch_at_once_record_it_once(bench: Be
     other = bench.database.store("worker-2")
     both = await asyncio.gather(bench.record(*mine), bench.record(*theirs, by=other))
 
-    verdicts = [sorted(each.verdicts[n] for each in both) for n in range(20)]
-    assert verdicts == [[Verdict.DUPLICATE, Verdict.RECORDED]] * 20
+    dispositions = [sorted(each.dispositions[n] for each in both) for n in range(20)]
+    assert dispositions == [[Disposition.DUPLICATE, Disposition.RECORDED]] * 20
     assert len(await bench.claim()) == 20
 
 
@@ -229,6 +230,16 @@ async def test_a_claim_keeps_to_its_limits(bench: Bench) -> None:
         per_endpoint = [claim.delivery.endpoint_id for claim in claims]
         assert all(per_endpoint.count(each) <= 2 for each in per_endpoint)
     assert not await bench.claim(0)
+
+
+async def test_a_claim_is_shared_alike(bench: Bench) -> None:
+    """What one endpoint leaves of its share is not dealt to another: both databases deal by the same function."""
+    long, short = await bench.endpoint("long", ["message.sent"]), await bench.endpoint("short", ["message.replied"])
+    await bench.pending(9)
+    await bench.pending(1, type="message.replied")
+    served = [claim.delivery.endpoint_id for claim in await bench.claim(8)]
+    assert (served.count(long), served.count(short)) == (4, 1)
+    assert [claim.delivery.endpoint_id for claim in await bench.claim(8)] == [long] * 5
 
 
 async def test_endpoints_with_room_only(bench: Bench) -> None:
@@ -368,7 +379,9 @@ async def test_a_delivery_nobody_wants_ends_without_an_attempt(bench: Bench) -> 
     await bench.endpoint("a")
     (key,) = await bench.pending()
     claim = await bench.claim_one()
-    assert await bench.settle(Settled(claim.delivery, claim.claim_number, Cancel(), None)) == [True]
+    assert await bench.settle(
+        Settled(claim.delivery, claim.claim_number, Cancel(Reason.SUBSCRIPTION_DELETED), None)
+    ) == [True]
     shown = await bench.show(key)
     assert (shown.state, shown.reason, shown.attempts_made) == (State.CANCELLED, Reason.SUBSCRIPTION_DELETED, 0)
     assert not await bench.attempts(key)
@@ -483,13 +496,13 @@ async def test_a_final_state_is_final(bench: Bench, final: State, late_reply: in
     claim = await bench.claim_one()
     settled = {
         State.DELIVERED: settled_by(claim),
-        State.DEAD: settled_by(replace(claim, delivery=replace(claim.delivery, attempts_made=11)), 500),
+        State.DEAD: settled_by(structs.replace(claim, delivery=structs.replace(claim.delivery, attempts_made=11)), 500),
         State.CANCELLED: settled_by(claim, 410),
     }[final]
     assert await bench.settle(settled) == [True]
     before = await bench.show(key)
     assert before.state is final
-    late = replace(claim, claim_number=claim.claim_number + 1)
+    late = structs.replace(claim, claim_number=claim.claim_number + 1)
 
     assert await bench.settle(settled_by(late, late_reply)) == [False]
 

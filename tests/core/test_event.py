@@ -17,13 +17,13 @@ from tests.fakes.clock import START as NOW
 from tests.fakes.events import EXAMPLE_DATA, body_of, envelope
 
 
-def _parsed(body: bytes, **arguments: str) -> Event:
+def _parsed(body: bytes, **arguments: Any) -> Event:
     parsed = parse_event(body, NOW, **arguments)
     assert isinstance(parsed, Event), parsed
     return parsed
 
 
-def _rejected(body: bytes, reason: ParkReason, field: str | None = None, **arguments: str) -> Rejected:
+def _rejected(body: bytes, reason: ParkReason, field: str | None = None, **arguments: Any) -> Rejected:
     parsed = parse_event(body, NOW, **arguments)
     assert isinstance(parsed, Rejected), parsed
     assert (parsed.reason, parsed.field) == (reason, field)
@@ -520,3 +520,14 @@ def test_a_valid_event_with_something_put_into_it(data: st.DataObject, kind: str
 def test_no_timestamp_raises_and_all_are_aware(value: object) -> None:
     at = parse_timestamp(value)
     assert at is None or at.utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize("name", ["organization_id", "organizationid"])
+def test_the_callers_organization_is_used_where_the_envelope_names_none(name: str) -> None:
+    whole = envelope()
+    del whole["organization_id"]
+    assert _parsed(json.dumps(whole).encode(), organization_id="org_mine").organization_id == "org_mine"
+    assert _parsed(body_of(organization_id="org_own"), organization_id="org_mine").organization_id == "org_own"
+    named = json.dumps({**whole, name: 7}).encode()
+    reason = ParkReason.BAD_FIELD if name == "organization_id" else ParkReason.MISSING_FIELD
+    _rejected(named, reason, "organization_id", organization_id="org_mine")

@@ -69,7 +69,10 @@ def test_an_envelope_satisfies_its_schema_as_it_comes_and_as_it_goes(kind: str) 
 @pytest.mark.parametrize("kind", REGISTRY)
 def test_every_single_change_is_judged_alike(kind: str) -> None:
     whole = deepcopy(SAMPLES[kind]["data"])
-    whole["message"] |= {"reactions": [{"type": "heart", "at": None}], "attachments": [{"url": "https://a.example"}]}
+    whole["message"] = (whole["message"] or {}) | {
+        "reactions": [{"type": "heart", "at": None}],
+        "attachments": [{"url": "https://a.example"}],
+    }
     values: list[object] = [None, "", "x", 0, 1.5, True, [], [1], {}, {"id": 1}, "sent", "read", "inbound", "heart"]
     disagreed = []
     for path in _paths(whole)[1:]:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from service.core.endpoints.filter import (
     CLAUSES_MAX,
     VALUES_MAX,
-    Failed,
     Filter,
     FilterRefused,
+    Mismatch,
     decode_envelope,
     parse_filter,
 )
@@ -301,7 +301,7 @@ def test_whatever_is_read_is_a_filter_or_refused_with_sentences(value: object) -
             f"{path}: {problem}".encode()
     else:
         assert len(parsed.clauses) <= CLAUSES_MAX
-        assert parsed.judge({}) is None or isinstance(parsed.judge({}), Failed)
+        assert parsed.judge({}) is None or isinstance(parsed.judge({}), Mismatch)
 
 
 @given(filters, st.none() | st.booleans() | st.integers() | st.floats() | words | st.lists(anything, max_size=3))

@@ -150,7 +150,7 @@ class Walk(RuleBasedStateMachine):
             self.lanes.put(lease)
             self.waiting[name].append(lease)
         else:
-            self.lanes.cancel_reservation(name)
+            self.lanes.cancel(name)
 
     @rule()
     def take(self) -> None:

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.events.message_status import Clicks, MessageState, MessageStatus, Reaction, fold_message
+from service.core.events.message_status import MessageClicks, MessageReaction, MessageState, MessageStatus, fold_message
+from service.core.events.registry import REGISTRY
 from service.core.timestamp import format_timestamp
 
 START = datetime(2026, 11, 20, 18, tzinfo=UTC)
-TYPES = ("message.sent", "message.delivered", "message.failed", "message.replied", "link.clicked", "order.placed")
+TYPES = (*REGISTRY, "order.placed")
 TIMES = ("submitted_at", "sent_at", "delivered_at", "read_at", "failed_at", "received_at")
 
 
@@ -81,8 +82,8 @@ def test_replies_reactions_and_clicks() -> None:
     ]
     status = fold(SENT, reply, tapped, again, *clicks)
     assert [(each.message_id, each.text) for each in status.replies] == [("r", "yes"), ("t", None)]
-    assert status.reactions == [Reaction(at(21), "heart", "tel:+1")]
-    assert status.clicks == Clicks(2, START + timedelta(seconds=31), 1)
+    assert status.reactions == [MessageReaction(at(21), "heart", "tel:+1")]
+    assert status.clicks == MessageClicks(2, START + timedelta(seconds=31), 1)
     assert status.status is MessageState.DELIVERED
 
 

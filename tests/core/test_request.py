@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from service.core.deliveries.attempt import REPLY_STORED_BYTES_MAX, attempt_of
 from service.core.deliveries.delivery import Delivery, DeliveryKey, Lease
@@ -58,14 +59,14 @@ def test_no_other_secret_and_no_other_body_verifies() -> None:
 
 @given(st.binary(max_size=200), st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True))
 def test_any_body_verifies(body: bytes, event_id: str) -> None:
-    request = _request(replace(DELIVERY, body=body, event_id=event_id))
+    request = _request(structs.replace(DELIVERY, body=body, event_id=event_id))
     assert request.body is body
     assert _webhook(NEW).verify(request.body, dict(request.headers)).id == event_id
 
 
 def test_each_attempt_is_signed_afresh_over_the_same_bytes() -> None:
     first = _request()
-    later = build_request(_lease(replace(DELIVERY, attempts_made=4)), START + timedelta(hours=1), 15.0)
+    later = build_request(_lease(structs.replace(DELIVERY, attempts_made=4)), START + timedelta(hours=1), 15.0)
     assert isinstance(later, Request)
     assert (later.body, later.headers["webhook-id"]) == (first.body, first.headers["webhook-id"])
     assert (first.headers["webhook-attempt"], later.headers["webhook-attempt"]) == ("1", "5")
@@ -87,7 +88,9 @@ def test_a_secret_that_does_not_open_is_our_fault() -> None:
 
 def test_a_setting_that_cannot_be_read_is_our_fault() -> None:
     lease = _lease()
-    fault = build_request(replace(lease, endpoint=replace(lease.endpoint, problem="the filter is odd")), START, 15.0)
+    fault = build_request(
+        structs.replace(lease, endpoint=replace(lease.endpoint, problem="the filter is odd")), START, 15.0
+    )
     assert fault == Fault(Reason.INTERNAL, 0, "the filter is odd")
 
 
@@ -116,7 +119,7 @@ def test_a_request_is_signed_in_one_style_alone(name: str, header: str | None, e
     secret = "whsec_" + base64.b64encode(NEW).decode()
     style = style_named(name, header)
     lease = _lease(DELIVERY, Secret(style.decode_secret(secret)))
-    request = build_request(replace(lease, endpoint=replace(lease.endpoint, style=style)), START, 15.0)
+    request = build_request(structs.replace(lease, endpoint=replace(lease.endpoint, style=style)), START, 15.0)
     assert isinstance(request, Request)
     own = {"Content-Type", "User-Agent", "webhook-attempt", "X-Event-Type", "X-Event-ID"}
     assert set(request.headers) == own | expected
@@ -125,8 +128,8 @@ def test_a_request_is_signed_in_one_style_alone(name: str, header: str | None, e
 
 
 def test_a_replay_says_so_and_a_first_delivery_does_not() -> None:
-    key = replace(DELIVERY.key, replay_number=3)
-    replay = _request(replace(DELIVERY, key=key))
+    key = structs.replace(DELIVERY.key, replay_number=3)
+    replay = _request(structs.replace(DELIVERY, key=key))
     assert replay.headers["webhook-replay"] == str(key)
     assert replay.headers["webhook-id"] == DELIVERY.event_id
     assert "webhook-replay" not in _request().headers
@@ -146,7 +149,7 @@ def test_any_reply_becomes_a_text_that_a_database_takes(body: bytes) -> None:
 
 
 def test_attempts_are_numbered_by_rows_and_not_by_what_counts() -> None:
-    delivery = replace(DELIVERY, attempts_made=1, attempts_recorded=4)
+    delivery = structs.replace(DELIVERY, attempts_made=1, attempts_recorded=4)
     fault = Fault(Reason.INTERNAL, 0, "no sockets left")
     attempt = attempt_of(delivery, 5, START, fault, classify(fault, START))
     assert (attempt.number, attempt.is_counted, attempt.status) == (5, False, None)

@@ -1,15 +1,15 @@
 """What an outcome means for the delivery."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from service.core.deliveries.delivery import STEPS, Delivery, DeliveryKey, State
 from service.core.deliveries.outcome import Accepted, Failed, Gone, Outcome
-from service.core.deliveries.settlement import Bury, Deliver, Retry, Settlement, Unsubscribe, settle
+from service.core.deliveries.settlement import Accept, Bury, Cancel, Retry, Settlement, settle
 from service.core.endpoints.retry_schedule import PRESETS, STANDARD
 from service.core.reason import Reason
 from tests.fakes.clock import START
@@ -19,7 +19,7 @@ DELIVERY = Delivery(DeliveryKey(new_uid(), 1), "org_1", "evt_1", "message.sent",
 
 
 def _settle(outcome: Outcome, *, after_seconds: float = 0, draw: float = 0.0, **changes: int) -> Settlement:
-    delivery = replace(DELIVERY, **changes)  # type: ignore[arg-type]
+    delivery = replace(DELIVERY, **changes)
     return settle(outcome, delivery, STANDARD, START + timedelta(seconds=after_seconds), draw)
 
 
@@ -28,9 +28,9 @@ def _failed(reason: Reason = Reason.HTTP_STATUS, **changes: object) -> Failed:
 
 
 @pytest.mark.parametrize("made", [0, 11, 50])
-def test_accepted_delivers_and_gone_unsubscribes_however_late(made: int) -> None:
-    assert _settle(Accepted(), after_seconds=1e7, attempts_made=made) == Deliver()
-    assert _settle(Gone(), after_seconds=1e7, attempts_made=made) == Unsubscribe()
+def test_accepted_delivers_and_gone_cancels_however_late(made: int) -> None:
+    assert _settle(Accepted(), after_seconds=1e7, attempts_made=made) == Accept()
+    assert _settle(Gone(), after_seconds=1e7, attempts_made=made) == Cancel(Reason.GONE)
 
 
 @pytest.mark.parametrize(("made", "delay"), [(0, 5), (1, 15), (2, 45), (9, 86_400)])
@@ -101,14 +101,6 @@ def test_a_wish_to_wait_is_a_minimum(hint: int | None, draw: float, delay: float
     settlement = _settle(_failed(retry_after_seconds=hint), draw=draw, attempts_made=1)
     assert isinstance(settlement, Retry)
     assert settlement.delay_seconds == pytest.approx(delay)
-    assert settlement.gate_seconds is None
-
-
-def test_only_a_wish_for_the_endpoint_shuts_its_gate() -> None:
-    settlement = _settle(_failed(retry_after_seconds=100, gates_endpoint=True))
-    assert isinstance(settlement, Retry)
-    assert settlement.gate_seconds == 100
-    assert _settle(_failed(retry_after_seconds=0, gates_endpoint=True)) == Retry(5, Reason.HTTP_STATUS)
 
 
 outcomes = st.one_of(

@@ -59,7 +59,7 @@ def all_operations() -> Sequence[Operation]:
     """Every operation, for their names and models; none of them can be called."""
     settings = load_settings({})
     nothing = cast("Any", None)
-    intake = cast("Any", type("NoIntake", (), {"judge": None, "take_in": None, "send_test": None}))
+    intake = cast("Any", type("NoIntake", (), {"judge": None, "record": None, "send_test": None}))
     return v1_operations(Parts(settings, nothing, nothing, intake, nothing, lambda: datetime.now(UTC)))
 
 

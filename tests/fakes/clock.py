@@ -33,7 +33,10 @@ class ManualClock:
                 future.set_result(None)
 
     async def pause(self, seconds: float) -> None:
-        """Wait until the test has moved the clock by ``seconds``."""
+        """Wait until the test has moved the clock by ``seconds``; no longer than a turn of the loop for none."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.pauses.append(seconds)
         self._pausing.append((self._seconds + seconds, future))

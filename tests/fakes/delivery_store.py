@@ -2,16 +2,19 @@
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from typing import assert_never
+
+from msgspec.structs import replace
 
 from service.core.deliveries.attempt import Attempt
 from service.core.deliveries.delivery import OPEN_STATES, STEPS, Delivery, DeliveryKey, Lease, State, Step
-from service.core.deliveries.settlement import Retry, Settled, Unsubscribe
+from service.core.deliveries.effect import Effect, EndSubscription, ShutGate
+from service.core.deliveries.fair_share import fair_shares
+from service.core.deliveries.settlement import Settled
 from service.core.events.event import Event
 from service.core.reason import Reason
 from service.ports.errors import RefusedError
-from service.ports.observer import Backlog
-from service.ports.store import Claim, Recorded, Recording, Stale, Verdict
+from service.ports.store import Backlog, Claimed, Disposition, Recorded, Recording, Stale
 from tests.fakes.database import DeliveryRow, EventRow, MemoryDatabase
 
 BEFORE_COMMIT = "before commit"
@@ -63,16 +66,16 @@ class MemoryDeliveryStore:
         if stale:
             return Stale(frozenset(stale))
         leased: set[DeliveryKey] = set()
-        verdicts = tuple(self._record_one(recording, leased) for recording in batch)
+        dispositions = tuple(self._record_one(recording, leased) for recording in batch)
         self._committed("record")
-        return Recorded(verdicts, frozenset(leased))
+        return Recorded(dispositions, frozenset(leased))
 
-    def _record_one(self, recording: Recording, leased: set[DeliveryKey]) -> Verdict:
+    def _record_one(self, recording: Recording, leased: set[DeliveryKey]) -> Disposition:
         database = self.database
         event = recording.event
         known = database.events.get((event.organization_id, event.id))
         if known is not None:
-            return Verdict.DUPLICATE if known.event.body == event.body else Verdict.CONFLICT
+            return Disposition.DUPLICATE if known.event.body == event.body else Disposition.CONFLICT
         database.events[event.organization_id, event.id] = EventRow(recording.uid, event)
         for new in recording.deliveries:
             row = DeliveryRow(new.delivery, State.PENDING, database.clock.now(), database.now)
@@ -80,7 +83,7 @@ class MemoryDeliveryStore:
             if new.wants_lease and not database.is_gated(new.endpoint.id):
                 self._lease(row)
                 leased.add(new.delivery.key)
-        return Verdict.RECORDED
+        return Disposition.RECORDED
 
     def _lease(self, row: DeliveryRow) -> None:
         row.state = State.LEASED
@@ -90,32 +93,29 @@ class MemoryDeliveryStore:
 
     # ------------------------------------------------------------------ claim, release, rescue
 
-    async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claim]:
+    async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claimed]:
         self._begin("claim_due", limit)
         database = self.database
-        due: defaultdict[str, deque[DeliveryRow]] = defaultdict(deque)
+        due: defaultdict[str, list[DeliveryRow]] = defaultdict(list)
         for row in database.rows_in(State.PENDING):
             endpoint_id = row.delivery.endpoint_id
-            share = min(per_endpoint_limit, room.get(endpoint_id, per_endpoint_limit))
-            is_due = row.next_attempt_at <= database.now and not database.is_gated(endpoint_id)
-            if is_due and len(due[endpoint_id]) < share:
+            has_room = room.get(endpoint_id, 1) > 0
+            if row.next_attempt_at <= database.now and has_room and not database.is_gated(endpoint_id):
                 due[endpoint_id].append(row)
-        claims: list[Claim] = []
-        turns = deque(sorted(filter(due.get, due), key=lambda each: database.served_at.get(each, -1)))
-        while turns and len(claims) < limit:
-            endpoint_id = turns.popleft()
-            row = due[endpoint_id].popleft()
-            self._lease(row)
+        turns = sorted(due, key=lambda each: database.served_at.get(each, -1))[: max(0, limit)]
+        shares = fair_shares(turns, limit, per_endpoint_limit=per_endpoint_limit, room=room)
+        claims: list[Claimed] = []
+        for endpoint_id, share in shares.items():
             database.claims_count += 1
             database.served_at[endpoint_id] = database.claims_count
-            claims.append(self._claim(row))
-            if due[endpoint_id]:
-                turns.append(endpoint_id)
+            for row in due[endpoint_id][:share]:
+                self._lease(row)
+                claims.append(self._claim(row))
         self._committed("claim_due")
         return claims
 
-    def _claim(self, row: DeliveryRow) -> Claim:
-        return Claim(row.delivery, row.claims_made, self.database.versions[row.delivery.organization_id])
+    def _claim(self, row: DeliveryRow) -> Claimed:
+        return Claimed(row.delivery, row.claims_made, self.database.versions[row.delivery.organization_id])
 
     async def release(self, leases: Sequence[Lease]) -> None:
         self._begin("release", len(leases))
@@ -126,7 +126,7 @@ class MemoryDeliveryStore:
                 row.next_attempt_at = self.database.now
         self._committed("release")
 
-    async def rescue(self, limit: int) -> Sequence[Claim]:
+    async def rescue(self, limit: int) -> Sequence[Claimed]:
         self._begin("rescue", limit)
         leased = sorted(self.database.rows_in(State.LEASED), key=lambda row: row.lease_expires_at or 0.0)
         expired = [row for row in leased if self._has_expired(row)][:limit]
@@ -159,7 +159,8 @@ class MemoryDeliveryStore:
             self._append(row, settled.attempt, has_moved=has_moved)
         if has_moved:
             self._apply(row, settled)
-        self._heed(row, settled)
+        for effect in settled.effects:
+            self._obey(effect)
         return has_moved
 
     def _may_move(self, row: DeliveryRow, settled: Settled) -> bool:
@@ -186,24 +187,26 @@ class MemoryDeliveryStore:
         settlement = settled.settlement
         self._move(row, settlement.step)
         row.reason = settlement.reason
-        if isinstance(settlement, Retry):
+        if settlement.delay_seconds is not None:
             row.next_attempt_at = self.database.now + settlement.delay_seconds
 
-    def _heed(self, row: DeliveryRow, settled: Settled) -> None:
-        """What the receiver said of the endpoint or the subscription holds, even where the delivery has moved on."""
-        settlement = settled.settlement
-        if isinstance(settlement, Retry):
-            if settlement.gate_seconds is not None:
-                gate = (row.delivery.endpoint_id, "retry_after")
-                until = self.database.now + settlement.gate_seconds
-                self.database.gates[gate] = max(until, self.database.gates.get(gate, until))
-        elif isinstance(settlement, Unsubscribe):
-            subscription = self.database.subscriptions[row.delivery.key.subscription_id]
-            url = self.database.endpoints[subscription.endpoint_id].url
-            if subscription.removed_because is None and settled.target_url in {None, url}:
-                subscription.removed_because = "gone"
-                self.database.directory_changed(row.delivery.organization_id)
-                self.database.cancel_pending(subscription.id, Reason.GONE)
+    def _obey(self, effect: Effect) -> None:
+        """Whatever becomes of the delivery: it may have moved on."""
+        database = self.database
+        match effect:
+            case ShutGate():
+                gate = (effect.endpoint_id, effect.kind.value)
+                until = database.now + effect.seconds
+                database.gates[gate] = max(until, database.gates.get(gate, until))
+            case EndSubscription():
+                subscription = database.subscriptions[effect.subscription_id]
+                endpoint = database.endpoints[subscription.endpoint_id]
+                if subscription.removed_because is None and effect.leading_to in {None, endpoint.url}:
+                    subscription.removed_because = "gone"
+                    database.directory_changed(endpoint.organization_id)
+                    database.cancel_pending(subscription.id, Reason.GONE)
+            case _:
+                assert_never(effect)
 
     def _move(self, row: DeliveryRow, step: Step) -> None:
         row.state = STEPS[row.state][step]  # a KeyError here is a step that does not exist

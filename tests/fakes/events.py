@@ -9,13 +9,16 @@ from uuid import UUID
 import uuid_utils.compat
 
 from service.core.events.event import Event, parse_event
+from service.core.events.event_type import EventType
+from service.core.events.registry import REGISTRY
+from service.core.events.sample import sample_event
 from service.core.timestamp import format_timestamp
 from tests.fakes.clock import START
 
 _AT = "2026-11-20T17:59:59.123456Z"
 _PARTIES = {"from": {"urn": "tel:+12065550100"}, "to": {"urn": "tel:+12065551212"}}
 
-EXAMPLE_DATA: Mapping[str, Mapping[str, Any]] = {
+_BY_HAND: Mapping[str, Mapping[str, Any]] = {
     "message.sent": {"message": {"id": "msg_1", "direction": "outbound", "status": "sent", "sent_at": _AT, **_PARTIES}},
     "message.delivered": {"message": {"id": "msg_1", "status": "delivered", "delivered_at": _AT, **_PARTIES}},
     "message.failed": {
@@ -38,6 +41,25 @@ EXAMPLE_DATA: Mapping[str, Mapping[str, Any]] = {
         "click": {"id": "clk_1", "clicked_at": _AT},
     },
 }
+
+
+def _least_data(kind: EventType) -> Mapping[str, Any]:
+    """Of the type's sample, what the type requires and nothing else."""
+    sample = json.loads(sample_event(kind.name, "org_1", event_id="evt_1", number=1, now=START))["data"]
+    least: dict[str, Any] = {}
+    for path in (*kind.required, *kind.values, *kind.any_of):
+        found, inner, (*way, last) = sample, least, path.split(".")
+        for name in way:
+            found, inner = found[name], inner.setdefault(name, {})
+        inner[last] = found[last]
+    return least
+
+
+EXAMPLE_DATA: Mapping[str, Mapping[str, Any]] = {
+    **{name: _least_data(kind) for name, kind in REGISTRY.items()},
+    **_BY_HAND,
+}
+"""Data of each built-in type; that of the first five as a producer wrote it."""
 
 
 def envelope(**changes: Any) -> dict[str, Any]:

@@ -1,30 +1,41 @@
 """An observer that remembers, and wakes the tests that wait for what operators watch."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
+from service.core.deliveries.attempt import AttemptStarted
 from service.core.deliveries.settlement import Settled
 from service.core.reason import ParkReason
-from service.ports.observer import Backlog
+from service.ports.observer import (
+    AttemptSettled,
+    BacklogMeasured,
+    BatchRecorded,
+    BatchSettled,
+    EventTaken,
+    Happening,
+    LeasesRescued,
+    MessageParked,
+    MessageRedelivered,
+    Trouble,
+)
+from service.ports.store import Backlog
 
 SIGNAL_SECONDS_MAX = 60
 
+Kind = TypeVar("Kind")
+
 
 class RecordingObserver:
-    """Keeps every call; ``until`` waits for a condition on what was kept."""
+    """Keeps all it is told; ``until`` waits for a condition on what was kept."""
 
     def __init__(self) -> None:
-        self.received: list[tuple[str, str]] = []
-        self.parked: list[tuple[ParkReason, str, str | None]] = []
-        self.redelivered_count = 0
-        self.recorded: list[tuple[int, int]] = []
-        self.settled: list[tuple[Settled, bool]] = []
-        self.settled_batches: list[int] = []
-        self.rescued: list[int] = []
-        self.backlogs: list[Backlog] = []
-        self.loads: list[tuple[int, int, Mapping[str, int]]] = []
-        self.troubles: list[tuple[str, BaseException, Mapping[str, object]]] = []
+        self.told: list[Happening] = []
         self._has_changed = asyncio.Event()
+
+    def tell(self, happening: Happening, /) -> None:
+        self.told.append(happening)
+        self._has_changed.set()
 
     async def until(self, condition: Callable[["RecordingObserver"], object]) -> None:
         """Wait until ``condition`` holds of this observer."""
@@ -37,44 +48,49 @@ class RecordingObserver:
         """Wait until at least ``count`` attempts have been settled."""
         await self.until(lambda seen: len(seen.settled) >= count)
 
-    def event_received(self, source: str, outcome: str) -> None:
-        self.received.append((source, outcome))
-        self._has_changed.set()
+    def of(self, kind: type[Kind]) -> list[Kind]:
+        """All happenings of one kind, in order."""
+        return [each for each in self.told if isinstance(each, kind)]
 
-    def message_parked(self, reason: ParkReason, detail: str, message_id: str | None) -> None:
-        self.parked.append((reason, detail, message_id))
-        self._has_changed.set()
+    # ------------------------------------------------------------------ the kinds that tests ask for most
 
-    def message_redelivered(self) -> None:
-        self.redelivered_count += 1
-        self._has_changed.set()
+    @property
+    def received(self) -> Sequence[tuple[str, str]]:
+        taken = [each for each in self.told if isinstance(each, EventTaken | MessageParked)]
+        return [(each.source, each.disposition.value if isinstance(each, EventTaken) else "parked") for each in taken]
 
-    def batch_recorded(self, event_count: int, delivery_count: int, seconds: float) -> None:
-        assert seconds >= 0
-        self.recorded.append((event_count, delivery_count))
-        self._has_changed.set()
+    @property
+    def parked(self) -> Sequence[tuple[ParkReason, str, str | None]]:
+        return [(each.reason, each.detail, each.message_id) for each in self.of(MessageParked)]
 
-    def attempt_settled(self, settled: Settled, *, moved: bool) -> None:
-        self.settled.append((settled, moved))
-        self._has_changed.set()
+    @property
+    def redelivered_count(self) -> int:
+        return len(self.of(MessageRedelivered))
 
-    def batch_settled(self, count: int, seconds: float) -> None:
-        assert seconds >= 0
-        self.settled_batches.append(count)
-        self._has_changed.set()
+    @property
+    def recorded(self) -> Sequence[tuple[int, int]]:
+        return [(each.event_count, each.delivery_count) for each in self.of(BatchRecorded)]
 
-    def leases_rescued(self, count: int) -> None:
-        self.rescued.append(count)
-        self._has_changed.set()
+    @property
+    def started(self) -> Sequence[AttemptStarted]:
+        return self.of(AttemptStarted)
 
-    def backlog_measured(self, backlog: Backlog) -> None:
-        self.backlogs.append(backlog)
-        self._has_changed.set()
+    @property
+    def settled(self) -> Sequence[tuple[Settled, bool]]:
+        return [(each.settled, each.has_moved) for each in self.of(AttemptSettled)]
 
-    def load_changed(self, in_flight: int, held: int, lane_states: Mapping[str, int]) -> None:
-        self.loads.append((in_flight, held, lane_states))
-        self._has_changed.set()
+    @property
+    def settled_batches(self) -> Sequence[int]:
+        return [each.count for each in self.of(BatchSettled)]
 
-    def trouble(self, where: str, error: BaseException, **context: object) -> None:
-        self.troubles.append((where, error, context))
-        self._has_changed.set()
+    @property
+    def rescued(self) -> Sequence[int]:
+        return [each.count for each in self.of(LeasesRescued)]
+
+    @property
+    def backlogs(self) -> Sequence[Backlog]:
+        return [each.backlog for each in self.of(BacklogMeasured)]
+
+    @property
+    def troubles(self) -> Sequence[tuple[str, BaseException, Mapping[str, object]]]:
+        return [(each.where, each.error, each.context) for each in self.of(Trouble)]

@@ -5,7 +5,7 @@ import pytest
 from service.core.deliveries.delivery import Lease
 from service.core.deliveries.outcome import OutcomeKind
 from service.core.deliveries.request import Fault, Reply
-from service.core.deliveries.settlement import Deliver, Retry
+from service.core.deliveries.settlement import Accept, Retry
 from service.core.reason import Reason
 from tests.fakes.events import event_of
 from tests.flow.worker import MARGIN_SECONDS, TIMEOUT_SECONDS, Worker
@@ -31,7 +31,7 @@ async def test_the_stored_bytes_are_sent_signed_and_the_reply_becomes_an_attempt
         settled = await worker.deliver(lease)
         assert settled is not None
         assert settled.attempt is not None
-        assert settled.settlement == Deliver()
+        assert settled.settlement == Accept()
         assert (settled.attempt.number, settled.attempt.claim_number, settled.attempt.reply) == (1, 1, "thanks")
         (request,) = worker.sender.requests
         assert (request.url, request.timeout_seconds) == (URL, TIMEOUT_SECONDS)

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from service.core.events.event import Event, Rejected
+from service.core.events.judged import Judged
 from service.core.reason import ParkReason
 from service.ports.errors import RefusedError
-from service.ports.store import Verdict
+from service.ports.store import Disposition
 from tests.fakes.events import body_of, event_of
 from tests.flow.worker import Worker
 
@@ -48,12 +49,12 @@ async def test_a_type_registered_before_the_publish_is_known_at_once_and_looked_
         await worker.intake.take_in([event_of(id="evt_0")], "test")  # the directory in memory knows no type
         await worker.administration.register_event_type("org_1", "order.placed", SCHEMA)
         batch = [_order(f"evt_{number}") for number in range(1, 4)]
-        assert await worker.intake.take_in(batch, "test") == [Verdict.RECORDED] * 3
+        assert await worker.intake.take_in(batch, "test") == [Disposition.RECORDED] * 3
         assert len(worker.subscriptions.loads) == 2
         unknown = [event_of(id=f"evt_{number}", type="no.such", data={}) for number in range(4, 8)]
         outcomes = await worker.intake.take_in([*unknown, _order("evt_9")], "test")
         assert [getattr(outcome, "reason", outcome) for outcome in outcomes] == [ParkReason.UNKNOWN_TYPE] * 4 + [
-            Verdict.RECORDED
+            Disposition.RECORDED
         ]
         assert len(worker.subscriptions.loads) == 3
 
@@ -65,11 +66,22 @@ async def test_a_type_is_its_organizations_alone() -> None:
         mine, theirs, nobodys = await worker.intake.judge(
             [_order(), _order(organization_id="org_2"), _order(organization_id="org_3")]
         )
-        assert mine is None
+        assert mine == Judged(_order())
         assert isinstance(theirs, Rejected)
         assert isinstance(nobodys, Rejected)
         assert (theirs.reason, nobodys.reason) == (ParkReason.UNKNOWN_TYPE, ParkReason.UNKNOWN_ORGANIZATION)
         assert not worker.database.events
+
+
+async def test_what_was_judged_is_not_judged_again_and_its_organization_may_be_gone() -> None:
+    async with Worker(delivers=False) as worker:
+        await worker.administration.register_event_type("org_1", "order.placed", SCHEMA)
+        (judged,) = await worker.intake.judge([_order()])
+        assert isinstance(judged, Judged)
+        del worker.database.versions["org_1"]
+        (why,) = await worker.intake.record([judged], "http")
+        assert isinstance(why, Rejected)
+        assert why.reason is ParkReason.UNKNOWN_ORGANIZATION
 
 
 async def test_an_organization_removed_while_its_type_is_looked_up() -> None:
@@ -77,7 +89,7 @@ async def test_an_organization_removed_while_its_type_is_looked_up() -> None:
         await worker.directory.of(["org_1"])
         del worker.database.versions["org_1"]
         (why,) = await worker.intake.judge([_order()])
-        assert why is not None
+        assert isinstance(why, Rejected)
         assert why.reason is ParkReason.UNKNOWN_ORGANIZATION
 
 

@@ -1,4 +1,4 @@
-"""A whole worker over the fakes, put together as ``app/assembly.py`` does it."""
+"""A whole worker over the fakes."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from service.core.deliveries.lane import LaneLimits, Lanes
+from service.core.deliveries.lane import LaneLimits
 from service.core.endpoints.retry_schedule import STANDARD, RetrySchedule
-from service.flow.deliver import Deliver
+from service.flow import worker as flow
 from service.flow.directory import Directory
-from service.flow.dispatch import ClaimLimits, Dispatch
+from service.flow.dispatch import ClaimLimits
 from service.flow.intake import Intake
-from service.flow.settle import FLUSHERS, Settle
+from service.flow.settle import FLUSHERS
 from service.flow.surroundings import Surroundings
-from service.flow.upkeep import Upkeep
 from tests.fakes.clock import ManualClock
 from tests.fakes.database import MemoryDatabase
 from tests.fakes.delivery_store import MemoryDeliveryStore
@@ -28,6 +27,7 @@ from tests.fakes.subscription_store import MemoryAdministration, MemorySubscript
 LEASE_SECONDS = 60.0
 TIMEOUT_SECONDS = 15.0
 MARGIN_SECONDS = 5.0
+DRAIN_SECONDS = 20.0
 
 
 class Retention:
@@ -46,6 +46,7 @@ class Worker:
 
     database: MemoryDatabase = field(default_factory=MemoryDatabase)
     sender: ScriptedSender = field(default_factory=ScriptedSender)
+    source: MemoryEventSource = field(default_factory=MemoryEventSource)
     secret_box: PlainSecretBox = field(default_factory=PlainSecretBox)
     new_uid: CountedUids = field(default_factory=CountedUids)
     limits: LaneLimits = LaneLimits()
@@ -62,46 +63,43 @@ class Worker:
         self.store = MemoryDeliveryStore(self.database, lease_seconds=LEASE_SECONDS)
         self.subscriptions = MemorySubscriptionStore(self.database)
         self.administration = MemoryAdministration(self.database, self.secret_box)
-        self.source = MemoryEventSource()
         self.retention = Retention()
         self.directory = Directory(self.subscriptions, self.secret_box, schedule=self.schedule)
         self.around = Surroundings(self.clock, self.observer, _no_jitter, self.clock.pause)
-        self.deliver = Deliver(self.sender, self.schedule, self.around, TIMEOUT_SECONDS, MARGIN_SECONDS)
-        self.settle = Settle(
-            self.store,
-            self.around,
-            batch_max=self.settle_batch_max,
-            unsettled_max=self.settle_unsettled_max,
-        )
-        self.lanes = Lanes(self.limits)
-        self.dispatch = Dispatch(
-            self.store,
-            self.directory,
-            self.deliver,
-            self.settle,
-            self.lanes,
-            self.around,
-            claim_limits=self.claim_limits,
-            lease_seconds=LEASE_SECONDS,
-        )
-        self.intake = Intake(
-            self.store,
-            self.directory,
-            self.dispatch if self.delivers else None,
-            self.new_uid,
-            self.around,
-            batch_max=self.batch_max,
-            lease_seconds=LEASE_SECONDS,
-        )
-        self.upkeep = Upkeep(
+        self.whole = flow.Worker(
             self.store,
             self.retention,
-            self.settle,
             self.directory,
-            self.schedule,
+            self.sender,
+            self.source,
+            self.new_uid,
             self.around,
-            rescue_seconds=10.0,
+            schedule=self.schedule,
+            limits=flow.WorkerLimits(
+                lanes=self.limits,
+                claims=self.claim_limits,
+                intake_batch_max=self.batch_max,
+                settle_batch_max=self.settle_batch_max,
+                unsettled_max=self.settle_unsettled_max,
+                lease_seconds=LEASE_SECONDS,
+                margin_seconds=MARGIN_SECONDS,
+                timeout_seconds=TIMEOUT_SECONDS,
+                rescue_seconds=10.0,
+                drain_seconds=DRAIN_SECONDS,
+            ),
         )
+        self.lanes, self.deliver, self.settle = self.whole.lanes, self.whole.deliver, self.whole.settle
+        self.dispatch, self.intake, self.upkeep = self.whole.dispatch, self.whole.intake, self.whole.upkeep
+        if not self.delivers:
+            self.intake = Intake(
+                self.store,
+                self.directory,
+                None,
+                self.new_uid,
+                self.around,
+                batch_max=self.batch_max,
+                lease_seconds=LEASE_SECONDS,
+            )
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def __aenter__(self) -> Self:
@@ -114,9 +112,7 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         ended = await asyncio.gather(*self._tasks, return_exceptions=True)
-        for slot in self.dispatch._slots:
-            slot.cancel()
-        await asyncio.gather(*self.dispatch._slots, return_exceptions=True)
+        await self.dispatch.abandon()
         for result in ended:
             if isinstance(result, Exception):
                 raise result

@@ -23,7 +23,7 @@ _OUR_ERRNOS: Final = frozenset(
 _DETAIL_CHARACTERS_MAX: Final = 300
 
 
-def explain(error: Exception) -> tuple[Reason, str]:
+def diagnose(error: Exception) -> tuple[Reason, str]:
     """Say why, in a reason and a sentence. Total: what nobody expected is our own fault. Yields no status, ever."""
     if blocked := blocked_by(error):
         return Reason.BLOCKED_DESTINATION, str(blocked)

@@ -10,15 +10,15 @@ from aiohttp.http import HttpProcessingError, RawResponseMessage
 
 from service.core.deliveries.request import Reply
 
-BODY_BYTES_MAX: Final = 16 * 1024
+REPLY_BODY_BYTES_MAX: Final = 16 * 1024
 LINE_BYTES_MAX: Final = 8190
-HEADERS_MAX: Final = 100
+REPLY_HEADERS_MAX: Final = 100
 INTERIM_REPLIES_MAX: Final = 8  # 1xx, before the real one
-TEXT_CHARACTERS_MAX: Final = 2048  # of a Location or Retry-After
+HEADER_CHARACTERS_MAX: Final = 2048  # of a Location or Retry-After
 
 
-class Exchange:
-    """What is known so far of one exchange, whatever interrupts it."""
+class RoundTrip:
+    """What is known so far of one round trip, whatever interrupts it."""
 
     __slots__ = ("body", "has_interim", "is_second_connection", "message")
 
@@ -41,7 +41,7 @@ class Exchange:
         return Reply(
             message.code,
             duration_ms,
-            self.body[:BODY_BYTES_MAX],
+            self.body[:REPLY_BODY_BYTES_MAX],
             tuple(map(_text, headers.getall("Retry-After", ()))),
             _text(headers.get("Location", "")),
             self.is_second_connection,
@@ -53,32 +53,32 @@ def expect_reply(protocol: ResponseHandler) -> None:
     protocol.set_response_params(
         read_until_eof=True,
         auto_decompress=False,
-        read_bufsize=BODY_BYTES_MAX,
+        read_bufsize=REPLY_BODY_BYTES_MAX,
         max_line_size=LINE_BYTES_MAX,
         max_field_size=LINE_BYTES_MAX,
-        max_headers=HEADERS_MAX,
+        max_headers=REPLY_HEADERS_MAX,
     )
 
 
-async def read_reply(protocol: ResponseHandler, exchange: Exchange) -> bool:
-    """Fill ``exchange``; whether the reply was read to its end, so that the connection can serve again."""
+async def read_reply(protocol: ResponseHandler, round_trip: RoundTrip) -> bool:
+    """Fill ``round_trip``; whether the reply was read to its end, so that the connection can serve again."""
     message, payload = await protocol.read()
     interim_count = 0
     while 100 <= message.code < 200 and message.code != 101:  # noqa: PLR2004  no judgement: another reply follows
-        exchange.has_interim = True
+        round_trip.has_interim = True
         interim_count += 1
         if interim_count > INTERIM_REPLIES_MAX:
             raise HttpProcessingError(message="too many interim replies")
         message, payload = await protocol.read()
-    exchange.message = message
+    round_trip.message = message
     if payload.is_eof():
-        exchange.body = payload.read_nowait(BODY_BYTES_MAX)
+        round_trip.body = payload.read_nowait(REPLY_BODY_BYTES_MAX)
     else:
-        await _read_body(protocol, payload, exchange)
+        await _read_body(protocol, payload, round_trip)
     return payload.is_eof()
 
 
-async def _read_body(protocol: ResponseHandler, payload: StreamReader, exchange: Exchange) -> None:
+async def _read_body(protocol: ResponseHandler, payload: StreamReader, round_trip: RoundTrip) -> None:
     closed = protocol.closed
     if closed is None:
         return  # the connection is gone already
@@ -88,8 +88,8 @@ async def _read_body(protocol: ResponseHandler, payload: StreamReader, exchange:
     closed.add_done_callback(_take_note)
     closed.add_done_callback(give_up)
     try:
-        while len(exchange.body) < BODY_BYTES_MAX and (chunk := await payload.readany()):
-            exchange.body += chunk
+        while len(round_trip.body) < REPLY_BODY_BYTES_MAX and (chunk := await payload.readany()):
+            round_trip.body += chunk
     finally:
         closed.remove_done_callback(give_up)
 
@@ -106,4 +106,4 @@ def _take_note(closed: asyncio.Future[None]) -> None:
 
 def _text(value: str) -> str:
     """Rid a header's value of the lone surrogates that the parser leaves where it was not UTF-8."""
-    return value[:TEXT_CHARACTERS_MAX].encode("utf-8", "surrogateescape").decode("utf-8", "replace") if value else ""
+    return value[:HEADER_CHARACTERS_MAX].encode("utf-8", "surrogateescape").decode("utf-8", "replace") if value else ""

@@ -21,17 +21,15 @@ from yarl import URL
 
 from service.adapters.exit.deadlines import Deadlines
 from service.adapters.exit.dialer import DestinationBlockedError, GuardedResolver, blocked_by, socket_factory
-from service.adapters.exit.faults import explain
-from service.adapters.exit.reply import Exchange, expect_reply, read_reply
+from service.adapters.exit.faults import diagnose
+from service.adapters.exit.reply import RoundTrip, expect_reply, read_reply
 from service.core.deliveries.request import Fault, Reply, Request
-from service.core.endpoints.target_policy import EgressPolicy, TargetRefused, Verdict
+from service.core.endpoints.target_policy import EgressPolicy, TargetRefused
 from service.core.reason import Reason
+from service.ports.observer import AddressBlocked
 
 TARGETS_KEPT_MAX: Final = 4096
 _NO_TIMEOUT: Final = ClientTimeout(total=None)  # send() keeps one deadline over everything
-
-OnBlocked = Callable[[str, Verdict | None], None]
-"""Is told the true address (or host) and verdict of a refused destination: for the log, never for the customer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +47,15 @@ class HttpSender:
         self,
         policy: EgressPolicy,
         *,
-        on_blocked: OnBlocked | None = None,
+        on_blocked: Callable[[AddressBlocked], None] | None = None,
         extra_ca_file: str | None = None,
         keepalive_seconds: float = 15.0,
         resolver: GuardedResolver | None = None,
     ) -> None:
-        """``extra_ca_file`` (PEM) is trusted beside the system's roots. Raises OSError if it cannot be read."""
+        """``on_blocked`` is told of each destination that the policy forbade.
+
+        ``extra_ca_file`` (PEM) is trusted beside the system's roots. Raises OSError if it cannot be read.
+        """
         self._policy = policy
         self._on_blocked = on_blocked
         self._keepalive_seconds = keepalive_seconds
@@ -93,37 +94,44 @@ class HttpSender:
         Raises nothing but CancelledError.
         """
         began_at = monotonic()
-        exchange = Exchange()
+        round_trip = RoundTrip()
         try:
             target = self._targets.get(request.url) or self._prepare(request.url)
             wire = _serialise(target.head, request.headers, request.body)
             with self._deadlines.within(request.timeout_seconds):
-                await self._post_on_any(target.dial, wire, exchange)
+                await self._post_on_any(target.dial, wire, round_trip)
         except Exception as error:  # noqa: BLE001  the contract: whatever went wrong is a fault, with a reason
-            if exchange.message is None:
-                if self._on_blocked is not None and (blocked := blocked_by(error)):
-                    self._on_blocked(blocked.where, blocked.verdict)
-                reason, detail = (Reason.INTERNAL, "the sender was closed") if self._is_closed else explain(error)
-                return Fault(reason, _milliseconds_since(began_at), detail, exchange.is_second_connection)
-        return exchange.reply(_milliseconds_since(began_at))
+            if round_trip.message is None:
+                if blocked := blocked_by(error):
+                    self._tell_blocked(request.url, blocked)
+                reason, detail = (Reason.INTERNAL, "the sender was closed") if self._is_closed else diagnose(error)
+                return Fault(reason, _milliseconds_since(began_at), detail, round_trip.is_second_connection)
+        return round_trip.reply(_milliseconds_since(began_at))
 
-    async def _post_on_any(self, dial: ClientRequest, wire: bytes, exchange: Exchange) -> None:
+    def _tell_blocked(self, url: str, blocked: DestinationBlockedError) -> None:
+        if self._on_blocked is None:
+            return
+        target = self._targets.get(url)  # none where the URL itself was refused
+        host = (target and target.dial.url.raw_host) or blocked.where
+        self._on_blocked(AddressBlocked(host, blocked.where, blocked.verdict))
+
+    async def _post_on_any(self, dial: ClientRequest, wire: bytes, round_trip: RoundTrip) -> None:
         connector = self._connector or self._open()
         connection = await connector.connect(dial, [], _NO_TIMEOUT)
         is_seasoned = connection.protocol in self._seasoned
         try:
-            await self._post(connection, wire, exchange)
+            await self._post(connection, wire, round_trip)
         except (ServerDisconnectedError, ClientOSError, ConnectionError) as error:
-            if not is_seasoned or not _is_untouched(error, exchange):
+            if not is_seasoned or not _is_untouched(error, round_trip):
                 raise
         else:
             return
-        exchange.is_second_connection = True
+        round_trip.is_second_connection = True
         while (connection := await connector.connect(dial, [], _NO_TIMEOUT)).protocol in self._seasoned:
             connection.close()  # idle as long as the one that was stale: as good as stale
-        await self._post(connection, wire, exchange)
+        await self._post(connection, wire, round_trip)
 
-    async def _post(self, connection: Connection, wire: bytes, exchange: Exchange) -> None:
+    async def _post(self, connection: Connection, wire: bytes, round_trip: RoundTrip) -> None:
         is_reusable = False
         try:
             protocol, transport = connection.protocol, connection.transport
@@ -131,7 +139,7 @@ class HttpSender:
                 raise ServerDisconnectedError
             expect_reply(protocol)
             transport.write(wire)
-            is_read = await read_reply(protocol, exchange)
+            is_read = await read_reply(protocol, round_trip)
             is_reusable = is_read and not transport.get_write_buffer_size()
             self._seasoned.add(protocol)
         finally:
@@ -144,7 +152,7 @@ class HttpSender:
         """Judge a URL again, although it was judged at registration: the row may have come by another road."""
         judged = self._policy.judge_url(url)
         if isinstance(judged, TargetRefused):
-            raise DestinationBlockedError(judged.host, judged.verdict, judged.sentence)
+            raise DestinationBlockedError(judged.host or url, judged.verdict, judged.sentence)
         parsed = URL(judged.url, encoded=True)
         if (parsed.scheme, (parsed.raw_host or "").lower(), parsed.port) != (judged.scheme, judged.host, judged.port):
             raise DestinationBlockedError(judged.host, None)  # two parsers disagree: trust neither
@@ -177,9 +185,9 @@ def _serialise(head: str, headers: Mapping[str, str], body: bytes) -> bytes:
     return f"{head}{lines}Content-Length: {len(body)}\r\n\r\n".encode("ascii") + body
 
 
-def _is_untouched(error: Exception, exchange: Exchange) -> bool:
+def _is_untouched(error: Exception, round_trip: RoundTrip) -> bool:
     """Whether the connection closed without a byte of reply; half a header block comes as the error's message."""
-    return exchange.is_silent and (not isinstance(error, ServerDisconnectedError) or isinstance(error.message, str))
+    return round_trip.is_silent and (not isinstance(error, ServerDisconnectedError) or isinstance(error.message, str))
 
 
 def _milliseconds_since(began_at: float) -> int:

@@ -8,17 +8,16 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any, Final, Literal, TextIO
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
 from service.core.deliveries.outcome import OutcomeKind
-from service.core.deliveries.settlement import Retry, Settled
-from service.core.reason import ParkReason
+from service.core.deliveries.settlement import Settled
 from service.ports.errors import UnavailableError
-from service.ports.observer import Backlog
+from service.ports.observer import AddressBlocked, AttemptSettled, Hears, LeasesRescued, MessageParked, Trouble
 
 SAMPLE_EVERY: Final = 100
 ERROR_CHARACTERS_MAX: Final = 300
@@ -107,14 +106,26 @@ class LogObserver:
         self._log_attempts = log_attempts
         self._accepted_count = 0
 
-    def attempt_settled(self, settled: Settled, *, moved: bool) -> None:
+    @property
+    def hears(self) -> Hears:
+        """What gets a line. What happens thousands of times a second, or every few, is for the metrics alone."""
+        return {
+            AttemptSettled: self._attempt_settled,
+            MessageParked: self._message_parked,
+            LeasesRescued: lambda rescued: self._logger.warning("leases.rescued", count=rescued.count),
+            AddressBlocked: self._address_blocked,
+            Trouble: self._trouble,
+        }
+
+    def _attempt_settled(self, happening: AttemptSettled) -> None:
         """Write the wide line of an attempt."""
+        settled = happening.settled
         attempt = settled.attempt
         is_accepted = attempt is not None and attempt.outcome is OutcomeKind.ACCEPTED
         if is_accepted and not self._wants_accepted():
             return
         fields = _fields_of(settled)
-        if not moved:
+        if not happening.has_moved:
             fields["is_late"] = True  # the delivery had moved on without us
         if attempt is None:
             self._logger.info("delivery.cancelled", **fields)
@@ -129,41 +140,24 @@ class LogObserver:
         self._accepted_count += 1
         return self._accepted_count % SAMPLE_EVERY == 1
 
-    def message_parked(self, reason: ParkReason, detail: str, message_id: str | None) -> None:  # noqa: ARG002
+    def _message_parked(self, parked: MessageParked) -> None:
         """Tell of a parked message. The detail may quote it, so it stays in the message's x-posthorn-detail header."""
-        self._logger.warning("message.parked", reason=str(reason), message_id=message_id and message_id[:64])
+        message_id = parked.message_id and parked.message_id[:64]
+        self._logger.warning("message.parked", reason=str(parked.reason), message_id=message_id)
 
-    def leases_rescued(self, count: int) -> None:
-        """Tell that a worker vanished, or lost the database for longer than a lease."""
-        self._logger.warning("leases.rescued", count=count)
+    def _address_blocked(self, blocked: AddressBlocked) -> None:
+        """Name what the customer is not told: where the URL led, and which rule forbade it."""
+        reason = blocked.verdict and str(blocked.verdict)
+        host, address = safe_text(blocked.host), safe_text(blocked.address)
+        self._logger.warning("address.blocked", host=host, address=address, reason=reason)
 
-    def trouble(self, where: str, error: BaseException, **context: object) -> None:
+    def _trouble(self, trouble: Trouble) -> None:
         """Tell what failed. Something out of reach is a warning; all else is a fault of ours, with its place."""
-        told = {key: safe_text(str(value)) for key, value in context.items()}
-        if isinstance(error, UnavailableError):
-            self._logger.warning("trouble", where=where, **describe(error, with_frames=False), **told)
+        told = {key: safe_text(str(value)) for key, value in trouble.context.items()}
+        if isinstance(trouble.error, UnavailableError):
+            self._logger.warning("trouble", where=trouble.where, **describe(trouble.error, with_frames=False), **told)
         else:
-            self._logger.error("trouble", where=where, **describe(error), **told)
-
-    # What happens thousands of times a second, or every few seconds, is for the metrics alone.
-
-    def event_received(self, source: str, outcome: str) -> None:
-        """Write nothing."""
-
-    def message_redelivered(self) -> None:
-        """Write nothing."""
-
-    def batch_recorded(self, event_count: int, delivery_count: int, seconds: float) -> None:
-        """Write nothing."""
-
-    def batch_settled(self, count: int, seconds: float) -> None:
-        """Write nothing."""
-
-    def backlog_measured(self, backlog: Backlog) -> None:
-        """Write nothing."""
-
-    def load_changed(self, in_flight: int, held: int, lane_states: Mapping[str, int]) -> None:
-        """Write nothing."""
+            self._logger.error("trouble", where=trouble.where, **describe(trouble.error), **told)
 
 
 def _fields_of(settled: Settled) -> dict[str, Any]:
@@ -187,6 +181,6 @@ def _fields_of(settled: Settled) -> dict[str, Any]:
         }
         if settlement.reason not in {None, attempt.reason}:
             fields["final_reason"] = str(settlement.reason)
-    if isinstance(settlement, Retry):
+    if settlement.delay_seconds is not None:
         fields["next_attempt_in_seconds"] = round(settlement.delay_seconds, 3)
     return fields

@@ -1,31 +1,36 @@
-"""What Prometheus reads. Labels come from closed sets: never an id, never a URL.
+"""What is counted and measured. Labels come from closed sets: never an id, never a URL."""
 
-With several processes the supervisor sets PROMETHEUS_MULTIPROC_DIR before this module is first imported; then every
-process writes there, and ``render`` adds all of them up.
-"""
-
-import os
 import platform
-from collections.abc import Mapping
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from service import __version__
+from service.adapters.observers.exposition import is_multiprocess, render
 from service.core.deliveries.delivery import FINAL_STATES, State
 from service.core.deliveries.lane import LaneState
 from service.core.deliveries.outcome import OutcomeKind
 from service.core.deliveries.settlement import Settled
-from service.core.endpoints.target_policy import Verdict as EgressVerdict
 from service.core.reason import ParkReason, Reason
-from service.ports.observer import Backlog
-from service.ports.store import Verdict
+from service.ports.observer import (
+    AddressBlocked,
+    AttemptSettled,
+    BacklogMeasured,
+    BatchRecorded,
+    BatchSettled,
+    EventTaken,
+    Hears,
+    LeasesRescued,
+    LoadMeasured,
+    MessageParked,
+    MessageRedelivered,
+    Trouble,
+)
+from service.ports.store import Disposition
 
 NAMESPACE: Final = "posthorn"
 NO_REASON: Final = "none"
-MULTIPROCESS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+PARKED: Final = "parked"
 
 _ATTEMPT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0)
 _LATENCY_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3_600, 14_400, 86_400, 259_200)
@@ -113,32 +118,47 @@ class MetricsObserver:
 
     # ------------------------------------------------------------------ what the flow tells
 
-    def event_received(self, source: str, outcome: str) -> None:
-        """Count an event."""
+    @property
+    def hears(self) -> Hears:
+        """What is counted."""
+        return {
+            EventTaken: self._event_taken,
+            MessageParked: self._message_parked,
+            MessageRedelivered: lambda _: self._redeliveries.inc(),
+            BatchRecorded: self._batch_recorded,
+            AttemptSettled: self._attempt_settled,
+            BatchSettled: self._batch_settled,
+            LeasesRescued: lambda rescued: self._rescued.inc(rescued.count),
+            BacklogMeasured: self._backlog_measured,
+            LoadMeasured: self._load_measured,
+            AddressBlocked: lambda blocked: self._egress_blocked.labels(blocked.verdict or NO_REASON).inc(),
+            Trouble: lambda trouble: self._troubles.labels(trouble.where).inc(),
+        }
+
+    def _event_taken(self, taken: EventTaken) -> None:
+        self._count_received(taken.source, taken.disposition)
+        if taken.disposition is Disposition.DUPLICATE:
+            self._duplicates.inc()
+
+    def _message_parked(self, parked: MessageParked) -> None:
+        self._count_received(parked.source, PARKED)
+        self._parked[parked.reason].inc()
+
+    def _count_received(self, source: str, outcome: str) -> None:
         child = self._received_by.get((source, outcome))
         if child is None:
             child = self._received_by[source, outcome] = self._received.labels(source, outcome)
         child.inc()
-        if outcome == Verdict.DUPLICATE:
-            self._duplicates.inc()
 
-    def message_parked(self, reason: ParkReason, detail: str, message_id: str | None) -> None:  # noqa: ARG002
-        """Count a message that was set aside."""
-        self._parked[reason].inc()
+    def _batch_recorded(self, recorded: BatchRecorded) -> None:
+        self._recorded.inc(recorded.delivery_count)
+        self._intake_sizes.observe(recorded.event_count)
+        self._intake_commits.observe(recorded.seconds)
 
-    def message_redelivered(self) -> None:
-        """Count a message that came again."""
-        self._redeliveries.inc()
-
-    def batch_recorded(self, event_count: int, delivery_count: int, seconds: float) -> None:
-        """Measure an intake transaction."""
-        self._recorded.inc(delivery_count)
-        self._intake_sizes.observe(event_count)
-        self._intake_commits.observe(seconds)
-
-    def attempt_settled(self, settled: Settled, *, moved: bool) -> None:
+    def _attempt_settled(self, happening: AttemptSettled) -> None:
         """Count an attempt, and the end of its delivery where it was one."""
-        attempt, settlement = settled.attempt, settled.settlement
+        settled = happening.settled
+        attempt = settled.attempt
         if attempt is not None:
             key = (attempt.outcome, attempt.reason)
             child = self._attempts.get(key)
@@ -146,9 +166,9 @@ class MetricsObserver:
                 child = self._attempts[key] = self._all_attempts.labels(attempt.outcome, attempt.reason or NO_REASON)
             child.inc()
             self._durations.observe(attempt.duration_ms / 1000)
-        if not moved:
+        if not happening.has_moved:
             self._late.inc()
-        elif settlement.state in FINAL_STATES:
+        elif settled.settlement.state in FINAL_STATES:
             self._finish(settled)
 
     def _finish(self, settled: Settled) -> None:
@@ -161,17 +181,13 @@ class MetricsObserver:
             waited_seconds = (attempt.started_at - settled.delivery.created_at).total_seconds()
             self._latencies.observe(max(0.0, waited_seconds) + attempt.duration_ms / 1000)
 
-    def batch_settled(self, count: int, seconds: float) -> None:
-        """Measure a settle transaction."""
-        self._settle_sizes.observe(count)
-        self._settle_commits.observe(seconds)
+    def _batch_settled(self, batch: BatchSettled) -> None:
+        self._settle_sizes.observe(batch.count)
+        self._settle_commits.observe(batch.seconds)
 
-    def leases_rescued(self, count: int) -> None:
-        """Count rescued leases."""
-        self._rescued.inc(count)
-
-    def backlog_measured(self, backlog: Backlog) -> None:
+    def _backlog_measured(self, measured: BacklogMeasured) -> None:
         """Show what waits. A kind of gate that is shut nowhere any more goes back to 0."""
+        backlog = measured.backlog
         self._due.set(backlog.due_count)
         self._due_age.set(backlog.oldest_due_age_seconds)
         self._gated.set(backlog.gated_count)
@@ -180,22 +196,13 @@ class MetricsObserver:
         for kind in self._gate_kinds:
             self._gates.labels(kind).set(backlog.gates.get(kind, 0))
 
-    def load_changed(self, in_flight: int, held: int, lane_states: Mapping[str, int]) -> None:
-        """Show how busy this worker is."""
-        self._in_flight.set(in_flight)
-        self._held.set(held)
+    def _load_measured(self, load: LoadMeasured) -> None:
+        self._in_flight.set(load.in_flight)
+        self._held.set(load.held)
         for state, child in self._lanes.items():
-            child.set(lane_states.get(state, 0))
+            child.set(load.lane_states.get(state, 0))
 
-    def trouble(self, where: str, error: BaseException, **context: object) -> None:  # noqa: ARG002
-        """Count a failure of ours."""
-        self._troubles.labels(where).inc()
-
-    # ------------------------------------------------------------------ what others tell
-
-    def egress_blocked(self, verdict: EgressVerdict | None) -> None:
-        """Count a connection that the policy forbade."""
-        self._egress_blocked.labels(verdict or NO_REASON).inc()
+    # ------------------------------------------------------------------ what the process tells
 
     def broker_connected(self, connected: bool) -> None:  # noqa: FBT001 - it is the measurement
         """Show whether messages can arrive."""
@@ -219,23 +226,3 @@ _FINAL_REASONS: Final = {Reason.ATTEMPTS_EXHAUSTED, Reason.AGE_EXCEEDED, Reason.
 _ATTEMPT_REASONS: Final = tuple(
     reason for reason in Reason if reason not in _FINAL_REASONS | {Reason.GONE, Reason.SUBSCRIPTION_DELETED}
 )
-
-
-def is_multiprocess() -> bool:
-    """Whether several processes share one set of metrics."""
-    return bool(os.environ.get(MULTIPROCESS_VARIABLE))
-
-
-def render(registry: CollectorRegistry, accept: str = "") -> tuple[bytes, str]:
-    """The metrics in the format that an Accept header asks for, and its content type."""
-    source = registry
-    if is_multiprocess():
-        source = CollectorRegistry()
-        MultiProcessCollector(source)  # type: ignore[no-untyped-call]
-    encode, content_type = choose_encoder(accept)
-    return encode(source), content_type
-
-
-def process_ended(pid: int) -> None:
-    """Forget the gauges of a process that is no more; its counts stay."""
-    mark_process_dead(pid)  # type: ignore[no-untyped-call]

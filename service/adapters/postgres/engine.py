@@ -45,6 +45,19 @@ _PLANNED_ONCE = {
 _NO_DAY_FOR_EVENT = 'no partition of relation "events"'
 
 
+SMALL_BATCHES_SIZE_MAX = 4
+"""Connections for small batches: the intake and the flushers of settlements use no more at a time."""
+
+
+def connect_pools(url: str, *, connections_max: int, command_timeout_seconds: float) -> tuple[AsyncEngine, AsyncEngine]:
+    """The engine of a process and that for its small batches, which share ``connections_max`` (at least 3)."""
+    small_size = min(SMALL_BATCHES_SIZE_MAX, connections_max // 3)
+    return (
+        connect(url, pool_size=connections_max - small_size, command_timeout_seconds=command_timeout_seconds),
+        connect(url, pool_size=small_size, command_timeout_seconds=command_timeout_seconds, for_small_batches=True),
+    )
+
+
 def connect(
     url: str, *, pool_size: int = 8, command_timeout_seconds: float = 30.0, for_small_batches: bool = False
 ) -> AsyncEngine:

@@ -6,10 +6,12 @@ from pathlib import Path
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError as AlembicError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.partitions import create_partitions
+from service.ports.errors import RefusedError
 
 
 def _alembic(url: str) -> Config:
@@ -23,7 +25,10 @@ def _alembic(url: str) -> Config:
 
 
 async def migrate(url: str) -> None:
-    """Bring the schema to this release's head, and make the first partitions; a second time changes nothing."""
+    """Bring the schema to this release's head, and make the first partitions; a second time changes nothing.
+
+    Raises ``RefusedError`` for a schema that a newer release made.
+    """
     engine = connect(url, pool_size=1, command_timeout_seconds=600)
     config = _alembic(url)
     script = ScriptDirectory.from_config(config)
@@ -39,7 +44,10 @@ async def migrate(url: str) -> None:
                 ):
                     script.run_env()
 
-            await connection.run_sync(upgrade)
+            try:
+                await connection.run_sync(upgrade)
+            except AlembicError as error:
+                raise RefusedError("a newer release made its schema; run that release") from error
         async with driver(engine) as connection:
             await create_partitions(connection)
     finally:

@@ -1,6 +1,5 @@
 """``/v1/deliveries``: what became of events, attempt by attempt, and sending one again."""
 
-from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, WithJsonSchema
@@ -14,7 +13,8 @@ from service.api.v1.event_queries import ID_PATTERN, EventsQuery
 from service.api.validation import AnswerModel
 from service.core.deliveries.delivery import DeliveryKey, State
 from service.core.deliveries.outcome import OutcomeKind
-from service.core.deliveries.view import AttemptView, DeliveryDetail, DeliveryFilter, DeliveryView, ReplayRefused
+from service.core.deliveries.request import event_headers
+from service.core.deliveries.view import DeliveryDetail, DeliveryFilter, DeliveryView, ReplayRefused
 from service.core.reason import Reason
 from service.ports.desk import DeliveryDesk, ReplayDesk
 
@@ -162,10 +162,11 @@ class DeliveryOperations:
 
     async def show(self, call: Call) -> Answer:
         """One delivery."""
-        found = await self._desk.show(_key(call), call.organization_id)
+        key = _key(call)
+        found = await self._desk.show(key, call.organization_id)
         if found is None:
             raise _no_delivery(call)
-        attempts = [_attempt(found, index) for index in range(len(found.attempts))]
+        attempts = [_attempt(found, key, index) for index in range(len(found.attempts))]
         return Answer(200, DeliveryShown(**_item(found.delivery).model_dump(), attempts=attempts))
 
     async def replay(self, call: Call) -> Answer:
@@ -203,18 +204,12 @@ def _item(delivery: DeliveryView) -> DeliveryItem:
     return DeliveryItem.model_validate(delivery, from_attributes=True)
 
 
-def _attempt(found: DeliveryDetail, index: int) -> AttemptShown:
-    attempt = found.attempts[index]
-    headers = {
-        "Content-Type": "application/json",
-        "webhook-attempt": str(_counted(found.attempts[:index]) + 1),
-        "X-Event-Type": found.delivery.event_type,
-        "X-Event-ID": found.delivery.event_id,
-    }
+def _attempt(found: DeliveryDetail, key: DeliveryKey, index: int) -> AttemptShown:
+    attempt, delivery = found.attempts[index], found.delivery
+    number = sum(each.is_counted for each in found.attempts[:index]) + 1
+    headers = event_headers(key, delivery.event_id, delivery.event_type, number)
     if found.signature_style == "standard":  # the others have no header for the id alone
-        headers["webhook-id"] = found.delivery.event_id
-    if found.delivery.replay_number:
-        headers["webhook-replay"] = found.delivery.id
+        headers["webhook-id"] = delivery.event_id
     return AttemptShown(
         number=attempt.number,
         started_at=attempt.started_at,
@@ -227,7 +222,3 @@ def _attempt(found: DeliveryDetail, index: int) -> AttemptShown:
         request=RequestShown(url=found.url, headers=headers, body_bytes=found.body_bytes),
         reply=attempt.reply,
     )
-
-
-def _counted(attempts: Sequence[AttemptView]) -> int:
-    return sum(each.is_counted for each in attempts)

@@ -11,24 +11,24 @@ from service.api.errors import ApiError, Code, invalid
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
 from service.api.validation import JSON, AnswerModel
 from service.core.events.event import BODY_BYTES_MAX, CLOUDEVENTS, Event, Rejected, parse_event
+from service.core.events.judged import Judged
 from service.core.reason import ParkReason
 from service.core.wording import count_of
-from service.ports.store import Verdict
+from service.ports.store import Disposition
 
 EVENTS_MAX: Final = 100
 BATCH_BYTES_MAX: Final = 16 * BODY_BYTES_MAX
 SOURCE_NAME: Final = "http"
 
-Publish = Callable[[Sequence[Event], str], Awaitable[Sequence[Verdict | Rejected]]]
-"""Records events together and says, in order, what became of each; ``flow.intake.Intake.take_in`` is one."""
-Judge = Callable[[Sequence[Event]], Awaitable[Sequence[Rejected | None]]]
-"""Says, in order, why each event cannot be recorded, and records nothing; ``flow.intake.Intake.judge`` is one."""
+JudgeEvents = Callable[[Sequence[Event]], Awaitable[Sequence[Judged | Rejected]]]
+"""Says, in order, whether each event may be recorded, and records nothing; ``flow.intake.Intake.judge`` is one."""
+RecordEvents = Callable[[Sequence[Judged], str], Awaitable[Sequence[Disposition | Rejected]]]
+"""Records events together and says, in order, what became of each; ``flow.intake.Intake.record`` is one."""
 
-_STATUSES: Final[Mapping[Verdict, Literal["accepted", "duplicate"]]] = {
-    Verdict.RECORDED: "accepted",
-    Verdict.DUPLICATE: "duplicate",
+_STATUSES: Final[Mapping[Disposition, Literal["accepted", "duplicate"]]] = {
+    Disposition.RECORDED: "accepted",
+    Disposition.DUPLICATE: "duplicate",
 }
-_ORGANIZATION_NAMES: Final = {"organization_id", "organizationid"}  # the second is CloudEvents' spelling
 
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items_of = msgspec.json.Decoder(list[msgspec.Raw])
@@ -72,10 +72,11 @@ _EXAMPLE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Submission:
-    """The events of one request, as bytes."""
+    """The envelopes of one request, as bytes; ``fields`` are those of a single one that is an object."""
 
-    bodies: tuple[bytes, ...]
+    bodies: Sequence[bytes]
     is_batch: bool
+    fields: Mapping[str, msgspec.Raw] | None = None
 
     def name(self, index: int, field: str | None) -> str:
         """The key under which an error about an event is reported."""
@@ -87,19 +88,19 @@ class _Submission:
 class PublishEvents:
     """The work behind ``POST /v1/events``."""
 
-    def __init__(self, judge: Judge, publish: Publish, now: Callable[[], datetime]) -> None:
+    def __init__(self, judge: JudgeEvents, record: RecordEvents, now: Callable[[], datetime]) -> None:
         self._judge = judge
-        self._publish = publish
+        self._record = record
         self._now = now
 
     async def post(self, call: Call) -> Answer:
         """Take one envelope, or a batch of them: all are valid, or none is stored."""
         submission = _split(call.body_bytes)
         parsed = _parse(submission, call.organization_id, self._now(), call.request.content_type)
-        events = [each for each in parsed if isinstance(each, Event)]
-        whys = iter(await self._judge(events))
-        _refuse_invalid(submission, [next(whys) if isinstance(each, Event) else each for each in parsed])
-        outcomes = await self._publish(events, SOURCE_NAME)
+        judgements = iter(await self._judge([each for each in parsed if isinstance(each, Event)]))
+        judged = _all_valid(submission, [next(judgements) if isinstance(each, Event) else each for each in parsed])
+        events = [each.event for each in judged]
+        outcomes = await self._record(judged, SOURCE_NAME)
         _refuse_unrecorded(submission, events, outcomes)
         data = [
             Published(id=event.id, status=_STATUSES[outcome])
@@ -131,13 +132,13 @@ class PublishEvents:
 
 
 def _split(body: bytes) -> _Submission:
-    """Tell a batch from an envelope: a batch has ``events`` and no ``type``. What is neither, parse_event explains."""
+    """Tell a batch from an envelope: a batch has ``events`` and no ``type``. parse_event rejects what is neither."""
     try:
         fields = _fields_of.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _Submission((body,), is_batch=False)
     if "events" not in fields or "type" in fields:
-        return _Submission((body,), is_batch=False)
+        return _Submission((body,), is_batch=False, fields=fields)
     try:
         items = _items_of.decode(fields["events"])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -154,16 +155,18 @@ def _parse(
     parsed: list[Event | Rejected] = []
     bodies: dict[str, bytes] = {}
     for body in submission.bodies:
-        each = parse_event(_with_organization(body, organization_id), now, content_type=content_type)
+        each = parse_event(
+            body, now, organization_id=organization_id, content_type=content_type, fields=submission.fields
+        )
         parsed.append(_checked(each, organization_id, bodies) if isinstance(each, Event) else each)
     return parsed
 
 
-def _refuse_invalid(submission: _Submission, whys: Sequence[Rejected | None]) -> None:
-    """Raise an error that names everything wrong with the batch, if anything is."""
-    rejected = [(index, why) for index, why in enumerate(whys) if why is not None]
+def _all_valid(submission: _Submission, judged: Sequence[Judged | Rejected]) -> Sequence[Judged]:
+    """The batch, if all of it is valid. Raises an error that names everything wrong with it."""
+    rejected = [(index, why) for index, why in enumerate(judged) if isinstance(why, Rejected)]
     if not rejected:
-        return
+        return [each for each in judged if isinstance(each, Judged)]
     errors = {submission.name(index, why.field): [why.detail] for index, why in rejected}
     sentence = (
         f"not valid: {len(rejected)} of {count_of(len(submission.bodies), 'event')}" if submission.is_batch else ""
@@ -184,20 +187,8 @@ def _checked(event: Event, organization_id: str, bodies: dict[str, bytes]) -> Ev
     return event
 
 
-def _with_organization(body: bytes, organization_id: str) -> bytes:
-    """The envelope, with the key's organization where it names none."""
-    try:
-        fields = _fields_of.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return body
-    if fields.keys() & _ORGANIZATION_NAMES:
-        return body
-    _, _, rest = body.partition(b"{")
-    return b'{"organization_id":%b%b%b' % (msgspec.json.encode(organization_id), b"," if fields else b"", rest)
-
-
 def _refuse_unrecorded(
-    submission: _Submission, events: Sequence[Event], outcomes: Sequence[Verdict | Rejected]
+    submission: _Submission, events: Sequence[Event], outcomes: Sequence[Disposition | Rejected]
 ) -> None:
     """Name the events that were not recorded. What else is in the batch stays recorded, and may be sent again."""
     refused = [(i, outcome) for i, outcome in enumerate(outcomes) if isinstance(outcome, Rejected)]

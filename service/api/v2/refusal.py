@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler, Middleware
 from service.api.errors import RETRY_AFTER_SECONDS, ApiError
 from service.api.validation import JSON
 from service.ports.errors import UnavailableError
-from service.ports.observer import Observer
+from service.ports.observer import Observer, Trouble
 
 NOT_AUTHENTICATED: Final = "Authentication credentials were not provided."
 PERMISSION_DENIED: Final = "You do not have permission to perform this action."
@@ -65,11 +65,11 @@ def refusal_middleware(observer: Observer) -> Middleware:
             sentence = NOT_FOUND if error.status == web.HTTPNotFound.status_code else error.reason
             return refusal(error.status, sentence).response()
         except UnavailableError as error:
-            observer.trouble("api", error)
+            observer.tell(Trouble("api", error))
             sentence = "The service cannot reach its database now. Try again."
             return refusal(503, sentence, {"Retry-After": str(RETRY_AFTER_SECONDS)}).response()
         except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the caller gets the one shape
-            observer.trouble("api", error)
+            observer.tell(Trouble("api", error))
             return refusal(500, "Something went wrong on our side.").response()
 
     return answer_errors

@@ -1,7 +1,8 @@
 """One try to keep the promise: what was seen, as it is recorded. Append-only."""
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from service.core.deliveries.delivery import Delivery
 from service.core.deliveries.outcome import Failed, Outcome, OutcomeKind
@@ -11,8 +12,16 @@ from service.core.reason import Reason
 REPLY_STORED_BYTES_MAX = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class AttemptStarted(Struct, frozen=True, gc=False):
+    """An attempt has begun. ``target_url`` is None for one whose worker vanished: nobody knows where it went."""
+
+    delivery: Delivery
+    claim_number: int
+    target_url: str | None
+    at: datetime
+
+
+class Attempt(Struct, frozen=True, gc=False):
     """A row of the attempts table.
 
     ``status`` is None unless a whole status line arrived. ``reply`` is the start of the reply's body as text;

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Self
 from uuid import UUID
+
+from msgspec import Struct
 
 from service.core.endpoints.endpoint import Endpoint
 from service.core.endpoints.subscription import Subscription
@@ -53,8 +54,7 @@ FINAL_STATES = frozenset(State) - OPEN_STATES
 _DELIVERY_ID = re.compile(r"dlv_([0-9a-f]{32})_([1-9][0-9]{0,17})(?:_([1-9][0-9]{0,8}))?")
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryKey:
+class DeliveryKey(Struct, frozen=True, gc=False):
     """The natural key: which event, to which subscription, and which replay of it (0 = the first delivery).
 
     The API's id spells the key out, so looking a delivery up touches one partition and needs no further index.
@@ -75,8 +75,7 @@ class DeliveryKey:
         return cls(UUID(found[1]), int(found[2]), int(found[3] or 0)) if found else None
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True, gc=False):
     """What a worker knows of a delivery while it holds the lease.
 
     ``body`` is the event's envelope, serialised once at intake: the bytes signed, stored and sent.
@@ -95,8 +94,7 @@ class Delivery:
     lost_in_a_row: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True, gc=False):
     """The expiring right to make one attempt.
 
     ``claim_number`` only grows, and fences off a holder who lost it. ``expires_at_monotonic`` (seconds of the
@@ -109,8 +107,7 @@ class Lease:
     expires_at_monotonic: float
 
 
-@dataclass(frozen=True, slots=True)
-class NewDelivery:
+class NewDelivery(Struct, frozen=True, gc=False):
     """A delivery about to be recorded. Born leased where its lane has room (and no gate is shut), else pending."""
 
     delivery: Delivery

@@ -10,7 +10,7 @@ from typing import Any, assert_never
 
 from service.core.deliveries.delivery import State
 from service.core.deliveries.story import ExplainedEvent, KnownDelivery, KnownEndpoint, KnownSubscription, Story
-from service.core.endpoints.filter import Failed, Filter, decode_envelope, parse_filter
+from service.core.endpoints.filter import Filter, Mismatch, decode_envelope, parse_filter
 from service.core.endpoints.subscription import covers, specificity
 from service.core.reason import Reason
 from service.core.timestamp import format_timestamp
@@ -53,7 +53,7 @@ class Explained:
     finding: Finding
     sentence: str
     deliveries: tuple[KnownDelivery, ...] = ()
-    failed: Failed | None = None
+    failed: Mismatch | None = None
     shadowed_by: int | None = None
 
 
@@ -101,7 +101,7 @@ def summarise(explained: Sequence[Explained]) -> Summary:
     return Summary(reached == wanted, sentence, dict(counts))
 
 
-def _failed(endpoint: KnownEndpoint, envelope: Mapping[str, Any]) -> Failed | None:
+def _failed(endpoint: KnownEndpoint, envelope: Mapping[str, Any]) -> Mismatch | None:
     wanted = parse_filter(endpoint.filter) if endpoint.filter is not None else None
     return wanted.judge(envelope) if isinstance(wanted, Filter) else None
 
@@ -132,7 +132,7 @@ def _without_delivery(  # noqa: PLR0911 - one return for each finding
     endpoint: KnownEndpoint,
     story: Story,
     served: KnownSubscription | None,
-    failed: Failed | None,
+    failed: Mismatch | None,
 ) -> Explained:
     event = story.event
     found = partial(Explained, subscription, endpoint)

@@ -87,8 +87,8 @@ class Lanes:
         self.held += 1
         return True
 
-    def cancel_reservation(self, endpoint_id: str) -> None:
-        """The delivery was not leased to us after all."""
+    def cancel(self, endpoint_id: str) -> None:
+        """Give a reservation back: the delivery was not leased to us after all."""
         lane = self._lanes[endpoint_id]
         lane.reserved -= 1
         self.held -= 1

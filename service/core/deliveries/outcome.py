@@ -1,9 +1,10 @@
 """What a reply means. The only place that branches on an HTTP status."""
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from service.core.deliveries.request import Fault, Reply
 from service.core.reason import Reason
@@ -22,8 +23,7 @@ class OutcomeKind(StrEnum):
     GONE = "gone"
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True, gc=False):
     """The receiver has it."""
 
     kind = OutcomeKind.ACCEPTED
@@ -31,8 +31,7 @@ class Accepted:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
+class Gone(Struct, frozen=True, gc=False):
     """The receiver wants no more of this subscription's events (410, the REST-hook convention)."""
 
     kind = OutcomeKind.GONE
@@ -40,8 +39,7 @@ class Gone:
     detail: str = "the receiver answered 410: it wants no more of these"
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True, gc=False):
     """It did not get through.
 
     ``retry_after_seconds`` is the receiver's wish, bounded. ``gates_endpoint``: the wish holds for the whole endpoint.

@@ -1,18 +1,18 @@
 """What goes over the wire, and what came back: values between the flow and a Sender."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
+
 from service import __version__
-from service.core.deliveries.delivery import Lease
+from service.core.deliveries.delivery import DeliveryKey, Lease
 from service.core.reason import Reason
 
 USER_AGENT = f"Posthorn/{__version__}"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True, gc=False):
     """One POST."""
 
     url: str
@@ -21,8 +21,7 @@ class Request:
     timeout_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True, gc=False):
     """The receiver answered. Facts only: nobody has judged them yet.
 
     ``body`` is at most the first 16 KiB, undecoded. ``retry_after`` holds each Retry-After header as it came.
@@ -37,14 +36,26 @@ class Reply:
     is_second_connection: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True, gc=False):
     """No reply arrived; ``reason`` says why in the closed set, ``detail`` in a sentence."""
 
     reason: Reason
     duration_ms: int
     detail: str = ""
     is_second_connection: bool = False
+
+
+def event_headers(key: DeliveryKey, event_id: str, event_type: str, attempt_number: int) -> dict[str, str]:
+    """The headers that tell of the event and the attempt; what signs and what an endpoint adds comes beside them."""
+    headers = {
+        "Content-Type": "application/json",
+        "webhook-attempt": str(attempt_number),
+        "X-Event-Type": event_type,
+        "X-Event-ID": event_id,
+    }
+    if key.replay_number:
+        headers["webhook-replay"] = str(key)
+    return headers
 
 
 def build_request(lease: Lease, now: datetime, timeout_seconds: float) -> Request | Fault:
@@ -56,15 +67,10 @@ def build_request(lease: Lease, now: datetime, timeout_seconds: float) -> Reques
     if keys is None:
         return Fault(Reason.INTERNAL, 0, "no signing secret of this endpoint can be opened; see SECRET_KEYS")
     headers = {
-        "Content-Type": "application/json",
         "User-Agent": USER_AGENT,
         **endpoint.style.write(keys, delivery.event_id, int(now.timestamp()), delivery.body),
-        "webhook-attempt": str(delivery.attempts_made + 1),
-        "X-Event-Type": delivery.event_type,
-        "X-Event-ID": delivery.event_id,
+        **event_headers(delivery.key, delivery.event_id, delivery.event_type, delivery.attempts_made + 1),
     }
-    if delivery.key.replay_number:
-        headers["webhook-replay"] = str(delivery.key)
     if endpoint.headers:
         ours = {name.lower() for name in headers}
         headers |= {name: value for name, value in endpoint.headers.items() if name.lower() not in ours}

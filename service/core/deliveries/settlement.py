@@ -1,12 +1,15 @@
-"""What an outcome means for the delivery."""
+"""How an attempt ends: what its outcome means for the delivery, and the value that carries it to the database."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
-from service.core.deliveries.attempt import Attempt
+from msgspec import Struct
+
+from service.core.deliveries.attempt import Attempt, AttemptStarted, attempt_of
 from service.core.deliveries.delivery import Delivery, State, Step
-from service.core.deliveries.outcome import Accepted, Failed, Gone, Outcome
+from service.core.deliveries.effect import Effect, effects_of
+from service.core.deliveries.outcome import Accepted, Failed, Gone, Outcome, classify
+from service.core.deliveries.request import Fault, Reply
 from service.core.endpoints.retry_schedule import RetrySchedule
 from service.core.reason import Reason
 
@@ -16,78 +19,78 @@ PAYLOAD_TOO_LARGE_ATTEMPTS_MAX = 3
 LOST_IN_A_ROW_MAX = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Accept(Struct, frozen=True, gc=False):
     """Done: the receiver has it."""
 
     step = Step.ACCEPT
     state = State.DELIVERED
+    delay_seconds = None
     reason: Reason | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Try again ``delay_seconds`` from now; ``gate_seconds`` holds the whole endpoint back for as long."""
+class Retry(Struct, frozen=True, gc=False):
+    """Try again ``delay_seconds`` from now."""
 
     delay_seconds: float
     reason: Reason
-    gate_seconds: float | None = None
     step = Step.RETRY
     state = State.PENDING
 
 
-@dataclass(frozen=True, slots=True)
-class Bury:
+class Bury(Struct, frozen=True, gc=False):
     """Give up."""
 
     reason: Reason
     step = Step.BURY
     state = State.DEAD
+    delay_seconds = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unsubscribe:
-    """410: cancel this delivery, end the subscription, and cancel what else waits for it."""
+class Cancel(Struct, frozen=True, gc=False):
+    """Nobody waits for it any more: the subscription was deleted, or the receiver answered 410."""
 
-    reason: Reason = Reason.GONE
+    reason: Reason
     step = Step.CANCEL
     state = State.CANCELLED
+    delay_seconds = None
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """The subscription is gone, so nobody waits for this delivery: no attempt is made."""
-
-    reason: Reason = Reason.SUBSCRIPTION_DELETED
-    step = Step.CANCEL
-    state = State.CANCELLED
+Settlement = Accept | Retry | Bury | Cancel
+"""One for each step that a lease can end with; only a Retry has a ``delay_seconds``."""
 
 
-Settlement = Deliver | Retry | Bury | Unsubscribe | Cancel
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """A settlement on its way to the database, with the attempt that led to it (none where no POST was made).
-
-    ``target_url`` is where the attempt went: a 410 from there ends a subscription that still leads there, not one that
-    its endpoint has meanwhile moved elsewhere.
-    """
+class Settled(Struct, frozen=True, gc=False):
+    """A settlement on its way to the database, with the attempt that led to it (none where no POST was made)."""
 
     delivery: Delivery
     claim_number: int
     settlement: Settlement
     attempt: Attempt | None
-    target_url: str | None = None
+    effects: tuple[Effect, ...] = ()
+
+
+def conclude(
+    started: AttemptStarted, reply: Reply | Fault, schedule: RetrySchedule, now: datetime, draw: float
+) -> Settled:
+    """End an attempt: what the reply means, what follows from it, and the row that tells of it."""
+    delivery, claim_number = started.delivery, started.claim_number
+    outcome = classify(reply, now)
+    return Settled(
+        delivery,
+        claim_number,
+        settle(outcome, delivery, schedule, now, draw),
+        attempt_of(delivery, claim_number, started.at, reply, outcome),
+        effects_of(outcome, delivery, started.target_url),
+    )
 
 
 def settle(outcome: Outcome, delivery: Delivery, schedule: RetrySchedule, now: datetime, draw: float) -> Settlement:
     """Decide. ``draw`` in [-1, 1] is the jitter, drawn once; the chosen time is stored."""
     match outcome:
         case Accepted():
-            return Deliver()
+            return Accept()
         case Gone():
-            return Unsubscribe()
+            return Cancel(Reason.GONE)
         case Failed():
             return _after_failure(outcome, delivery, schedule, now, draw)
         case _:
@@ -114,4 +117,4 @@ def _after_failure(
     delay_seconds = schedule.spread(wished, draw, upward=hint is not None)
     if (now - delivery.created_at).total_seconds() + delay_seconds > schedule.age_max_seconds:
         return Bury(Reason.AGE_EXCEEDED)
-    return Retry(delay_seconds, failed.reason, float(hint) if failed.gates_endpoint and hint else None)
+    return Retry(delay_seconds, failed.reason)

@@ -69,7 +69,7 @@ class Clause:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class Mismatch:
     """The clause that kept an event away, what it expects and what it found: short texts, for people."""
 
     clause: str

@@ -29,14 +29,14 @@ from service.core.endpoints.clause import (
     NUMBER_MIN,
     Clause,
     Condition,
-    Failed,
+    Mismatch,
     Operator,
     is_number,
     shown,
     value_at,
 )
 
-__all__ = ["Failed", "Filter", "FilterRefused", "decode_envelope", "parse_filter"]
+__all__ = ["Filter", "FilterRefused", "Mismatch", "decode_envelope", "parse_filter"]
 
 CLAUSES_MAX: Final = 50
 VALUES_MAX: Final = 100
@@ -52,12 +52,12 @@ class Filter:
 
     clauses: tuple[Clause, ...]
 
-    def judge(self, envelope: Mapping[str, Any]) -> Failed | None:
+    def judge(self, envelope: Mapping[str, Any]) -> Mismatch | None:
         """The first clause that ``envelope`` fails; None when it passes. Never raises."""
         for clause in self.clauses:
             value = value_at(envelope, clause.path)
             if not clause.condition.holds(value):
-                return Failed(clause.name, str(clause.condition), shown(value))
+                return Mismatch(clause.name, str(clause.condition), shown(value))
         return None
 
 

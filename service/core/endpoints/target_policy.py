@@ -107,15 +107,12 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class TargetRefused:
-    """A URL that may not be registered: ``sentence`` is for the customer; ``host`` and ``verdict`` for the log.
-
-    ``is_policy``: the operator's settings decide it. Anything else is wrong with the URL itself.
-    """
+    """A URL that may not be registered: ``sentence`` is for the customer; ``host`` and ``verdict`` for the log."""
 
     sentence: str
     host: str = ""
     verdict: Verdict | None = None
-    is_policy: bool = False
+    is_policy: bool = False  # the operator's settings decide it; else the URL itself is wrong
 
 
 _RULE = re.compile(
@@ -179,8 +176,7 @@ class EgressPolicy:
     def judge_url(self, raw: str) -> Target | TargetRefused:
         """Judge a URL for registration, on its raw text: a parser that repairs would hide what was asked for."""
         if complaint := _complaint_about_text(raw) or self._complaint_about_scheme(raw):
-            is_http = raw.lower().startswith("http://") and complaint == HTTPS_ONLY
-            return TargetRefused(complaint, is_policy=is_http)
+            return TargetRefused(complaint, is_policy=complaint == HTTPS_ONLY and raw.lower().startswith("http://"))
         match = _URL.fullmatch(raw.lower())
         if match is None:
             return TargetRefused("the host of the URL is not valid")

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 
-class Party(Struct):
+class PartyData(Struct):
     """A sender or recipient."""
 
     urn: str | None = None
@@ -13,7 +13,7 @@ class Party(Struct):
     name: str | None = None
 
 
-class Reaction(Struct):
+class ReactionData(Struct):
     """A tapback on a message."""
 
     type: Literal["heart", "up", "down", "ha", "exclamation", "question"]
@@ -21,7 +21,7 @@ class Reaction(Struct):
     from_urn: str | None = None
 
 
-class Attachment(Struct):
+class AttachmentData(Struct):
     """A media file sent along."""
 
     url: str | None = None
@@ -29,7 +29,7 @@ class Attachment(Struct):
     name: str | None = None
 
 
-class Message(Struct, rename={"from_": "from"}):
+class MessageData(Struct, rename={"from_": "from"}):
     """The text itself, as the platform knows it."""
 
     id: str | None = None
@@ -38,22 +38,22 @@ class Message(Struct, rename={"from_": "from"}):
     status: Literal["queued", "sent", "delivered", "read", "failed", "received"] | None = None
     protocol: Literal["sms", "mms", "rcs", "imessage", "whatsapp", "unknown"] | None = None
     text: str | None = None
-    attachments: list[Attachment] | None = None
+    attachments: list[AttachmentData] | None = None
     effect: str | None = None
     segments: int | None = None
-    from_: Party | None = None
-    to: Party | None = None
+    from_: PartyData | None = None
+    to: PartyData | None = None
     submitted_at: str | None = None
     sent_at: str | None = None
     delivered_at: str | None = None
     read_at: str | None = None
     failed_at: str | None = None
     received_at: str | None = None
-    reactions: list[Reaction] | None = None
+    reactions: list[ReactionData] | None = None
     metadata: dict[str, Any] | None = None
 
 
-class DeliveryError(Struct):
+class ErrorData(Struct):
     """Why the carrier or the platform could not deliver."""
 
     code: str | int | None = None
@@ -62,7 +62,7 @@ class DeliveryError(Struct):
     retryable: bool | None = None
 
 
-class Link(Struct):
+class LinkData(Struct):
     """A tracked link."""
 
     id: str | None = None
@@ -71,7 +71,7 @@ class Link(Struct):
     domain: str | None = None
 
 
-class Click(Struct):
+class ClickData(Struct):
     """One visit of a tracked link."""
 
     id: str | None = None
@@ -82,7 +82,7 @@ class Click(Struct):
     count: int | None = None
 
 
-class ReplyTo(Struct):
+class ReplyToData(Struct):
     """Which message a reply answers."""
 
     message_id: str | None = None
@@ -91,8 +91,8 @@ class ReplyTo(Struct):
 class Data(Struct):
     """The documented keys of ``data``; others pass unread."""
 
-    message: Message | None = None
-    reply_to: ReplyTo | None = None
-    error: DeliveryError | None = None
-    link: Link | None = None
-    click: Click | None = None
+    message: MessageData | None = None
+    error: ErrorData | None = None
+    reply_to: ReplyToData | None = None
+    link: LinkData | None = None
+    click: ClickData | None = None

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from service.core.events.registry import Complaint, about_of, is_event_type_name, unknown_type
 from service.core.reason import ParkReason
@@ -23,6 +24,7 @@ EVENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # no dot: a dotted id lets two di
 ORGANIZATION_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _FIELDS: AbstractSet[str] = {"id", "type", "timestamp", "organization_id", "test", "data"}
 _CLOUDEVENTS_NAMES = {"time": "timestamp", "organizationid": "organization_id"}
+_ORGANIZATION_NAMES = {"organization_id", "organizationid"}
 _CLOUDEVENTS_OWN: AbstractSet[str] = {"specversion", "datacontenttype", "dataschema"}
 
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -30,8 +32,7 @@ _plain = msgspec.json.Decoder()
 _names_of = json.JSONDecoder(object_pairs_hook=lambda pairs: [name for name, _ in pairs], parse_int=str).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True, gc=False):
     """A valid event. ``body`` is its envelope, serialised once: the bytes stored, signed and sent.
 
     Whether the organization knows a ``type`` that is not built in, and allows its data, its directory says.
@@ -64,15 +65,24 @@ class _Invalid(Exception):  # noqa: N818 - never leaves this module: parse_event
 
 
 def parse_event(
-    body: bytes, now: datetime, *, message_id: str | None = None, content_type: str | None = None
+    body: bytes,
+    now: datetime,
+    *,
+    message_id: str | None = None,
+    organization_id: str | None = None,
+    content_type: str | None = None,
+    fields: Mapping[str, msgspec.Raw] | None = None,
 ) -> Event | Rejected:
     """Read one envelope.
 
-    ``message_id`` is the broker's, used where the envelope has no id of its own. ``data`` and unknown keys keep the
+    ``message_id`` is the broker's and ``organization_id`` the caller's, used where the envelope has none of its own.
+    ``fields`` are those of ``body``, where they have been decoded already. ``data`` and unknown keys keep the
     producer's own bytes, so no number changes its text; the envelope around them is written anew, compact.
     """
     try:
-        fields = _envelope(body)
+        fields = _envelope(body, fields)
+        if organization_id is not None and not fields.keys() & _ORGANIZATION_NAMES:
+            fields = {**fields, "organization_id": msgspec.Raw(msgspec.json.encode(organization_id))}
         if content_type is not None and content_type.partition(";")[0].strip().lower() == CLOUDEVENTS:
             fields = _from_cloudevents(fields)
         return _event(fields, now, message_id)
@@ -80,7 +90,7 @@ def parse_event(
         return invalid.rejected
 
 
-def _envelope(body: bytes) -> dict[str, msgspec.Raw]:
+def _envelope(body: bytes, fields: Mapping[str, msgspec.Raw] | None) -> Mapping[str, msgspec.Raw]:
     if len(body) > BODY_BYTES_MAX:
         raise _Invalid(ParkReason.TOO_LARGE, f"the event is {len(body)} bytes; at most {BODY_BYTES_MAX} are taken")
     try:
@@ -89,7 +99,7 @@ def _envelope(body: bytes) -> dict[str, msgspec.Raw]:
         raise _Invalid(ParkReason.INVALID_UTF8, f"not UTF-8 at byte {error.start}") from None
     _refuse_depth(body)
     try:
-        fields = _fields_of.decode(body)
+        fields = _fields_of.decode(body) if fields is None else fields
     except msgspec.ValidationError:
         raise _Invalid(ParkReason.NOT_AN_OBJECT, "an event is one JSON object") from None
     except (msgspec.DecodeError, RecursionError) as error:

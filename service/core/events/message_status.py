@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from service.core.events.event_type import Proof
+from service.core.events.registry import REGISTRY
 from service.core.timestamp import parse_timestamp
 
 
@@ -32,7 +34,7 @@ class MessageError:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class MessageReply:
     """What a contact answered."""
 
     event_id: str
@@ -42,7 +44,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Reaction:
+class MessageReaction:
     """A tapback on the message. ``at`` and ``from_urn`` as the producer wrote them; "" where it did not."""
 
     at: str
@@ -51,7 +53,7 @@ class Reaction:
 
 
 @dataclass(frozen=True, slots=True)
-class Clicks:
+class MessageClicks:
     """Visits of its links by people; those of bots are counted apart."""
 
     count: int = 0
@@ -72,9 +74,9 @@ class MessageStatus:
     failed_at: datetime | None
     received_at: datetime | None
     error: MessageError | None
-    replies: Sequence[Reply]
-    reactions: Sequence[Reaction]
-    clicks: Clicks
+    replies: Sequence[MessageReply]
+    reactions: Sequence[MessageReaction]
+    clicks: MessageClicks
     event_ids: Sequence[str]
 
 
@@ -83,7 +85,7 @@ class _Told:
     """One event, with the parts of its data that a status is made of; what has another form counts as absent."""
 
     id: str
-    type: str
+    proves: Proof | None
     at: datetime
     message: Mapping[str, Any]
     data: Mapping[str, Any]
@@ -93,8 +95,6 @@ class _Told:
 
 
 _TIMES = ("submitted_at", "sent_at", "delivered_at", "read_at", "received_at")
-_PROVES = {"message.sent": "sent_at", "message.delivered": "delivered_at", "message.replied": "received_at"}
-"""An event of such a type happened at its own timestamp, where its message says no other."""
 
 
 def fold_message(message_id: str, envelopes: Iterable[Mapping[str, Any]]) -> MessageStatus:
@@ -103,7 +103,7 @@ def fold_message(message_id: str, envelopes: Iterable[Mapping[str, Any]]) -> Mes
     about = [each for each in told if each.message.get("id") == message_id]
     replies = [each for each in told if each.message.get("id") != message_id and _answers(each) == message_id]
     times = {name: min(_times(about, name), default=None) for name in _TIMES}
-    failures = [(each.time("failed_at") or each.at, each) for each in about if each.type == "message.failed"]
+    failures = [(each.time("failed_at") or each.at, each) for each in about if each.proves is Proof.FAILED]
     failed_at, failure = max(failures, key=lambda each: (each[0], each[1].id), default=(None, None))
     return MessageStatus(
         message_id=message_id,
@@ -112,7 +112,7 @@ def fold_message(message_id: str, envelopes: Iterable[Mapping[str, Any]]) -> Mes
         error=_error(failure) if failure else None,
         replies=[_reply(each) for each in replies],
         reactions=sorted({reaction for each in told for reaction in _reactions(each)}),
-        clicks=_clicks([each for each in about if each.type == "link.clicked"]),
+        clicks=_clicks([each for each in about if each.proves is Proof.CLICKED]),
         event_ids=[each.id for each in told],
         **times,
     )
@@ -123,7 +123,8 @@ def _read(envelope: Mapping[str, Any]) -> _Told:
     at = parse_timestamp(envelope["timestamp"])
     if at is None:
         raise ValueError("a stored envelope has a timestamp")
-    return _Told(envelope["id"], envelope["type"], at, _object(data.get("message")), data)
+    kind = REGISTRY.get(envelope["type"])
+    return _Told(envelope["id"], kind.proves if kind else None, at, _object(data.get("message")), data)
 
 
 def _object(value: object) -> Mapping[str, Any]:
@@ -138,10 +139,8 @@ def _times(about: Sequence[_Told], name: str) -> list[datetime]:
     found = []
     for each in about:
         at = each.time(name)
-        if at is None and (
-            _PROVES.get(each.type) == name or (name == "read_at" and each.message.get("status") == "read")
-        ):
-            at = each.at
+        if at is None and (each.proves == name or (name == Proof.READ and each.message.get("status") == "read")):
+            at = each.at  # it happened when the event did, where the message says no other time
         if at is not None:
             found.append(at)
     return found
@@ -177,21 +176,21 @@ def _error(told: _Told) -> MessageError:
     )
 
 
-def _reply(told: _Told) -> Reply:
+def _reply(told: _Told) -> MessageReply:
     message = told.message
     at = told.time("received_at") or told.at
-    return Reply(told.id, _text(message.get("id")) or "", at, _text(message.get("text")))
+    return MessageReply(told.id, _text(message.get("id")) or "", at, _text(message.get("text")))
 
 
-def _reactions(told: _Told) -> Iterable[Reaction]:
+def _reactions(told: _Told) -> Iterable[MessageReaction]:
     listed = told.message.get("reactions")
     for each in listed if isinstance(listed, list) else ():
         at, kind, from_urn = (_text(_object(each).get(name)) or "" for name in ("at", "type", "from_urn"))
         if kind:
-            yield Reaction(at, kind, from_urn)
+            yield MessageReaction(at, kind, from_urn)
 
 
-def _clicks(clicked: Sequence[_Told]) -> Clicks:
+def _clicks(clicked: Sequence[_Told]) -> MessageClicks:
     """Clicks with one id are one click, however many events tell of it."""
     people: dict[object, datetime] = {}
     bots: set[object] = set()
@@ -203,4 +202,4 @@ def _clicks(clicked: Sequence[_Told]) -> Clicks:
         else:
             at = parse_timestamp(click.get("clicked_at")) or each.at
             people[click_id] = max(at, people.get(click_id, at))
-    return Clicks(len(people), max(people.values(), default=None), len(bots))
+    return MessageClicks(len(people), max(people.values(), default=None), len(bots))

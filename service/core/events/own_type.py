@@ -15,7 +15,7 @@ from jsonschema.exceptions import SchemaError
 
 from service.core.events.bounded_validator import TooMuchWorkError, cut, first_complaint, path_of
 from service.core.events.registry import Complaint
-from service.core.events.schema_rules import refusal
+from service.core.events.schema_rules import schema_complaint
 
 SCHEMA_BYTES_MAX: Final = 32 * 1024
 OWN_TYPES_MAX: Final = 200
@@ -53,8 +53,8 @@ def write_schema(schema: Mapping[str, Any]) -> str | Complaint:
         text = json.dumps(schema, separators=(",", ":"), allow_nan=False)
         if len(text) > SCHEMA_BYTES_MAX:
             return Complaint("schema", f"has {len(text)} bytes; at most {SCHEMA_BYTES_MAX} are taken")
-        refused = refusal(schema)
-        if refused is None:
+        complaint = schema_complaint(schema)
+        if complaint is None:
             Draft202012Validator.check_schema(schema)
             first_complaint(text, {})  # what turns in circles does so at once
     except SchemaError as error:
@@ -63,7 +63,7 @@ def write_schema(schema: Mapping[str, Any]) -> str | Complaint:
         return Complaint("schema", "goes in circles: a $ref must not lead back to itself, and nesting has an end")
     except Exception as error:  # noqa: BLE001 - the library's way to fail on a schema it has no rule against
         return Complaint("schema", f"cannot be used to validate: {cut(f'{type(error).__name__}: {error}')}")
-    return refused or text
+    return complaint or text
 
 
 def is_same_schema(text: str, other: str) -> bool:

@@ -1,14 +1,17 @@
-"""The registry of event types: what ``data`` must carry for each. A new type is one entry here."""
+"""The registry of event types: those built in (``types/``, a file for each family), and what ``data`` must be."""
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
 import msgspec
 
 from service.core.events.data import Data
+from service.core.events.event_type import EventType
+from service.core.events.types.link import LINK
+from service.core.events.types.message import MESSAGE
 
 NAME_LENGTH_MAX: Final = 64
 NAME_PATTERN: Final = r"[a-z0-9_]+(\.[a-z0-9_]+)+"
@@ -29,55 +32,10 @@ class Complaint:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class EventType:
-    """What must hold of ``data``: paths with a value, paths with one of a few values, paths of which one has content.
-
-    ``description`` says when such an event happens.
-    """
-
-    name: str
-    description: str
-    required: tuple[str, ...]
-    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    any_of: tuple[str, ...] = ()
-
-
-REGISTRY: Mapping[str, EventType] = {
-    kind.name: kind
-    for kind in (
-        EventType(
-            "message.sent",
-            "The carrier or the platform accepted a message.",
-            ("message.id", "message.to.urn", "message.sent_at"),
-            {"message.direction": ("outbound",), "message.status": ("sent",)},
-        ),
-        EventType(
-            "message.delivered",
-            "A message was confirmed to be on the recipient's device.",
-            ("message.id", "message.to.urn", "message.delivered_at"),
-            {"message.status": ("delivered", "read")},
-        ),
-        EventType(
-            "message.failed",
-            "A message was rejected, or could not be delivered.",
-            ("message.id", "message.failed_at", "error.code", "error.message"),
-            {"message.status": ("failed",)},
-        ),
-        EventType(
-            "message.replied",
-            "A contact sent a message.",
-            ("message.id", "message.from.urn", "message.received_at"),
-            {"message.direction": ("inbound",), "message.status": ("received",)},
-            ("message.text", "message.attachments", "message.reactions"),
-        ),
-        EventType(
-            "link.clicked",
-            "A recipient clicked a tracked link.",
-            ("message.id", "link.url", "click.id", "click.clicked_at"),
-        ),
-    )
-}
+FAMILIES: Final = (MESSAGE, LINK)
+REGISTRY: Final[Mapping[str, EventType]] = {kind.name: kind for family in FAMILIES for kind in family.types}
+BINDINGS: Final = tuple(family.binding for family in FAMILIES)
+"""The routing keys that bring every built-in type to the intake queue."""
 
 
 def is_event_type_name(text: str) -> bool:

@@ -5,6 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
+from service.core.events.data import Data
+from service.core.events.registry import REGISTRY
 from service.core.timestamp import format_timestamp
 
 _NAMES: Final = ("Ben", "Amara", "Chen", "Dolores", "Émile", "Fatima")
@@ -13,17 +15,12 @@ _TEXTS: Final = (
     "Your table for two is booked for Friday, 19:30.",
     "Reminder: the meeting starts in 15 minutes 📣",
 )
-_REPLIES: Final = ("Yes, I'll be there", "STOP", "Who is this?", "Thanks! 🙏")
-_FAILURES: Final = (
-    {"code": "unreachable", "message": "The handset is not reachable", "carrier_code": "30003", "retryable": True},
-    {"code": "blocked", "message": "The carrier filtered the message", "carrier_code": "30007", "retryable": False},
-)
 
 
 def sample_event(
     event_type: str, organization_id: str, *, event_id: str, number: int, now: datetime, is_test: bool = False
 ) -> bytes:
-    """An event's envelope. Events of one ``number`` tell of one message: sent, delivered, replied to, clicked."""
+    """The envelope of a built-in type. Events of one ``number`` are about one message: sent, delivered, replied to."""
     envelope = {
         "id": event_id,
         "type": event_type,
@@ -49,20 +46,10 @@ def _data(event_type: str, number: int, now: datetime) -> dict[str, Any]:
             "participants": [{"urn": contact_urn, "name": name}],
         },
         "scope": {"brand_id": "brand_2", "campaign_id": "camp_01HX", "project_id": "proj_77"},
-        "error": None,
-        "reply_to": None,
-        "link": None,
-        "click": None,
     }
-    changes = {
-        "message.delivered": _delivered,
-        "message.failed": _failed,
-        "message.replied": _replied,
-        "link.clicked": _clicked,
-    }
-    if event_type in changes:
-        changes[event_type](data, number, format_timestamp(now))
-    return data
+    unknown = {name: None for name in Data.__struct_fields__ if name not in data}
+    changes = REGISTRY[event_type].sample(data["message"], number, format_timestamp(now))
+    return {**data, **unknown, **changes}
 
 
 def _party(urn: str, name: str) -> dict[str, str]:
@@ -90,48 +77,4 @@ def _message(number: int, to: dict[str, str], now: datetime) -> dict[str, Any]:
         "received_at": None,
         "reactions": [],
         "metadata": {"crm_id": f"A-{number}"},
-    }
-
-
-def _delivered(data: dict[str, Any], _: int, at: str) -> None:
-    data["message"] |= {"status": "delivered", "delivered_at": at}
-
-
-def _failed(data: dict[str, Any], number: int, at: str) -> None:
-    data["message"] |= {"status": "failed", "sent_at": None, "failed_at": at}
-    data["error"] = _FAILURES[number % len(_FAILURES)]
-
-
-def _replied(data: dict[str, Any], number: int, at: str) -> None:
-    sent = data["message"]
-    data["reply_to"] = {"message_id": sent["id"], "guid": None, "part_index": None, "unresolved": False}
-    data["message"] = sent | {
-        "id": f"msg_{number:08x}_reply",
-        "external_id": f"sample-{number}-reply",
-        "direction": "inbound",
-        "status": "received",
-        "text": _REPLIES[number % len(_REPLIES)],
-        "from": sent["to"],
-        "to": sent["from"],
-        "submitted_at": None,
-        "sent_at": None,
-        "received_at": at,
-        "metadata": {},
-    }
-
-
-def _clicked(data: dict[str, Any], number: int, at: str) -> None:
-    data["link"] = {
-        "id": f"lnk_{number:08x}",
-        "url": "https://www.example.org/vote?utm_source=sms",
-        "short_url": "https://go.example/a1",
-        "domain": "go.example",
-    }
-    data["click"] = {
-        "id": f"clk_{number:08x}",
-        "clicked_at": at,
-        "ip": "198.51.100.7",
-        "user_agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X)",
-        "is_bot": False,
-        "count": 1,
     }

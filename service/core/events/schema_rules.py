@@ -22,7 +22,7 @@ _LOOSE_QUANTIFIER = re.compile(rf"{_ATOM}(?P<loose>[*+?]|\{{[0-9]+,[0-9]*\}})?",
 _LOOSENESS_MAX: Final = 3
 
 
-def refusal(schema: Mapping[str, Any]) -> Complaint | None:
+def schema_complaint(schema: Mapping[str, Any]) -> Complaint | None:
     """The first thing in a schema that we do not take. What stands under ``enum`` or ``const`` is read as strictly."""
     if schema.get("$schema", DIALECT) != DIALECT:
         return Complaint("schema.$schema", f"must be {DIALECT}, or be left out")

@@ -10,6 +10,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.api.whole_rig import Whole, whole_on
+from webhook_signature.styles import STYLES
 
 POSTMAN = json.loads(Path(__file__).with_name("postman-collection-2.1.0.json").read_text("utf-8"))
 
@@ -53,6 +54,14 @@ def test_an_example_in_openapi_is_what_its_schema_describes(documents: dict[str,
     for content in contents:
         schema = {**content["schema"], "components": openapi["components"]}
         jsonschema.Draft202012Validator(schema).validate(content["example"])
+
+
+def test_openapi_offers_every_signature_style(documents: dict[str, Any]) -> None:
+    schemas = documents["openapi"]["components"]["schemas"].values()
+    fields = [each["properties"] for each in schemas if "signature_style" in each.get("properties", {})]
+    offered = [text for text in (str(each["signature_style"]) for each in fields) if "enum" in text]
+    assert offered
+    assert [name for name in STYLES for text in offered if repr(name) not in text] == []
 
 
 def test_postman_has_a_request_for_every_operation(documents: dict[str, Any]) -> None:

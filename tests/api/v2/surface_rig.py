@@ -115,8 +115,8 @@ async def serving(
     policy = EgressPolicy(allow=(parse_cidr_rule("127.0.0.0/8"),))
     entrance = real_entrance(engine, limit_per_hour=limit_per_hour)
     endpoints = EndpointStore(engine, box, EndpointRules(policy, STANDARD, timeout_seconds_max=15.0))
-    v2 = make_v2(endpoints, ResthookReader(engine), entrance, troubles, public_url, page_size=page_size)  # type: ignore[arg-type]
-    app = make_api([], entrance, troubles, surfaces={PREFIX: v2})  # type: ignore[arg-type]
+    v2 = make_v2(endpoints, ResthookReader(engine), entrance, troubles, public_url, page_size=page_size)
+    app = make_api([], entrance, troubles, surfaces={PREFIX: v2})
     try:
         keys = [await make_key(engine, organization_id) for organization_id in ("org_1", "org_2")]
         async with TestClient(TestServer(app)) as client:

@@ -46,7 +46,7 @@ async def test_a_refusal_is_told(error: Exception, status: int, body: dict[str, 
         raise error
 
     troubles = Troubles()
-    app = web.Application(middlewares=[refusal_middleware(troubles)])  # type: ignore[arg-type]
+    app = web.Application(middlewares=[refusal_middleware(troubles)])
     app.router.add_get("/", fail)
     async with TestClient(TestServer(app)) as client, client.get("/") as response:
         assert (response.status, await response.json()) == (status, body)
@@ -61,7 +61,7 @@ async def test_a_redirection_is_none() -> None:
     async def lead(_: web.Request) -> web.Response:
         raise web.HTTPFound("/elsewhere")
 
-    app = web.Application(middlewares=[refusal_middleware(Troubles())])  # type: ignore[arg-type]
+    app = web.Application(middlewares=[refusal_middleware(Troubles())])
     app.router.add_get("/", lead)
     async with TestClient(TestServer(app)) as client, client.get("/", allow_redirects=False) as response:
         assert response.status == 302

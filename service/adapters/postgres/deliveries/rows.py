@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import asyncpg
 
 from service.core.deliveries.attempt import Attempt
-from service.core.deliveries.delivery import Delivery, DeliveryKey
-from service.core.deliveries.settlement import Retry, Settled
-from service.ports.store import Claim
+from service.core.deliveries.delivery import FINAL_STATES, Delivery, DeliveryKey
+from service.core.deliveries.settlement import Settled
+from service.ports.store import Claimed
 
 
 def key_row(key: DeliveryKey) -> tuple[object, ...]:
@@ -26,9 +26,9 @@ def settled_row(each: Settled) -> tuple[object, ...]:
     return (
         *key_row(each.delivery.key),
         each.claim_number,
-        None if isinstance(settlement, Retry) else settlement.state.value,
+        settlement.state.value if settlement.state in FINAL_STATES else None,
         settlement.reason.value if settlement.reason else None,
-        settlement.delay_seconds if isinstance(settlement, Retry) else None,
+        settlement.delay_seconds,
         *(_NO_ATTEMPT if each.attempt is None else _attempt_row(each.attempt)),
     )
 
@@ -56,7 +56,7 @@ def _attempt_row(attempt: Attempt) -> tuple[object, ...]:
 _NO_ATTEMPT = (None,) * 9
 
 
-def claim_of(row: asyncpg.Record, body: bytes) -> Claim:
+def claimed_of(row: asyncpg.Record, body: bytes) -> Claimed:
     """A row of ``open_deliveries`` as the flow knows it."""
     delivery = Delivery(
         key=DeliveryKey(row["event_uid"], row["subscription_id"], row["replay_number"]),
@@ -70,4 +70,4 @@ def claim_of(row: asyncpg.Record, body: bytes) -> Claim:
         attempts_recorded=row["attempts_recorded"],
         lost_in_a_row=row["lost_in_a_row"],
     )
-    return Claim(delivery, row["claims_made"], row["directory_version"])
+    return Claimed(delivery, row["claims_made"], row["directory_version"])

@@ -119,10 +119,11 @@ SELECT late.event_uid, late.subscription_id, late.replay_number, 1 + known.numbe
  WHERE NOT known.is_written
 """
 
-GATE = """
+SHUT_GATES = """
 INSERT INTO gates (endpoint_id, kind, until)
-SELECT endpoint_id, 'retry_after', now() + max(seconds) * interval '1 second'
-  FROM unnest($1::text[], $2::float8[]) AS g (endpoint_id, seconds) GROUP BY endpoint_id ORDER BY endpoint_id
+SELECT endpoint_id, kind, now() + max(seconds) * interval '1 second'
+  FROM unnest($1::text[], $2::text[], $3::float8[]) AS g (endpoint_id, kind, seconds)
+ GROUP BY endpoint_id, kind ORDER BY endpoint_id, kind
     ON CONFLICT (endpoint_id, kind) DO UPDATE SET until = greatest(gates.until, excluded.until)
 """
 

@@ -8,17 +8,15 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.deliveries import statements
-from service.adapters.postgres.deliveries.rows import claim_of, columns, key_row, late_attempt_row, settled_row
-from service.adapters.postgres.endpoints.removal import cancel_pending, remove_subscriptions
+from service.adapters.postgres.deliveries.effects import obey
+from service.adapters.postgres.deliveries.rows import claimed_of, columns, key_row, late_attempt_row, settled_row
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.partitions import create_partitions, drop_partitions
 from service.adapters.postgres.requests.idempotency import purge_idempotency_keys
 from service.core.deliveries.delivery import Lease
-from service.core.deliveries.settlement import Retry, Settled, Unsubscribe
-from service.core.endpoints.view import RemovalReason
-from service.core.reason import Reason
-from service.ports.observer import Backlog
-from service.ports.store import Claim, Recorded, Recording, Stale, Verdict
+from service.core.deliveries.fair_share import fair_shares
+from service.core.deliveries.settlement import Settled
+from service.ports.store import Backlog, Claimed, Disposition, Recorded, Recording, Stale
 
 TURNS_MAX = 500  # endpoints looked at in one read; the next one goes on where this one stopped
 SMALL_BATCH_MAX = 32  # rows; up to here planning a statement costs more than running it
@@ -76,16 +74,16 @@ class PostgresDeliveryStore:
             if row["stale"]:
                 return Stale(frozenset(row["stale"]))
             fresh = set(row["fresh"] or ())
-            verdicts = [Verdict.RECORDED if each.uid in fresh else Verdict.DUPLICATE for each in batch]
+            dispositions = [Disposition.RECORDED if each.uid in fresh else Disposition.DUPLICATE for each in batch]
             if len(fresh) < len(batch):
-                await self._find_conflicts(connection, batch, digests, verdicts)
+                await self._find_conflicts(connection, batch, digests, dispositions)
         pending = {(uid, subscription_id) for uid, subscription_id in row["pending"] or ()}
         leased = frozenset(
             key
             for key, new in zip(keys, born, strict=True)
             if new.wants_lease and key.event_uid in fresh and (key.event_uid, key.subscription_id) not in pending
         )
-        return Recorded(tuple(verdicts), leased)
+        return Recorded(tuple(dispositions), leased)
 
     def _engine_for(self, row_count: int) -> AsyncEngine:
         return self._small_batches if row_count <= SMALL_BATCH_MAX else self._engine
@@ -95,10 +93,10 @@ class PostgresDeliveryStore:
         connection: asyncpg.Connection,
         batch: Sequence[Recording],
         digests: Sequence[bytes],
-        verdicts: list[Verdict],
+        dispositions: list[Disposition],
     ) -> None:
         """Tell an event that came again from another that took its id. The first one stays."""
-        known = [index for index, verdict in enumerate(verdicts) if verdict is Verdict.DUPLICATE]
+        known = [index for index, disposition in enumerate(dispositions) if disposition is Disposition.DUPLICATE]
         rows = await connection.fetch(
             statements.KNOWN,
             [batch[index].event.organization_id for index in known],
@@ -108,9 +106,9 @@ class PostgresDeliveryStore:
         for index in known:
             event = batch[index].event
             if kept.get((event.organization_id, event.id), digests[index]) != digests[index]:
-                verdicts[index] = Verdict.CONFLICT
+                dispositions[index] = Disposition.CONFLICT
 
-    async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claim]:
+    async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claimed]:
         """Lease due deliveries, endpoints in turn. An idle claim is one short read."""
         if limit <= 0:
             return ()
@@ -118,16 +116,20 @@ class PostgresDeliveryStore:
             turns = await self._next_turns(connection, limit, room)
             if not turns:
                 return ()
-            share = max(1, min(per_endpoint_limit, limit // len(turns)))
-            shares = [min(share, room.get(endpoint_id, share)) for endpoint_id in turns]
+            shares = fair_shares(turns, limit, per_endpoint_limit=per_endpoint_limit, room=room)
             async with connection.transaction():
                 rows = await connection.fetch(
-                    statements.CLAIM, turns, shares, self._worker_name, self._lease, sum(shares)
+                    statements.CLAIM,
+                    list(shares),
+                    list(shares.values()),
+                    self._worker_name,
+                    self._lease,
+                    sum(shares.values()),
                 )
                 uids = list({row["event_uid"] for row in rows})
                 bodies = dict(await connection.fetch(statements.BODIES, uids)) if uids else {}
         # A row whose event's day has just been dropped goes the same way: it is never sent without its body.
-        return [claim_of(row, bodies[row["event_uid"]]) for row in rows if row["event_uid"] in bodies]
+        return [claimed_of(row, bodies[row["event_uid"]]) for row in rows if row["event_uid"] in bodies]
 
     async def _next_turns(self, connection: asyncpg.Connection, limit: int, room: Mapping[str, int]) -> list[str]:
         turns: list[str] = []
@@ -152,27 +154,14 @@ class PostgresDeliveryStore:
     async def settle(self, batch: Sequence[Settled]) -> Sequence[bool]:
         """Record the attempts and move the deliveries, in one commit."""
         arguments = columns([settled_row(each) for each in batch], 16)
-        gated = [
-            (each.delivery.endpoint_id, each.settlement.gate_seconds)
-            for each in batch
-            if isinstance(each.settlement, Retry) and each.settlement.gate_seconds
-        ]
-        unsubscribed = [each for each in batch if isinstance(each.settlement, Unsubscribe)]
+        effects = [effect for each in batch for effect in each.effects]
         async with driver(self._engine_for(len(batch))) as connection:
-            if not gated and not unsubscribed:  # nearly always: one statement is the transaction
+            if not effects:  # nearly always: one statement is the transaction
                 row = await connection.fetchrow(statements.SETTLE, *arguments)
             else:
                 async with connection.transaction():
                     row = await connection.fetchrow(statements.SETTLE, *arguments)
-                    if unsubscribed:
-                        ids = [each.delivery.key.subscription_id for each in unsubscribed]
-                        urls = [each.target_url for each in unsubscribed]
-                        removed = await remove_subscriptions(
-                            connection, ids, because=RemovalReason.GONE, leading_to=urls
-                        )
-                        await cancel_pending(connection, removed, Reason.GONE)
-                    if gated:  # after the organization, as in the changes that people make: one order of locks
-                        await connection.execute(statements.GATE, *columns(gated, 2))
+                    await obey(connection, effects)
             tried = [each for each in batch if each.attempt is not None]
             if row["tried"] < len(tried):
                 for each in tried:
@@ -186,11 +175,11 @@ class PostgresDeliveryStore:
         async with driver(self._engine) as connection:
             await connection.execute(statements.RELEASE, *columns(rows, 4))
 
-    async def rescue(self, limit: int) -> Sequence[Claim]:
+    async def rescue(self, limit: int) -> Sequence[Claimed]:
         """Take over leases that have expired."""
         async with driver(self._engine) as connection:
             rows = await connection.fetch(statements.RESCUE, limit, self._worker_name, self._lease)
-        return [claim_of(row, b"") for row in rows]
+        return [claimed_of(row, b"") for row in rows]
 
     async def backlog(self) -> Backlog:
         """Measure what waits. Counting stops at 100,001: past that, the exact number helps nobody."""

@@ -1,0 +1,34 @@
+"""The page that Prometheus reads, of one process or of several together.
+
+With several the supervisor sets PROMETHEUS_MULTIPROC_DIR before prometheus_client is first imported; then every process
+writes there, and ``render`` adds all of them up.
+"""
+
+import os
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+MULTIPROCESS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def is_multiprocess() -> bool:
+    """Whether several processes share one set of metrics."""
+    return bool(os.environ.get(MULTIPROCESS_VARIABLE))
+
+
+def render(registry: CollectorRegistry, accept: str = "") -> tuple[bytes, str]:
+    """The metrics in the format that an Accept header asks for, and its content type."""
+    source = registry
+    if is_multiprocess():
+        source = CollectorRegistry()
+        MultiProcessCollector(source)  # type: ignore[no-untyped-call]
+    encode, content_type = choose_encoder(accept)
+    return encode(source), content_type
+
+
+def process_ended(pid: int) -> None:
+    """Forget the gauges of a process that is no more; its counts stay."""
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]

@@ -1,0 +1,1 @@
+"""The built-in event types, a file for each family."""

@@ -1,0 +1,153 @@
+"""The worker: the verbs put together, the loops they run in, and the order in which they stop."""
+
+import asyncio
+from collections.abc import Collection, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from service.core.deliveries.lane import LaneLimits, Lanes
+from service.core.endpoints.retry_schedule import RetrySchedule
+from service.flow.deliver import Deliver
+from service.flow.directory import Directory
+from service.flow.dispatch import ClaimLimits, Dispatch
+from service.flow.intake import Intake
+from service.flow.settle import FLUSHERS, Settle
+from service.flow.surroundings import Surroundings
+from service.flow.upkeep import Upkeep
+from service.ports.entrance import EventSource
+from service.ports.exit import Sender
+from service.ports.observer import Trouble
+from service.ports.store import DeliveryStore, RetentionStore
+from service.ports.surroundings import NewUid
+
+COMMIT_SECONDS_MAX = 2.0  # of a drain, kept for the last commits
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """Every bound of a worker.
+
+    ``timeout_seconds`` is an attempt's, where its endpoint asks for none; ``margin_seconds`` of a lease are kept for
+    the commit. ``unsettled_max`` replies may wait for theirs before sending slows down.
+    """
+
+    lanes: LaneLimits
+    intake_batch_max: int
+    unsettled_max: int
+    lease_seconds: float
+    margin_seconds: float
+    timeout_seconds: float
+    rescue_seconds: float
+    drain_seconds: float
+    claims: ClaimLimits = ClaimLimits()
+    settle_batch_max: int = 1000
+
+
+class Worker:
+    """Takes events in and delivers them, beside any number of others on the same broker and database."""
+
+    def __init__(
+        self,
+        store: DeliveryStore,
+        retention: RetentionStore,
+        directory: Directory,
+        sender: Sender,
+        source: EventSource | None,
+        new_uid: NewUid,
+        around: Surroundings,
+        *,
+        schedule: RetrySchedule,
+        limits: WorkerLimits,
+    ) -> None:
+        """``source`` is None where events come over HTTP only."""
+        self._source = source
+        self._around = around
+        self._drain_seconds = limits.drain_seconds
+        self.is_draining = False
+        self.lanes = Lanes(limits.lanes)
+        self.deliver = Deliver(sender, schedule, around, limits.timeout_seconds, limits.margin_seconds)
+        self.settle = Settle(store, around, batch_max=limits.settle_batch_max, unsettled_max=limits.unsettled_max)
+        self.dispatch = Dispatch(
+            store,
+            directory,
+            self.deliver,
+            self.settle,
+            self.lanes,
+            around,
+            claim_limits=limits.claims,
+            lease_seconds=limits.lease_seconds,
+        )
+        self.intake = Intake(
+            store,
+            directory,
+            self.dispatch,
+            new_uid,
+            around,
+            batch_max=limits.intake_batch_max,
+            lease_seconds=limits.lease_seconds,
+        )
+        self.upkeep = Upkeep(
+            store, retention, self.settle, directory, schedule, around, rescue_seconds=limits.rescue_seconds
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop``, then drain. Raises what any of the loops raised: that is a bug, and ends the worker."""
+        tasks = {name: asyncio.create_task(loop, name=name) for name, loop in self._loops().items()}
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait((*tasks.values(), stopping), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            await self._drain(tasks)
+        finally:
+            await _cancel((*tasks.values(), stopping))
+            await self.dispatch.abandon()
+
+    def _loops(self) -> Mapping[str, Coroutine[Any, Any, None]]:
+        loops = {f"settle-{number}": self.settle.run() for number in range(FLUSHERS)}
+        if self._source is not None:
+            loops |= {"source": self._source.run(), "intake": self.intake.run(self._source)}
+        return loops | {
+            "dispatch": self.dispatch.run(),
+            "rescue": self.upkeep.run_rescue(),
+            "backlog": self.upkeep.run_backlog(),
+            "retention": self.upkeep.run_retention(),
+        }
+
+    async def _drain(self, tasks: Mapping[str, asyncio.Task[None]]) -> None:
+        """Take nothing new, give back what has not begun, finish what has.
+
+        Dying on any line of this loses nothing: what is not acked is sent again, what is leased is rescued. So a step
+        that takes too long is told of, and left behind.
+        """
+        self.is_draining = True
+        ends_at = self._around.clock.monotonic() + self._drain_seconds
+        self.dispatch.reserve_no_more()
+        await _cancel([tasks[name] for name in ("rescue", "backlog", "retention")])
+        if self._source is not None:  # half of the time at most: the lanes are to be emptied whatever the broker does
+            stopped = self._stop_intake(self._source, tasks["intake"])
+            await self._at_most("stopping the source", self._drain_seconds / 2, stopped)
+        left_seconds = ends_at - self._around.clock.monotonic()
+        emptied = self._stop_dispatch(tasks["dispatch"], left_seconds)
+        await self._at_most("emptying the lanes", left_seconds, emptied)
+
+    async def _stop_intake(self, source: EventSource, intake: asyncio.Task[None]) -> None:
+        await source.stop()
+        await asyncio.wait([intake])  # its last batch is committed and acked
+
+    async def _stop_dispatch(self, dispatch: asyncio.Task[None], left_seconds: float) -> None:
+        self.dispatch.stop()
+        await asyncio.wait([dispatch])  # its last claim is in the lanes
+        await self.dispatch.drain(left_seconds - min(COMMIT_SECONDS_MAX, left_seconds / 4))
+
+    async def _at_most(self, what: str, seconds: float, step: Coroutine[Any, Any, None]) -> None:
+        try:
+            await self._around.within(what, seconds, step)
+        except TimeoutError as error:
+            self._around.observer.tell(Trouble("drain", error))
+
+
+async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
