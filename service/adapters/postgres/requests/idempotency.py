@@ -1,4 +1,4 @@
-"""Requests that named themselves with an Idempotency-Key: which of them run, and what was answered."""
+"""Requests with an Idempotency-Key: which of them are running, and how they were answered."""
 
 from typing import Final
 
@@ -9,12 +9,12 @@ from service.adapters.postgres.engine import driver
 from service.ports.requests import Answered, Begun, NamedRequest, Reused, Running
 
 RUNS_SECONDS_MAX: Final = 60
-"""For so long nobody else may run a request; it is well beyond what any operation takes."""
+"""How long a request is reserved for the process that runs it; no operation takes nearly as long."""
 PURGED_MAX: Final = 10_000
 
 
 class IdempotencyStore:
-    """One row for each key of an organization, method and path. What is 24 hours old counts as not there."""
+    """One row per organization, method, path and key. Rows older than 24 hours are ignored."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -46,7 +46,7 @@ class IdempotencyStore:
                     WHERE organization_id = $1 AND method = $2 AND path = $3 AND key = $4""",
                 *row_key,
             )
-        if row is None:  # freed a moment ago: the next try takes it
+        if row is None:  # freed a moment ago: the next try gets it
             return Running()
         digest, sealed = row
         if digest != request.digest:
@@ -54,7 +54,7 @@ class IdempotencyStore:
         return Running() if sealed is None else Answered(sealed)
 
     async def keep(self, request: NamedRequest, begun: Begun, status: int, sealed: str) -> None:
-        """Keep the answer, if the request is still ours. May raise ``UnavailableError``."""
+        """Store the answer, if this process still holds the request. May raise ``UnavailableError``."""
         async with driver(self._engine) as connection:
             await connection.execute(
                 """UPDATE idempotency_keys SET runs_until = NULL, status = $6, sealed_answer = $7
@@ -66,7 +66,7 @@ class IdempotencyStore:
             )
 
     async def free(self, request: NamedRequest, begun: Begun) -> None:
-        """Forget the request, if it is still ours: it may be tried again at once. May raise ``UnavailableError``."""
+        """Forget the request, if this process still holds it: it may be retried. May raise ``UnavailableError``."""
         async with driver(self._engine) as connection:
             await connection.execute(
                 """DELETE FROM idempotency_keys
