@@ -1,7 +1,7 @@
-"""The page that Prometheus reads, of one process or of several together.
+"""The metrics page that Prometheus scrapes, for one process or for several together.
 
-With several the supervisor sets PROMETHEUS_MULTIPROC_DIR before prometheus_client is first imported; then every process
-writes there, and ``render`` adds all of them up.
+With several processes, the supervisor sets PROMETHEUS_MULTIPROC_DIR before prometheus_client is first imported. Then
+every process writes there, and ``render`` combines them.
 """
 
 import os

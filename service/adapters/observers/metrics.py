@@ -1,4 +1,4 @@
-"""What is counted and measured. Labels come from closed sets: never an id, never a URL."""
+"""The metrics. Labels come from closed sets: never an id, never a URL."""
 
 import platform
 from typing import Final, Literal
@@ -39,12 +39,12 @@ _BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
 GaugeMode = Literal["livesum", "livemin", "livemax", "livemostrecent"]
 
-# They double the series, and tell nothing that process_start_time_seconds does not.
+# They double the number of series and add nothing to process_start_time_seconds.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class MetricsObserver:
-    """Counts what happens. Every label child is made at the start: the hot path looks up a dict and adds one."""
+    """Counts what happens. All label children are created at the start: the hot path looks up a dict and adds one."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
@@ -55,14 +55,14 @@ class MetricsObserver:
             ProcessCollector(registry=self.registry)
 
     def _make_intake_metrics(self) -> None:
-        self._received = self._counter("events_received", "Events taken in.", "source", "outcome")
-        parked = self._counter("events_parked", "Broker messages set aside.", "reason")
+        self._received = self._counter("events_received", "Events received, by outcome.", "source", "outcome")
+        parked = self._counter("events_parked", "Broker messages parked, by reason.", "reason")
         self._parked = {reason: parked.labels(reason) for reason in ParkReason}
-        self._duplicates = self._counter("events_duplicate", "Events that were known already.")
+        self._duplicates = self._counter("events_duplicate", "Events that were recorded already.")
         self._redeliveries = self._counter("broker_redeliveries", "Messages that the broker sent again.")
         self._recorded = self._counter("deliveries_recorded", "Deliveries recorded.")
         self._intake_sizes = self._histogram("intake_batch_size", "Events in one intake transaction.", _BATCH_SIZES)
-        self._commits = self._histogram("commit_duration_seconds", "A transaction's time.", _COMMIT_SECONDS, "kind")
+        self._commits = self._histogram("commit_duration_seconds", "Duration of a transaction.", _COMMIT_SECONDS, "kind")
         self._intake_commits = self._commits.labels("intake")
         self._received_by: dict[tuple[str, str], Counter] = {}
 
@@ -79,26 +79,26 @@ class MetricsObserver:
         self._finished: dict[tuple[State, Reason | None], Counter] = {
             (state, reason): self._all_finished.labels(state, reason or NO_REASON) for state, reason in _ENDS
         }
-        self._durations = self._histogram("attempt_duration_seconds", "An attempt's time.", _ATTEMPT_SECONDS)
-        self._latencies = self._histogram("delivery_latency_seconds", "From intake to the 2xx.", _LATENCY_SECONDS)
+        self._durations = self._histogram("attempt_duration_seconds", "Duration of an attempt.", _ATTEMPT_SECONDS)
+        self._latencies = self._histogram("delivery_latency_seconds", "Time from intake to the 2xx.", _LATENCY_SECONDS)
         self._settle_sizes = self._histogram("settle_batch_size", "Settlements in one transaction.", _BATCH_SIZES)
         self._settle_commits = self._commits.labels("settle")
         self._rescued = self._counter("leases_rescued", "Leases that expired and were taken over.")
-        self._late = self._counter("late_settlements", "Settlements of deliveries that had moved on without us.")
-        self._egress_blocked = self._counter("egress_blocked", "Connections that the policy forbade.", "reason")
-        self._troubles = self._counter("troubles", "Steps of ours that failed and were tried again.", "where")
+        self._late = self._counter("late_settlements", "Settlements of deliveries already moved on.")
+        self._egress_blocked = self._counter("egress_blocked", "Connections blocked by the egress policy.", "reason")
+        self._troubles = self._counter("troubles", "Failed steps that were tried again.", "where")
 
     def _make_gauges(self) -> None:
-        everyone: GaugeMode = "livesum"  # each process has its share
+        everyone: GaugeMode = "livesum"  # each process has its own share
         latest: GaugeMode = "livemostrecent"  # each process measures the same thing
         self._in_flight = self._gauge("in_flight", "Attempts in flight.", everyone)
         self._held = self._gauge("leases_held", "Leases held, in flight or waiting in a lane.", everyone)
         lanes = self._gauge("lanes", "Lanes by state.", everyone, "state")
         self._lanes = {state: lanes.labels(state) for state in LaneState}
         self._due = self._gauge("due_backlog", "Deliveries due and not leased.", latest)
-        self._due_age = self._gauge("oldest_due_age_seconds", "How long the oldest of them is due.", latest)
+        self._due_age = self._gauge("oldest_due_age_seconds", "Time since the oldest fell due.", latest)
         self._gated = self._gauge("gated_backlog", "Deliveries due but held back by a gate.", latest)
-        self._gated_age = self._gauge("oldest_gated_age_seconds", "How long the oldest of them is due.", latest)
+        self._gated_age = self._gauge("oldest_gated_age_seconds", "Time since the oldest fell due.", latest)
         self._gates = self._gauge("gates", "Shut gates by kind.", latest, "kind")
         self._gate_kinds: set[str] = set()
         self._broker_connected = self._gauge("broker_connected", "1 while messages can arrive.", "livemin")

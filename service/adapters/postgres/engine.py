@@ -21,12 +21,12 @@ _REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, Unico
 _ABSENCES = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # asked of a connection that was told it ends, before its end was seen
+    asyncpg.InternalClientError,  # a connection used after its end was announced and before it was closed
     OSError,
     TimeoutError,
     asyncio.IncompleteReadError,
     SQLAlchemyError,
-    AsyncAdapt_asyncpg_dbapi.Error,  # what the pool raises before SQLAlchemy's connection wraps it
+    AsyncAdapt_asyncpg_dbapi.Error,  # raised by the pool before SQLAlchemy's connection wraps it
 )
 
 
@@ -146,7 +146,7 @@ def _sentence(error: BaseException) -> str:  # noqa: PLR0911 - a table of causes
         case TimeoutError():
             return "it did not answer in time; check the network, and host and port in DATABASE_URL"
         case asyncpg.InvalidCatalogNameError():
-            return f"{_first_line(cause)}; create it (createdb), or correct the database name at the end of DATABASE_URL"
+            return f"{_first_line(cause)}; create it (createdb), or correct the database name in DATABASE_URL"
         case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
             return f"{_first_line(cause)}; check user and password in DATABASE_URL (they must be percent-encoded)"
         case asyncpg.PostgresError():

@@ -45,13 +45,13 @@ class EventTypeStore:
     async def register(
         self, organization_id: str, name: str, description: str, schema: str
     ) -> tuple[Registration, OwnTypeView | None]:
-        """Register a type, unless its name is taken or ``OWN_TYPES_MAX`` exist; returns the type under this name."""
+        """Register a type, unless its name is taken or ``OWN_TYPES_MAX`` exist; returns the type of this name."""
         async with driver(self._engine) as connection:
             known = await _find(connection, organization_id, name)
-            if known is not None:  # for ever: no lock, no new version of the directory
+            if known is not None:  # types never change: no lock, no new version
                 return Registration.KNOWN, known
             async with connection.transaction():
-                await bump_directory(connection, [organization_id])  # its lock puts registrations in line
+                await bump_directory(connection, [organization_id])  # its lock serialises registrations
                 known = await _find(connection, organization_id, name)
                 if known is not None:
                     return Registration.KNOWN, known

@@ -20,11 +20,11 @@ class IdempotencyStore:
         self._engine = engine
 
     async def begin(self, request: NamedRequest) -> Begun | Running | Reused | Answered:
-        """Take the request on, unless it runs or was answered. May raise ``UnavailableError``."""
+        """Start the request, unless it is running or was answered. May raise ``UnavailableError``."""
         row_key = (request.organization_id, request.method, request.path, request.key)
         async with driver(self._engine) as connection:
-            # Of any number of callers the unique key lets one through. One that died while it ran is followed by the
-            # same request only: another one under its key stays a misuse.
+            # The unique key lets one of any number of callers through. If that one dies while running, only the same
+            # request may take over: a different request with the key is still a misuse.
             runs_until = await connection.fetchval(
                 """INSERT INTO idempotency_keys AS k
                           (organization_id, method, path, key, request_digest, runs_until)
@@ -77,9 +77,9 @@ class IdempotencyStore:
 
 
 async def purge_idempotency_keys(connection: asyncpg.Connection) -> int:
-    """Remove what is older than 24 hours, at most ``PURGED_MAX`` rows; how many."""
+    """Delete rows older than 24 hours, at most ``PURGED_MAX``; returns how many."""
     purged = await connection.fetch(
-        # The age is asked again: a row may be taken anew between the two.
+        # The age is checked again: a row may have been reused in between.
         """DELETE FROM idempotency_keys
             WHERE created_at <= now() - interval '24 hours' AND ctid = ANY (ARRAY(
                 SELECT ctid FROM idempotency_keys WHERE created_at <= now() - interval '24 hours' LIMIT $1))
