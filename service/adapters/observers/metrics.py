@@ -62,7 +62,7 @@ class MetricsObserver:
         self._redeliveries = self._counter("broker_redeliveries", "Messages that the broker sent again.")
         self._recorded = self._counter("deliveries_recorded", "Deliveries recorded.")
         self._intake_sizes = self._histogram("intake_batch_size", "Events in one intake transaction.", _BATCH_SIZES)
-        self._commits = self._histogram("commit_duration_seconds", "Duration of a transaction.", _COMMIT_SECONDS, "kind")
+        self._commits = self._histogram("commit_duration_seconds", "Duration of a commit.", _COMMIT_SECONDS, "kind")
         self._intake_commits = self._commits.labels("intake")
         self._received_by: dict[tuple[str, str], Counter] = {}
 
