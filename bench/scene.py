@@ -71,7 +71,7 @@ class Scene:
     ) -> None:
         await self._stack.__aexit__(kind, error, traceback)
 
-    # ------------------------------------------------------------------ who takes part
+    # ------------------------------------------------------------------ processes
 
     async def start_publisher(self, *, events: int = 0, rate: float = 0, seconds: float = 0) -> "Publishing":
         """Start a publisher that is ready but has published nothing yet."""
@@ -132,7 +132,7 @@ class Scene:
         self._stack.push_async_callback(end)
         return process
 
-    # ------------------------------------------------------------------ what can be asked
+    # ------------------------------------------------------------------ queries
 
     async def count(self) -> int:
         """How many POSTs have arrived."""
@@ -168,7 +168,7 @@ class Scene:
         finally:
             await connection.close()
 
-    # ------------------------------------------------------------------ what is made for it
+    # ------------------------------------------------------------------ setup
 
     async def _fresh_database(self) -> None:
         admin = await asyncpg.connect(self.options.database_url)

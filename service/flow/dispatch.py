@@ -117,7 +117,7 @@ class Dispatch:
                     assert_never(effect)
         return evicted
 
-    # ------------------------------------------------------------------ what PostgreSQL holds
+    # ------------------------------------------------------------------ claiming from PostgreSQL
 
     async def run(self) -> None:
         """Claim what is due, until ``stop``. It polls, so nothing depends on a notification arriving."""

@@ -103,8 +103,8 @@ class MetricsObserver:
         self._gate_kinds: set[str] = set()
         self._broker_connected = self._gauge("broker_connected", "1 while messages can arrive.", "livemin")
         self.database_pool_in_use = self._gauge("database_pool_in_use", "Database connections in use.", everyone)
-        self.clock_skew_seconds = self._gauge("clock_skew_seconds", "Our clock minus the database's.", latest)
-        build = self._gauge("build_info", "What is running.", "livemax", "version", "python")
+        self.clock_skew_seconds = self._gauge("clock_skew_seconds", "Local clock minus the database's.", latest)
+        build = self._gauge("build_info", "The running version.", "livemax", "version", "python")
         build.labels(__version__, platform.python_version()).set(1)
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
@@ -116,11 +116,11 @@ class MetricsObserver:
     def _gauge(self, name: str, help_text: str, mode: GaugeMode, *labels: str) -> Gauge:
         return Gauge(name, help_text, labels, namespace=NAMESPACE, registry=self.registry, multiprocess_mode=mode)
 
-    # ------------------------------------------------------------------ what the flow tells
+    # ------------------------------------------------------------------ happenings of the flow
 
     @property
     def hears(self) -> Hears:
-        """What is counted."""
+        """The happenings that are counted."""
         return {
             EventTaken: self._event_taken,
             MessageParked: self._message_parked,
@@ -156,7 +156,7 @@ class MetricsObserver:
         self._intake_commits.observe(recorded.seconds)
 
     def _attempt_settled(self, happening: AttemptSettled) -> None:
-        """Count an attempt, and the end of its delivery where it was one."""
+        """Count an attempt, and its delivery if it ended."""
         settled = happening.settled
         attempt = settled.attempt
         if attempt is not None:
@@ -186,7 +186,7 @@ class MetricsObserver:
         self._settle_commits.observe(batch.seconds)
 
     def _backlog_measured(self, measured: BacklogMeasured) -> None:
-        """Show what waits. A kind of gate that is shut nowhere any more goes back to 0."""
+        """Set the backlog gauges. A kind of gate that is no longer shut anywhere returns to 0."""
         backlog = measured.backlog
         self._due.set(backlog.due_count)
         self._due_age.set(backlog.oldest_due_age_seconds)
@@ -202,14 +202,14 @@ class MetricsObserver:
         for state, child in self._lanes.items():
             child.set(load.lane_states.get(state, 0))
 
-    # ------------------------------------------------------------------ what the process tells
+    # ------------------------------------------------------------------ measurements of the process
 
     def broker_connected(self, connected: bool) -> None:  # noqa: FBT001 - it is the measurement
         """Show whether messages can arrive."""
         self._broker_connected.set(connected)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
-        """The metrics in the format that an Accept header asks for, and its content type."""
+        """The metrics in the format that the Accept header requests, and its content type."""
         return render(self.registry, accept)
 
 

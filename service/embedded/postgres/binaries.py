@@ -59,7 +59,7 @@ def _newest_first(directories: Iterator[Path]) -> list[Path]:
 
 
 def _major_version(directory: Path) -> str:
-    answer = subprocess.run(  # noqa: S603 - a program that we found ourselves
+    answer = subprocess.run(  # noqa: S603 - a program found by find_binaries
         [directory / "postgres", "--version"], capture_output=True, text=True, check=True
     )
     found = re.search(r"\) (\d+)", answer.stdout)

@@ -21,7 +21,7 @@ if sys.platform == "linux":
 if os.getppid() == int(parent_id):  # else the parent was gone before it could be waited for
     os.execvp(command[0], command)
 """
-"""Runs in the child, then becomes the program. In a process of its own, as forking Python with threads is unsafe."""
+"""Runs in the child, then execs the program. It is a separate script because forking Python with threads is unsafe."""
 
 
 class Launcher:

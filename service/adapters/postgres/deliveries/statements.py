@@ -1,4 +1,4 @@
-"""The hot statements. Each is one transaction by itself: one round trip, one commit, however large the batch."""
+"""The hot statements. Each is a transaction of its own: one round trip, one commit, however large the batch."""
 
 # $1..$2 the versions of the cached directories; $3..$12 the events; $13..$16 their deliveries; $17 worker, $18 lease.
 RECORD = """

@@ -63,7 +63,7 @@ async def end_secrets(
 async def open_secrets(
     connection: asyncpg.Connection, secret_box: SecretBox, organization_id: str, endpoint_id: str
 ) -> Sequence[str | None]:
-    """The secrets that the endpoint signs with now; None for one that cannot be unsealed."""
+    """The secrets that the endpoint signs with now; None for each that cannot be unsealed."""
     rows = await connection.fetch(
         """SELECT id, sealed FROM endpoint_secrets
             WHERE organization_id = $1 AND endpoint_id = $2 AND coalesce(expires_at > now(), true)""",

@@ -59,7 +59,7 @@ class EventTypeStore:
                     f"""INSERT INTO event_types (organization_id, name, description, schema)
                         SELECT $1, $2, $3, $4
                          WHERE (SELECT count(*) FROM event_types WHERE organization_id = $1) < $5
-                        RETURNING {_COLUMNS}""",  # noqa: S608 - names of ours
+                        RETURNING {_COLUMNS}""",  # noqa: S608 - constants only
                     organization_id,
                     name,
                     description,
@@ -71,7 +71,7 @@ class EventTypeStore:
 
 async def _find(connection: asyncpg.Connection, organization_id: str, name: str) -> OwnTypeView | None:
     row = await connection.fetchrow(
-        f"SELECT {_COLUMNS} FROM event_types WHERE organization_id = $1 AND name = $2",  # noqa: S608 - names of ours
+        f"SELECT {_COLUMNS} FROM event_types WHERE organization_id = $1 AND name = $2",  # noqa: S608 - constants only
         organization_id,
         name,
     )
