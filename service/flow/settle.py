@@ -11,7 +11,7 @@ from service.ports.observer import AttemptSettled, BatchSettled, Trouble
 from service.ports.store import DeliveryStore
 
 FLUSHERS = 2  # one batch commits while the next one collects; more flushers only make the batches smaller
-ALONGSIDE_MIN = 50  # so many waiting settlements justify a second commit; fewer wait for the current one to end
+ALONGSIDE_MIN = 50  # this many waiting settlements justify a second commit; fewer wait for the current one to end
 
 
 class Settle:

@@ -84,7 +84,7 @@ class MetricsObserver:
         self._settle_sizes = self._histogram("settle_batch_size", "Settlements in one transaction.", _BATCH_SIZES)
         self._settle_commits = self._commits.labels("settle")
         self._rescued = self._counter("leases_rescued", "Leases that expired and were taken over.")
-        self._late = self._counter("late_settlements", "Settlements of deliveries already moved on.")
+        self._late = self._counter("late_settlements", "Settlements of deliveries that had moved on already.")
         self._egress_blocked = self._counter("egress_blocked", "Connections blocked by the egress policy.", "reason")
         self._troubles = self._counter("troubles", "Failed steps that were tried again.", "where")
 

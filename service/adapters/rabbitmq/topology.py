@@ -64,7 +64,7 @@ def _explained(kind: str, name: str) -> Iterator[None]:
     try:
         yield
     except ChannelPreconditionFailed as refusal:  # its text names the requested and the existing value
-        message = f"{kind} {name!r} exists with other arguments: {refusal}; delete it, or declare passively to use it"
+        message = f"{kind} {name!r} exists with other properties: {refusal}; delete it, or declare passively to use it"
         raise TopologyError(message) from refusal
     except ChannelNotFoundEntity as refusal:
         message = f"{kind} {name!r} does not exist and may not be created (passive declaration): {refusal}"
