@@ -200,7 +200,7 @@ def _signature_problems(given: Mapping[str, Any], before: EndpointSettings) -> I
         if signed_in and name.lower() == signed_in.lower():
             yield (
                 ("signature_header" if asked else f"headers.{name}"),
-                "the signature and an extra header cannot share a name",
+                "the signature and a custom header cannot have the same name",
             )
 
 

@@ -16,7 +16,7 @@ from service.core.endpoints.view import EndpointState, EndpointView, SecretHint,
 from service.ports.errors import SecretUnopenableError
 from service.ports.secrets import SecretBox
 
-HEADERS_SECRET_ID = "headers"  # noqa: S105 - the place of the extra headers among an endpoint's sealed texts
+HEADERS_SECRET_ID = "headers"  # noqa: S105 - the id under which custom headers are sealed
 
 # Subscriptions that ended with an endpoint have the same removed_at, as one transaction wrote both. For an active
 # endpoint, whose removed_at is null, the same condition finds its active subscriptions.
