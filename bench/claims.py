@@ -1,6 +1,6 @@
-"""What a claim of 100 costs as the backlog grows: ``python -m bench.claims``.
+"""How long a claim of 100 takes as the backlog grows: ``python -m bench.claims``.
 
-Fills ``open_deliveries`` of a database made for it with pending rows over 1,000 endpoints and times ``claim_due``.
+Fills ``open_deliveries`` of a new database with pending rows over 1,000 endpoints, and times ``claim_due``.
 """
 
 import argparse
@@ -28,11 +28,11 @@ INSERT INTO open_deliveries (event_uid, subscription_id, organization_id, endpoi
                              claims_made)
 SELECT $1, n, 'o', 'ep_' || to_char(n % {ENDPOINTS}, 'FM0000'), 'e', 'message.sent', 'pending', 0
   FROM generate_series($2::bigint, $3::bigint) AS n
-"""  # noqa: S608 - a constant of ours
+"""  # noqa: S608 - a constant of this module
 
 
 async def main(backlogs: list[int], admin_url: str) -> None:
-    """Measure at each size in turn."""
+    """Measure at each size of the backlog in turn."""
     admin = await asyncpg.connect(admin_url)
     await admin.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
     await admin.execute(f"CREATE DATABASE {DATABASE}")

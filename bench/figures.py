@@ -27,11 +27,11 @@ class Result:
     publisher_late_p99_ms: float
     lost: int
     duplicates: int
-    resident_mib: list[dict[str, float]]  # at the end of each minute, by process; where it was asked for
+    resident_mib: list[dict[str, float]]  # at the end of each minute, by process; only with --minutes
 
 
 class Processes:
-    """CPU seconds and resident memory by kind of process, from the operating system's own accounts."""
+    """CPU seconds and resident memory by kind of process, as the operating system reports them."""
 
     def __init__(self, supervisor: int, receiver: int, database: str) -> None:
         self._database = database
@@ -41,11 +41,11 @@ class Processes:
         self._groups["rabbitmq"] = [p.pid for p in psutil.process_iter(["name"]) if "beam" in p.info["name"]]
 
     def cpu(self) -> dict[str, float]:
-        """Seconds used so far."""
+        """CPU seconds used so far."""
         return {name: sum(map(_cpu, pids)) for name, pids in {**self._groups, "postgres": self._postgres()}.items()}
 
     def resident(self) -> dict[str, float]:
-        """Mebibytes now. PostgreSQL's backends share most of theirs, so only what is private to each is added up."""
+        """Resident MiB now. PostgreSQL's backends share most of their memory, so only private memory is summed."""
         found = {}
         for name in ("worker", "receiver", "rabbitmq"):
             for number, pid in enumerate(self._groups[name]):
@@ -55,7 +55,7 @@ class Processes:
         return found | {"postgres": round(backends, 1)}
 
     def _postgres(self) -> list[int]:
-        """The server's own processes and the backends of our database; those of others come and go."""
+        """The server's own processes and the backends of the benchmark's database; other backends are ignored."""
         servers, found = set(), []
         for process in psutil.process_iter(["name", "cmdline", "ppid"]):
             if process.info["name"] == "postgres":
@@ -88,7 +88,7 @@ def _memory(pid: int, *, is_shared_counted: bool) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What was published, held against what arrived."""
+    """What was published compared with what arrived."""
 
     p50_ms: float
     p99_ms: float
@@ -98,7 +98,7 @@ class Compared:
 
 
 def compare(ledger: Ledger, arrivals: bytes, *, fan_out: int, warm_up_seconds: float) -> Compared:
-    """Latencies of what was published after the warm-up: connections, plans and directories are made in it."""
+    """Latencies of events published after the warm-up, which creates connections, plans and directories."""
     sent_ns, arrived = array("q", ledger.sent_ns), array("q", arrivals)
     copies = Counter(arrived[::2])
     from_ns = sent_ns[0] + warm_up_seconds * 1e9

@@ -1,4 +1,4 @@
-"""Which statements a reader runs, and whether their plans read a big table from end to end."""
+"""Which statements a reader runs, and whether their plans scan a whole big table."""
 
 import asyncio
 import json
@@ -13,15 +13,15 @@ from service.adapters.postgres.deliveries.list import IN_INDEX_ORDER
 from service.adapters.postgres.engine import driver
 
 ROWS_MIN = 2000
-"""Smaller tables may be read whole: the planner is right to."""
+"""Smaller tables may be scanned whole, as the planner rightly prefers."""
 
 Ran = dict[str, tuple[Any, ...]]
-"""Statements that were run, each with its last arguments."""
+"""The statements that were run, each with its last arguments."""
 
 
 @asynccontextmanager
 async def listening(engine: AsyncEngine) -> AsyncIterator[Ran]:
-    """Collect what is run on ``engine``, which must have one connection."""
+    """Collect the statements run on ``engine``, which must have exactly one connection."""
     ran: Ran = {}
 
     def remember(record: Any) -> None:  # noqa: ANN401 - asyncpg's LoggedQuery
@@ -32,14 +32,14 @@ async def listening(engine: AsyncEngine) -> AsyncIterator[Ran]:
         connection.add_query_logger(remember)
     try:
         yield ran
-        await asyncio.sleep(0)  # asyncpg tells its loggers a moment later
+        await asyncio.sleep(0)  # asyncpg calls its loggers a moment later
     finally:
         async with driver(engine) as connection:
             connection.remove_query_logger(remember)
 
 
 async def plan_of(connection: asyncpg.Connection, statement: str, arguments: tuple[Any, ...]) -> Mapping[str, Any]:
-    """The plan for these very arguments."""
+    """The plan for exactly these arguments."""
     async with connection.transaction(readonly=True):
         if "ORDER BY" in statement and "LIMIT" in statement:
             await connection.execute(IN_INDEX_ORDER)
@@ -52,14 +52,14 @@ async def plan_of(connection: asyncpg.Connection, statement: str, arguments: tup
 async def seq_scans(
     connection: asyncpg.Connection, statement: str, arguments: tuple[Any, ...], *, rows_min: int = ROWS_MIN
 ) -> list[str]:
-    """The tables of at least ``rows_min`` rows that the plan reads from end to end."""
+    """The tables of at least ``rows_min`` rows that the plan scans whole."""
     sizes = dict(await connection.fetch("SELECT relname, reltuples::bigint FROM pg_class WHERE relkind = 'r'"))
     read = {
         node["Relation Name"]
         for node in nodes_of(await plan_of(connection, statement, arguments))
         if node["Node Type"] == "Seq Scan"
     }
-    # asyncpg asks for types, too
+    # pg_: asyncpg also runs its own queries on the catalog, for types
     return sorted(name for name in read if sizes.get(name, 0) >= rows_min and not name.startswith("pg_"))
 
 

@@ -1,8 +1,8 @@
-"""A publisher that is cheap and fair: a fixed schedule, pipelined confirms, a ledger of what the broker confirmed.
+"""A cheap and fair publisher: a fixed schedule, pipelined confirms, a ledger of what the broker confirmed.
 
-A process of its own, told by ``Orders`` as JSON. It speaks AMQP over a plain socket with one loop: what is due is sent
-in one write, and confirms are counted by delivery tag as they come. It prints ``ready``, waits for a line, publishes,
-and leaves a ``Ledger`` in a file.
+It runs in its own process, controlled by ``Orders`` as JSON. It speaks AMQP over a plain socket with one loop: due
+events are sent in one write, and confirms are counted by delivery tag as they arrive. It prints ``ready``, waits for a
+line, publishes, and writes a ``Ledger`` to a file.
 """
 
 import select
@@ -24,14 +24,14 @@ from service.core.events.sample import sample_event
 EVENT_TYPE = "message.sent"
 UNCONFIRMED_MAX = 1_000
 CHUNK_MAX = 100  # events in one write
-DEPTH_SECONDS = 0.05  # how often the queue's depth is asked for, when it is to be kept filled
+DEPTH_SECONDS = 0.05  # how often the queue's depth is read, to keep it filled
 PERSISTENT = 2
 _CONFIRM = struct.Struct(">BHIHHQBB")  # a whole frame: type, channel, size, class 60, method 80, tag, multiple, end
 _IS_ACK = (1, 1, 13, 60, 80)
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """What to publish. One of ``rate`` and ``seconds`` may be given; with neither, everything goes out at once."""
+    """What to publish. ``rate`` or ``seconds`` may be given; with neither, everything is published at once."""
 
     amqp_url: str
     exchange: str
@@ -39,26 +39,26 @@ class Orders(msgspec.Struct, frozen=True):
     ledger: str  # a path
     organizations: list[str]
     events: int = 0
-    rate: float = 0  # so many a second
-    seconds: float = 0  # for so long, keep the queue ``depth`` deep
+    rate: float = 0  # events per second
+    seconds: float = 0  # how long to keep ``depth`` messages in the queue
     depth: int = 0
 
 
 class Ledger(msgspec.Struct, frozen=True):
-    """What became of it. An event's number is its place in ``sent_ns``."""
+    """What was published. An event's number is its index in ``sent_ns``."""
 
-    sent_ns: bytes  # int64 each: the wall clock just before the write; all are confirmed, or there is no ledger
-    cpu_seconds: float  # of publishing alone
+    sent_ns: bytes  # int64 each: wall clock just before the write; a ledger exists only if all were confirmed
+    cpu_seconds: float  # for publishing only
     late_p99_ms: float  # how far behind the schedule the writes were
 
     @property
     def events(self) -> int:
-        """How many were published."""
+        """How many events were published."""
         return len(self.sent_ns) // 8
 
 
 def event_id(number: int) -> str:
-    """The id of event ``number``; the receiver reads the number out of it."""
+    """The id of event ``number``; the receiver extracts the number from it."""
     return f"evt_bench_{number:010d}"
 
 
@@ -70,8 +70,8 @@ class Wire:
         self._socket = socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 5672))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
-        self._is_confirmed = bytearray(1)  # by delivery tag, which begins at 1
-        self._floor = 0  # all up to here are confirmed
+        self._is_confirmed = bytearray(1)  # by delivery tag, which starts at 1
+        self._floor = 0  # all tags up to here are confirmed
         self.confirmed = 0
         login = f"\0{unquote(parts.username or 'guest')}\0{unquote(parts.password or 'guest')}"
         self._socket.sendall(header.ProtocolHeader().marshal())
@@ -84,22 +84,22 @@ class Wire:
 
     @property
     def unconfirmed(self) -> int:
-        """How many were sent and not confirmed yet."""
+        """How many events were sent but not yet confirmed."""
         return len(self._is_confirmed) - 1 - self.confirmed
 
     def send(self, publications: list[bytes]) -> None:
-        """Send whole publications, in one write."""
+        """Send complete publications in one write."""
         self._is_confirmed.extend(bytes(len(publications)))
         self._socket.sendall(b"".join(publications))
 
     def take_confirms(self, seconds: float) -> None:
-        """Count what confirms are there; wait for the first one at most ``seconds``."""
+        """Count the confirms that have arrived; wait at most ``seconds`` for the first one."""
         if not select.select([self._socket], [], [], seconds)[0]:
             return
         self._receive()
         while len(self._received) >= _CONFIRM.size:
             kind, channel, size, family, method, tag, multiple, _ = _CONFIRM.unpack_from(self._received)
-            if (kind, channel, size, family, method) != _IS_ACK:  # a return, a nack, the end of the channel
+            if (kind, channel, size, family, method) != _IS_ACK:  # a return, a nack, or the channel was closed
                 raise SystemExit(f"not confirmed: {frame.unmarshal(self._received)[2]!r}")
             self._received = self._received[_CONFIRM.size :]
             self._confirm(tag, is_multiple=bool(multiple))
@@ -111,7 +111,7 @@ class Wire:
             self._confirm(found.delivery_tag or 0, is_multiple=bool(found.multiple))
             found = self._answer()
         if not isinstance(found, commands.Queue.DeclareOk):
-            raise SystemExit(f"the broker answered {found!r}")
+            raise SystemExit(f"unexpected answer from the broker: {found!r}")
         return found.message_count or 0
 
     def _confirm(self, tag: int, *, is_multiple: bool) -> None:
@@ -126,7 +126,7 @@ class Wire:
         return self._answer()
 
     def _answer(self) -> Any:  # noqa: ANN401
-        while True:  # a frame: seven bytes of which the last four are a size, so many bytes, one more
+        while True:  # a frame: 7 bytes, the last 4 of which are a size; that many bytes; 1 more
             if len(self._received) >= 7:  # noqa: PLR2004
                 size = int.from_bytes(self._received[3:7]) + 8
                 if len(self._received) >= size:
@@ -138,12 +138,12 @@ class Wire:
     def _receive(self) -> None:
         data = self._socket.recv(262_144)
         if not data:
-            raise SystemExit("the broker hung up on the publisher")
+            raise SystemExit("the broker closed the publisher's connection")
         self._received += data
 
 
 class Publisher:
-    """Publishes by order, in order of the events' numbers."""
+    """Carries out ``Orders``, in the order of the events' numbers."""
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
@@ -177,7 +177,7 @@ class Publisher:
         return frame.marshal(header.ContentHeader(0, size, properties), 1)
 
     def publish(self) -> Ledger:
-        """Publish all that was ordered, and wait until it is confirmed."""
+        """Publish everything ordered, and wait until it is confirmed."""
         if self._orders.rate:
             made = [self.publication(number) for number in range(self._orders.events)]
             self._say_ready()
@@ -198,7 +198,7 @@ class Publisher:
         sys.stdin.readline()
 
     def _on_schedule(self, made: list[bytes]) -> None:
-        """Event n goes out n / rate seconds after the start; what is behind goes out together, at once."""
+        """Publish event n at n / rate seconds after the start; late events are sent together, at once."""
         every = 1 / self._orders.rate
         started = time.monotonic()
         sent = 0
@@ -214,7 +214,7 @@ class Publisher:
             sent = due
 
     def _keep_filled(self) -> None:
-        """Top the queue up to its depth, again and again."""
+        """Keep refilling the queue to its depth."""
         ends_at = time.monotonic() + self._orders.seconds
         while time.monotonic() < ends_at:
             missing = self._orders.depth - self._wire.depth(self._orders.queue)
@@ -236,7 +236,7 @@ class Publisher:
 
 
 def main() -> None:
-    """Do as the argument orders."""
+    """Carry out the ``Orders`` in the argument."""
     orders = msgspec.json.decode(sys.argv[1], type=Orders)
     ledger = Publisher(orders).publish()
     Path(orders.ledger).write_bytes(msgspec.msgpack.encode(ledger))

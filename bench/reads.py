@@ -1,8 +1,8 @@
-"""How long the lists take: every verb of the readers with every filter, with random parameters of a seeded database.
+"""How long lists take: every verb of the readers with every filter, with random parameters from a seeded database.
 
     python -m bench.reads --database-url postgresql://…/seeded [--runs 200] [--json reads.json]
 
-The database is the one that bench.seed filled. Ends with an error when a plan reads a big table from end to end.
+The database must have been filled by bench.seed. Exits with an error if a plan scans a whole big table.
 """
 
 import argparse
@@ -43,7 +43,7 @@ Ask = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How long one kind of question took, in milliseconds."""
+    """How long one kind of query took, in milliseconds."""
 
     question: str
     p50_ms: float
@@ -54,7 +54,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the seeded database holds, to ask for."""
+    """What the seeded database contains, to draw parameters from."""
 
     organizations: Sequence[str]
     since: datetime
@@ -64,7 +64,7 @@ class Known:
 
 
 class Questions:
-    """Every question, with parameters drawn anew each time it is asked."""
+    """Every query, with parameters drawn anew each time it runs."""
 
     def __init__(self, engine: AsyncEngine, known: Known, draw: random.Random) -> None:
         self._deliveries = DeliveryReader(engine)
@@ -77,7 +77,7 @@ class Questions:
         self._draw = draw
 
     def all(self) -> Mapping[str, Ask]:
-        """By name."""
+        """All queries, by name."""
         found: dict[str, Ask] = {}
         for size in ("large", "small"):
             found |= {f"{size}: {name}": self._of(size, ask) for name, ask in self._lists().items()}
@@ -196,7 +196,7 @@ def _walk(limit: int) -> Walk[Any]:
 
 
 async def look_around(connection: asyncpg.Connection, draw: random.Random) -> Known:
-    """What there is to ask for."""
+    """Read what the database contains, to draw parameters from."""
     organizations = [row["id"] for row in await connection.fetch("SELECT id FROM organizations ORDER BY id")]
     since, until = await connection.fetchrow("SELECT min(received_at), max(received_at) FROM events")
     near = UUID(int=first_uid_from(since + draw.random() * (until - since)).int)
@@ -206,7 +206,7 @@ async def look_around(connection: asyncpg.Connection, draw: random.Random) -> Kn
 
 
 async def measure(url: str, runs: int, seed: int) -> list[Figures]:
-    """Ask everything so many times, and look at the plans of what was run."""
+    """Run every query ``runs`` times, and check the plans of its statements."""
     draw = random.Random(seed)  # noqa: S311 - parameters, no secrets
     engine = connect(url, pool_size=1)
     async with driver(engine) as connection:
@@ -231,7 +231,7 @@ async def measure(url: str, runs: int, seed: int) -> list[Figures]:
 
 
 def main() -> None:
-    """Measure, print a table, and fail where a big table is read whole."""
+    """Measure, print a table, and fail if a big table is scanned whole."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database-url", required=True)
     parser.add_argument("--runs", type=int, default=200)
@@ -245,7 +245,7 @@ def main() -> None:
         Path(options.json).write_text(json.dumps({"runs": options.runs, "questions": rows}, indent=1) + "\n")
     scanned = [each.question for each in figures if each.seq_scans]
     if scanned:
-        raise SystemExit(f"read whole: {', '.join(scanned)}")
+        raise SystemExit(f"scanned whole: {', '.join(scanned)}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A receiver that is no bottleneck: answers 200 and remembers which event arrived when.
+"""A receiver fast enough not to be the bottleneck: answers 200 and records which event arrived when.
 
-``python -m bench.receiver PORT`` serves until SIGTERM. ``GET /count`` tells how many POSTs came; ``GET /ledger`` gives
-two int64 per POST: the event's number, out of its webhook-id, and the nanosecond of the wall clock at its reading.
+``python -m bench.receiver PORT`` serves until SIGTERM. ``GET /count`` returns the number of POSTs; ``GET /ledger``
+returns two int64 per POST: the event's number, from its webhook-id, and the wall clock in nanoseconds when it was read.
 """
 
 import asyncio
@@ -15,17 +15,17 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class Receiver(asyncio.Protocol):
-    """Just enough HTTP/1.1 for our own requests: a head, a Content-Length, a body."""
+    """Just enough HTTP/1.1 for Posthorn's requests: a head, a Content-Length, a body."""
 
     ledger = array("q")  # one ledger for all connections
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
+        """Store the transport."""
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]
         self.buffer = b""
 
     def data_received(self, data: bytes) -> None:
-        """Answer every whole request in what has arrived."""
+        """Answer every complete request received so far."""
         self.buffer += data
         while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
             head = self.buffer[:end].lower()
@@ -50,7 +50,7 @@ class Receiver(asyncio.Protocol):
 
 
 async def main(port: int) -> None:
-    """Serve for ever."""
+    """Serve until terminated."""
     server = await asyncio.get_running_loop().create_server(Receiver, "127.0.0.1", port)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()

@@ -1,7 +1,7 @@
 """The delivery benchmark: publisher -> RabbitMQ -> worker processes -> local receivers, PostgreSQL durable.
 
-``python -m bench.run --help`` tells the options. Everything shares this machine; CPU per delivery is the steadier
-figure. The database ``posthorn_bench`` is made anew for each run, and dropped at the end with the bench's queues.
+``python -m bench.run --help`` lists the options. Everything shares one machine, so CPU per delivery is the steadier
+figure. The database ``posthorn_bench`` is created for each run, and dropped at the end with the benchmark's queues.
 """
 
 import argparse
@@ -16,9 +16,9 @@ from typing import Any, Self
 from bench.figures import Processes, Result, compare
 from bench.scene import DATABASE, Publishing, Scene
 
-IDLE_SECONDS_MAX = 30  # nothing arrives for this long: what is missing is lost
-WARM_UP_SECONDS = 2.0  # where the latency is the subject
-LADDER_SECONDS = 20  # of each step
+IDLE_SECONDS_MAX = 30  # if nothing arrives for this long, the missing deliveries count as lost
+WARM_UP_SECONDS = 2.0  # when latency is measured
+LADDER_SECONDS = 20  # length of each step
 LADDER_RATES = (50.0, 1_000.0)
 
 
@@ -31,7 +31,7 @@ class Run:
         self._resident: list[dict[str, float]] = []
 
     async def measure(self) -> Result:
-        """Publish, wait for what arrives, and compare."""
+        """Publish, wait for the deliveries, and compare."""
         scene, kind = self._scene, self._kind
         publishing = await scene.start_publisher(events=kind.events, rate=kind.rate, seconds=kind.seconds)
         if kind.is_prefilled:
@@ -73,7 +73,7 @@ class Run:
         )
 
     async def _watch(self, processes: Processes, publishing: Publishing) -> None:
-        """Note the memory at the end of each minute, while it publishes."""
+        """Record the memory at the end of each minute while publishing."""
         minute_ends_at = time.monotonic() + 60
         while not publishing.is_over:
             await asyncio.sleep(0.1)
@@ -93,7 +93,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How a run publishes: ``events`` beforehand, ``events`` at a ``rate``, or so as to keep the queue filled."""
+    """How a run publishes: ``events`` beforehand, ``events`` at a ``rate``, or as many as keep the queue filled."""
 
     name: str
     events: int = 0
@@ -102,7 +102,7 @@ class Kind:
 
     @property
     def is_prefilled(self) -> bool:
-        """Whether all is published before the workers start."""
+        """Whether everything is published before the workers start."""
         return not self.rate and not self.seconds
 
     @classmethod
@@ -112,7 +112,7 @@ class Kind:
 
 
 def kinds_of(options: argparse.Namespace) -> list[Kind]:
-    """What the options ask for; without half load, which follows from the full."""
+    """The kinds of run that the options ask for, except half load, which is derived from the full load."""
     if options.minutes:
         return [Kind(f"{options.minutes:g} minutes", seconds=60 * options.minutes + 2)]
     if options.ladder:
@@ -122,7 +122,7 @@ def kinds_of(options: argparse.Namespace) -> list[Kind]:
 
 
 async def run_once(options: argparse.Namespace, kind: Kind, number: int) -> dict[str, Any]:
-    """A run in a scene of its own."""
+    """One run in its own scene."""
     async with Scene(options) as scene:
         result = asdict(await Run(scene, kind).measure())
     print(f"{kind.name}, run {number + 1}: {json.dumps(result)}", flush=True)
@@ -130,7 +130,7 @@ async def run_once(options: argparse.Namespace, kind: Kind, number: int) -> dict
 
 
 def run_all(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Every kind so many times."""
+    """Run every kind as often as the options say."""
     kinds, runs = kinds_of(options), []
     for kind in kinds:
         runs += [asyncio.run(run_once(options, kind, number)) for number in range(options.runs)]
@@ -142,7 +142,7 @@ def run_all(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def show(runs: list[dict[str, Any]]) -> None:
-    """The tables: the median of each figure, with its least and greatest, and the memory by the minute."""
+    """Print the tables: median, minimum and maximum of each figure, and the memory by the minute."""
     for kind in dict.fromkeys(run["run"] for run in runs):
         of_kind = [run for run in runs if run["run"] == kind]
         print(f"\n{kind:24}{'median':>12}{'min':>12}{'max':>12}")
@@ -166,10 +166,12 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=30_000)
     parser.add_argument("--endpoints", type=int, default=10, help="organizations, with --fan-out endpoints each")
     parser.add_argument("--fan-out", type=int, default=1)
-    parser.add_argument("--rate", type=float, default=0, help="publish so many a second; 0: the queue is filled first")
-    parser.add_argument("--ladder", action="store_true", help="full load, 50/s, 1,000/s and half load, one by one")
-    parser.add_argument("--minutes", type=float, default=0, help="keep the queue filled so long, and watch the memory")
-    parser.add_argument("--depth", type=int, default=2_000, help="how filled: messages waiting in the queue")
+    parser.add_argument("--rate", type=float, default=0, help="events per second; 0: fill the queue first")
+    parser.add_argument("--ladder", action="store_true", help="full load, 50/s, 1,000/s and half load, in turn")
+    parser.add_argument(
+        "--minutes", type=float, default=0, help="keep the queue filled this long, and record the memory"
+    )
+    parser.add_argument("--depth", type=int, default=2_000, help="messages kept waiting in the queue with --minutes")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", help="also write the runs to this file")
     options = parser.parse_args()

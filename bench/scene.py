@@ -1,4 +1,4 @@
-"""Where a run takes place: a database of its own, queues of its own, and the processes that take part."""
+"""The environment of a run: its own database and queues, and the processes that take part."""
 
 import argparse
 import asyncio
@@ -35,7 +35,7 @@ TOPOLOGY = Topology(prefix="posthorn_bench")
 
 
 class Scene:
-    """Everything that is made for a run; it is dropped with the scene."""
+    """Everything created for a run; all of it is dropped with the scene."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -71,10 +71,10 @@ class Scene:
     ) -> None:
         await self._stack.__aexit__(kind, error, traceback)
 
-    # ------------------------------------------------------------------ who takes part
+    # ------------------------------------------------------------------ processes
 
     async def start_publisher(self, *, events: int = 0, rate: float = 0, seconds: float = 0) -> "Publishing":
-        """A publisher that is ready, and has published nothing yet."""
+        """Start a publisher that is ready but has published nothing yet."""
         ledger = Path(self._stack.enter_context(tempfile.TemporaryDirectory())) / "ledger"
         orders = Orders(
             amqp_url=self.options.amqp_url,
@@ -94,7 +94,7 @@ class Scene:
         return Publishing(process, ledger)
 
     async def start_workers(self) -> asyncio.subprocess.Process:
-        """The service: its supervisor."""
+        """Start the service; returns its supervisor's process."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._ops_port = int(probe.getsockname()[1])
@@ -102,7 +102,7 @@ class Scene:
         return await self._start("service", *arguments, environ={"POSTHORN_OPS_PORT": str(self._ops_port)})
 
     async def ready(self) -> None:
-        """Wait until the workers are."""
+        """Wait until the workers are ready."""
         for _ in range(300):
             try:
                 await asyncio.to_thread(urllib.request.urlopen, f"http://127.0.0.1:{self._ops_port}/readyz", timeout=5)
@@ -132,7 +132,7 @@ class Scene:
         self._stack.push_async_callback(end)
         return process
 
-    # ------------------------------------------------------------------ what can be asked
+    # ------------------------------------------------------------------ queries
 
     async def count(self) -> int:
         """How many POSTs have arrived."""
@@ -154,7 +154,7 @@ class Scene:
         return int(await self._fetch("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"))
 
     async def until_settled(self, expected: int) -> None:
-        """Wait, within reason, until the outcomes are recorded, and counted."""
+        """Wait, up to a limit, until the outcomes are recorded and PostgreSQL has counted their commits."""
         for _ in range(200):
             if await self._fetch("SELECT count(*) FROM final_deliveries") >= expected:
                 break
@@ -168,7 +168,7 @@ class Scene:
         finally:
             await connection.close()
 
-    # ------------------------------------------------------------------ what is made for it
+    # ------------------------------------------------------------------ setup
 
     async def _fresh_database(self) -> None:
         admin = await asyncpg.connect(self.options.database_url)
@@ -204,7 +204,7 @@ class Scene:
 
 
 class Publishing:
-    """A publisher at work."""
+    """A running publisher."""
 
     def __init__(self, process: asyncio.subprocess.Process, ledger: Path) -> None:
         self.pid = process.pid
@@ -212,17 +212,17 @@ class Publishing:
         self._ledger = ledger
 
     def go(self) -> None:
-        """Publish."""
+        """Start publishing."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"go\n")
 
     @property
     def is_over(self) -> bool:
-        """Whether all is published and confirmed."""
+        """Whether everything is published and confirmed."""
         return self._process.returncode is not None
 
     async def ledger(self) -> Ledger:
-        """Wait for the end of it; what was published, and when."""
+        """Wait until it is finished; returns what was published, and when."""
         if await self._process.wait():
             raise SystemExit("the publisher failed")
         return msgspec.msgpack.decode(self._ledger.read_bytes(), type=Ledger)

@@ -2,8 +2,8 @@
 
     python -m bench.seed --events 1000000 --attempts 5000000 --database-url postgresql://…/seeded
 
-One organization has seven tenths of it, many small ones share the rest. Of the large one's endpoints the first is dead,
-the second answers 204, the third has a backlog; of all others' deliveries some few died or were cancelled.
+One organization has 70 % of the events, many small ones share the rest. Of the large one's endpoints the first is dead,
+the second answers 204, and the third has a backlog; of all other deliveries a few are dead or cancelled.
 """
 
 import argparse
@@ -34,7 +34,7 @@ class Size:
     organizations: int = 100
     large_endpoints: int = 40
     small_endpoints: int = 3
-    until: datetime | None = None  # the last midnight: every day is whole
+    until: datetime | None = None  # None: the last midnight, so that every day is complete
 
 
 PEOPLE = """
@@ -48,7 +48,7 @@ INSERT INTO subscriptions (organization_id, endpoint_id, event_type, target_url,
 SELECT e.organization_id, e.id, t, e.url, e.created_at FROM endpoints e, unnest($types$) t ORDER BY e.id, t;
 """
 
-# $1 events, $2 from when on, $3 for how long, $4 how many small organizations
+# $1 number of events, $2 start, $3 duration, $4 number of small organizations
 SEEDED_EVENTS = """
 CREATE TEMP TABLE seeded AS
 SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(hash, 1, 3) || 'b'
@@ -77,7 +77,7 @@ SELECT uid, organization_id, event_id, event_type, at, at, false,
   FROM seeded JOIN samples USING (event_type) ORDER BY uid
 """
 
-# $1 attempts in all, $2 and $3 how many endpoints a large and a small organization has
+# $1 number of attempts, $2 and $3 number of endpoints of the large and of a small organization
 SEEDED_DELIVERIES = """
 CREATE TEMP TABLE seeded_deliveries AS
 SELECT *, CASE WHEN state = 'delivered'
@@ -185,7 +185,7 @@ async def run(options: argparse.Namespace) -> None:
     connection = await asyncpg.connect(options.database_url, command_timeout=3600)
     try:
         if await connection.fetchval("SELECT EXISTS (SELECT FROM organizations)"):
-            raise SystemExit("the database is in use: give an empty one")
+            raise SystemExit("the database is not empty")
         await seed(connection, Size(options.events, options.attempts, options.days, options.organizations))
         print(await connection.fetchval("SELECT pg_size_pretty(pg_database_size(current_database()))"))
     finally:
@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=Size().events)
     parser.add_argument("--attempts", type=int, default=Size().attempts)
     parser.add_argument("--days", type=int, default=Size().days)
-    parser.add_argument("--organizations", type=int, default=Size().organizations, help="small ones")
+    parser.add_argument("--organizations", type=int, default=Size().organizations, help="number of small ones")
     asyncio.run(run(parser.parse_args()))
 
 

@@ -6,11 +6,11 @@ from alembic import context
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-ADVISORY_LOCK = 0x706F7374686F726E  # "posthorn": two deployments that migrate at once take turns
+ADVISORY_LOCK = 0x706F7374686F726E  # "posthorn": makes two deployments that migrate at the same time take turns
 
 
 def run(connection: Connection) -> None:
-    """Upgrade within one transaction: all of it, or nothing."""
+    """Upgrade in one transaction: all of it, or nothing."""
     context.configure(connection=connection, transaction_per_migration=False)
     with context.begin_transaction():
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
@@ -18,7 +18,7 @@ def run(connection: Connection) -> None:
 
 
 async def main() -> None:
-    """Connect as the settings say and upgrade."""
+    """Connect according to the settings, and upgrade."""
     engine = create_async_engine(context.config.get_main_option("sqlalchemy.url") or "", poolclass=pool.NullPool)
     try:
         async with engine.connect() as connection:

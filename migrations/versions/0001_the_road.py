@@ -1,4 +1,4 @@
-"""The road: organizations and their endpoints, events, deliveries open and final, attempts.
+"""The first schema: organizations and their endpoints, events, open and final deliveries, attempts.
 
 Revision: 0001
 """
@@ -68,7 +68,7 @@ STATEMENTS = (
     """CREATE UNIQUE INDEX subscriptions_active ON subscriptions (organization_id, event_type, target_url)
         WHERE removed_at IS NULL""",
     "CREATE INDEX subscriptions_by_endpoint ON subscriptions (endpoint_id)",
-    # Narrow, unindexed but for its key, and rewritten often: updates stay on their page.
+    # Narrow, with no index but its key, and updated often: a low fillfactor keeps updates on their page.
     """CREATE TABLE gates (
         endpoint_id text NOT NULL REFERENCES endpoints (id),
         kind text NOT NULL CHECK (kind IN ('paused', 'retry_after')),
@@ -84,7 +84,7 @@ STATEMENTS = (
         PRIMARY KEY (organization_id, event_id))""",
     """COMMENT ON TABLE event_keys IS
         'One event per (organization, event id), whatever its day: a unique key cannot span partitions.'""",
-    # In time order, so that what is past its window is found without a search.
+    # In time order, so that expired keys are found without scanning the table.
     "CREATE INDEX event_keys_by_uid ON event_keys (event_uid)",
     """CREATE TABLE events (
         uid uuid NOT NULL,
@@ -125,7 +125,7 @@ STATEMENTS = (
     """COMMENT ON TABLE open_deliveries IS
         'Deliveries that are pending or leased. A delivery that ends moves to final_deliveries, in one statement.'""",
     "COMMENT ON COLUMN open_deliveries.claims_made IS 'The fencing token: who settles must name the latest claim.'",
-    # Claiming walks this index endpoint by endpoint, so its cost does not depend on the backlog.
+    # A claim reads this index endpoint by endpoint, so its cost does not depend on the backlog.
     """CREATE INDEX open_deliveries_due ON open_deliveries (endpoint_id, next_attempt_at)
         WHERE state = 'pending'""",
     # Rescue reads the oldest leases.

@@ -1,4 +1,4 @@
-"""The HTTP API: what an endpoint asks for, keys with limits, idempotency, own event types, and indexes for its lists.
+"""The HTTP API: settings of endpoints, keys with limits, idempotency, own event types, and indexes for lists.
 
 Revision: 0002
 """
@@ -32,7 +32,7 @@ STATEMENTS = (
     # The list of /api/v2/resthook_subscribers.
     """CREATE INDEX subscriptions_listed ON subscriptions (organization_id, created_at, id)
         WHERE removed_at IS NULL""",
-    # A resthook's modified_on is the last time a subscriber came or went; explain walks an organization's by id.
+    # For a resthook's modified_on, when a subscriber was last added or removed; explain reads an organization's by id.
     "CREATE INDEX subscriptions_by_type ON subscriptions (organization_id, event_type)",
     "CREATE INDEX subscriptions_by_organization ON subscriptions (organization_id, id)",
     # ------------------------------------------------------------------ keys
@@ -43,7 +43,7 @@ STATEMENTS = (
     """COMMENT ON COLUMN api_keys.rate_limit_per_hour IS
         'A limit of its own; null shares the limit of the organization.'""",
     "CREATE INDEX api_keys_by_organization ON api_keys (organization_id)",
-    # Rewritten by every request, and worth nothing after a crash: not logged.
+    # Updated by every request, and of no value after a crash, hence UNLOGGED.
     """CREATE UNLOGGED TABLE rate_windows (
         bucket text PRIMARY KEY,
         starts_at timestamptz NOT NULL,
@@ -87,13 +87,13 @@ STATEMENTS = (
     "COMMENT ON COLUMN final_deliveries.last_status IS 'The HTTP status of the last attempt that got a reply.'",
     "CREATE INDEX open_deliveries_by_endpoint ON open_deliveries (endpoint_id, event_uid)",
     "DROP INDEX final_deliveries_by_endpoint",
-    # Each row is in one of the two: an endpoint that fails for days hides what it accepted before, and the other way.
+    # Each row is in one of the two: in a single index, days of failures would bury earlier successes, and vice versa.
     """CREATE INDEX final_deliveries_by_endpoint_delivered ON final_deliveries (endpoint_id, event_type, event_uid)
         WHERE state = 'delivered'""",
     """CREATE INDEX final_deliveries_by_endpoint_failed ON final_deliveries (endpoint_id, event_type, event_uid)
         WHERE state <> 'delivered'""",
     "CREATE INDEX final_deliveries_by_type ON final_deliveries (organization_id, event_type, event_uid)",
-    # What people look for: few rows, as nearly every delivery is delivered with a 200.
+    # For what people look for: few rows, as nearly every delivery is delivered with a 200.
     """CREATE INDEX final_deliveries_failed ON final_deliveries (organization_id, state, reason, event_uid)
         WHERE state <> 'delivered'""",
     """CREATE INDEX final_deliveries_by_status ON final_deliveries (organization_id, last_status, event_uid)
@@ -113,6 +113,6 @@ STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Add what the API reads and writes."""
+    """Add the columns, tables and indexes that the API needs."""
     for statement in STATEMENTS:
         op.execute(statement)

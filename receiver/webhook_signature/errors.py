@@ -17,14 +17,14 @@ Reason = Literal[
 ]
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
-"""Every reason there is, for metrics labels and exhaustive tests."""
+"""All reasons, for metric labels and exhaustive tests."""
 
 
 class VerificationError(Exception):
     """A request that must not be trusted, or a secret that cannot be used.
 
-    ``reason`` is one of ``REASONS``: branch on it, count it. ``detail`` is a sentence for people. Neither repeats
-    what the request contained, nor what its signature should have been, so both are safe to log.
+    ``reason`` is one of ``REASONS``: branch on it, count it. ``detail`` is a sentence for people. Neither contains
+    anything from the request, nor the expected signature, so both are safe to log.
     """
 
     def __init__(self, reason: Reason, detail: str) -> None:

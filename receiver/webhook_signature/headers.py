@@ -1,4 +1,4 @@
-"""Find the signature headers in whatever form a framework hands headers over."""
+"""Find the signature headers in whatever form a framework provides headers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pick(headers: Headers, names: Sequence[str]) -> dict[str, str]:
 
 def _collect(headers: Headers, names: Sequence[str]) -> dict[str, list[object]]:
     spellings = {name: name for name in names}
-    # WSGI servers join a repeated header with a comma, which no check of a value lets through.
+    # WSGI servers join a repeated header with a comma, which every check of a value rejects.
     spellings.update({"HTTP_" + name.upper().replace("-", "_"): name for name in names})
     found: dict[str, list[object]] = {name: [] for name in names}
     try:
@@ -45,19 +45,19 @@ def _collect(headers: Headers, names: Sequence[str]) -> dict[str, list[object]]:
             if text is None or not text.isascii():
                 continue
             known = spellings.get(text) or spellings.get(text.lower())
-            if known is not None and value is not None:  # None is how a failed .get() says "not there"
+            if known is not None and value is not None:  # None comes from a failed .get()
                 found[known].append(value)
     except Exception as error:
-        # The promise is that one error type escapes, whatever a caller or a lazy mapping hands in.
+        # Only one error type may be raised, whatever a caller or a lazy mapping passes in.
         raise VerificationError("bad_header", "the headers cannot be read as name and value pairs") from error
     return found
 
 
 def _only(name: str, values: Sequence[object]) -> str:
     if not values:
-        raise VerificationError("missing_header", f"there is no {name} header")
+        raise VerificationError("missing_header", f"the {name} header is missing")
     if len(values) > 1:
-        raise VerificationError("bad_header", f"the {name} header occurs more than once")
+        raise VerificationError("bad_header", f"the {name} header appears more than once")
     text = _text(values[0])
     if text is None:
         raise VerificationError("bad_header", f"the {name} header is not text")
@@ -68,5 +68,5 @@ def _text(value: object) -> str | None:
     if isinstance(value, str):
         return value
     if isinstance(value, bytes):
-        return value.decode("latin-1")  # HTTP's own reading of header bytes; it never fails
+        return value.decode("latin-1")  # how HTTP defines header bytes; it never fails
     return None

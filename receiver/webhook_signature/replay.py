@@ -9,12 +9,12 @@ from typing import Callable, Protocol
 
 
 class ReplayStore(Protocol):
-    """A memory that outlives a request; share it between processes that share an endpoint."""
+    """A memory that outlives a request. Share it between all processes that serve an endpoint."""
 
     def seen(self, id: str, ttl: int, /) -> bool:  # noqa: A002 - positional; name it as you like
         """Remember ``id`` for at least ``ttl`` seconds; return whether it was remembered already.
 
-        Both in one atomic step, or two copies that arrive together are both new.
+        Both must happen in one atomic step; otherwise two copies that arrive together both count as new.
         """
         ...
 
@@ -22,13 +22,13 @@ class ReplayStore(Protocol):
 class MemoryReplayStore:
     """A ReplayStore for one process, safe between threads.
 
-    Bounded: when full, the id that was seen longest ago is forgotten, so size it above the number of webhooks that
-    arrive within twice the tolerance. ``now`` returns seconds from any fixed point.
+    Bounded: when full, it forgets the id that was seen longest ago, so ``entries_max`` should exceed the number of
+    webhooks that arrive within twice the tolerance. ``now`` returns seconds from any fixed point.
     """
 
     def __init__(self, entries_max: int = 100_000, *, now: Callable[[], float] = time.monotonic) -> None:
         if entries_max < 1:
-            raise ValueError(f"entries_max is at least 1, not {entries_max}")
+            raise ValueError(f"entries_max must be at least 1, not {entries_max}")
         self._entries_max = entries_max
         self._now = now
         self._expires_at: OrderedDict[str, float] = OrderedDict()

@@ -19,18 +19,18 @@ HEADER_ID = "webhook-id"
 HEADER_TIMESTAMP = "webhook-timestamp"
 HEADER_SIGNATURE = "webhook-signature"
 OTHER_HEADER_SIGNATURE = "X-Webhook-Signature"
-"""Where the styles beside Standard Webhooks put their signature, unless another header is chosen."""
+"""The signature header of the other styles, unless another one is chosen."""
 HEADER_UNSIGNED_TIMESTAMP = "X-Timestamp"
 
-SECRET_PREFIX = "whsec_"  # noqa: S105 - says that a secret follows; is none
+SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix, not a secret
 KEY_BYTES_MIN = 24
 KEY_BYTES_MAX = 64
 KEYS_MAX = 3
-"""Secrets of one endpoint that may be active at once; a rotation needs two."""
+"""How many secrets of an endpoint may be active at once; a rotation needs two."""
 TEXT_SECRET_BYTES_MAX = 512
 
-# No dot in an id: id and timestamp are joined by dots, so with one ("a.1" + "2" and "a" + "1.2") two different
-# requests would sign alike.
+# No dots in an id: id and timestamp are joined by dots, so two different requests ("a.1" + "2" and "a" + "1.2") would
+# have the same signature.
 MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 TIMESTAMP = re.compile(r"[0-9]{1,12}")
 
@@ -41,35 +41,38 @@ def decode_secret(text: str) -> bytes:
     Raises VerificationError(bad_secret) for anything else; the message never contains the secret.
     """
     if not isinstance(text, str) or not text.startswith(SECRET_PREFIX):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise VerificationError("bad_secret", f"a secret is text that starts with {SECRET_PREFIX}")
+        raise VerificationError("bad_secret", f"a secret must be text that starts with {SECRET_PREFIX}")
     encoded = text[len(SECRET_PREFIX) :]
     try:
         key = binascii.a2b_base64(encoded)
     except ValueError:
-        # "from None": the library's message would quote nothing useful, and a traceback must not show the secret.
-        raise VerificationError("bad_secret", f"what follows {SECRET_PREFIX} is not base64") from None
+        # "from None": the library's message adds nothing useful, and a traceback must not show the secret.
+        raise VerificationError("bad_secret", f"the part after {SECRET_PREFIX} is not base64") from None
     if not KEY_BYTES_MIN <= len(key) <= KEY_BYTES_MAX:
-        raise VerificationError("bad_secret", f"a key has {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes, not {len(key)}")
-    # a2b_base64 skips characters outside its alphabet, so a mistyped secret would yield another key: the key must
-    # encode to exactly what was given.
+        raise VerificationError(
+            "bad_secret", f"a key must have {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes, not {len(key)}"
+        )
+    # a2b_base64 skips characters outside its alphabet, so a mistyped secret would yield a different key. So the key
+    # must encode back to exactly the given text.
     if encode(key) != encoded:
-        raise VerificationError("bad_secret", f"what follows {SECRET_PREFIX} is not strict base64")
+        raise VerificationError("bad_secret", f"the part after {SECRET_PREFIX} is not strict base64")
     return key
 
 
 def encode_text_secret(text: str) -> bytes:
     """Return the key of a secret whose whole text is the key, as UTF-8: what ``sha256-body`` and ``t-v1`` sign with.
 
-    Raises VerificationError(bad_secret) for no text, too much of it, and spaces around it (a stray newline, mostly).
+    Raises VerificationError(bad_secret) if the text is empty, too long, or has white space around it (often a stray
+    newline).
     """
     if not isinstance(text, str) or not text or text != text.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise VerificationError("bad_secret", "a secret is text that is not empty, without spaces around it")
+        raise VerificationError("bad_secret", "a secret must be non-empty text without white space around it")
     try:
         key = text.encode()
     except UnicodeEncodeError:
-        raise VerificationError("bad_secret", "the secret holds characters that UTF-8 has not") from None
+        raise VerificationError("bad_secret", "the secret contains characters that UTF-8 cannot encode") from None
     if len(key) > TEXT_SECRET_BYTES_MAX:
-        raise VerificationError("bad_secret", f"a secret has at most {TEXT_SECRET_BYTES_MAX} bytes")
+        raise VerificationError("bad_secret", f"a secret may have at most {TEXT_SECRET_BYTES_MAX} bytes")
     return key
 
 
@@ -77,12 +80,12 @@ def sign_standard(keys: Sequence[bytes], message_id: str, timestamp_seconds: int
     """Return the ``webhook-signature`` value of the Standard Webhooks scheme.
 
     One ``v1,<base64>`` per key, in the order of ``keys``, separated by single spaces. ``timestamp_seconds`` is Unix
-    time. Raises ValueError when there is not one to three keys, or when id or timestamp could not be verified.
+    time. Raises ValueError unless there are one to three keys and the id and timestamp have a form that verifies.
     """
     _check_keys(keys)
     timestamp = _timestamp(timestamp_seconds)
     if MESSAGE_ID.fullmatch(message_id) is None:
-        raise ValueError(f"an id matches {MESSAGE_ID.pattern}")
+        raise ValueError(f"an id must match {MESSAGE_ID.pattern}")
     content = standard_content(message_id, timestamp, body)
     return " ".join([f"v1,{encode(hmac_sha256(key, content))}" for key in keys])
 
@@ -90,9 +93,9 @@ def sign_standard(keys: Sequence[bytes], message_id: str, timestamp_seconds: int
 def sign_sha256_body(keys: Sequence[bytes], body: bytes) -> str:
     """Return the ``X-Webhook-Signature`` value of the style ``sha256-body``: ``sha256=<hex>``.
 
-    The header takes one signature. During a rotation the last key signs, which is the oldest: so receivers have the
-    whole overlap to learn the new one. Neither id nor time is signed: a request that was captured can be sent again
-    for ever. Raises ValueError when there is not one to three keys.
+    The header holds one signature. During a rotation the last key signs, which is the oldest, so that receivers have
+    the whole overlap to switch to the new one. Neither id nor time is signed: a captured request can be replayed at any
+    time. Raises ValueError unless there are one to three keys.
     """
     _check_keys(keys)
     return "sha256=" + hmac_sha256(keys[-1], body).hex()
@@ -101,7 +104,7 @@ def sign_sha256_body(keys: Sequence[bytes], body: bytes) -> str:
 def sign_t_v1(keys: Sequence[bytes], timestamp_seconds: int, body: bytes) -> str:
     """Return the signature header's value in the style ``t-v1``: ``t=<seconds>,v1=<hex>``, one ``v1`` for each key.
 
-    Raises ValueError when there is not one to three keys, or for a timestamp that could not be verified.
+    Raises ValueError unless there are one to three keys and the timestamp has a form that verifies.
     """
     _check_keys(keys)
     timestamp = _timestamp(timestamp_seconds)
@@ -117,7 +120,7 @@ def _check_keys(keys: Sequence[bytes]) -> None:
 def _timestamp(seconds: int) -> str:
     timestamp = str(seconds)
     if TIMESTAMP.fullmatch(timestamp) is None:
-        raise ValueError("a timestamp is a whole number of Unix seconds, of at most 12 digits")
+        raise ValueError("a timestamp must be a whole number of Unix seconds with at most 12 digits")
     return timestamp
 
 

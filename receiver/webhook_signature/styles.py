@@ -1,9 +1,9 @@
-"""The styles a signature comes in: one entry in ``STYLES`` each.
+"""The signature styles: one entry in ``STYLES`` each.
 
-``standard`` is Standard Webhooks. ``sha256-body`` (as GitHub signs) covers the body alone: no replay protection.
+``standard`` is Standard Webhooks. ``sha256-body`` (as GitHub signs) covers only the body: no replay protection.
 ``t-v1`` (as Stripe signs) covers the time and the body, in a header of any name.
 
-A style knows its headers and what they promise; ``verify`` knows the order of the checks, the clock and the limits.
+A style defines its headers and what they sign; ``verify`` defines the order of the checks, the clock and the limits.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ _BASE64_OF_32_BYTES = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")
 
 @dataclass(frozen=True)
 class Claim:
-    """What the headers say; believed only once a signature matched.
+    """What the headers claim; not to be trusted until a signature has matched.
 
-    ``id`` and ``timestamp`` are in form, or empty where the style signs none. ``timestamp`` is text because the text
-    is what was signed.
+    ``id`` and ``timestamp`` are well-formed, or empty if the style does not sign them. ``timestamp`` is text because
+    the text is what was signed.
     """
 
     id: str
@@ -66,7 +66,7 @@ class Style:
     """One way to sign with a shared secret."""
 
     headers: tuple[str, ...]
-    """The names of the headers that must be there, in lower case; the signature's is the last."""
+    """The names of the required headers, in lower case; the signature's is the last."""
     decode_secret: Callable[[str], bytes]
     """Secret text to key; raises bad_secret."""
     read: Callable[[Mapping[str, str]], Claim]
@@ -76,9 +76,9 @@ class Style:
     content: Callable[[Claim, bytes], bytes]
     """The bytes that are signed, from the claim and the body."""
     write: Callable[[Sequence[bytes], str, int, bytes], dict[str, str]]
-    """Keys, id, Unix seconds and body to the headers a sender sends; raises ValueError."""
+    """Keys, id, Unix seconds and body to the headers that a sender sends; raises ValueError."""
     digest: Callable[[bytes, bytes], bytes] = hmac_sha256
-    """Key and content to the digest that a signature has to equal."""
+    """Key and content to the digest that a signature must equal."""
     signs_time: bool = True
     """Whether the time is signed, so that an old request is refused."""
 
@@ -99,7 +99,7 @@ def _standard_signatures(claim: Claim) -> list[bytes]:
             raise VerificationError("bad_header", f"a part of the {HEADER_SIGNATURE} header is not version,value")
         version, value = match.groups()
         if version != "v1":
-            continue  # a scheme we do not know yet, beside one we do
+            continue  # an unknown scheme; another part may use a known one
         if _BASE64_OF_32_BYTES.fullmatch(value) is None:
             raise VerificationError(
                 "bad_header", f"a v1 part of the {HEADER_SIGNATURE} header is not base64 of 32 bytes"
@@ -208,14 +208,14 @@ STYLES: Mapping[str, Style] = {
 def style_named(name: str, signature_header: str | None = None) -> Style:
     """Return the style called ``name``; ``t-v1`` with its signature in ``signature_header``, if one is given.
 
-    Raises ValueError for a name or a header that cannot be.
+    Raises ValueError for an unknown name, or a header that is not possible.
     """
     if name not in STYLES:
         raise ValueError(f"signature style {name!r} is not supported; supported: {', '.join(STYLES)}")
     if signature_header is None:
         return STYLES[name]
     if name != "t-v1":
-        raise ValueError("only the style t-v1 lets its header be chosen")
+        raise ValueError("signature_header can only be set for the style t-v1")
     if _HEADER_NAME.fullmatch(signature_header) is None:
-        raise ValueError("a header's name is 1 to 64 letters, digits and hyphens")
+        raise ValueError("a header name must be 1 to 64 letters, digits and hyphens")
     return _t_v1(signature_header)

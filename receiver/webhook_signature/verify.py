@@ -1,4 +1,4 @@
-"""Decide whether a request came from someone who holds the secret, just now, and unchanged."""
+"""Decide whether a request was sent recently, unchanged, by someone who holds the secret."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Verified:
 
     ``id`` is the same on every attempt and every replay of an event: deduplicate on it. ``timestamp`` is when this
     attempt was signed, in Unix seconds. ``key_index`` says which of the secrets matched, 0 being the first: once it
-    is always 0, the older secrets can go.
+    is always 0, the older secrets can be removed.
 
-    Only the style ``standard`` signs an id: with the others ``id`` is empty, and the event's own stands in the body.
+    Only the style ``standard`` signs an id: with the others ``id`` is empty, and the event's id is in the body.
     ``sha256-body`` signs no time either: ``timestamp`` is 0.
     """
 
@@ -38,7 +38,7 @@ class Verified:
     key_index: int
 
     def json(self) -> Any:  # noqa: ANN401 - JSON is whatever it is
-        """Return the body parsed as JSON, on each call anew. Raises ValueError when it is not JSON."""
+        """Return the body parsed as JSON, parsed anew on each call. Raises ValueError if it is not JSON."""
         try:
             return json.loads(self.body)
         except RecursionError:
@@ -49,15 +49,15 @@ class Webhook:
     """Verifies the requests to one endpoint. Immutable, and safe to share between threads and tasks.
 
     ``secrets``: the endpoint's ``whsec_`` secrets, newest first; more than one during a rotation.
-    ``tolerance_seconds``: how far the signed timestamp may be from our clock, in either direction.
+    ``tolerance_seconds``: how far the signed timestamp may be from this clock, in either direction.
     ``style``: how the sender signs, a name in ``STYLES``. ``signature_header``: the header that
-    carries the signature, for a ``t-v1`` sender that names it otherwise (``Stripe-Signature``).
+    carries the signature, for a ``t-v1`` sender that uses another name (``Stripe-Signature``).
     ``replay_store``: if given, a request that was accepted before is refused as ``replayed``.
     ``body_bytes_max``: larger bodies are refused before anything is computed.
     ``now``: returns Unix time in seconds.
 
     Raises VerificationError(bad_secret) for secrets that cannot be used; ValueError for an unknown style, a limit below
-    1, or a replay store with ``sha256-body``, where a retry cannot be told from a replay.
+    1, or a replay store with ``sha256-body``, where a retry cannot be distinguished from a replay.
     """
 
     def __init__(  # noqa: PLR0913 - each is one documented knob
@@ -72,10 +72,10 @@ class Webhook:
         now: Callable[[], float] = time.time,
     ) -> None:
         if tolerance_seconds < 1 or body_bytes_max < 1:
-            raise ValueError("tolerance_seconds and body_bytes_max are at least 1")
+            raise ValueError("tolerance_seconds and body_bytes_max must be at least 1")
         self._style = style_named(style, signature_header)
         if replay_store is not None and not self._style.signs_time:
-            raise ValueError(f"the style {style} signs no time, so a retry cannot be told from a replay")
+            raise ValueError(f"the style {style} does not sign the time, so retries look like replays")
         self._keys = tuple(self._style.decode_secret(text) for text in _secret_texts(secrets))
         self._tolerance_seconds = tolerance_seconds
         self._replay_store = replay_store
@@ -83,14 +83,14 @@ class Webhook:
         self._now = now
 
     def verify(self, raw_body: bytes, headers: Headers) -> Verified:
-        """Return the request as verified, or raise VerificationError, whatever a client sent.
+        """Return the verified request, or raise VerificationError, whatever a client sent.
 
-        ``raw_body`` is the body as it arrived: parsed and written again it is other bytes, and no signature matches.
-        Anything but bytes raises TypeError. What ``replay_store`` raises passes through unchanged: a store that is
-        down is no reason to call a request forged.
+        ``raw_body`` is the body as it arrived: parsing and serialising it again changes the bytes, and no signature
+        matches. Anything but bytes raises TypeError. Errors of ``replay_store`` are passed on unchanged: a store that
+        is down does not make a request a forgery.
         """
         if not isinstance(raw_body, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"pass the raw body: bytes as they arrived, not {type(raw_body).__name__}")
+            raise TypeError(f"pass the raw body as bytes, exactly as it arrived, not {type(raw_body).__name__}")
         if len(raw_body) > self._body_bytes_max:
             raise VerificationError("too_large", f"the body is larger than {self._body_bytes_max} bytes")
         claim = self._style.read(pick(headers, self._style.headers))
@@ -100,9 +100,9 @@ class Webhook:
             self._check_age(now_seconds - timestamp_seconds)
         key_index = self._match(self._style.content(claim, raw_body), self._style.signatures(claim))
         if self._replay_store is not None:
-            # Only now, or anyone could fill the store, or block an id before its event arrives. Id and timestamp
-            # together name what was signed: a copy is refused, while a retry, signed afresh, is let through after
-            # the receiver failed on the first attempt. From this moment the copy stays valid for ttl seconds.
+            # Only after verification, or anyone could fill the store, or block an id before its event arrives. Id and
+            # timestamp together identify what was signed: a copy is refused, while a retry, which is signed afresh, is
+            # accepted if the receiver failed on the first attempt. A copy verifies for ttl seconds from now.
             ttl = timestamp_seconds + self._tolerance_seconds - now_seconds + 1
             name = claim.id or hashlib.sha256(raw_body).hexdigest()
             if self._replay_store.seen(f"{name}.{claim.timestamp}", ttl):
@@ -118,15 +118,15 @@ class Webhook:
 
     def _check_age(self, age_seconds: int) -> None:
         if age_seconds > self._tolerance_seconds:
-            raise VerificationError("too_old", f"signed {age_seconds} s ago; {self._tolerance_seconds} s are allowed")
+            raise VerificationError("too_old", f"signed {age_seconds} s ago; the limit is {self._tolerance_seconds} s")
         if -age_seconds > self._tolerance_seconds:
             raise VerificationError(
-                "too_new", f"signed {-age_seconds} s ahead; {self._tolerance_seconds} s are allowed"
+                "too_new", f"signed {-age_seconds} s in the future; the limit is {self._tolerance_seconds} s"
             )
 
     def _match(self, content: bytes, signatures: Sequence[bytes]) -> int:
-        # Every key against every signature in constant time, without stopping early: how long it takes says nothing
-        # about which secret is in use or how close a guess came.
+        # Compare every key with every signature in constant time, without stopping early, so that the duration does
+        # not reveal which secret is in use or how close a guess came.
         digests = [self._style.digest(key, content) for key in self._keys]
         matches = [
             index
@@ -135,14 +135,14 @@ class Webhook:
             if hmac.compare_digest(digest, signature)
         ]
         if not matches:
-            raise VerificationError("no_match", "no signature matches; check the secret, and that the body is raw")
+            raise VerificationError("no_match", "no signature matches; check the secret, and pass the raw body")
         return matches[0]
 
 
 def _secret_texts(secrets: Sequence[str] | str) -> tuple[str, ...]:
     try:
         texts = (secrets,) if isinstance(secrets, str) else tuple(secrets)
-    except TypeError:  # None, most often: an environment variable that is not set
+    except TypeError:  # usually None, from an environment variable that is not set
         raise VerificationError("bad_secret", "the secrets are not a list of text") from None
     if not 1 <= len(texts) <= KEYS_MAX:
         raise VerificationError("bad_secret", f"give 1 to {KEYS_MAX} secrets, not {len(texts)}")

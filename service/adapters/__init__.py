@@ -1,1 +1,1 @@
-"""One outside thing each. Siblings meet in app.py."""
+"""One package or module per external system. They do not import each other; ``app`` wires them together."""

@@ -1,4 +1,4 @@
-"""What the operating system provides: time, chance and identity."""
+"""What the operating system provides: time, randomness and ids."""
 
 import random
 import time
@@ -26,5 +26,5 @@ def draw() -> float:
 
 
 def new_uid() -> UUID:
-    """A UUIDv7: its first 48 bits are the time, so a day's events lie together."""
+    """A UUIDv7: its first 48 bits are the time, so a day's events are stored together."""
     return uuid_utils.compat.uuid7()

@@ -1,4 +1,4 @@
-"""API keys: ``ph_live_<id>_<secret>``. The id finds the row; the secret is known to its holder alone."""
+"""API keys: ``ph_live_<id>_<secret>``. The id finds the row; only the key's holder knows the secret."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ _KEY = re.compile(rf"{PREFIX}(?P<id>[0-9a-f]{{{2 * KEY_ID_BYTES}}})_[A-Za-z0-9_-
 
 
 class NewKey(NamedTuple):
-    """A key just made. ``text`` is shown once and never stored; ``digest`` is what is stored."""
+    """A new key. ``text`` is shown once and never stored; only ``digest`` is stored."""
 
     key_id: str
     text: str
@@ -27,7 +27,7 @@ class NewKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """What is kept of an API key. Without a ``rate_limit_per_hour`` of its own it shares its organization's."""
+    """An API key as stored. A key whose ``rate_limit_per_hour`` is None shares its organization's limit."""
 
     key_id: str
     organization_id: str
@@ -41,7 +41,7 @@ class StoredKey:
 
 @dataclass(frozen=True, slots=True)
 class ListedKey:
-    """A key as anybody may see it. ``last_used_at`` is right to a minute or so."""
+    """A key as lists show it, without its digest. ``last_used_at`` is accurate to about a minute."""
 
     key_id: str
     name: str
@@ -54,9 +54,9 @@ class ListedKey:
 
 
 def generate_key(random_bytes: bytes) -> NewKey:
-    """Make a key of 40 random bytes. Raises ValueError for any other number of them."""
+    """Make a key from 40 random bytes. Raises ValueError if there are more or fewer."""
     if len(random_bytes) != RANDOM_BYTES:
-        raise ValueError(f"a key is made of {RANDOM_BYTES} random bytes, not {len(random_bytes)}")
+        raise ValueError(f"a key needs {RANDOM_BYTES} random bytes, not {len(random_bytes)}")
     key_id = random_bytes[:KEY_ID_BYTES].hex()
     secret = base64.urlsafe_b64encode(random_bytes[KEY_ID_BYTES:]).rstrip(b"=").decode()
     text = f"{PREFIX}{key_id}_{secret}"
@@ -64,7 +64,7 @@ def generate_key(random_bytes: bytes) -> NewKey:
 
 
 def parse_key(text: str) -> str | None:
-    """The id in a key's text, or None when it is no key of ours."""
+    """The id in a key's text, or None when the text does not have the form of a key."""
     found = _KEY.fullmatch(text)
     return found["id"] if found else None
 

@@ -1,1 +1,1 @@
-"""What makes one command enough: PostgreSQL started for us, and a loopback AMQP endpoint."""
+"""What lets one command run everything: a PostgreSQL server started on demand, and a loopback AMQP endpoint."""

@@ -1,1 +1,1 @@
-"""The verbs: what happens to an event from the broker to the receiver. Sees only the core and the ports."""
+"""The verbs: what happens to an event from the broker to the receiver. Imports only the core and the ports."""

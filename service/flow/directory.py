@@ -1,4 +1,4 @@
-"""The directory: who subscribed to what, in memory, never trusted past the version the database confirms."""
+"""The directory: who subscribed to what, cached in memory, and used only at the version the database confirms."""
 
 import json
 from collections import OrderedDict
@@ -18,15 +18,15 @@ from webhook_signature import VerificationError
 from webhook_signature.styles import Style, style_named
 
 SEALED_HEADERS_ID = "headers"
-"""What an endpoint's extra headers are sealed as, where a secret has its own id."""
+"""The ``secret_id`` under which an endpoint's custom headers are sealed."""
 
 
 class Directory:
     """A bounded cache of organizations' directories.
 
-    It never expires by time: the record and claim transactions report the version they saw, and a copy of another
-    version is loaded again. An organization that does not exist is never remembered, so a new one is known at once.
-    ``schedule`` is the service's own: it bounds what an endpoint may ask for.
+    Entries do not expire by time: the record and claim transactions report the version they saw, and a copy with
+    another version is reloaded. Missing organizations are not cached, so a new one is known at once.
+    ``schedule`` is the service's own; its age limit bounds an endpoint's schedule.
     """
 
     def __init__(
@@ -44,22 +44,22 @@ class Directory:
         self._known: OrderedDict[str, OrganizationDirectory] = OrderedDict()
 
     async def of(self, organization_ids: Collection[str]) -> Mapping[str, OrganizationDirectory]:
-        """The directories of those organizations that exist, in one load for all that are not in memory."""
+        """The directories of the organizations that exist; all that are not cached are loaded at once."""
         found = {each: self._known[each] for each in organization_ids if each in self._known}
         missing = set(organization_ids) - found.keys()
-        if missing:  # others may forget or evict while we wait: what we hold is ours
+        if missing:  # others may forget or evict entries while this waits; ``found`` is not affected
             found |= await self._load(missing)
         return found
 
     async def at(self, versions: Mapping[str, int]) -> Mapping[str, OrganizationDirectory]:
-        """The directories as they stood at these versions, or later."""
+        """The directories at these versions or later."""
         self.forget(
             each for each, version in versions.items() if each in self._known and self._known[each].version < version
         )
         return await self.of(versions.keys())
 
     def forget(self, organization_ids: Iterable[str]) -> None:
-        """Drop copies that are known to be stale."""
+        """Drop copies known to be stale."""
         for each in tuple(organization_ids):
             self._known.pop(each, None)
 
@@ -83,9 +83,9 @@ class Directory:
         )
 
     def _endpoint(self, organization_id: str, stored: StoredEndpoint) -> Endpoint:
-        """Open and read what the endpoint asks for; what cannot be stops this endpoint alone, with reason "internal".
+        """Unseal and parse the endpoint's settings. If that fails, only this endpoint stops, with reason "internal".
 
-        Without its filter, such an endpoint's deliveries wait unfiltered: too many can be cancelled, too few are lost.
+        The filter of such an endpoint is ignored: unwanted deliveries can be cancelled later, missing ones are lost.
         """
         endpoint = Endpoint(stored.id, organization_id, stored.url, (), stored.is_paused)
         try:
@@ -100,7 +100,7 @@ class Directory:
                 timeout_seconds=stored.timeout_seconds,
             )
         except (SecretUnopenableError, ValueError) as error:
-            return replace(endpoint, problem=f"a setting of this endpoint cannot be read: {error}")
+            return replace(endpoint, problem=f"a setting of this endpoint is unreadable: {error}")
 
     def _secrets(self, organization_id: str, stored: StoredEndpoint, style: Style) -> tuple[Secret, ...]:
         secrets = []
@@ -111,7 +111,7 @@ class Directory:
                 )
                 secrets.append(Secret(style.decode_secret(text), secret.expires_at))
             except (SecretUnopenableError, VerificationError):
-                secrets.append(Secret(None, secret.expires_at))  # once it has expired, it stops nothing any more
+                secrets.append(Secret(None, secret.expires_at))  # stops the endpoint until the secret expires
         return tuple(secrets)
 
     def _headers(self, organization_id: str, stored: StoredEndpoint) -> Mapping[str, str]:
@@ -122,14 +122,14 @@ class Directory:
         )
         headers: dict[str, str] = json.loads(text)
         problems = judge_headers(headers)
-        if problems:  # written past the API: none of it goes over the wire
+        if problems:  # they were not written through the API: send none of them
             raise ValueError(f"the headers {sorted(problems)} cannot be sent")
         return headers
 
     def _retry(self, stored: object) -> RetrySchedule | None:
         schedule = None if stored is None else read_retry(stored, self._schedule)
         if isinstance(schedule, str):
-            raise ValueError(f"retry {schedule}")  # noqa: TRY004 - a value of ours that cannot be
+            raise ValueError(f"retry {schedule}")  # noqa: TRY004 - the stored value is invalid, not its Python type
         return schedule
 
 

@@ -1,4 +1,4 @@
-"""Dispatch: leases into lanes, lanes onto the wire, and the claim of what PostgreSQL holds due."""
+"""Dispatch: puts leases into lanes, sends from the lanes, and claims the deliveries that are due in PostgreSQL."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from service.ports.store import Claimed, DeliveryStore
 
 @dataclass(frozen=True, slots=True)
 class ClaimLimits:
-    """How much to claim at a time, and how often to look."""
+    """How much to claim at a time, and how often to poll."""
 
     batch_max: int = 500
     per_endpoint_max: int = 100
@@ -30,7 +30,7 @@ class ClaimLimits:
 
 
 class Dispatch:
-    """Keeps the slots of one worker busy, endpoints in turn."""
+    """Keeps the slots of one worker busy, taking endpoints in turn."""
 
     def __init__(
         self,
@@ -58,19 +58,19 @@ class Dispatch:
         self._is_stopping = False
 
     def reserve(self, endpoint_id: str) -> bool:
-        """Set room for one lease aside. False: the delivery is to stay pending."""
+        """Reserve room for one lease. False means: the delivery stays pending."""
         return self._is_reserving and self._lanes.reserve(endpoint_id, self._around.clock.monotonic())
 
     def cancel(self, endpoint_id: str) -> None:
-        """Give a reserved place back: its delivery was not leased to us after all."""
+        """Give a reservation back: the delivery was not leased to this worker after all."""
         self._lanes.cancel(endpoint_id)
 
     def reserve_no_more(self) -> None:
-        """From now on, deliveries are born pending: this worker is draining."""
+        """From now on, record new deliveries as pending: this worker is draining."""
         self._is_reserving = False
 
     def put(self, lease: Lease) -> None:
-        """Queue a lease whose place was reserved, and start a slot if one is free."""
+        """Queue a lease whose room was reserved, and start a slot if one is free."""
         self._lanes.put(lease)
         first = self._lanes.take(self._around.clock.monotonic())
         if first is not None:
@@ -85,7 +85,7 @@ class Dispatch:
             await self._has_room.wait()
 
     async def _slot(self, lease: Lease | None) -> None:
-        """Attempt one lease after another until none is ready: under load no attempt costs a task of its own."""
+        """Attempt one lease after another until none is ready, so that under load attempts share a task."""
         while lease is not None:
             try:
                 settled = await self._deliver(lease)
@@ -96,7 +96,7 @@ class Dispatch:
                     await self._settle.put(settled)
                     if evicted:
                         await self._release(evicted)
-            except Exception as error:  # noqa: BLE001 - a task's boundary: the lease expires and is rescued
+            except Exception as error:  # noqa: BLE001 - the task must not end: the lease expires and is rescued
                 self._around.observer.tell(Trouble("deliver", error, {"delivery_id": str(lease.delivery.key)}))
             finally:
                 self._lanes.done(lease)
@@ -105,46 +105,46 @@ class Dispatch:
             lease = self._lanes.take(self._around.clock.monotonic())
 
     def _obey(self, effects: Sequence[Effect]) -> Sequence[Lease]:
-        """Do in memory what the store does in the database; the leases that are to be given back."""
+        """Apply in memory what the store applies in the database; returns the leases to release."""
         evicted: list[Lease] = []
         for effect in effects:
             match effect:
-                case ShutGate():  # now, not with the next claim: not one more attempt is spent on it
+                case ShutGate():  # at once, not with the next claim, so that no further attempt is wasted
                     evicted += self._lanes.gate(effect.endpoint_id, self._around.clock.monotonic() + effect.seconds)
                 case EndSubscription():
-                    pass  # the directory's version tells, here as in every other worker
+                    pass  # the directory's new version tells this worker, as it tells all others
                 case _:
                     assert_never(effect)
         return evicted
 
-    # ------------------------------------------------------------------ what PostgreSQL holds
+    # ------------------------------------------------------------------ claiming from PostgreSQL
 
     async def run(self) -> None:
-        """Claim what is due, until ``stop``. Polling is the truth; nothing depends on a notification arriving."""
+        """Claim what is due, until ``stop``. It polls, so nothing depends on a notification arriving."""
         while not self._is_stopping:
             await self._give_back()
             claimed = 0 if self._lanes.is_full else await self._around.keep_trying("claim", self._claim)
             self._observe_load()
-            if not claimed:  # else there may be more: look again at once
+            if not claimed:  # otherwise there may be more: claim again at once
                 limits = self._claim_limits
                 seconds = limits.poll_seconds if self._lanes.held else limits.poll_idle_seconds
                 await self._around.rest(seconds)
 
     def stop(self) -> None:
-        """Claim nothing more. ``run`` ends with the claim it is at, so that what it took is not left leased."""
+        """Claim nothing more. ``run`` finishes its current claim first, so that no claimed lease is left behind."""
         self._is_stopping = True
 
     async def drain(self, seconds: float) -> None:
-        """Give back what has not begun, and let what has begun finish, at most ``seconds``."""
+        """Release the leases not yet started, and wait at most ``seconds`` for the attempts in flight."""
         await self._give_back(everything=True)
         if self._slots:
             with suppress(TimeoutError):
-                await self._around.within("what is in flight", seconds, self._finished())
+                await self._around.within("finishing the attempts in flight", seconds, self._finished())
         await self.abandon()
         await self._settle.drained()
 
     async def abandon(self) -> None:
-        """Give up what is in flight: those leases expire, and another worker attempts them again."""
+        """Cancel the attempts in flight: their leases expire, and another worker attempts them again."""
         slots = tuple(self._slots)
         for slot in slots:
             slot.cancel()
@@ -193,7 +193,7 @@ class Dispatch:
                 self.put(lease)
             else:
                 unwanted.append(lease)
-        if unwanted:  # the lane filled up while we claimed
+        if unwanted:  # the lane filled up during the claim
             await self._release(unwanted)
 
     def _observe_load(self) -> None:

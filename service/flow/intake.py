@@ -25,7 +25,7 @@ from service.ports.surroundings import NewUid
 
 @dataclass(slots=True)
 class _Taken:
-    """One event on its way in, and what became of it."""
+    """One event being recorded, and the outcome."""
 
     event: Event
     uid: UUID
@@ -33,7 +33,7 @@ class _Taken:
 
 
 class Intake:
-    """Turns messages into recorded events and deliveries. The HTTP face publishes through the same ``record``."""
+    """Turns messages into recorded events and deliveries. The HTTP API publishes through the same ``record``."""
 
     def __init__(
         self,
@@ -49,13 +49,13 @@ class Intake:
         self._around = around
         self._store = store
         self._directory = directory
-        self._dispatch = dispatch  # None in a process that delivers nothing: its deliveries are born pending
+        self._dispatch = dispatch  # None in a process without a worker: its deliveries are recorded as pending
         self._new_uid = new_uid
         self._batch_max = batch_max
         self._lease_seconds = lease_seconds
 
     async def run(self, source: EventSource) -> None:
-        """Take in what ``source`` brings until it stops. No timer: a batch is what arrived during the last commit."""
+        """Take in messages until ``source`` stops. No timer: a batch is whatever arrived during the last commit."""
         while True:
             if self._dispatch is not None:
                 await self._dispatch.room()  # a full worker stops consuming: the broker is the buffer
@@ -63,7 +63,7 @@ class Intake:
             if not batch:
                 return
             await self._take_in_messages(source, batch)
-            # Dying on this line is harmless: the broker sends the batch again, and each event is known by its id.
+            # Dying on this line is harmless: the broker sends the batch again, and its events are known by their ids.
             await source.ack(batch)
 
     async def _take_in_messages(self, source: EventSource, batch: Sequence[IncomingMessage]) -> None:
@@ -83,24 +83,24 @@ class Intake:
         outcomes = await self._around.keep_trying("intake", lambda: self.take_in(events, source.name))
         rejected += [(m, o) for m, o in zip(carriers, outcomes, strict=True) if isinstance(o, Rejected)]
         for message, why in rejected:
-            # Parked before the ack: dying in between parks it twice, which a person can see; never loses it.
+            # Parked before the ack. Dying in between parks it twice, which a person can see, but never loses it.
             detail = f"{why.field}: {why.detail}" if why.field else why.detail
             await self._around.keep_trying("park", partial(source.park, message, why.reason, detail))
             self._around.observer.tell(MessageParked(source.name, why.reason, detail, message.message_id))
 
     async def judge(self, events: Sequence[Event]) -> Sequence[Judged | Rejected]:
-        """Each event, in order, as one that may be recorded, or why it may not. Raises ``UnavailableError``."""
+        """For each event, in order: Judged if it may be recorded, else why not. Raises ``UnavailableError``."""
         return await judge(events, self._directory)
 
     async def send_test(self, event: Event, endpoint_id: str) -> DeliveryKey | None:
-        """Record an event nobody else gets: its one delivery goes to this endpoint, and is born pending.
+        """Record an event with a single delivery, to this endpoint; the delivery starts as pending.
 
-        None when there is no such endpoint. A filter of the endpoint's is not asked, nor whether it wants the type: its
-        subscription that fits best carries the delivery. Raises ``UnavailableError``, ``RefusedError``.
+        Returns None if the endpoint does not exist. The endpoint's filter and event types do not matter: its most
+        specific subscription, else its first, carries the delivery. Raises ``UnavailableError``, ``RefusedError``.
         """
         uid, organization_id = self._new_uid(), event.organization_id
         while True:
-            self._directory.forget([organization_id])  # the endpoint may have been made a moment ago
+            self._directory.forget([organization_id])  # the endpoint may have been created a moment ago
             directory = (await self._directory.of([organization_id])).get(organization_id)
             subscription = _best_of(directory, endpoint_id, event.type) if directory else None
             if directory is None or subscription is None:
@@ -110,20 +110,20 @@ class Intake:
             recorded = await self._store.record([Recording(uid, event, directory.version, (new,))])
             if isinstance(recorded, Recorded):
                 if recorded.dispositions != (Disposition.RECORDED,):
-                    raise ValueError(f"the id of a test event must be new: {event.id}")
+                    raise ValueError(f"the id of a test event must be unused: {event.id}")
                 return delivery.key
 
     async def take_in(self, events: Sequence[Event], source_name: str) -> Sequence[Disposition | Rejected]:
-        """Judge events, and record those that pass; in order, what became of each. Raises ``UnavailableError``."""
+        """Judge events and record those that pass; the result of each, in order. Raises ``UnavailableError``."""
         judged = await self.judge(events)
         passed = [each for each in judged if isinstance(each, Judged)]
         outcomes = iter(await self.record(passed, source_name))
         return [next(outcomes) if isinstance(each, Judged) else each for each in judged]
 
     async def record(self, events: Sequence[Judged], source_name: str) -> Sequence[Disposition | Rejected]:
-        """Record events, at once and together; in order, what became of each. Raises ``UnavailableError``.
+        """Record events together; the result of each, in order. Raises ``UnavailableError``.
 
-        When this returns, everything with a Disposition is committed.
+        When this returns, every event with a Disposition is committed.
         """
         taken = [_Taken(each.event, self._new_uid()) for each in events]
         waiting = taken
@@ -133,7 +133,7 @@ class Intake:
                 firsts.setdefault((each.event.organization_id, each.event.id), each)
             await self._record(list(firsts.values()))
             for each in waiting:
-                if each.outcome is None:  # the same id twice in one batch: what became of the first decides
+                if each.outcome is None:  # the same id twice in one batch: the outcome of the first decides
                     each.outcome = _of_copy(each, firsts[each.event.organization_id, each.event.id])
             waiting = [each for each in waiting if each.outcome is None]
         for each in taken:
@@ -142,7 +142,7 @@ class Intake:
         return [each.outcome for each in taken if each.outcome is not None]
 
     async def _record(self, taken: Sequence[_Taken]) -> None:
-        # In key order, so that two workers recording the same redelivered batch cannot lock each other out.
+        # In key order, so that two workers recording the same redelivered batch cannot deadlock.
         waiting = sorted(taken, key=lambda each: (each.event.organization_id, each.event.id))
         while waiting:
             directories = await self._directory.of({each.event.organization_id for each in waiting})
@@ -158,19 +158,19 @@ class Intake:
                 return
 
     async def _divide(self, taken: Sequence[_Taken], error: RefusedError) -> None:
-        """Find the event the database refuses; the others go through."""
+        """Find the event that the database refuses by halving the batch; the others are recorded."""
         if len(taken) == 1:
             self._around.observer.tell(Trouble("record", error, {"event_id": taken[0].event.id}))
-            taken[0].outcome = Rejected(ParkReason.UNRECORDABLE, f"the database refuses it: {error}")
+            taken[0].outcome = Rejected(ParkReason.UNRECORDABLE, f"the database refused the event: {error}")
             return
         middle = len(taken) // 2
         await self._record(taken[:middle])
         await self._record(taken[middle:])
 
     async def _record_once(self, taken: Sequence[_Taken], directories: Mapping[str, OrganizationDirectory]) -> bool:
-        """One transaction. False when a directory was stale: nothing is recorded, try again."""
+        """One transaction. Returns False, with nothing recorded, if a directory was stale: the caller tries again."""
         started = self._around.clock.monotonic()
-        expires_at = started + self._lease_seconds  # reckoned from before the COMMIT: early rather than late
+        expires_at = started + self._lease_seconds  # from before the COMMIT: too early is safe, too late is not
         batch = [self._recording(each, directories[each.event.organization_id]) for each in taken]
         try:
             recorded = await self._store.record(batch)
@@ -206,7 +206,7 @@ class Intake:
         return not endpoint.is_paused and self._dispatch is not None and self._dispatch.reserve(endpoint.id)
 
     def _hand_over(self, batch: Sequence[Recording], recorded: Recorded | None, expires_at: float) -> int:
-        """Give what is now leased to the lanes, give the other reservations back; how many deliveries were new."""
+        """Put the new leases into lanes and cancel the other reservations; returns how many deliveries were new."""
         count = 0
         for index, recording in enumerate(batch):
             is_new = recorded is not None and recorded.dispositions[index] is Disposition.RECORDED
@@ -222,17 +222,17 @@ class Intake:
 
 
 def _best_of(directory: OrganizationDirectory, endpoint_id: str, event_type: str) -> Subscription | None:
-    """The endpoint's subscription that fits the type best, else its first."""
+    """The endpoint's most specific subscription for the type, else its first."""
     subscriptions = [each for each in directory.subscriptions.values() if each.endpoint.id == endpoint_id]
     return most_specific(subscriptions, event_type) or min(subscriptions, key=lambda each: each.id, default=None)
 
 
 def _of_copy(copy: _Taken, first: _Taken) -> Disposition | Rejected | None:
-    """What became of an event whose id another in the batch had first; None: it must be tried by itself."""
+    """The outcome of an event whose id came earlier in the batch; None means that it must be recorded by itself."""
     is_same = copy.event.body == first.event.body
     if isinstance(first.outcome, Disposition):
         return Disposition.DUPLICATE if is_same else _conflict(copy.event)
-    return first.outcome if is_same else None  # nothing is recorded by the first: it proves nothing of another
+    return first.outcome if is_same else None  # the first was rejected, which says nothing about a different body
 
 
 def _conflict(event: Event) -> Rejected:

@@ -1,4 +1,4 @@
-"""Judging events by their organization: whether it exists, knows the type, and allows the data."""
+"""Judging events: whether the organization exists, knows the event type, and the data is valid."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from service.flow.directory import Directory
 
 
 async def judge(events: Sequence[Event], directory: Directory) -> Sequence[Judged | Rejected]:
-    """Each event, in order, as one that may be recorded, or why it may not. Raises ``UnavailableError``.
+    """For each event, in order: Judged if it may be recorded, else why not. Raises ``UnavailableError``.
 
-    Types and schemas are never changed or removed, so what is known of a type holds whatever version it was read at.
+    Types and schemas are never changed or removed, so a cached type is valid whatever the directory's version.
     """
     directories = await directory.of({event.organization_id for event in events})
     doubtful = {
@@ -22,7 +22,7 @@ async def judge(events: Sequence[Event], directory: Directory) -> Sequence[Judge
         for event in events
         if event.organization_id in directories and not _is_known(event, directories[event.organization_id])
     }
-    if doubtful:  # the type may have been registered after our copy was made, and before the event was published
+    if doubtful:  # the type may have been registered after the copy was cached and before the event was published
         directory.forget(doubtful)
         kept = {each: known for each, known in directories.items() if each not in doubtful}
         directories = {**kept, **await directory.of(doubtful)}
@@ -30,13 +30,13 @@ async def judge(events: Sequence[Event], directory: Directory) -> Sequence[Judge
     for event in events:
         judged.append(_judged(event, directories.get(event.organization_id)))
         if event.type not in REGISTRY:
-            await asyncio.sleep(0)  # a schema may take its time: the others on this loop have their turn
+            await asyncio.sleep(0)  # a schema can be slow: let the other tasks run
     return judged
 
 
 def unknown_organization(event: Event) -> Rejected:
-    """There is no such organization."""
-    detail = f"no organization {event.organization_id!r}; make it with: posthorn keys create --organization ID"
+    """The rejection of an event whose organization does not exist."""
+    detail = f"no organization {event.organization_id!r}; create it with: posthorn keys create --organization ID"
     return Rejected(ParkReason.UNKNOWN_ORGANIZATION, detail, "organization_id")
 
 

@@ -10,12 +10,12 @@ from service.ports.errors import RefusedError
 from service.ports.observer import AttemptSettled, BatchSettled, Trouble
 from service.ports.store import DeliveryStore
 
-FLUSHERS = 2  # one batch commits while the next gathers; more only make the batches smaller
-ALONGSIDE_MIN = 50  # settlements worth a commit beside one that runs: fewer wait for its end, and share the next
+FLUSHERS = 2  # one batch commits while the next one collects; more flushers only make the batches smaller
+ALONGSIDE_MIN = 50  # this many waiting settlements justify a second commit; fewer wait for the current one to end
 
 
 class Settle:
-    """Takes settlements and commits them by the batch: whatever came in while the last commit ran."""
+    """Commits settlements in batches: a batch is whatever arrived while the last commit ran."""
 
     def __init__(
         self,
@@ -39,9 +39,10 @@ class Settle:
         self._room.set()
 
     async def put(self, settled: Settled) -> None:
-        """Hand a settlement over.
+        """Queue a settlement for the next commit.
 
-        Waits while too many are not committed: sending slows down with the database, and a crash repeats no more.
+        Waits while ``unsettled_max`` are uncommitted. So sending slows down with the database, and the number of
+        attempts that a crash repeats is bounded.
         """
         while self._unfinished >= self._unsettled_max:
             self._room.clear()
@@ -53,13 +54,13 @@ class Settle:
             self._wakeup.set()
 
     async def drained(self) -> None:
-        """Wait until all that was put is committed."""
+        """Wait until every queued settlement is committed."""
         await self._idle.wait()
 
     async def run(self) -> None:
-        """Flush for ever; several of these run side by side.
+        """Flush until cancelled; several of these run concurrently.
 
-        Dying here forgets the replies not yet committed: their leases expire, and the deliveries are attempted again.
+        Dying here loses the replies not yet committed: their leases expire, and the deliveries are attempted again.
         """
         while True:
             while not self._is_due:
@@ -78,7 +79,7 @@ class Settle:
 
     @property
     def _is_due(self) -> bool:
-        """Whether a flusher that is free should flush. No timer: the end of the last flush, or numbers."""
+        """Whether a free flusher should flush: none is flushing, or ALONGSIDE_MIN settlements wait. No timer."""
         return bool(self._waiting) and (not self._flushing or len(self._waiting) >= ALONGSIDE_MIN)
 
     async def _flush(self, batch: Sequence[Settled]) -> None:
@@ -93,7 +94,7 @@ class Settle:
             self._around.observer.tell(AttemptSettled(settled, has_moved))
 
     async def _divide(self, batch: Sequence[Settled], error: RefusedError) -> None:
-        """Find the row the database refuses. It alone stays leased, is rescued, and ends as ``crashes_worker``."""
+        """Find the row that the database refuses. Only it stays leased, is rescued, and ends as ``crashes_worker``."""
         if len(batch) == 1:
             self._around.observer.tell(Trouble("settle", error, {"delivery_id": str(batch[0].delivery.key)}))
             return

@@ -1,4 +1,4 @@
-"""What every verb is given: time, chance, someone to tell, and the patience to try again."""
+"""What every verb is given: a clock, randomness, an observer, and a way to retry."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The world as the flow sees it."""
+    """The outside world as the flow sees it."""
 
     clock: Clock
     observer: Observer
@@ -25,11 +25,11 @@ class Surroundings:
     pause: Pause
 
     async def rest(self, seconds: float) -> None:
-        """Pause for about so long: workers that began together do not stay in step."""
+        """Pause for ``seconds`` with jitter, so that workers that started together do not stay in step."""
         await self.pause(seconds * (1 + 0.2 * self.draw()))
 
     async def within(self, what: str, seconds: float, step: Coroutine[Any, Any, Result]) -> Result:
-        """Run ``step`` until a pause of ``seconds`` is over; then it is cancelled. Raises ``TimeoutError``."""
+        """Run ``step`` for at most ``seconds``; after that it is cancelled. Raises ``TimeoutError``."""
         running = asyncio.ensure_future(step)
         timer = asyncio.ensure_future(self.pause(max(0.0, seconds)))
         try:
@@ -43,9 +43,9 @@ class Surroundings:
             await asyncio.gather(running, timer, return_exceptions=True)
 
     async def keep_trying(self, where: str, step: Callable[[], Awaitable[Result]]) -> Result:
-        """Run ``step`` until it gets through, however long the database or the broker is away.
+        """Run ``step`` until it succeeds, however long the database or the broker is unavailable.
 
-        Nothing it holds is dropped meanwhile. Anything but ``UnavailableError`` is a bug, and surfaces.
+        Nothing is dropped meanwhile. Every error but ``UnavailableError`` is raised.
         """
         seconds = PAUSE_MIN_SECONDS
         while True:

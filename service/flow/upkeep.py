@@ -1,4 +1,4 @@
-"""Upkeep: the quiet duties. Rescue expired leases, keep partitions ready, measure what waits."""
+"""Upkeep, the background tasks: rescue expired leases, keep partitions ready, measure the backlog."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,7 @@ RETENTION_SECONDS = 600.0
 
 
 class Upkeep:
-    """Three loops that any number of workers may run side by side."""
+    """Three loops that any number of workers may run concurrently."""
 
     def __init__(
         self,
@@ -50,12 +50,12 @@ class Upkeep:
                 await self._around.rest(self._rescue_seconds)
 
     async def rescue_once(self) -> int:
-        """An expired lease is a failed attempt ("lost") that goes the way of all others; how many there were."""
+        """Settle each expired lease as a failed attempt with reason "lost"; returns how many there were."""
         claims = await self._store.rescue(RESCUE_BATCH_MAX)
         versions = {claim.delivery.organization_id: claim.directory_version for claim in claims}
         directories = await self._around.keep_trying("directory", lambda: self._directory.at(versions))
         now = self._around.clock.now()
-        lost = Fault(Reason.LOST, 0, "the worker vanished before it could say what the receiver answered")
+        lost = Fault(Reason.LOST, 0, "the worker was lost before it recorded the receiver's answer")
         for claim in claims:
             started = AttemptStarted(claim.delivery, claim.claim_number, None, now)
             schedule = self._schedule_of(claim.delivery, directories)
@@ -70,14 +70,14 @@ class Upkeep:
         return (subscription.endpoint.schedule if subscription else None) or self._schedule
 
     async def run_backlog(self) -> None:
-        """Measure what waits."""
+        """Measure the backlog, every few seconds."""
         while True:
             backlog = await self._around.keep_trying("backlog", self._store.backlog)
             self._around.observer.tell(BacklogMeasured(backlog))
             await self._around.rest(BACKLOG_SECONDS)
 
     async def run_retention(self) -> None:
-        """Make tomorrow's partitions, drop those past retention."""
+        """Create the partitions of the days ahead and drop those past retention."""
         while True:
             await self._around.keep_trying("retention", self._retention.keep_partitions)
             await self._around.rest(RETENTION_SECONDS)

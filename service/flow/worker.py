@@ -1,4 +1,4 @@
-"""The worker: the verbs put together, the loops they run in, and the order in which they stop."""
+"""The worker: the verbs wired together, the loops they run in, and the order in which they stop."""
 
 import asyncio
 from collections.abc import Collection, Coroutine, Mapping
@@ -20,15 +20,15 @@ from service.ports.observer import Trouble
 from service.ports.store import DeliveryStore, RetentionStore
 from service.ports.surroundings import NewUid
 
-COMMIT_SECONDS_MAX = 2.0  # of a drain, kept for the last commits
+COMMIT_SECONDS_MAX = 2.0  # the part of a drain that is reserved for the last commits
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
     """Every bound of a worker.
 
-    ``timeout_seconds`` is an attempt's, where its endpoint asks for none; ``margin_seconds`` of a lease are kept for
-    the commit. ``unsettled_max`` replies may wait for theirs before sending slows down.
+    ``timeout_seconds`` bounds an attempt whose endpoint has no timeout of its own; ``margin_seconds`` of each lease are
+    reserved for the commit. ``unsettled_max`` replies may wait for their commit before sending slows down.
     """
 
     lanes: LaneLimits
@@ -44,7 +44,7 @@ class WorkerLimits:
 
 
 class Worker:
-    """Takes events in and delivers them, beside any number of others on the same broker and database."""
+    """Takes in events and delivers them; any number of workers may share a broker and a database."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Worker:
         schedule: RetrySchedule,
         limits: WorkerLimits,
     ) -> None:
-        """``source`` is None where events come over HTTP only."""
+        """``source`` is None if events arrive over HTTP only."""
         self._source = source
         self._around = around
         self._drain_seconds = limits.drain_seconds
@@ -91,7 +91,7 @@ class Worker:
         )
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until ``stop``, then drain. Raises what any of the loops raised: that is a bug, and ends the worker."""
+        """Work until ``stop``, then drain. An error in any loop is a bug: it ends the worker and is raised here."""
         tasks = {name: asyncio.create_task(loop, name=name) for name, loop in self._loops().items()}
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -115,16 +115,16 @@ class Worker:
         }
 
     async def _drain(self, tasks: Mapping[str, asyncio.Task[None]]) -> None:
-        """Take nothing new, give back what has not begun, finish what has.
+        """Take nothing new, release the leases not yet started, and finish the attempts in flight.
 
-        Dying on any line of this loses nothing: what is not acked is sent again, what is leased is rescued. So a step
-        that takes too long is told of, and left behind.
+        Dying on any line of this loses nothing: unacked messages are sent again, leased deliveries are rescued. So a
+        step that takes too long is reported and abandoned.
         """
         self.is_draining = True
         ends_at = self._around.clock.monotonic() + self._drain_seconds
         self.dispatch.reserve_no_more()
         await _cancel([tasks[name] for name in ("rescue", "backlog", "retention")])
-        if self._source is not None:  # half of the time at most: the lanes are to be emptied whatever the broker does
+        if self._source is not None:  # at most half of the time: the lanes must be emptied whatever the broker does
             stopped = self._stop_intake(self._source, tasks["intake"])
             await self._at_most("stopping the source", self._drain_seconds / 2, stopped)
         left_seconds = ends_at - self._around.clock.monotonic()

@@ -1,1 +1,1 @@
-"""What the service needs from the outside world, in its own words. Each Protocol has a conformance suite."""
+"""What the service needs from the outside world, as Protocols in its own terms. Each has a conformance suite."""

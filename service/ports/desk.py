@@ -1,6 +1,6 @@
-"""The desk: what people ask and change, through the API, the command line or a page.
+"""The desk: what people look up and change through the API, the command line or a page.
 
-Every verb is about one organization, and may raise ``UnavailableError``. A wish that is not granted is a value.
+Every verb concerns one organization and may raise ``UnavailableError``. A refused request is returned as a value.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,25 +35,25 @@ from service.core.endpoints.view import (
 from service.core.events.view import EventFilter, EventView, OwnTypeView, Registration
 
 EndpointKeyset = tuple[datetime, str]
-"""Where a list of endpoints goes on: ``created_at`` and id of the last one shown."""
+"""Where a list of endpoints continues: ``created_at`` and id of the last endpoint shown."""
 
 
 class EndpointDesk(Protocol):
-    """Endpoints and their subscriptions. A change is in force, for every worker's next batch, when its verb returns."""
+    """Endpoints and their subscriptions. When a verb returns, its change applies to every worker's next batch."""
 
     async def create(self, organization_id: str, wish: EndpointWish) -> Registered | InvalidWish | NoSuchOrganization:
-        """Make an endpoint; one that has the URL already stays as it is, and is answered without a secret."""
+        """Create an endpoint. If one has the URL already, it stays unchanged and is returned without a secret."""
 
     async def subscribe(
         self, organization_id: str, wish: EndpointWish
     ) -> Registered | InvalidWish | NoSuchOrganization | OtherSecret:
-        """Subscribe a URL to event types, through the endpoint it has, else through a new one.
+        """Subscribe a URL to event types, through its existing endpoint or a new one.
 
-        ``added`` is empty when it was subscribed to all of them already.
+        ``added`` is empty if the URL was subscribed to all of them already.
         """
 
     async def find(self, organization_id: str, endpoint_id: str) -> EndpointView | NoSuchEndpoint:
-        """The endpoint, also when it is gone."""
+        """The endpoint, even if it is gone."""
 
     async def list(
         self,
@@ -64,12 +64,12 @@ class EndpointDesk(Protocol):
         limit: int,
         after: EndpointKeyset | None = None,
     ) -> Sequence[EndpointView]:
-        """Endpoints, newest first, at most ``limit``. Removed ones are left out, but for those that are gone."""
+        """Endpoints, newest first, at most ``limit``; without removed ones, but with those that are gone."""
 
     async def change(
         self, organization_id: str, endpoint_id: str, wish: EndpointWish
     ) -> EndpointView | EndpointRefusal:
-        """Change what is given. An event type that is left out ends its subscription and what waits for it."""
+        """Change the given fields. Leaving out an event type ends its subscription and cancels its deliveries."""
 
     async def set_paused(
         self, organization_id: str, endpoint_id: str, *, is_paused: bool
@@ -79,30 +79,30 @@ class EndpointDesk(Protocol):
     async def rotate_secret(
         self, organization_id: str, endpoint_id: str, secret: str | None, overlap: timedelta
     ) -> Rotated | NoSuchEndpoint | EndpointGone | TooManySecrets | InvalidWish:
-        """Give the endpoint a new secret, None for a random one. No older secret ends later than it would have."""
+        """Add a new secret (None: a random one). Older secrets expire after ``overlap``, or sooner if already due."""
 
     async def remove(self, organization_id: str, endpoint_id: str) -> NoSuchEndpoint | None:
-        """End the endpoint; a gone one leaves the list. A second time changes nothing."""
+        """Remove the endpoint, also from the list if it is gone. Repeating this changes nothing."""
 
     async def unsubscribe(self, organization_id: str, subscription_id: int) -> bool:
-        """End a subscription, its endpoint with the last one, and what waits for it. False when there is none."""
+        """End a subscription and cancel its deliveries; the last one ends its endpoint. False if it does not exist."""
 
     async def own_event_types(self, organization_id: str) -> Sequence[str]:
-        """The names of the event types that the organization registered itself."""
+        """The names of the event types that the organization registered."""
 
 
 class HealthDesk(Protocol):
-    """How endpoints fare."""
+    """The health of endpoints."""
 
     async def of(self, organization_id: str, endpoint_ids: Sequence[str], since: datetime) -> Mapping[str, Health]:
         """The health of each endpoint; events received before ``since`` count only while they are being retried."""
 
     async def stats(self, organization_id: str, endpoint_id: str, since: datetime) -> Stats:
-        """Counts over the deliveries of events received from ``since`` on, and over all that wait."""
+        """Counts over the deliveries of events received since ``since``, and over all open deliveries."""
 
 
 class ResthookDesk(Protocol):
-    """What RapidPro calls resthooks, walked by keyset in either direction."""
+    """What RapidPro calls resthooks, paged by keyset in either direction."""
 
     async def list_resthooks(self, organization_id: str, walk: Walk[tuple[datetime, str]]) -> Sequence[Resthook]:
         """Built-in and own types, by (modified_at, slug)."""
@@ -115,12 +115,12 @@ class ResthookDesk(Protocol):
         subscriber_id: int | None = None,
         resthook: str | None = None,
     ) -> Sequence[Subscriber]:
-        """Active subscriptions, by (created_at, id); of one id or one resthook, when given."""
+        """Active subscriptions, by (created_at, id); only that id or that resthook, if given."""
 
     async def list_events(
         self, organization_id: str, walk: Walk[UUID], *, resthook: str | None = None
     ) -> Sequence[ResthookEvent]:
-        """Events, by uid; of one resthook, when given."""
+        """Events, by uid; only of that resthook, if given."""
 
 
 class DeliveryDesk(Protocol):
@@ -129,17 +129,17 @@ class DeliveryDesk(Protocol):
     async def list(
         self, wanted: DeliveryFilter, *, limit: int, before: DeliveryKey | None = None
     ) -> tuple[Sequence[DeliveryView], DeliveryKey | None]:
-        """Deliveries, newest event first, and the key to go on from (None at the end)."""
+        """Deliveries, newest event first, and the key to continue from (None at the end)."""
 
     async def show(self, key: DeliveryKey, organization_id: str | None = None) -> DeliveryDetail | None:
-        """One delivery with its attempts, of the organization where one is named."""
+        """One delivery with its attempts, restricted to the organization if one is given."""
 
 
 class ReplayDesk(Protocol):
     """New deliveries of old events."""
 
     async def replay(self, organization_id: str, key: DeliveryKey) -> DeliveryView | ReplayRefused | None:
-        """Make a new delivery, pending and due now; None when the organization has no delivery ``key``."""
+        """Create a new delivery, pending and due now; None if the organization has no delivery ``key``."""
 
 
 class EventDesk(Protocol):
@@ -148,32 +148,32 @@ class EventDesk(Protocol):
     async def list(
         self, wanted: EventFilter, *, limit: int, before: UUID | None = None
     ) -> tuple[Sequence[EventView], UUID | None]:
-        """Events, newest first, and the uid to go on from (None at the end)."""
+        """Events, newest first, and the uid to continue from (None at the end)."""
 
     async def find(self, organization_id: str, event_id: str) -> EventView | None:
-        """The organization's event with this id."""
+        """The organization's event with this id; None if it does not exist."""
 
     async def about_message(self, organization_id: str, message_id: str) -> tuple[Sequence[EventView], bool]:
-        """The events for a message, oldest first, and whether these are all of them."""
+        """The events for a message, oldest first, and whether the list is complete."""
 
 
 class StoryDesk(Protocol):
     """What became of one event."""
 
     async def read(self, organization_id: str, event_id: str) -> Story | None:
-        """The story of the organization's event with this id; None where there is none."""
+        """The story of the organization's event with this id; None if it does not exist."""
 
 
 class EventTypeDesk(Protocol):
-    """An organization's own event types. One is never changed and never removed."""
+    """An organization's own event types. They are never changed or removed."""
 
     async def find(self, organization_id: str, name: str) -> OwnTypeView | None:
-        """The organization's own type of this name."""
+        """The organization's own event type with this name; None if it does not exist."""
 
     async def after(self, organization_id: str, name: str, limit: int) -> Sequence[OwnTypeView]:
-        """Types whose names come after ``name``, in their order, at most ``limit``."""
+        """The event types after ``name``, sorted by name, at most ``limit``."""
 
     async def register(
         self, organization_id: str, name: str, description: str, schema: str
     ) -> tuple[Registration, OwnTypeView | None]:
-        """Keep a type, unless its name is taken or there are as many as there may be; what is there now."""
+        """Register a type, unless the name is taken or the limit reached; returns the type now under this name."""

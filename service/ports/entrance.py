@@ -12,7 +12,7 @@ from service.core.reason import ParkReason
 class IncomingMessage:
     """A broker message that may carry an event.
 
-    ``receipt`` belongs to the source: with it the source acks the message, or notices that its channel is gone.
+    ``receipt`` is the source's own: the source needs it to ack the message, or to notice that its channel is closed.
     """
 
     body: bytes
@@ -29,25 +29,25 @@ class EventSource(Protocol):
 
     @property
     def is_connected(self) -> bool:
-        """Whether messages can arrive right now."""
+        """Whether messages can arrive now."""
 
     async def run(self) -> None:
-        """Connect, consume and reconnect for ever, with backoff; returns after ``stop``."""
+        """Connect, consume, and reconnect with backoff, without limit; returns after ``stop``."""
 
     async def next_batch(self, limit: int) -> Sequence[IncomingMessage]:
-        """Wait for one message, then take what else is waiting, at most ``limit``. Empty only after ``stop``."""
+        """Wait for a message, then take what else has arrived, at most ``limit``. Empty only after ``stop``."""
 
     async def ack(self, batch: Sequence[IncomingMessage]) -> None:
-        """Let the broker forget ``batch`` and all before it. A lost channel is no error: the copies are known."""
+        """Ack ``batch`` and every message before it. A lost channel is not an error: copies are deduplicated."""
 
     async def park(self, message: IncomingMessage, reason: ParkReason, detail: str) -> None:
-        """Set the original bytes aside, confirmed, with the reason. The caller acks. Raises ``UnavailableError``."""
+        """Park the original bytes with the reason, confirmed. The caller acks. Raises ``UnavailableError``."""
 
     async def stop(self) -> None:
-        """Consume nothing more; what was taken can still be acked until ``close``."""
+        """Consume nothing more; messages already taken can still be acked until ``close``."""
 
     async def close(self) -> None:
-        """Hang up. What was not acked goes back to the queue."""
+        """Close the connection. Unacked messages go back to the queue."""
 
 
 PARKED_DELIVERY_LIMIT = 1_000_000
@@ -55,12 +55,12 @@ PARKED_DELIVERY_LIMIT = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """The names, and the rules of the queues. A ``prefix`` of its own keeps one installation apart from another."""
+    """The names and arguments of the exchanges and queues. A distinct ``prefix`` separates two installations."""
 
     prefix: str = "posthorn"
     bindings: tuple[str, ...] = BINDINGS
     delivery_limit: int = 20
-    """How often the broker takes a message back before it parks it: the backstop against a message that kills us."""
+    """How often the broker requeues a message before it parks it: the safeguard against one that crashes workers."""
 
     @property
     def events_exchange(self) -> str:
@@ -69,27 +69,27 @@ class Topology:
 
     @property
     def intake_queue(self) -> str:
-        """The queue that workers share."""
+        """The queue that all workers share."""
         return f"{self.prefix}.intake"
 
     @property
     def parked(self) -> str:
-        """Both the fanout exchange and the queue of what was set aside. Fanout: any routing key gets there."""
+        """The name of both the fanout exchange and the queue of parked messages. Fanout takes any routing key."""
         return f"{self.prefix}.parked"
 
     @property
     def intake_arguments(self) -> Mapping[str, str | int]:
-        """Replicated, and nothing leaves it for the parked queue before that queue has it (at-least-once)."""
+        """Replicated; a message is parked at least once: it leaves the queue only when the parked queue has it."""
         return {
             "x-queue-type": "quorum",
             "x-delivery-limit": self.delivery_limit,
             "x-dead-letter-exchange": self.parked,
             "x-dead-letter-strategy": "at-least-once",
-            "x-overflow": "reject-publish",  # at-least-once dead-lettering demands it
+            "x-overflow": "reject-publish",  # required by at-least-once dead-lettering
         }
 
     @property
     def parked_arguments(self) -> Mapping[str, str | int]:
-        """Replicated as well: what is parked waits for a human."""
-        # Looking at a message and putting it back counts as a delivery, and RabbitMQ 4 drops it after 20 by default.
+        """Replicated as well: parked messages wait for a person."""
+        # Reading a message and requeueing it counts as a delivery, and RabbitMQ 4 drops it after 20 by default.
         return {"x-queue-type": "quorum", "x-delivery-limit": PARKED_DELIVERY_LIMIT}

@@ -1,4 +1,4 @@
-"""What goes wrong outside, told apart by whether trying again can help."""
+"""Errors from outside, distinguished by whether a retry can help."""
 
 
 class UnavailableError(Exception):
@@ -6,12 +6,12 @@ class UnavailableError(Exception):
 
 
 class NotMigratedError(UnavailableError):
-    """The database's schema is not this release's: a table or column is missing."""
+    """The database's schema does not match this release: a table or column is missing."""
 
 
 class RefusedError(Exception):
-    """The database refuses these rows, and would again: a fault of ours. Smaller batches find the culprit."""
+    """The database refuses these rows, and would refuse them again. Halving the batch finds the faulty row."""
 
 
 class SecretUnopenableError(Exception):
-    """The sealed secret does not open: its key is missing from SECRET_KEYS, or the row was tampered with."""
+    """The sealed secret cannot be decrypted: its key is missing from SECRET_KEYS, or the row was tampered with."""

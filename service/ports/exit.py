@@ -1,4 +1,4 @@
-"""The exit: who makes the attempt."""
+"""The exit: how an attempt is sent."""
 
 from typing import Protocol
 
@@ -6,7 +6,7 @@ from service.core.deliveries.request import Fault, Reply, Request
 
 
 class Sender(Protocol):
-    """Makes the attempt and reports facts; it judges nothing."""
+    """Sends the request and reports what came back, without judging it."""
 
     async def send(self, request: Request) -> Reply | Fault:
-        """POST once, within the request's timeout. Never raises for anything the other side can cause."""
+        """POST once, within the request's timeout. Nothing that the receiver does makes this raise."""

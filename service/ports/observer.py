@@ -1,4 +1,4 @@
-"""What happens in the flow, as values, and who is told."""
+"""What happens in the flow, as values, and the observers that receive them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -13,14 +13,14 @@ from service.ports.store import Backlog, Disposition
 
 
 class EventTaken(Struct, frozen=True, gc=False):
-    """An event came in through ``source`` and is committed, or was known."""
+    """An event from ``source`` was committed, or was known already."""
 
     source: str
     disposition: Disposition
 
 
 class MessageParked(Struct, frozen=True, gc=False):
-    """A message of ``source`` cannot become an event and was set aside. ``detail`` may quote it."""
+    """A message of ``source`` cannot become an event and was parked. ``detail`` may quote it."""
 
     source: str
     reason: ParkReason
@@ -43,7 +43,7 @@ class BatchRecorded(Struct, frozen=True, gc=False):
 
 
 class AttemptSettled(Struct, frozen=True, gc=False):
-    """An attempt's outcome is committed; ``has_moved`` is False when the delivery had moved on without us."""
+    """An attempt's outcome was committed. ``has_moved`` is False if the delivery had moved on already."""
 
     settled: Settled
     has_moved: bool
@@ -57,13 +57,13 @@ class BatchSettled(Struct, frozen=True, gc=False):
 
 
 class LeasesRescued(Struct, frozen=True, gc=False):
-    """Expired leases were taken over: a worker vanished, or lost the database for longer than a lease."""
+    """Expired leases were taken over: a worker died, or lost the database for longer than a lease."""
 
     count: int
 
 
 class BacklogMeasured(Struct, frozen=True, gc=False):
-    """What waits was counted."""
+    """The backlog was measured."""
 
     backlog: Backlog
 
@@ -77,10 +77,10 @@ class LoadMeasured(Struct, frozen=True, gc=False):
 
 
 class AddressBlocked(Struct, frozen=True, gc=False):
-    """The egress policy forbade a connection; for the operator alone, never for the customer.
+    """The egress policy forbade a connection. For the operator only, never for the customer.
 
-    ``address`` is what ``host`` resolved to, with its port. Where the URL itself was refused, both are its host, or the
-    URL where no host can be read from it. ``verdict`` is None where the URL is malformed.
+    ``address`` is what ``host`` resolved to, with its port. If the URL itself was refused, both are the URL's host, or
+    the URL if no host can be read from it. ``verdict`` is None if the URL is malformed.
     """
 
     host: str
@@ -89,7 +89,7 @@ class AddressBlocked(Struct, frozen=True, gc=False):
 
 
 class Trouble(Struct, frozen=True):  # with gc: an error's traceback can lead back here
-    """Something of ours failed at ``where`` and will be tried again; ``context`` has the ids of what it concerns."""
+    """A step of the service, ``where``, failed and will be tried again; ``context`` has the ids it concerns."""
 
     where: str
     error: BaseException
@@ -112,19 +112,19 @@ Happening = (
 )
 
 Hears = Mapping[type[Happening], Callable[[Any], None]]
-"""What to do at each kind of happening that a listener cares about."""
+"""The handler for each kind of happening that a listener handles."""
 
 
 class Observer(Protocol):
-    """Is told what happened, on the event loop: it must not wait."""
+    """Receives every happening, on the event loop: it must not block."""
 
     def tell(self, happening: Happening, /) -> None:
-        """Take note. Never raises for what a listener does not know."""
+        """Handle a happening. Ignores kinds that no listener handles."""
 
 
 class Listener(Protocol):
-    """One of those behind an observer: metrics, logs."""
+    """One part of an observer: metrics or logs."""
 
     @property
     def hears(self) -> Hears:
-        """The happenings it cares about; of all others it knows nothing. Asked once, at the start."""
+        """Handlers by kind of happening; other kinds are ignored. Read once, at the start."""

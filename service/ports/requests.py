@@ -1,4 +1,4 @@
-"""What the API remembers of its requests: keys, how many came, and answers to those that named themselves."""
+"""What the API stores about requests: keys, counts for rate limits, and answers by Idempotency-Key."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,15 +8,15 @@ from service.core.api_key import StoredKey
 
 
 class KeyRing(Protocol):
-    """The keys that were given out."""
+    """The API keys that were issued."""
 
     async def find(self, key_id: str) -> StoredKey | None:
-        """The key with this id, also when it is expired or revoked. May raise ``UnavailableError``."""
+        """The key with this id, even if expired or revoked. May raise ``UnavailableError``."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateWindow:
-    """A bucket's window, with the request just counted. A ``used`` beyond the limit says that it was refused."""
+    """A bucket's window, including the request just counted. ``used`` above the limit means that it is refused."""
 
     used: int
     resets_at: datetime
@@ -27,12 +27,12 @@ class RateWindows(Protocol):
     """Counts requests by bucket."""
 
     async def count(self, bucket: str, limit: int, key_id: str) -> RateWindow:
-        """Count one request; ``used`` stands still at ``limit + 1``. May raise ``UnavailableError``."""
+        """Count one request; ``used`` never exceeds ``limit + 1``. May raise ``UnavailableError``."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamedRequest:
-    """A request under an Idempotency-Key. ``digest`` is of all that must be the same when it is sent again."""
+    """A request with an Idempotency-Key. ``digest`` covers everything that must be the same when it is repeated."""
 
     organization_id: str
     method: str
@@ -43,24 +43,24 @@ class NamedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The request is ours to run, until this instant on the database's clock. The instant is also the fencing token."""
+    """This process may run the request until this time on the database's clock, which is also the fencing token."""
 
     runs_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Another process is running it."""
+    """Another process is running the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reused:
-    """Another request was made under this key."""
+    """The key was used for a different request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """It was answered; ``sealed`` is the answer."""
+    """The request was answered before; ``sealed`` is the encrypted answer."""
 
     sealed: str
 
@@ -69,10 +69,10 @@ class AnswerStore(Protocol):
     """Answers by Idempotency-Key, kept for 24 hours. Every verb may raise ``UnavailableError``."""
 
     async def begin(self, request: NamedRequest) -> Begun | Running | Reused | Answered:
-        """Take the request on, unless it runs or was answered."""
+        """Start the request, unless it is running or was answered."""
 
     async def keep(self, request: NamedRequest, begun: Begun, status: int, sealed: str) -> None:
-        """Keep the answer, if the request is still ours."""
+        """Store the answer, if this process still holds the request."""
 
     async def free(self, request: NamedRequest, begun: Begun) -> None:
-        """Forget the request, if it is still ours: it may be tried again at once."""
+        """Forget the request, if this process still holds it, so that it may be retried at once."""

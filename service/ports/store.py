@@ -1,4 +1,4 @@
-"""The memory: what is recorded of events and deliveries, and who subscribed to what."""
+"""The store: recorded events, deliveries and attempts, and who subscribed to what."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from service.core.events.event import Event
 
 
 class Disposition(StrEnum):
-    """What became of an event at the store. CONFLICT: another event was recorded first under its id."""
+    """What the store did with an event. CONFLICT: a different event with the same id was recorded first."""
 
     RECORDED = "recorded"
     DUPLICATE = "duplicate"
@@ -23,7 +23,7 @@ class Disposition(StrEnum):
 
 
 class Recording(Struct, frozen=True, gc=False):
-    """An event and the deliveries it fans out to, decided against version ``directory_version`` of the directory."""
+    """An event and its deliveries, fanned out with version ``directory_version`` of the directory."""
 
     uid: UUID
     event: Event
@@ -33,7 +33,7 @@ class Recording(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of a batch: each recording's disposition, in order, and the deliveries now leased to this worker."""
+    """The result of a batch: each recording's disposition, in order, and the deliveries now leased to this worker."""
 
     dispositions: tuple[Disposition, ...]
     leased: frozenset[DeliveryKey]
@@ -41,13 +41,13 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """Nothing was recorded: these organizations' directories have changed. Load them again, fan out again."""
+    """Nothing was recorded: these organizations' directories have changed. Reload them and fan out again."""
 
     organization_ids: frozenset[str]
 
 
 class Claimed(Struct, frozen=True, gc=False):
-    """A delivery taken from the database, with the directory version its endpoint must be read at."""
+    """A claimed delivery, with the directory version at which its endpoint must be read."""
 
     delivery: Delivery
     claim_number: int
@@ -56,7 +56,7 @@ class Claimed(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How much waits. Gated deliveries wait for their endpoint, not for us, and are told apart."""
+    """The due deliveries. Gated ones wait for their endpoint, not for a worker, so they are counted separately."""
 
     due_count: int = 0
     oldest_due_age_seconds: float = 0.0
@@ -72,36 +72,36 @@ class DeliveryStore(Protocol):
     """
 
     async def record(self, batch: Sequence[Recording]) -> Recorded | Stale:
-        """Keep new events and their deliveries; a known event is a no-op. Born leased only where no gate is shut."""
+        """Record new events and their deliveries; a known event is a no-op. A shut gate makes a delivery pending."""
 
     async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claimed]:
-        """Lease due deliveries to this worker, endpoints in turn, gated endpoints left out.
+        """Lease due deliveries to this worker, taking endpoints in turn and skipping gated ones.
 
-        ``room`` bounds single endpoints further; at zero or less, nothing is claimed for one.
+        ``room`` bounds single endpoints further; at zero or less, nothing is claimed for that endpoint.
         """
 
     async def settle(self, batch: Sequence[Settled]) -> Sequence[bool]:
-        """Record the attempts and move the deliveries. False marks one that had moved on without us."""
+        """Record the attempts and move the deliveries. False marks a delivery that had moved on already."""
 
     async def release(self, leases: Sequence[Lease]) -> None:
-        """Give leases back, due at once; nothing was attempted."""
+        """Give back leases without an attempt; their deliveries are due at once."""
 
     async def rescue(self, limit: int) -> Sequence[Claimed]:
         """Take over leases that have expired, so that they can be settled as lost."""
 
     async def backlog(self) -> Backlog:
-        """Measure what waits."""
+        """Measure the backlog."""
 
 
 class RetentionStore(Protocol):
-    """The days that events, deliveries and attempts are kept in."""
+    """The daily partitions of events, deliveries and attempts."""
 
     async def keep_partitions(self) -> None:
-        """Create the partitions of the days ahead and forget what is past its time. Any worker may, at any time."""
+        """Create the partitions of the days ahead and delete what is past retention. Safe to run concurrently."""
 
 
 class SubscriptionStore(Protocol):
     """Who subscribed to what."""
 
     async def load(self, organization_ids: Collection[str]) -> Sequence[StoredDirectory]:
-        """The directories of those organizations that exist."""
+        """The directories of the organizations that exist."""

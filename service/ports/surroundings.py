@@ -1,4 +1,4 @@
-"""Time, chance and names, passed in so that tests decide them."""
+"""Time, randomness and ids, passed in so that tests can control them."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -25,4 +25,4 @@ NewUid = Callable[[], UUID]
 
 
 Pause = Callable[[float], Awaitable[None]]
-"""Sleep for so many seconds; tests pass one that returns when they say so."""
+"""Sleep for this many seconds; tests pass one that they control."""

@@ -129,7 +129,7 @@ async def test_a_replay_is_a_new_delivery(reading: Reading) -> None:
     path = f"/v1/deliveries/{(await only(reading))['id']}/replay"
     early = await reading.ask(path, "POST")
     assert (early.status, early.json["code"]) == (409, "CONFLICT")
-    assert early.json["error"] == "the delivery is still pending: it can be replayed once it has ended"
+    assert early.json["error"] == "the delivery is still pending; it can be replayed once it has ended"
     await reading.attempt(Bury(Reason.ATTEMPTS_EXHAUSTED), status=503)
     told = await reading.ask(path, "POST")
     assert told.status == 202

@@ -351,7 +351,7 @@ async def test_a_receivers_own_text_signs_in_the_styles_that_use_text(town: Town
     assert refused.status == 400
     assert list(refused.json["errors"]) == ["secret"]
     short = await town.ask("POST", "/v1/endpoints", wanted | {"signature_style": "t-v1", "secret": "short"})
-    assert short.json["errors"] == {"secret": ["a secret has at least 16 characters"]}
+    assert short.json["errors"] == {"secret": ["a secret must have at least 16 characters"]}
     made = await town.ask("POST", "/v1/endpoints", wanted | {"signature_style": "t-v1"})
     assert made.status == 201
     assert made.json["secret"] == TEXT_SECRET

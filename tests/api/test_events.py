@@ -184,7 +184,7 @@ async def test_explain_is_paged_and_its_summary_is_about_all(reading: Reading) -
     seen, cursor = [], ""
     while cursor is not None:
         page = await reading.get(f"/v1/events/evt_1/explain?limit=2&cursor={cursor}".removesuffix("&cursor="))
-        assert page["summary"]["sentence"] == "It reached everyone: 5 subscriptions."
+        assert page["summary"]["sentence"] == "It reached every matching subscription (5)."
         seen += [each["subscription_id"] for each in page["data"]]
         cursor = page["next_cursor"]
     assert seen == sorted(seen)

@@ -57,7 +57,7 @@ async def test_secrets_that_do_not_open_are_told_at_the_start(posthorn: Run, env
     other = "k1:" + base64.b64encode(b"x" * 32).decode()
     async with serving(environment | {"SECRET_KEYS": other}, "--role", "api") as service:
         told = await service.told("secrets.unopenable")
-        assert "other bytes under the id 'k1'" in told["detail"]
+        assert "the key 'k1' in SECRET_KEYS is not the one" in told["detail"]
         assert "back into SECRET_KEYS" in told["advice"]
         await started(service, 1)
         service.signal(SIGTERM)

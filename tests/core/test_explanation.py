@@ -69,7 +69,7 @@ FILTER = {"scope": {"campaign_id": ["camp_B"]}}
         (
             story([subscription()], [delivery(state=State.DEAD, reason=Reason.ATTEMPTS_EXHAUSTED, last_status=503)]),
             Finding.DEAD,
-            "its attempts ran out. The last answer was 503",
+            "all attempts were used. The last answer was 503",
         ),
         (
             story([subscription()], [delivery(state=State.PENDING, reason=Reason.TIMEOUT, next_attempt_at=AFTER)]),
@@ -83,9 +83,9 @@ FILTER = {"scope": {"campaign_id": ["camp_B"]}}
                 [endpoint(gates=(("paused", None), ("retry_after", AFTER)))],
             ),
             Finding.GATED,
-            "after no attempt: the endpoint is paused; the receiver asked for a pause (Retry-After), until 2026-11-20T19",
+            "after no attempts: the endpoint is paused; the receiver asked for a pause (Retry-After), until 2026-11-20T19",
         ),
-        (story([subscription()], [delivery(state=State.LEASED)]), Finding.LEASED, "On its way now"),
+        (story([subscription()], [delivery(state=State.LEASED)]), Finding.LEASED, "Being sent now"),
         (
             story(
                 [subscription(removed_at=AFTER)],
@@ -94,7 +94,7 @@ FILTER = {"scope": {"campaign_id": ["camp_B"]}}
             Finding.CANCELLED,
             "answered 410, which ends the subscription. The last answer was 410. The subscription was removed at",
         ),
-        (story([subscription(event_type="link.clicked")]), Finding.OTHER_EVENT_TYPE, "Asks for link.clicked"),
+        (story([subscription(event_type="link.clicked")]), Finding.OTHER_EVENT_TYPE, "Subscribes to link.clicked"),
         (
             story([subscription()], endpoints=[endpoint(filter=FILTER)]),
             Finding.FILTERED_OUT,
@@ -103,13 +103,13 @@ FILTER = {"scope": {"campaign_id": ["camp_B"]}}
         (
             story([subscription()], endpoints=[endpoint(filter=FILTER, updated_at=AFTER)]),
             Finding.FILTERED_OUT,
-            "The endpoint was changed after the event, and this is today's filter.",
+            "The endpoint was changed after the event; this is its current filter.",
         ),
         (story([subscription(created_at=AFTER)]), Finding.SUBSCRIBED_LATER, "after the event"),
         (story([subscription(removed_at=AT - timedelta(seconds=1))]), Finding.REMOVED_BEFORE, "before the event"),
         (story([subscription()], is_test=True), Finding.TEST_FOR_ANOTHER, "one endpoint only"),
         (story([subscription()], endpoints=[endpoint(updated_at=AFTER)]), Finding.CHANGED_SINCE, "was changed at"),
-        (story([subscription()]), Finding.CHANGED_SINCE, "but did not then."),
+        (story([subscription()]), Finding.CHANGED_SINCE, "but did not when the event arrived."),
     ],
 )
 def test_each_finding_in_words(told: Story, finding: Finding, words: str) -> None:
@@ -125,7 +125,7 @@ def test_the_most_specific_subscription_shadows_the_others() -> None:
         (Finding.SHADOWED, 3),
         (Finding.DELIVERED, None),
     ]
-    assert "Subscription 3 of the same endpoint asks for message.sent" in found[0].sentence
+    assert "Subscription 3 of the same endpoint is more specific (message.sent)" in found[0].sentence
     # What happened outranks what should have: the event went to the pattern.
     found = explain(story(subscriptions, [delivery(1)]))
     assert [each.shadowed_by for each in found] == [None, 1, 1]
@@ -148,7 +148,7 @@ def test_the_summary() -> None:
     assert (summary.reached_everyone, summary.sentence) == (False, "It reached 1 of 2 subscriptions: 1 dead.")
     assert summarise(explain(story(subscriptions, [delivery(1)], endpoints))).reached_everyone
     nobody = summarise(explain(story([])))
-    assert (nobody.reached_everyone, nobody.sentence) == (True, "No subscription was to get this event.")
+    assert (nobody.reached_everyone, nobody.sentence) == (True, "No subscription matched this event.")
 
 
 INSTANTS = st.sampled_from([BEFORE, AT, AFTER])

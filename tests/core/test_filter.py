@@ -157,7 +157,7 @@ def test_any_stored_envelope_is_read(text: str) -> None:
         ([], "", "an object with"),
         ("x", "", "an object with"),
         ({"scop": {}}, "scop", "did you mean 'scope'?"),
-        ({"zzz": {}}, "zzz", "there is scope, match"),
+        ({"zzz": {}}, "zzz", "expected one of scope, match"),
         ({"scope": []}, "scope", "must be an object"),
         ({"scope": {"campaign": ["a"]}}, "scope.campaign", "did you mean 'campaign_id'?"),
         ({"scope": {"brand_id": "b1"}}, "scope.brand_id", "must be a list of ids"),

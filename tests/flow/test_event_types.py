@@ -183,7 +183,7 @@ async def test_a_test_event_has_an_id_of_its_own() -> None:
     async with Worker() as worker:
         endpoint_id = await worker.endpoint("a")
         await worker.intake.send_test(event_of(test=True), endpoint_id)
-        with pytest.raises(ValueError, match="must be new"):
+        with pytest.raises(ValueError, match="must be unused"):
             await worker.intake.send_test(event_of(test=True), endpoint_id)
         worker.store.refuses_event = lambda _: True
         with pytest.raises(RefusedError):

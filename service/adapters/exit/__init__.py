@@ -1,1 +1,1 @@
-"""The way out: one POST through a guarded dial, and the facts of what came back."""
+"""The exit: one POST through a guarded dial, and the facts about the reply."""

@@ -1,4 +1,4 @@
-"""Many deadlines on one timer: a timer of the event loop for each POST costs a fifth of the whole POST."""
+"""Many deadlines on one timer: an event loop timer per POST would cost a fifth of the whole POST."""
 
 import asyncio
 from time import monotonic
@@ -9,7 +9,7 @@ TICK_SECONDS: Final = 0.05
 
 
 class Deadline:
-    """Use as ``with``: what runs inside is cancelled when its time is up, and TimeoutError comes out."""
+    """Use with ``with``: when the time is up, the body is cancelled and TimeoutError is raised."""
 
     __slots__ = ("_bucket", "_cancelling_before", "_has_struck", "_task")
 
@@ -20,7 +20,7 @@ class Deadline:
         self._has_struck = False
 
     def strike(self) -> None:
-        """Time is up."""
+        """Cancel the task: its time is up."""
         self._has_struck = True
         self._task.cancel()
 
@@ -33,11 +33,11 @@ class Deadline:
     ) -> None:
         self._bucket.discard(self)
         if self._has_struck and self._task.uncancel() <= self._cancelling_before and kind is asyncio.CancelledError:
-            raise TimeoutError from error  # otherwise somebody else cancelled as well, and that goes first
+            raise TimeoutError from error  # otherwise someone else cancelled as well, and that takes precedence
 
 
 class Deadlines:
-    """Deadlines are kept in buckets of 50 ms, which strike together: never early, at most a tick late."""
+    """Keeps deadlines in buckets of 50 ms that fire together: never early, at most one bucket late."""
 
     def __init__(self) -> None:
         self._buckets: dict[int, set[Deadline]] = {}
@@ -47,7 +47,7 @@ class Deadlines:
         """Give the running task a deadline, ``seconds`` from now. Raises RuntimeError outside a task."""
         task = asyncio.current_task()
         if task is None:
-            raise RuntimeError("a deadline needs a task to cancel")
+            raise RuntimeError("a deadline can only be set inside a task")
         tick = int((monotonic() + seconds) / TICK_SECONDS) + 1
         bucket = self._buckets.get(tick)
         if bucket is None:

@@ -1,8 +1,8 @@
-"""Where a connection is about to be made: names are resolved, and every address is judged, twice.
+"""Guarded connections: names are resolved here, and every address is judged twice.
 
-A resolver alone is no guard: for an IP literal it is never asked. A check at dial alone would let a name with one
-public and one private answer through. So the resolver refuses a name for any forbidden answer, and every socket is
-judged again by the address it is about to dial, whatever DNS said meanwhile.
+A check in the resolver alone is not enough, since IP literals are never resolved. A check at the dial alone would let
+through a name with one public and one private address. So the resolver refuses a name if any of its addresses is
+forbidden, and every socket is judged again by the address it dials, whatever DNS answered meanwhile.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from aiohttp.resolver import AsyncResolver
 from service.core.endpoints.target_policy import ADDRESS_REFUSED, EgressPolicy, Verdict
 
 LOOKUP_SECONDS_MAX: Final = 3.0
-_LOOKUP_TRY_SECONDS: Final = 1.0  # c-ares doubles it for the second try: 1 s + 2 s
+_LOOKUP_TRY_SECONDS: Final = 1.0  # c-ares doubles it for the second try: 3 s in all
 _LOOKUP_TRIES: Final = 2
 POSITIVE_TTL_SECONDS: Final = 30.0
 NEGATIVE_TTL_SECONDS: Final = 10.0
@@ -27,26 +27,26 @@ CACHED_NAMES_MAX: Final = 10_000
 
 
 class DestinationBlockedError(OSError):
-    """The policy forbids this destination. An OSError: every layer of the dial then takes it for a failed dial.
+    """The policy forbids this destination. It is an OSError so that every layer treats it as a failed dial.
 
     Its text is for the customer, the same for every address; ``where`` and ``verdict`` are for the log.
     """
 
     def __init__(self, where: str, verdict: Verdict | None, sentence: str = ADDRESS_REFUSED) -> None:
-        """Remember what was refused."""
+        """Store what was refused, and why."""
         super().__init__(sentence)
         self.where = where
         self.verdict = verdict
 
 
 def blocked_by(error: BaseException) -> DestinationBlockedError | None:
-    """Find the refusal behind a failed dial, if it was one."""
+    """The policy's refusal that caused a failed dial, if there is one."""
     cause = error.__cause__ if isinstance(error, ClientConnectorError) else error
     return cause if isinstance(cause, DestinationBlockedError) else None
 
 
 def socket_factory(policy: EgressPolicy) -> Callable[[AddrInfoType], socket.socket]:
-    """Make a maker of sockets that judges the final address of each dial before there is a socket to connect."""
+    """A socket factory that judges the final address of each dial before it creates the socket."""
 
     def open_socket(address_info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, sockaddr = address_info
@@ -60,10 +60,10 @@ def socket_factory(policy: EgressPolicy) -> Callable[[AddrInfoType], socket.sock
 
 
 class GuardedResolver(AbstractResolver):
-    """Looks names up without threads, one lookup per name at a time, and refuses a name for any forbidden answer.
+    """Resolves names without threads, one lookup per name at a time; refuses a name with any forbidden address.
 
-    Answers are kept 30 s and failures 10 s; the policy is asked each time. /etc/hosts counts. ``localhost`` answers
-    with ::1 as well as 127.0.0.1 on every machine (RFC 6761), so it works when both are allowed.
+    Answers are cached for 30 s and failures for 10 s; the policy is applied each time. /etc/hosts is used.
+    ``localhost`` always resolves to ::1 and 127.0.0.1 (RFC 6761), so it works only if both are allowed.
     """
 
     def __init__(
@@ -83,8 +83,8 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Every address of ``host``. Raises DestinationBlockedError, or OSError when DNS gives none within 3 s."""
-        del family  # all answers are judged, so all are asked for
+        """Every address of ``host``. Raises DestinationBlockedError, or OSError if DNS finds none within 3 s."""
+        del family  # all addresses are judged, so all are looked up
         name = host.lower()
         good_until, addresses, complaint = self._kept.get(name, (0.0, (), ""))
         if good_until <= self._monotonic():
@@ -98,7 +98,7 @@ class GuardedResolver(AbstractResolver):
         return [_result(host, address, port) for address in addresses]
 
     async def close(self) -> None:
-        """Give up lookups under way and close the sockets."""
+        """Cancel the lookups in progress and close the sockets."""
         for lookup in self._lookups.values():
             lookup.cancel()
         await asyncio.gather(*self._lookups.values(), return_exceptions=True)
@@ -109,7 +109,7 @@ class GuardedResolver(AbstractResolver):
         if lookup is None:
             lookup = self._lookups[name] = asyncio.create_task(self._look_up(name))
             lookup.add_done_callback(lambda _: self._lookups.pop(name, None))
-        return await asyncio.shield(lookup)  # the first to ask may be cancelled; the others still want the answer
+        return await asyncio.shield(lookup)  # if the first caller is cancelled, the others still need the answer
 
     async def _look_up(self, name: str) -> tuple[tuple[str, ...], str]:
         addresses: tuple[str, ...] = ()
@@ -120,13 +120,13 @@ class GuardedResolver(AbstractResolver):
             addresses = tuple(answer["host"] for answer in answers)
             complaint = "" if addresses else "the name has no address"
         except TimeoutError:
-            complaint = f"DNS gave no answer within {LOOKUP_SECONDS_MAX:g} s"
+            complaint = f"DNS did not answer within {LOOKUP_SECONDS_MAX:g} s"
         except OSError as error:
             complaint = error.strerror or "the name was not found"
         if len(self._kept) >= CACHED_NAMES_MAX:
             self._kept.pop(next(iter(self._kept)))  # the oldest
         ttl_seconds = NEGATIVE_TTL_SECONDS if complaint else POSITIVE_TTL_SECONDS
-        self._kept.pop(name, None)  # so that a renewed name is the youngest again
+        self._kept.pop(name, None)  # so that a refreshed name becomes the newest entry
         self._kept[name] = (self._monotonic() + ttl_seconds, addresses, complaint)
         return addresses, complaint
 

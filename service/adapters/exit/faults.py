@@ -1,4 +1,4 @@
-"""What went wrong with a POST, in the closed set of reasons."""
+"""Maps the error of a failed POST to a reason from the closed set."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ _DETAIL_CHARACTERS_MAX: Final = 300
 
 
 def diagnose(error: Exception) -> tuple[Reason, str]:
-    """Say why, in a reason and a sentence. Total: what nobody expected is our own fault. Yields no status, ever."""
+    """The reason and a sentence for people. Total: an unexpected error is INTERNAL."""
     if blocked := blocked_by(error):
         return Reason.BLOCKED_DESTINATION, str(blocked)
     reason, detail = _read(error)
@@ -41,11 +41,11 @@ def _read(error: Exception) -> tuple[Reason, str]:  # noqa: PLR0911  a table, on
         case ClientConnectorError():
             return _read_dial(error.os_error)
         case HttpProcessingError():
-            return Reason.PROTOCOL_ERROR, "the reply is not HTTP/1.1: " + error.message.partition("\n")[0]
+            return Reason.PROTOCOL_ERROR, "the reply is not valid HTTP/1.1: " + error.message.partition("\n")[0]
         case ServerDisconnectedError() if not isinstance(error.message, str):
-            return Reason.PROTOCOL_ERROR, "the connection closed in the middle of the reply's header block"
+            return Reason.PROTOCOL_ERROR, "the connection closed in the middle of the reply headers"
         case TimeoutError():
-            return Reason.TIMEOUT, "no reply within the time allowed"
+            return Reason.TIMEOUT, "no reply within the timeout"
         case ClientOSError() if isinstance(error.__cause__, ssl.SSLError):
             return Reason.TLS, str(error.__cause__.reason or "TLS failed")
         case ServerDisconnectedError() | ClientOSError() | ConnectionError():
@@ -57,9 +57,9 @@ def _read(error: Exception) -> tuple[Reason, str]:  # noqa: PLR0911  a table, on
 def _read_dial(error: OSError) -> tuple[Reason, str]:
     why = os.strerror(error.errno) if error.errno else "no address could be reached"
     if error.errno in _OUR_ERRNOS:
-        return Reason.INTERNAL, f"could not dial: {why}"
+        return Reason.INTERNAL, f"could not connect: {why}"
     if error.errno == errno.ETIMEDOUT:
         return Reason.TIMEOUT, "the connection timed out"
     if isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
-        return Reason.CONNECT_RESET, "the connection closed before it was ready"
-    return Reason.CONNECT_REFUSED, f"no connection: {why}"
+        return Reason.CONNECT_RESET, "the connection was closed while it was being set up"
+    return Reason.CONNECT_REFUSED, f"connection failed: {why}"

@@ -1,4 +1,4 @@
-"""A reply, read with care: nothing in it is trusted, all of it is bounded, and its status stands once it is in."""
+"""Reading a reply: nothing in it is trusted, every part is bounded, and once read its status is final."""
 
 import asyncio
 from functools import partial
@@ -13,12 +13,12 @@ from service.core.deliveries.request import Reply
 REPLY_BODY_BYTES_MAX: Final = 16 * 1024
 LINE_BYTES_MAX: Final = 8190
 REPLY_HEADERS_MAX: Final = 100
-INTERIM_REPLIES_MAX: Final = 8  # 1xx, before the real one
-HEADER_CHARACTERS_MAX: Final = 2048  # of a Location or Retry-After
+INTERIM_REPLIES_MAX: Final = 8  # 1xx replies before the final one
+HEADER_CHARACTERS_MAX: Final = 2048  # of a Location or Retry-After header
 
 
 class RoundTrip:
-    """What is known so far of one round trip, whatever interrupts it."""
+    """What is known so far about one round trip, whatever interrupts it."""
 
     __slots__ = ("body", "has_interim", "is_second_connection", "message")
 
@@ -34,7 +34,7 @@ class RoundTrip:
         return self.message is None and not self.has_interim
 
     def reply(self, duration_ms: int) -> Reply:
-        """State the facts. Only once ``message`` is known."""
+        """The reply as a value; call it only once ``message`` is set."""
         message = self.message
         assert message is not None  # noqa: S101  tells the type checker what the docstring says
         headers = message.headers
@@ -49,7 +49,7 @@ class RoundTrip:
 
 
 def expect_reply(protocol: ResponseHandler) -> None:
-    """Set the limits of the reply to the POST that is about to be written."""
+    """Set the limits for the reply to the POST that is about to be written."""
     protocol.set_response_params(
         read_until_eof=True,
         auto_decompress=False,
@@ -61,7 +61,7 @@ def expect_reply(protocol: ResponseHandler) -> None:
 
 
 async def read_reply(protocol: ResponseHandler, round_trip: RoundTrip) -> bool:
-    """Fill ``round_trip``; whether the reply was read to its end, so that the connection can serve again."""
+    """Fill ``round_trip``; returns whether the whole reply was read, so that the connection can be reused."""
     message, payload = await protocol.read()
     interim_count = 0
     while 100 <= message.code < 200 and message.code != 101:  # noqa: PLR2004  no judgement: another reply follows
@@ -81,8 +81,8 @@ async def read_reply(protocol: ResponseHandler, round_trip: RoundTrip) -> bool:
 async def _read_body(protocol: ResponseHandler, payload: StreamReader, round_trip: RoundTrip) -> None:
     closed = protocol.closed
     if closed is None:
-        return  # the connection is gone already
-    # After a malformed chunk aiohttp closes the connection and leaves the reader of the body waiting: so tell it.
+        return  # the connection is closed already
+    # After a malformed chunk aiohttp closes the connection but leaves the body's reader waiting, so wake it here.
     give_up = partial(_give_up, payload)
     closed.remove_done_callback(_take_note)
     closed.add_done_callback(_take_note)
@@ -101,9 +101,9 @@ def _give_up(payload: StreamReader, _: asyncio.Future[None]) -> None:
 
 def _take_note(closed: asyncio.Future[None]) -> None:
     if not closed.cancelled():
-        closed.exception()  # or asyncio complains of an exception that nobody has looked at
+        closed.exception()  # otherwise asyncio logs an exception that was never retrieved
 
 
 def _text(value: str) -> str:
-    """Rid a header's value of the lone surrogates that the parser leaves where it was not UTF-8."""
+    """Replace the lone surrogates that the parser leaves in a header value that is not UTF-8."""
     return value[:HEADER_CHARACTERS_MAX].encode("utf-8", "surrogateescape").decode("utf-8", "replace") if value else ""

@@ -1,8 +1,8 @@
-"""The POST itself: one request on a kept-alive connection, and what came back, as facts.
+"""The POST itself: one request on a kept-alive connection, and the facts about the reply.
 
 aiohttp's connector and response parser are used without its ClientSession. A session adds cookies, redirects, proxies
-from the environment, default headers and decompression: all of them things a webhook sender must not do. What stays
-is the pool, the dial, TLS and HTTP parsing, at about half the time per POST.
+from the environment, default headers and decompression, none of which a webhook sender may use. What remains is the
+pool, the dial, TLS and HTTP parsing, in about half the time per POST.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _NO_TIMEOUT: Final = ClientTimeout(total=None)  # send() keeps one deadline over
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What a URL comes to, worked out once: what the connector needs, and the first lines of every request."""
+    """A parsed URL, computed once: what the connector needs, and the first lines of every request."""
 
     dial: ClientRequest
     head: str
@@ -52,9 +52,9 @@ class HttpSender:
         keepalive_seconds: float = 15.0,
         resolver: GuardedResolver | None = None,
     ) -> None:
-        """``on_blocked`` is told of each destination that the policy forbade.
+        """``on_blocked`` is called for each destination that the policy forbade.
 
-        ``extra_ca_file`` (PEM) is trusted beside the system's roots. Raises OSError if it cannot be read.
+        ``extra_ca_file`` (PEM) is trusted in addition to the system's roots. Raises OSError if it cannot be read.
         """
         self._policy = policy
         self._on_blocked = on_blocked
@@ -77,7 +77,7 @@ class HttpSender:
         await self.close()
 
     async def close(self) -> None:
-        """Hang up, for good. POSTs under way fail as internal: it was us."""
+        """Close all connections, for good. POSTs in flight fail with reason INTERNAL."""
         self._is_closed = True
         connector, self._connector = self._connector, None
         if connector is not None:
@@ -89,8 +89,8 @@ class HttpSender:
     async def send(self, request: Request) -> Reply | Fault:
         """POST once, within the request's timeout: DNS, connect, TLS, request and reply together.
 
-        A reply counts as soon as its header block is complete, whatever its body then does. When a connection that
-        was kept alive closes under the POST without a byte of reply, the POST goes out once more on a fresh one.
+        A reply counts once its header block is complete, whatever happens to its body. If a kept-alive connection
+        closes during the POST without a byte of reply, the POST is sent once more on a fresh connection.
         Raises nothing but CancelledError.
         """
         began_at = monotonic()
@@ -100,7 +100,7 @@ class HttpSender:
             wire = _serialise(target.head, request.headers, request.body)
             with self._deadlines.within(request.timeout_seconds):
                 await self._post_on_any(target.dial, wire, round_trip)
-        except Exception as error:  # noqa: BLE001  the contract: whatever went wrong is a fault, with a reason
+        except Exception as error:  # noqa: BLE001  by contract, every error becomes a Fault with a reason
             if round_trip.message is None:
                 if blocked := blocked_by(error):
                     self._tell_blocked(request.url, blocked)
@@ -111,7 +111,7 @@ class HttpSender:
     def _tell_blocked(self, url: str, blocked: DestinationBlockedError) -> None:
         if self._on_blocked is None:
             return
-        target = self._targets.get(url)  # none where the URL itself was refused
+        target = self._targets.get(url)  # None if the URL itself was refused
         host = (target and target.dial.url.raw_host) or blocked.where
         self._on_blocked(AddressBlocked(host, blocked.where, blocked.verdict))
 
@@ -128,14 +128,14 @@ class HttpSender:
             return
         round_trip.is_second_connection = True
         while (connection := await connector.connect(dial, [], _NO_TIMEOUT)).protocol in self._seasoned:
-            connection.close()  # idle as long as the one that was stale: as good as stale
+            connection.close()  # it has been idle as long as the stale one, so it is probably stale too
         await self._post(connection, wire, round_trip)
 
     async def _post(self, connection: Connection, wire: bytes, round_trip: RoundTrip) -> None:
         is_reusable = False
         try:
             protocol, transport = connection.protocol, connection.transport
-            if protocol is None or transport is None or len(protocol):  # len: it spoke before it was asked
+            if protocol is None or transport is None or len(protocol):  # len: it sent bytes before any request
                 raise ServerDisconnectedError
             expect_reply(protocol)
             transport.write(wire)
@@ -149,7 +149,7 @@ class HttpSender:
                 connection.close()
 
     def _prepare(self, url: str) -> _Target:
-        """Judge a URL again, although it was judged at registration: the row may have come by another road."""
+        """Judge a URL again, although registration judged it: the row may have been written some other way."""
         judged = self._policy.judge_url(url)
         if isinstance(judged, TargetRefused):
             raise DestinationBlockedError(judged.host or url, judged.verdict, judged.sentence)
@@ -172,7 +172,7 @@ class HttpSender:
             use_dns_cache=False,  # the resolver has its own
             socket_factory=socket_factory(self._policy),
             ssl=self._tls,
-            limit=0,  # lanes decide who may send; a queue here would eat the deadline of the healthy
+            limit=0,  # lanes decide who may send; a queue here would use up the deadlines of healthy endpoints
             keepalive_timeout=self._keepalive_seconds,
         )
         return self._connector
@@ -181,12 +181,12 @@ class HttpSender:
 def _serialise(head: str, headers: Mapping[str, str], body: bytes) -> bytes:
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers) or "\0" in lines:
-        raise ValueError("a header holds a line break or a NUL")
+        raise ValueError("a header contains a line break or a NUL")
     return f"{head}{lines}Content-Length: {len(body)}\r\n\r\n".encode("ascii") + body
 
 
 def _is_untouched(error: Exception, round_trip: RoundTrip) -> bool:
-    """Whether the connection closed without a byte of reply; half a header block comes as the error's message."""
+    """Whether the connection closed without a byte of reply; the error's message holds a partial header block."""
     return round_trip.is_silent and (not isinstance(error, ServerDisconnectedError) or isinstance(error.message, str))
 
 

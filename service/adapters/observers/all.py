@@ -1,4 +1,4 @@
-"""Several listeners as one observer: each is told what it cares about."""
+"""Several listeners as one observer: each receives the happenings that it handles."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,10 +7,10 @@ from service.ports.observer import Happening, Listener
 
 
 class Observers:
-    """Tells each listener in turn.
+    """Passes each happening to the listeners that handle it, in turn.
 
-    It is called several times for each delivery: a look into a table by type costs the same however many kinds there
-    are, and a happening that nobody hears, its making included, a tenth of a microsecond.
+    It is called several times for each delivery. The lookup by type costs the same however many kinds there are; a
+    happening that nobody handles costs a tenth of a microsecond, including its construction.
     """
 
     def __init__(self, *listeners: Listener) -> None:
@@ -21,6 +21,6 @@ class Observers:
         self._heard = {kind: tuple(hearers) for kind, hearers in heard.items()}
 
     def tell(self, happening: Happening, /) -> None:
-        """Tell those who hear of such things."""
+        """Pass a happening to the listeners that handle its kind."""
         for hear in self._heard.get(type(happening), ()):
             hear(happening)

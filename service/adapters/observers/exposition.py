@@ -1,7 +1,7 @@
-"""The page that Prometheus reads, of one process or of several together.
+"""The metrics page that Prometheus scrapes, for one process or for several together.
 
-With several the supervisor sets PROMETHEUS_MULTIPROC_DIR before prometheus_client is first imported; then every process
-writes there, and ``render`` adds all of them up.
+With several processes, the supervisor sets PROMETHEUS_MULTIPROC_DIR before prometheus_client is first imported. Then
+every process writes there, and ``render`` combines them.
 """
 
 import os
@@ -20,7 +20,7 @@ def is_multiprocess() -> bool:
 
 
 def render(registry: CollectorRegistry, accept: str = "") -> tuple[bytes, str]:
-    """The metrics in the format that an Accept header asks for, and its content type."""
+    """The metrics in the format that the Accept header requests, and its content type."""
     source = registry
     if is_multiprocess():
         source = CollectorRegistry()
@@ -30,5 +30,5 @@ def render(registry: CollectorRegistry, accept: str = "") -> tuple[bytes, str]:
 
 
 def process_ended(pid: int) -> None:
-    """Forget the gauges of a process that is no more; its counts stay."""
+    """Drop the gauges of a process that has ended; its counters stay."""
     mark_process_dead(pid)  # type: ignore[no-untyped-call]

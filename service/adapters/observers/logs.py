@@ -1,7 +1,7 @@
-"""Logs: one line per thing that happened, for machines (JSON) or people (console), on stderr.
+"""Logs: one line per happening on stderr, for machines (JSON) or people (console).
 
-Never a secret, a payload, a header or a URL's query: errors lose everything after their first line (SQLAlchemy puts
-statements and parameters there), and URLs lose their credentials and queries.
+A line never contains a secret, a payload, a header or a URL's query: errors are cut after their first line (SQLAlchemy
+puts statements and parameters into the rest), and URLs lose their credentials and queries.
 """
 
 import logging
@@ -31,7 +31,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def configure_logs(log_format: LogFormat = "auto", log_level: str = "info", stream: TextIO | None = None) -> None:
-    """Set up structlog, and route the standard library's logging, from WARNING on, through the same formatter."""
+    """Set up structlog, and format the standard library's log records (from WARNING up) in the same way."""
     target = sys.stderr if stream is None else stream
     level = logging.getLevelNamesMapping()[log_level.upper()]
     shared: list[Processor] = [
@@ -63,13 +63,13 @@ def configure_logs(log_format: LogFormat = "auto", log_level: str = "info", stre
 
 
 def safe_text(text: str) -> str:
-    """The first line, clipped, its URLs without credentials and queries."""
+    """The first line, truncated, with credentials and queries removed from its URLs."""
     first_line = text.strip().partition("\n")[0][:ERROR_CHARACTERS_MAX]
     return _URL.sub(lambda url: url["scheme"] + url["place"] + ("?…" if url["query"] else ""), first_line)
 
 
 def describe(error: BaseException, *, with_frames: bool = True) -> dict[str, str]:
-    """An error as fields of a line: its type, its text made safe, and where it came from, innermost first."""
+    """An error as log fields: its type, its sanitised text, and where it was raised, innermost frame first."""
     fields = {"error_type": type(error).__name__, "error": safe_text(str(error))}
     if with_frames and error.__traceback__ is not None:
         frames = traceback.extract_tb(error.__traceback__)[-FRAMES_MAX:]
@@ -91,7 +91,7 @@ def _tell_exception(_: object, __: str, event: MutableMapping[str, Any]) -> Muta
 
 
 def _escape(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A terminal obeys control characters, and a newline would forge a line: show them instead."""
+    """Escape control characters, which a terminal would obey, and newlines, which could forge a line."""
     for key, value in event.items():
         if isinstance(value, str):
             event[key] = _CONTROL.sub(lambda found: repr(found[0])[1:-1], value)
@@ -99,7 +99,7 @@ def _escape(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMappi
 
 
 class LogObserver:
-    """Writes the lines. ``log_attempts`` governs successes only; everything else is always told."""
+    """Writes the log lines. ``log_attempts`` applies to successful attempts only; all else is always logged."""
 
     def __init__(self, log_attempts: LogAttempts = "failures", logger: FilteringBoundLogger | None = None) -> None:
         self._logger: FilteringBoundLogger = structlog.get_logger() if logger is None else logger
@@ -108,7 +108,7 @@ class LogObserver:
 
     @property
     def hears(self) -> Hears:
-        """What gets a line. What happens thousands of times a second, or every few, is for the metrics alone."""
+        """The happenings that are logged. Very frequent and periodic ones only appear in the metrics."""
         return {
             AttemptSettled: self._attempt_settled,
             MessageParked: self._message_parked,
@@ -118,7 +118,7 @@ class LogObserver:
         }
 
     def _attempt_settled(self, happening: AttemptSettled) -> None:
-        """Write the wide line of an attempt."""
+        """Log an attempt with all its fields."""
         settled = happening.settled
         attempt = settled.attempt
         is_accepted = attempt is not None and attempt.outcome is OutcomeKind.ACCEPTED
@@ -126,7 +126,7 @@ class LogObserver:
             return
         fields = _fields_of(settled)
         if not happening.has_moved:
-            fields["is_late"] = True  # the delivery had moved on without us
+            fields["is_late"] = True  # the delivery had moved on before this settlement
         if attempt is None:
             self._logger.info("delivery.cancelled", **fields)
         elif attempt.outcome is OutcomeKind.FAILED:
@@ -141,18 +141,18 @@ class LogObserver:
         return self._accepted_count % SAMPLE_EVERY == 1
 
     def _message_parked(self, parked: MessageParked) -> None:
-        """Tell of a parked message. The detail may quote it, so it stays in the message's x-posthorn-detail header."""
+        """Log a parked message without the detail, which may quote it: that is in its x-posthorn-detail header."""
         message_id = parked.message_id and parked.message_id[:64]
         self._logger.warning("message.parked", reason=str(parked.reason), message_id=message_id)
 
     def _address_blocked(self, blocked: AddressBlocked) -> None:
-        """Name what the customer is not told: where the URL led, and which rule forbade it."""
+        """Log what the customer does not see: the address that the URL led to, and the rule that forbade it."""
         reason = blocked.verdict and str(blocked.verdict)
         host, address = safe_text(blocked.host), safe_text(blocked.address)
         self._logger.warning("address.blocked", host=host, address=address, reason=reason)
 
     def _trouble(self, trouble: Trouble) -> None:
-        """Tell what failed. Something out of reach is a warning; all else is a fault of ours, with its place."""
+        """Log what failed: an unavailable system as a warning, anything else as an error with its frames."""
         told = {key: safe_text(str(value)) for key, value in trouble.context.items()}
         if isinstance(trouble.error, UnavailableError):
             self._logger.warning("trouble", where=trouble.where, **describe(trouble.error, with_frames=False), **told)

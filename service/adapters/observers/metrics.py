@@ -1,4 +1,4 @@
-"""What is counted and measured. Labels come from closed sets: never an id, never a URL."""
+"""The metrics. Labels come from closed sets: never an id, never a URL."""
 
 import platform
 from typing import Final, Literal
@@ -39,12 +39,12 @@ _BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
 GaugeMode = Literal["livesum", "livemin", "livemax", "livemostrecent"]
 
-# They double the series, and tell nothing that process_start_time_seconds does not.
+# They double the number of series and add nothing to process_start_time_seconds.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class MetricsObserver:
-    """Counts what happens. Every label child is made at the start: the hot path looks up a dict and adds one."""
+    """Counts what happens. All label children are created at the start: the hot path looks up a dict and adds one."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
@@ -55,14 +55,14 @@ class MetricsObserver:
             ProcessCollector(registry=self.registry)
 
     def _make_intake_metrics(self) -> None:
-        self._received = self._counter("events_received", "Events taken in.", "source", "outcome")
-        parked = self._counter("events_parked", "Broker messages set aside.", "reason")
+        self._received = self._counter("events_received", "Events received, by outcome.", "source", "outcome")
+        parked = self._counter("events_parked", "Broker messages parked, by reason.", "reason")
         self._parked = {reason: parked.labels(reason) for reason in ParkReason}
-        self._duplicates = self._counter("events_duplicate", "Events that were known already.")
+        self._duplicates = self._counter("events_duplicate", "Events that were recorded already.")
         self._redeliveries = self._counter("broker_redeliveries", "Messages that the broker sent again.")
         self._recorded = self._counter("deliveries_recorded", "Deliveries recorded.")
         self._intake_sizes = self._histogram("intake_batch_size", "Events in one intake transaction.", _BATCH_SIZES)
-        self._commits = self._histogram("commit_duration_seconds", "A transaction's time.", _COMMIT_SECONDS, "kind")
+        self._commits = self._histogram("commit_duration_seconds", "Duration of a commit.", _COMMIT_SECONDS, "kind")
         self._intake_commits = self._commits.labels("intake")
         self._received_by: dict[tuple[str, str], Counter] = {}
 
@@ -79,32 +79,32 @@ class MetricsObserver:
         self._finished: dict[tuple[State, Reason | None], Counter] = {
             (state, reason): self._all_finished.labels(state, reason or NO_REASON) for state, reason in _ENDS
         }
-        self._durations = self._histogram("attempt_duration_seconds", "An attempt's time.", _ATTEMPT_SECONDS)
-        self._latencies = self._histogram("delivery_latency_seconds", "From intake to the 2xx.", _LATENCY_SECONDS)
+        self._durations = self._histogram("attempt_duration_seconds", "Duration of an attempt.", _ATTEMPT_SECONDS)
+        self._latencies = self._histogram("delivery_latency_seconds", "Time from intake to the 2xx.", _LATENCY_SECONDS)
         self._settle_sizes = self._histogram("settle_batch_size", "Settlements in one transaction.", _BATCH_SIZES)
         self._settle_commits = self._commits.labels("settle")
         self._rescued = self._counter("leases_rescued", "Leases that expired and were taken over.")
-        self._late = self._counter("late_settlements", "Settlements of deliveries that had moved on without us.")
-        self._egress_blocked = self._counter("egress_blocked", "Connections that the policy forbade.", "reason")
-        self._troubles = self._counter("troubles", "Steps of ours that failed and were tried again.", "where")
+        self._late = self._counter("late_settlements", "Settlements of deliveries that had moved on already.")
+        self._egress_blocked = self._counter("egress_blocked", "Connections blocked by the egress policy.", "reason")
+        self._troubles = self._counter("troubles", "Failed steps that were tried again.", "where")
 
     def _make_gauges(self) -> None:
-        everyone: GaugeMode = "livesum"  # each process has its share
+        everyone: GaugeMode = "livesum"  # each process has its own share
         latest: GaugeMode = "livemostrecent"  # each process measures the same thing
         self._in_flight = self._gauge("in_flight", "Attempts in flight.", everyone)
         self._held = self._gauge("leases_held", "Leases held, in flight or waiting in a lane.", everyone)
         lanes = self._gauge("lanes", "Lanes by state.", everyone, "state")
         self._lanes = {state: lanes.labels(state) for state in LaneState}
         self._due = self._gauge("due_backlog", "Deliveries due and not leased.", latest)
-        self._due_age = self._gauge("oldest_due_age_seconds", "How long the oldest of them is due.", latest)
+        self._due_age = self._gauge("oldest_due_age_seconds", "Time since the oldest fell due.", latest)
         self._gated = self._gauge("gated_backlog", "Deliveries due but held back by a gate.", latest)
-        self._gated_age = self._gauge("oldest_gated_age_seconds", "How long the oldest of them is due.", latest)
+        self._gated_age = self._gauge("oldest_gated_age_seconds", "Time since the oldest fell due.", latest)
         self._gates = self._gauge("gates", "Shut gates by kind.", latest, "kind")
         self._gate_kinds: set[str] = set()
         self._broker_connected = self._gauge("broker_connected", "1 while messages can arrive.", "livemin")
         self.database_pool_in_use = self._gauge("database_pool_in_use", "Database connections in use.", everyone)
-        self.clock_skew_seconds = self._gauge("clock_skew_seconds", "Our clock minus the database's.", latest)
-        build = self._gauge("build_info", "What is running.", "livemax", "version", "python")
+        self.clock_skew_seconds = self._gauge("clock_skew_seconds", "Local clock minus the database's.", latest)
+        build = self._gauge("build_info", "The running version.", "livemax", "version", "python")
         build.labels(__version__, platform.python_version()).set(1)
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
@@ -116,11 +116,11 @@ class MetricsObserver:
     def _gauge(self, name: str, help_text: str, mode: GaugeMode, *labels: str) -> Gauge:
         return Gauge(name, help_text, labels, namespace=NAMESPACE, registry=self.registry, multiprocess_mode=mode)
 
-    # ------------------------------------------------------------------ what the flow tells
+    # ------------------------------------------------------------------ happenings of the flow
 
     @property
     def hears(self) -> Hears:
-        """What is counted."""
+        """The happenings that are counted."""
         return {
             EventTaken: self._event_taken,
             MessageParked: self._message_parked,
@@ -156,7 +156,7 @@ class MetricsObserver:
         self._intake_commits.observe(recorded.seconds)
 
     def _attempt_settled(self, happening: AttemptSettled) -> None:
-        """Count an attempt, and the end of its delivery where it was one."""
+        """Count an attempt, and its delivery if it ended."""
         settled = happening.settled
         attempt = settled.attempt
         if attempt is not None:
@@ -186,7 +186,7 @@ class MetricsObserver:
         self._settle_commits.observe(batch.seconds)
 
     def _backlog_measured(self, measured: BacklogMeasured) -> None:
-        """Show what waits. A kind of gate that is shut nowhere any more goes back to 0."""
+        """Set the backlog gauges. A kind of gate that is no longer shut anywhere returns to 0."""
         backlog = measured.backlog
         self._due.set(backlog.due_count)
         self._due_age.set(backlog.oldest_due_age_seconds)
@@ -202,14 +202,14 @@ class MetricsObserver:
         for state, child in self._lanes.items():
             child.set(load.lane_states.get(state, 0))
 
-    # ------------------------------------------------------------------ what the process tells
+    # ------------------------------------------------------------------ measurements of the process
 
     def broker_connected(self, connected: bool) -> None:  # noqa: FBT001 - it is the measurement
         """Show whether messages can arrive."""
         self._broker_connected.set(connected)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
-        """The metrics in the format that an Accept header asks for, and its content type."""
+        """The metrics in the format that the Accept header requests, and its content type."""
         return render(self.registry, accept)
 
 

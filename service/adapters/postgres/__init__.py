@@ -1,1 +1,1 @@
-"""PostgreSQL: the retry queue and the record. A room for each noun, the engine and the schema beside them."""
+"""PostgreSQL: the retry queue and the record. One package per noun; the engine and the schema beside them."""

@@ -1,4 +1,4 @@
-"""The way to PostgreSQL: one pool per process, and errors told apart by whether trying again can help."""
+"""Connections to PostgreSQL: one pool per process, and errors classified by whether a retry can help."""
 
 import asyncio
 import socket
@@ -15,24 +15,24 @@ from sqlalchemy.util import greenlet_spawn
 from service.ports.errors import NotMigratedError, RefusedError, UnavailableError
 from service.ports.surroundings import Clock
 
-# What the rows themselves are to blame for. All else (the link, a login, a missing table, a lost race) lies with the
-# database or with us: the rows wait until it is mended, however long that takes.
+# Errors caused by the rows themselves. For all others (network, login, missing table, lost race) the rows wait until
+# the cause is fixed, however long that takes.
 _REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, UnicodeError, OverflowError)
 _ABSENCES = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # asked of a connection that was told it ends, before its end was seen
+    asyncpg.InternalClientError,  # a connection used after its end was announced and before it was closed
     OSError,
     TimeoutError,
     asyncio.IncompleteReadError,
     SQLAlchemyError,
-    AsyncAdapt_asyncpg_dbapi.Error,  # what the pool raises before SQLAlchemy's connection wraps it
+    AsyncAdapt_asyncpg_dbapi.Error,  # raised by the pool before SQLAlchemy's connection wraps it
 )
 
 
-# A generic plan made while a table was empty turns into a sequential scan that grows with it, so plans are made for
-# the values at hand. For a batch of a few rows, planning costs more than running: there the plan is made once, and the
-# only kind allowed is the one that is right at any size, index lookups in nested loops.
+# A generic plan made while a table is empty is a sequential scan, which gets slower as the table grows, so plans are
+# made for the actual values. For a batch of a few rows, planning costs more than running: there the plan is made once,
+# and only index lookups in nested loops are allowed, which are right at any table size.
 _PLANNED_EACH_TIME = {"plan_cache_mode": "force_custom_plan"}
 _PLANNED_ONCE = {
     "plan_cache_mode": "force_generic_plan",
@@ -46,11 +46,11 @@ _NO_DAY_FOR_EVENT = 'no partition of relation "events"'
 
 
 SMALL_BATCHES_SIZE_MAX = 4
-"""Connections for small batches: the intake and the flushers of settlements use no more at a time."""
+"""Connections for small batches: the intake and the settlement flushers never use more at a time."""
 
 
 def connect_pools(url: str, *, connections_max: int, command_timeout_seconds: float) -> tuple[AsyncEngine, AsyncEngine]:
-    """The engine of a process and that for its small batches, which share ``connections_max`` (at least 3)."""
+    """The engine of a process and the one for small batches, which share ``connections_max`` (at least 3)."""
     small_size = min(SMALL_BATCHES_SIZE_MAX, connections_max // 3)
     return (
         connect(url, pool_size=connections_max - small_size, command_timeout_seconds=command_timeout_seconds),
@@ -61,7 +61,7 @@ def connect_pools(url: str, *, connections_max: int, command_timeout_seconds: fl
 def connect(
     url: str, *, pool_size: int = 8, command_timeout_seconds: float = 30.0, for_small_batches: bool = False
 ) -> AsyncEngine:
-    """An engine for ``url`` (``postgres://``, ``postgresql://``); connections are made when first needed."""
+    """An engine for ``url`` (``postgres://``, ``postgresql://``); connections are opened when first needed."""
     engine = create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),
         pool_size=pool_size,
@@ -83,7 +83,7 @@ def connect(
 
 
 def _refuse_closed(lent: PoolProxiedConnection, _: object, __: object) -> None:
-    """Have the pool connect anew: when PostgreSQL has been restarted, all that it has is closed."""
+    """Make the pool replace a closed connection: after PostgreSQL restarts, all pooled connections are closed."""
     native = lent.driver_connection
     if native is not None and native.is_closed():
         raise DisconnectionError
@@ -91,12 +91,12 @@ def _refuse_closed(lent: PoolProxiedConnection, _: object, __: object) -> None:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise ``RefusedError`` where the rows are to blame, ``UnavailableError`` where a later try may work."""
+    """Raise ``RefusedError`` for errors caused by the rows, ``UnavailableError`` if a retry may succeed."""
     try:
         yield
     except _REFUSALS as error:
-        # An event whose day is not made yet waits for upkeep. A settlement that finds no day came after its event was
-        # dropped, and would wait for ever; as would any other CHECK.
+        # An event whose partition does not exist yet waits for upkeep. A settlement without a partition came after its
+        # event was dropped and would wait forever; so would a row that violates any other CHECK.
         is_early = isinstance(error, asyncpg.CheckViolationError) and str(error).startswith(_NO_DAY_FOR_EVENT)
         raise (UnavailableError if is_early else RefusedError)(_sentence(error)) from error
     except _ABSENCES as error:
@@ -105,11 +105,11 @@ def translated() -> Iterator[None]:
 
 @asynccontextmanager
 async def driver(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
-    """A pooled connection, as asyncpg's own: the hot statements pass arrays, which it binds fastest.
+    """A pooled connection, as asyncpg's own: the hot statements pass arrays, which asyncpg binds fastest.
 
-    Errors come ``translated``. It goes past SQLAlchemy's connection, straight to the pool: the one costs in Python a
-    third of what a small commit does. SQLAlchemy opens no transaction on it, so there is nothing to await in giving it
-    back, and no cancellation can come in between.
+    Errors are ``translated``. It bypasses SQLAlchemy's connection and uses the pool directly: SQLAlchemy's connection
+    costs a third of the CPU time of a small commit. SQLAlchemy opens no transaction on it, so giving it back awaits
+    nothing and cannot be cancelled halfway.
     """
     with translated():
         lent = await engine.raw_connection()
@@ -119,7 +119,7 @@ async def driver(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
                 yield native
             except BaseException as error:
                 is_broken = native.is_closed() or isinstance(error, asyncpg.InternalClientError)
-                if is_broken or native.is_in_transaction():  # else the pool would hand it out again
+                if is_broken or native.is_in_transaction():  # otherwise the pool would hand it out again
                     await greenlet_spawn(lent.invalidate, error)
                 raise
         finally:
@@ -136,19 +136,19 @@ def _is_about_schema(error: BaseException | None) -> bool:
 
 
 def _sentence(error: BaseException) -> str:  # noqa: PLR0911 - a table of causes
-    """What PostgreSQL said, or what kept us from asking it, and what to do where that is known."""
+    """What PostgreSQL reported, or why it could not be reached, and what to do about it if that is known."""
     cause = _innermost(error)
     match cause:
         case socket.gaierror():
-            return "the host name cannot be resolved; correct the host in DATABASE_URL"
+            return "the host name cannot be resolved; check the host in DATABASE_URL"
         case ConnectionRefusedError():
-            return "nothing listens there; start PostgreSQL, or correct host and port in DATABASE_URL"
+            return "connection refused; start PostgreSQL, or check host and port in DATABASE_URL"
         case TimeoutError():
             return "it did not answer in time; check the network, and host and port in DATABASE_URL"
         case asyncpg.InvalidCatalogNameError():
-            return f"{_first_line(cause)}; create it (createdb), or correct the path of DATABASE_URL, which names it"
+            return f"{_first_line(cause)}; create it (createdb), or correct the database name in DATABASE_URL"
         case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
-            return f"{_first_line(cause)}; correct user and password in DATABASE_URL, percent-encoded"
+            return f"{_first_line(cause)}; check user and password in DATABASE_URL (they must be percent-encoded)"
         case asyncpg.PostgresError():
             return _first_line(cause)
         case _:
@@ -156,7 +156,7 @@ def _sentence(error: BaseException) -> str:  # noqa: PLR0911 - a table of causes
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """The error that SQLAlchemy wrapped, once or twice; its own text is for who wrote the statement."""
+    """The error that SQLAlchemy wrapped, once or twice; SQLAlchemy's own text quotes the statement."""
     while isinstance(error, (SQLAlchemyError, AsyncAdapt_asyncpg_dbapi.Error)) and error.__cause__ is not None:
         error = error.__cause__
     return error
@@ -167,7 +167,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def in_use(engine: AsyncEngine) -> int:
-    """How many of the pool's connections are out."""
+    """How many of the pool's connections are in use."""
     return int(engine.pool.checkedout())  # type: ignore[attr-defined]  # an async engine's pool is a QueuePool
 
 

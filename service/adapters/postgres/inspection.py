@@ -1,4 +1,4 @@
-"""What ``posthorn doctor`` asks of a database: which server it is, what is sealed in it, and where it would POST."""
+"""What ``posthorn doctor`` reads from a database: the server's version, its sealed secrets, and the target URLs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from service.adapters.postgres.engine import driver
 
 @dataclass(frozen=True, slots=True)
 class SealedSample:
-    """The newest secret sealed with one key, and how many valid ones it sealed."""
+    """The newest valid secret sealed with one key, and the number of valid secrets sealed with it."""
 
     key_id: str
     sealed_count: int
@@ -22,21 +22,21 @@ class SealedSample:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredUrl:
-    """Where an endpoint's events go."""
+    """An endpoint and its target URL."""
 
     endpoint_id: str
     url: str
 
 
 async def server_version(engine: AsyncEngine) -> tuple[str, int]:
-    """The server's version as it writes it, and its major number."""
+    """The server's version as text, and its major version number."""
     async with driver(engine) as connection:
         version = await connection.fetchval("SHOW server_version")
         return version, int(await connection.fetchval("SHOW server_version_num")) // 10_000
 
 
 async def sealed_samples(engine: AsyncEngine) -> Sequence[SealedSample]:
-    """One for each key of SECRET_KEYS that sealed a valid secret."""
+    """One sample for each key that sealed a valid secret."""
     async with driver(engine) as connection:
         rows = await connection.fetch(
             """SELECT DISTINCT ON (key_id) key_id, count(*) OVER (PARTITION BY key_id) AS sealed_count,

@@ -1,4 +1,4 @@
-"""Days: events, final deliveries and attempts live in one partition a day, made ahead and dropped whole."""
+"""Daily partitions of events, final deliveries and attempts: created ahead of time and dropped as a whole."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -7,19 +7,19 @@ from uuid import UUID
 import asyncpg
 
 PARTITIONED = ("events", "final_deliveries", "attempts")
-DAYS_BEHIND = 1  # a worker whose clock is behind by less than this still finds its day
-DAYS_AHEAD = 7  # upkeep may fail for a week before an event finds no day
+DAYS_BEHIND = 1  # a worker whose clock is behind by less than this still finds its partition
+DAYS_AHEAD = 7  # upkeep may fail for a week before an event finds no partition
 
 _LOCK = 0x706172746974  # "partit"
 
 
 def first_uid_of(day: datetime) -> UUID:
-    """The smallest UUIDv7 of a day: the time in front, zeroes behind."""
+    """The smallest UUIDv7 of a day: the time followed by zeroes."""
     return UUID(int=int(day.timestamp() * 1000) << 80)
 
 
 async def create_partitions(connection: asyncpg.Connection) -> None:
-    """Make the partitions from yesterday to a week ahead, where they are missing."""
+    """Create the missing partitions from yesterday to a week ahead."""
     today = _midnight(await connection.fetchval("SELECT now()"))
     existing = {row["name"] for row in await _partitions(connection)}
     for offset in range(-DAYS_BEHIND, DAYS_AHEAD + 1):
@@ -31,10 +31,10 @@ async def create_partitions(connection: asyncpg.Connection) -> None:
 
 
 async def drop_partitions(connection: asyncpg.Connection, retention_days: int) -> Sequence[str]:
-    """Drop the days past retention, whole; their names.
+    """Drop the partitions past retention; returns their names.
 
-    An event, its deliveries and their attempts live and die together: what is still open of such a day (an endpoint
-    paused for as long as the retention) goes first, so that it is never claimed without its event.
+    An event, its deliveries and their attempts are removed together. Deliveries of such a day that are still open (of
+    an endpoint paused for longer than the retention) are deleted first, so that none is claimed without its event.
     """
     oldest_kept = _midnight(await connection.fetchval("SELECT now()")) - timedelta(days=retention_days)
     before = first_uid_of(oldest_kept)
@@ -44,8 +44,8 @@ async def drop_partitions(connection: asyncpg.Connection, retention_days: int) -
         try:
             async with connection.transaction():
                 if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK):
-                    return dropped  # another worker is at it
-                # Who waits for a table holds up all who come after: better to come back at the next round.
+                    return dropped  # another worker is dropping partitions
+                # A waiting DROP blocks everyone queued behind it: better to give up until the next round.
                 await connection.execute("SET LOCAL lock_timeout = '200ms'")
                 await connection.execute(f'DROP TABLE IF EXISTS "{name}"')
         except asyncpg.LockNotAvailableError:
@@ -66,7 +66,7 @@ async def _create(connection: asyncpg.Connection, table: str, name: str, day: da
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)  # workers take turns
         if await connection.fetchval("SELECT to_regclass($1)", name) is None:
-            # Made apart and attached: CREATE ... PARTITION OF would stop every reader and writer meanwhile.
+            # Created separately and attached: CREATE ... PARTITION OF would block every reader and writer meanwhile.
             await connection.execute(f'CREATE TABLE "{name}" (LIKE {table} INCLUDING ALL)')
             await connection.execute(f'ALTER TABLE {table} ATTACH PARTITION "{name}" FOR VALUES {bounds}')
 

@@ -1,4 +1,4 @@
-"""The schema: brought to this release, and asked whether it is there."""
+"""The schema: migrating it to this release, and checking that it is current."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +16,7 @@ from service.ports.errors import RefusedError
 
 def _alembic(url: str) -> Config:
     config = Config()
-    beside = Path(str(files("service"))) / "migrations"  # in a wheel; in a checkout they lie at the root
+    beside = Path(str(files("service"))) / "migrations"  # in a wheel; in a checkout they are at the root
     location = beside if beside.is_dir() else Path(__file__).resolve().parents[3] / "migrations"
     config.set_main_option("script_location", str(location))
     config.set_main_option("path_separator", "os")
@@ -25,9 +25,9 @@ def _alembic(url: str) -> Config:
 
 
 async def migrate(url: str) -> None:
-    """Bring the schema to this release's head, and make the first partitions; a second time changes nothing.
+    """Migrate the schema to this release's head and create the first partitions. Idempotent.
 
-    Raises ``RefusedError`` for a schema that a newer release made.
+    Raises ``RefusedError`` for the schema of a newer release.
     """
     engine = connect(url, pool_size=1, command_timeout_seconds=600)
     config = _alembic(url)
@@ -47,7 +47,7 @@ async def migrate(url: str) -> None:
             try:
                 await connection.run_sync(upgrade)
             except AlembicError as error:
-                raise RefusedError("a newer release made its schema; run that release") from error
+                raise RefusedError("its schema belongs to a newer release; run that release") from error
         async with driver(engine) as connection:
             await create_partitions(connection)
     finally:

@@ -1,1 +1,1 @@
-"""RabbitMQ: events come in through ``RabbitSource``; ``EventPublisher`` puts them there."""
+"""RabbitMQ: ``RabbitSource`` consumes events; ``EventPublisher`` publishes them."""

@@ -1,4 +1,4 @@
-"""Connecting to RabbitMQ, hanging up, and making sense of what aiormq throws in between."""
+"""Connecting to RabbitMQ, closing the connection, and translating aiormq's errors."""
 
 import asyncio
 import logging
@@ -24,14 +24,14 @@ from service.ports.errors import UnavailableError
 CONNECT_SECONDS_MAX = 15
 HANG_UP_SECONDS_MAX = 5
 HEARTBEAT_SECONDS = 10
-"""A link gone dead without a word is noticed after about three of these. ``?heartbeat=`` in the URL overrides it."""
+"""A dead connection is noticed after about three heartbeats. ``?heartbeat=`` in the URL overrides this."""
 
 type_decoders: dict[str, Callable[[bytes], tuple[int, Any]]] = decode.METHODS
 table_decoders: dict[bytes, Callable[[bytes], tuple[int, Any]]] = decode.TABLE_MAPPING
 
 
 async def connect(url: str, name: str) -> AbstractConnection:
-    """Open a connection that shows as ``name`` in the broker's lists.
+    """Open a connection that the broker lists as ``name``.
 
     Raises ``UnavailableError``, which says in a sentence what is wrong and what to do.
     """
@@ -48,9 +48,9 @@ async def connect(url: str, name: str) -> AbstractConnection:
 
 
 class _Answers(FrameReceiver):
-    """The broker's frames while connecting. A refusal is raised with the broker's words.
+    """Reads the broker's frames while connecting, and raises a refusal with the broker's text.
 
-    aiormq complains of an unexpected frame instead, and quotes the address of the object that holds the words.
+    aiormq itself reports an unexpected frame, and shows the address of the object instead of its text.
     """
 
     def __init__(self, receiver: FrameReceiver) -> None:
@@ -75,66 +75,72 @@ class _Connection(aiormq.Connection):
         return await aiormq.Connection._rpc(request, writer, answers, wait_response)  # noqa: SLF001 - what it overrides
 
 
-# What it logs is raised as well, and told once.
+# aiormq logs these errors and also raises them; they are reported once, from the exception.
 logging.getLogger("aiormq.connection").addFilter(lambda record: not str(record.msg).startswith("error when creating"))
 
 
 def _refusal(error: Exception, address: URL) -> str:  # noqa: PLR0911 - a table of causes
-    """What is wrong and what to do. The password is nowhere in it."""
+    """What is wrong and what to do. It never contains the password."""
     place = f"{address.host}:{address.port or (5671 if address.scheme == 'amqps' else 5672)}"
     user, vhost = address.user or "guest", unquote(address.raw_path[1:]) or "/"
     match error:
         case ConnectionClosed(args=(403, *_)):
-            guest = "; guest may connect from the broker's own machine only" if user == "guest" else ""
-            return f"{place} refused user {user!r} or the password{guest}; correct both in AMQP_URL, percent-encoded"
+            guest = "; guest may only connect from the broker's own machine" if user == "guest" else ""
+            return (
+                f"{place} refused the user {user!r} or the password{guest}; "
+                "check both in AMQP_URL (they must be percent-encoded)"
+            )
         case ConnectionClosed(args=(_, str(text))) if "vhost" in text and "not found" in text:
             return (
-                f"{place} has no virtual host {vhost!r}; correct the path of AMQP_URL, which names it (no path: the "
+                f"{place} has no virtual host {vhost!r}; correct it in the path of AMQP_URL (no path means the "
                 f"default, /), or create it: rabbitmqctl add_vhost {vhost}"
             )
         case ConnectionClosed(args=(_, str(text))) if "vhost" in text and "limit" not in text:
             return (
-                f"{place} refused user {user!r} the virtual host {vhost!r} ({text}); correct the path of AMQP_URL, "
-                f"which names it, or grant it: rabbitmqctl set_permissions -p {vhost} {user} '.*' '.*' '.*'"
+                f"{place} refused user {user!r} access to the virtual host {vhost!r} ({text}); correct it in the path "
+                f"of AMQP_URL, or grant it: rabbitmqctl set_permissions -p {vhost} {user} '.*' '.*' '.*'"
             )
         case ConnectionClosed(args=(_, text)):
             return f"{place} closed the connection: {text}"
         case IncompatibleProtocolError() | ProtocolSyntaxError() | EOFError():
-            return f"what listens at {place} does not speak AMQP; correct host and port in AMQP_URL"
+            return f"{place} does not speak AMQP; check host and port in AMQP_URL"
         case aiormq.AMQPConnectionError() if str(error).startswith("Server connection"):
-            return f"{place} hung up before it spoke AMQP; let RabbitMQ start, or correct host and port in AMQP_URL"
+            return (
+                f"{place} closed the connection before it spoke AMQP; wait until RabbitMQ has started, "
+                "or check host and port in AMQP_URL"
+            )
         case TimeoutError():
             return (
                 f"{place} did not answer within {CONNECT_SECONDS_MAX} s; check the network, host and port in AMQP_URL"
             )
         case _ if isinstance(error.__cause__, ssl.SSLError):
-            return f"TLS with {place} failed: {error.__cause__.reason}; correct scheme and port in AMQP_URL"
+            return f"TLS with {place} failed: {error.__cause__.reason}; check scheme and port in AMQP_URL"
         case _ if isinstance(error.__cause__, socket.gaierror):
-            return f"the host name {address.host!r} cannot be resolved; correct it in AMQP_URL"
+            return f"the host name {address.host!r} cannot be resolved; check the host in AMQP_URL"
         case ConnectionRefusedError() | aiormq.AMQPConnectionError() if "Connect call failed" in str(error):
-            return f"nothing listens at {place}; start RabbitMQ, or correct host and port in AMQP_URL"
+            return f"connection to {place} refused; start RabbitMQ, or check host and port in AMQP_URL"
         case _:
-            return f"no connection to {place}: {_told(error)}"
+            return f"connecting to {place} failed: {_told(error)}"
 
 
 async def hang_up(connection: AbstractConnection) -> None:
-    """Close, or give up trying: the broker takes back what was not acked in either case. Never raises."""
+    """Close, or give up trying: either way the broker requeues unacked messages. Never raises."""
     with suppress(UnavailableError), unavailable("not closed"):
         async with asyncio.timeout(HANG_UP_SECONDS_MAX):
             await connection.close()
 
 
 def cancelled_by_nobody() -> bool:
-    """Whether a CancelledError just caught is aiormq's way to say that the connection died while we waited on it."""
+    """Whether a CancelledError just caught comes from aiormq, because the connection was lost, not from a cancel()."""
     task = asyncio.current_task()
     return task is None or not task.cancelling()
 
 
 @contextmanager
 def unavailable(what: str = "") -> Iterator[None]:
-    """Turn every way in which aiormq reports a lost connection into ``UnavailableError``, ``what`` in front.
+    """Turn every way in which aiormq reports a lost connection into ``UnavailableError``, prefixed with ``what``.
 
-    Among them are CancelledError, thrown at a waiter whom nobody cancelled, and a bare Exception.
+    These include CancelledError, raised in a task that nobody cancelled, and a bare Exception.
     """
     try:
         yield
@@ -151,7 +157,7 @@ def _after(what: str, told: str) -> str:
 
 
 def _told(error: Exception) -> str:
-    """In the broker's words, where it said something; never an object's address."""
+    """The broker's own text if there is any; never an object's address."""
     words = " ".join(str(each) for each in error.args if each not in {None, ""})
     if isinstance(error, UnavailableError):
         return words
@@ -160,10 +166,10 @@ def _told(error: Exception) -> str:
 
 
 def _read_odd_timestamps() -> None:
-    """Read a timestamp beyond the year 9999 as none, in place of breaking off the connection.
+    """Read a timestamp beyond the year 9999 as None instead of closing the connection.
 
-    The broker carries any 64 bits: a producer that counts microseconds is enough. Without this every consumer of the
-    queue loses its connection at that message, over and over, until the delivery limit parks it and its neighbours.
+    The broker accepts any 64 bits, for example from a producer that sends microseconds. Without this every consumer of
+    the queue loses its connection at that message, until the delivery limit parks it and its neighbours.
     """
     type_decoders["timestamp"] = table_decoders[b"T"] = _timestamp
 

@@ -17,13 +17,13 @@ PROBE_SECONDS_MAX = 10
 
 
 class ConsumerLostError(Exception):
-    """The connection lives, but the broker no longer has our consumer."""
+    """The connection is open, but the broker has no consumer for it any more."""
 
 
 class Link:
     """A connection, its channel and its consumer. When one of the three dies, all three are replaced.
 
-    There is nothing to mend in part: with the channel the delivery tags are void, and the broker sends again.
+    Replacing one part is not enough: without the channel the delivery tags are void, and the broker redelivers.
     """
 
     def __init__(self, connection: AbstractConnection, channel: AbstractChannel, queue: str) -> None:
@@ -37,7 +37,7 @@ class Link:
     async def open(
         cls, url: str, topology: Topology, declare: Declare, *, prefetch: int, on_message: OnMessage, within: float
     ) -> Self:
-        """Connect, see to the topology, consume; all ``within`` so many seconds. Raises TopologyError, or anything."""
+        """Connect, ensure the topology and consume, all ``within`` these seconds. Raises TopologyError, or anything."""
         async with asyncio.timeout(within):
             connection = await connect(url, "posthorn intake")
             try:
@@ -57,7 +57,7 @@ class Link:
         self._consumer_tag = consuming.consumer_tag
 
     def _on_cancel(self, _: Basic.Cancel) -> None:
-        """The broker cancelled us: the queue was deleted, or lost its leader."""
+        """Handle a cancel from the broker: the queue was deleted, or lost its leader."""
         self._end()
 
     def _end(self) -> None:
@@ -70,10 +70,10 @@ class Link:
         return not (self._ended.done() or self._channel.is_closed or self._connection.is_closed)
 
     async def lost(self, probe_every: float) -> Exception:
-        """Wait until the link is of no more use; returns why.
+        """Wait until the link is lost; returns why.
 
-        Every ``probe_every`` seconds it asks the broker for the queue's consumers: a channel that does not answer, or
-        a queue that nobody consumes, is a loss of which no frame would have told us.
+        Every ``probe_every`` seconds it asks the broker for the queue's consumers. A channel that does not answer, or a
+        queue without consumers, is a loss that no frame would have reported.
         """
         endings: list[asyncio.Future[Any]] = [self._connection.closing, self._channel.closing, self._ended]
         while True:
@@ -88,11 +88,11 @@ class Link:
                 return ConsumerLostError(f"connected, but {self._queue!r} has no consumer")
 
     async def cancel(self) -> None:
-        """Consume nothing more; the channel stays for acks."""
+        """Stop consuming; the channel stays open for acks."""
         if self._consumer_tag is not None:
             await self._channel.basic_cancel(self._consumer_tag, timeout=PROBE_SECONDS_MAX)
 
     async def close(self) -> None:
-        """Hang up; the broker takes back what was not acked. Never raises, and may be called again."""
+        """Close; the broker requeues unacked messages. Never raises, and may be called again."""
         self._end()
         await hang_up(self._connection)

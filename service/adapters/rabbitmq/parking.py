@@ -1,4 +1,4 @@
-"""What a parked message looks like: the original bytes, and in the headers where they came from and why."""
+"""The form of a parked message: the original bytes, with headers that say where it came from and why it was parked."""
 
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
@@ -10,13 +10,13 @@ from service.core.reason import ParkReason
 
 DETAIL_CHARACTERS_MAX = 1000
 PROPERTIES_BYTES_MAX = 64 * 1024
-"""All properties travel in one frame, which RabbitMQ limits to 128 kB. A larger one costs us the connection."""
+"""All properties travel in one frame, which RabbitMQ limits to 128 kB; it closes the connection for a larger one."""
 
 
 def parked_properties(original: DeliveredMessage, reason: ParkReason, detail: str) -> Basic.Properties:
     """The original's properties and headers, as far as they can be sent again, with the reason added.
 
-    ``user_id`` stays behind (the broker refuses another user's) and so does ``expiration``: parked is parked.
+    ``user_id`` is dropped (the broker refuses another user's), and so is ``expiration``: parked messages do not expire.
     """
     ours: FieldTable = {
         "x-posthorn-reason": reason.value,
@@ -44,7 +44,7 @@ def parked_properties(original: DeliveredMessage, reason: ParkReason, detail: st
 
 
 def _can_be_sent(properties: Basic.Properties) -> bool:
-    """Whether the properties can be written and fit. Not all that can be read can be written: bytes in a header."""
+    """Whether the properties can be encoded and fit. Some that can be decoded cannot: bytes in a header."""
     try:
         return len(ContentHeader(properties=properties).marshal()) <= PROPERTIES_BYTES_MAX
     except (TypeError, ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Publishing that is known to have arrived: confirmed, mandatory, persistent."""
+"""Reliable publishing: confirmed, mandatory, persistent."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -22,14 +22,14 @@ PERSISTENT = 2
 
 
 class UnroutableError(Exception):
-    """No queue is bound for this routing key, so the broker kept nothing."""
+    """No queue is bound for this routing key, so the broker dropped the message."""
 
 
 class Outlet:
-    """A connection for publishing only, opened when first needed and again after a loss.
+    """A connection for publishing only, opened when first needed and reopened after a loss.
 
-    Never the consumer's: RabbitMQ stops reading from whoever publishes while it is short of memory or disk, and then
-    our acks, which would relieve it, would not be read either.
+    It is never the consumer's connection: while RabbitMQ is short of memory or disk, it stops reading from connections
+    that publish, and then it would not read the acks either, which would relieve it.
     """
 
     def __init__(self, url: str, name: str) -> None:
@@ -39,9 +39,9 @@ class Outlet:
         self._opening = asyncio.Lock()
 
     async def publish(self, body: bytes, *, exchange: str, routing_key: str, properties: Basic.Properties) -> None:
-        """Return once the broker has it. Raises ``UnroutableError``, ``UnavailableError``.
+        """Return once the broker has confirmed. Raises ``UnroutableError``, ``UnavailableError``.
 
-        After an ``UnavailableError`` the broker may have it all the same: publishing again makes a duplicate.
+        After an ``UnavailableError`` the broker may have the message all the same; publishing again may duplicate it.
         """
         with unavailable("not published"):
             channel = await self._open()
@@ -56,19 +56,19 @@ class Outlet:
                 case PublishError() as returned:
                     raise UnroutableError(f"{exchange!r} has no queue for {routing_key!r}") from returned
                 case TimeoutError() if self._channel is channel:
-                    await self.close()  # the link may be dead without a word: the next one starts anew
+                    await self.close()  # the connection may be dead without notice: the next publish opens a new one
             raise
 
     async def close(self) -> None:
-        """Hang up. A later ``publish`` connects again."""
-        channel, self._channel = self._channel, None  # at once: hanging up may take its time, or fail
+        """Close the connection. A later ``publish`` connects again."""
+        channel, self._channel = self._channel, None  # cleared first: closing may be slow, or fail
         if channel is not None:
             await hang_up(channel.connection)
 
     async def _open(self) -> AbstractChannel:
         async with self._opening:
             if self._channel is None or self._channel.is_closed:
-                await self.close()  # a channel can die alone; its connection must not be left behind
+                await self.close()  # a channel can close by itself; close its connection too
                 connection = await connect(self._url, self._name)
                 try:
                     self._channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
@@ -80,9 +80,9 @@ class Outlet:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """An event's envelope on its way into the broker.
+    """An event's envelope to be published.
 
-    ``message_id`` is the event's id. Where it is None the client library invents one, and nothing is deduplicated.
+    ``message_id`` is the event's id. If it is None, the client library invents one, and nothing is deduplicated.
     """
 
     body: bytes
@@ -102,7 +102,7 @@ class EventPublisher:
         self._app_id = app_id
 
     async def publish(self, publication: Publication) -> None:
-        """Return once a queue has it. Raises ``UnroutableError``, ``UnavailableError``."""
+        """Return once a queue has the event. Raises ``UnroutableError``, ``UnavailableError``."""
         await self._outlet.publish(
             publication.body,
             exchange=self._exchange,
@@ -119,9 +119,9 @@ class EventPublisher:
         )
 
     async def publish_many(self, publications: Iterable[Publication]) -> int:
-        """Publish in order, up to ``UNCONFIRMED_MAX`` awaiting confirmation at once; returns how many.
+        """Publish in order, with up to ``UNCONFIRMED_MAX`` unconfirmed at a time; returns how many.
 
-        Raises what the first failed one raised; some after it may have arrived, so publish all again: ids deduplicate.
+        Raises the error of the first that failed. Later ones may have arrived; publish all again, as ids deduplicate.
         """
         waiting = iter(publications)
         published = 0
@@ -134,7 +134,7 @@ class EventPublisher:
         return published
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         await self._outlet.close()
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The queue of events, read in batches, over a connection that is replaced for as long as it takes."""
+"""The queue of events, read in batches over a connection that is replaced whenever it is lost."""
 
 import asyncio
 from collections import deque
@@ -26,8 +26,8 @@ WATCHDOG_SECONDS = 30.0
 class RabbitSource:
     """An ``EventSource`` on RabbitMQ.
 
-    Messages wait in a buffer that ``prefetch`` bounds, in the order in which the broker sent them, so that acking the
-    last of a batch acks the batch. What dies with the connection (or with us) was not acked: the broker sends it again.
+    Messages wait in a buffer bounded by ``prefetch``, in the order in which the broker sent them, so that acking the
+    last message of a batch acks the batch. If the connection or the process dies, unacked messages are redelivered.
     """
 
     name = "rabbitmq"
@@ -44,9 +44,9 @@ class RabbitSource:
         pause: Pause = asyncio.sleep,
         watchdog_seconds: float = WATCHDOG_SECONDS,
     ) -> None:
-        """``on_trouble`` is told of every failure to connect and every loss; ``draw`` jitters the backoff.
+        """``on_trouble`` is called for every failure to connect and every loss; ``draw`` jitters the backoff.
 
-        ``watchdog_seconds``: how long to be connected without a consumer before connecting anew.
+        ``watchdog_seconds``: how long to stay connected without a consumer before reconnecting.
         """
         self._url = url
         self._prefetch = prefetch
@@ -57,7 +57,7 @@ class RabbitSource:
         self._pause = pause
         self._watchdog_seconds = watchdog_seconds
         self._buffer: deque[DeliveredMessage] = deque()
-        self._parked_tags: set[int] = set()  # of messages parked and not acked yet
+        self._parked_tags: set[int] = set()  # of messages parked but not yet acked
         self._arrived = asyncio.Event()
         self._stopping = False
         self._link: Link | None = None
@@ -66,11 +66,11 @@ class RabbitSource:
 
     @property
     def is_connected(self) -> bool:
-        """Whether messages can arrive right now."""
+        """Whether messages can arrive now."""
         return not self._stopping and self._link is not None and self._link.is_open
 
     async def run(self) -> None:
-        """Connect, consume and reconnect for ever, with backoff; returns after ``stop``."""
+        """Connect, consume, and reconnect with backoff, without limit; returns after ``stop``."""
         if self._stopping:
             return
         self._keeper = asyncio.create_task(self._stay_connected())
@@ -91,10 +91,10 @@ class RabbitSource:
             await self._pause(backoff_seconds(failures, self._draw()))
 
     async def _consume_until_lost(self) -> Exception:
-        buffer = self._buffer = deque()  # of this link alone: one that lingers must not mix its messages in later
+        buffer = self._buffer = deque()  # one buffer per link: a lingering old link must not add its messages later
         arrived = self._arrived
 
-        async def on_message(message: DeliveredMessage) -> None:  # for every single message, so nothing else in here
+        async def on_message(message: DeliveredMessage) -> None:  # runs for every message, so it does nothing else
             buffer.append(message)
             arrived.set()
 
@@ -112,21 +112,21 @@ class RabbitSource:
             if not cancelled_by_nobody():
                 raise
             return ConnectionError("the connection was lost")
-        except Exception as error:  # noqa: BLE001 - whatever it is, the answer is to tell, and to connect again
+        except Exception as error:  # noqa: BLE001 - report any error, and connect again
             return error
         finally:
-            if not self._stopping:  # else the link stays, for the acks
+            if not self._stopping:  # otherwise the link stays open for the acks
                 await self._drop_link()
 
     async def _drop_link(self) -> None:
         if self._link is not None:
             await self._link.close()
-            self._link = None  # not before: cancelled half-way, ``close`` finishes it
+            self._link = None  # only now: if this is cancelled halfway, ``close`` finishes the job
         self._buffer = deque()  # the delivery tags are void
         self._parked_tags.clear()
 
     async def next_batch(self, limit: int) -> Sequence[IncomingMessage]:
-        """Wait for one message, then take what else is waiting, at most ``limit``. Empty only after ``stop``."""
+        """Wait for a message, then take what else has arrived, at most ``limit``. Empty only after ``stop``."""
         while not self._buffer and not self._stopping:
             self._arrived.clear()
             await self._arrived.wait()
@@ -136,9 +136,9 @@ class RabbitSource:
         return [_incoming(take()) for _ in range(min(limit, len(self._buffer)))]
 
     async def ack(self, batch: Sequence[IncomingMessage]) -> None:
-        """Let the broker forget ``batch`` and all before it. A lost channel is no error: the copies are known.
+        """Ack ``batch`` and every message before it. A lost channel is not an error: copies are deduplicated.
 
-        Returns when the ack is on its way, so that a ``close`` right after does not overtake it.
+        Returns once the ack is sent, so that a ``close`` right after it does not overtake it.
         """
         if not batch:
             return
@@ -149,10 +149,10 @@ class RabbitSource:
             self._parked_tags = {parked for parked in self._parked_tags if parked > tag}
 
     async def park(self, message: IncomingMessage, reason: ParkReason, detail: str) -> None:
-        """Set the original bytes aside, confirmed, with the reason. The caller acks. Raises ``UnavailableError``.
+        """Park the original bytes with the reason, confirmed. The caller acks. Raises ``UnavailableError``.
 
-        Parking it again changes nothing, so a batch can be gone through again after an error. Dying between this and
-        the ack parks it twice. When its channel is gone already, the broker sends it again, and it is parked then.
+        Parking a message again changes nothing, so a batch can be repeated after an error. Dying between this and the
+        ack parks it twice. If its channel is closed already, the broker redelivers it, and it is parked then.
         """
         original = _original(message)
         tag = _tag(original)
@@ -171,9 +171,9 @@ class RabbitSource:
             self._parked_tags.add(tag)
 
     async def stop(self) -> None:
-        """Consume nothing more; what was taken can still be acked until ``close``.
+        """Consume nothing more; messages already taken can still be acked until ``close``.
 
-        What was not taken stays unacked and goes back to the queue with ``close``.
+        Messages not taken stay unacked and go back to the queue with ``close``.
         """
         if self._stopping:
             return
@@ -187,14 +187,14 @@ class RabbitSource:
         self._buffer.clear()
 
     async def close(self) -> None:
-        """Hang up. What was not acked goes back to the queue."""
+        """Close the connection. Unacked messages go back to the queue."""
         await self.stop()
         await self._drop_link()
         await self._outlet.close()
 
 
 def backoff_seconds(failures: int, jitter: float) -> float:
-    """Doubling from the minimum to the maximum, spread by half either way: workers must not return in step."""
+    """Doubles from the minimum to the maximum, with 50 % jitter so that workers do not reconnect in step."""
     return min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * 2.0 ** min(failures, 16)) * (1 + jitter / 2)
 
 
@@ -210,10 +210,10 @@ def _incoming(message: DeliveredMessage) -> IncomingMessage:
 
 
 def _original(message: IncomingMessage) -> DeliveredMessage:
-    """A receipt of ours is aiormq's message: it knows its channel and its tag."""
+    """The receipt is aiormq's message, which knows its channel and its delivery tag."""
     return cast("DeliveredMessage", message.receipt)
 
 
 def _tag(message: DeliveredMessage) -> int:
-    """Every delivery has one. A default would be worse than an error: acking 0 with ``multiple`` acks everything."""
+    """The delivery tag, which every delivery has. No default: acking 0 with ``multiple`` would ack everything."""
     return cast("int", message.delivery_tag)

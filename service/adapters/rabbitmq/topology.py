@@ -1,4 +1,4 @@
-"""What must exist in the broker: one exchange in, one queue to work from, and one place for what cannot be an event."""
+"""What must exist in the broker: the events exchange, the intake queue, and a place for parked messages."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,15 +11,15 @@ from service.adapters.rabbitmq.connection import connect, hang_up
 from service.ports.entrance import Topology
 
 Declare = Literal["active", "passive"]
-"""``active`` creates what is missing; ``passive`` only checks that it exists, for operators who own their topology."""
+"""``active`` creates what is missing; ``passive`` only checks, for operators who create the topology themselves."""
 
 
 class TopologyError(Exception):
-    """The broker's exchanges or queues are not what Posthorn needs; the message names which, and what to do."""
+    """An exchange or queue is missing or has other properties; the message names it and says what to do."""
 
 
 async def declare_topology(url: str, topology: Topology, declare: Declare = "active") -> None:
-    """Connect, ``ensure`` the topology, hang up. Raises ``TopologyError``, or whatever the connection raises."""
+    """Connect, ``ensure`` the topology, close. Raises ``TopologyError``, or whatever the connection raises."""
     connection = await connect(url, "posthorn topology")
     try:
         await ensure(connection, topology, declare)
@@ -28,9 +28,9 @@ async def declare_topology(url: str, topology: Topology, declare: Declare = "act
 
 
 async def ensure(connection: AbstractConnection, topology: Topology, declare: Declare) -> None:
-    """Create or check everything. Declaring is idempotent, so dying half-way costs nothing.
+    """Create or check everything. Declaring is idempotent, so dying halfway is harmless.
 
-    A binding that an earlier configuration made is not removed: the broker has no way to ask for it.
+    Bindings from an earlier configuration are not removed: AMQP cannot list them.
     Raises ``TopologyError``.
     """
     channel = await connection.channel(publisher_confirms=False)
@@ -60,10 +60,10 @@ async def _queue(channel: AbstractChannel, name: str, arguments: Mapping[str, st
 
 @contextmanager
 def _explained(kind: str, name: str) -> Iterator[None]:
-    """The broker's refusal, said so that an operator knows what to change."""
+    """Turns the broker's refusal into a ``TopologyError`` that tells an operator what to change."""
     try:
         yield
-    except ChannelPreconditionFailed as refusal:  # its text says what was asked for and what is there
+    except ChannelPreconditionFailed as refusal:  # its text names the requested and the existing value
         message = f"{kind} {name!r} exists with other properties: {refusal}; delete it, or declare passively to use it"
         raise TopologyError(message) from refusal
     except ChannelNotFoundEntity as refusal:

@@ -1,5 +1,5 @@
-"""Deliveries: their states and steps, the request, the reading of the reply and what follows from it.
+"""Deliveries: their states and steps, the request, how the reply is read, and what follows from it.
 
-Some ten of these values are made for each delivery, so they are msgspec structs: a tenth of a dataclass's cost, and
-unknown to the garbage collector (``gc=False``), as no cycle can go through them. See docs/adr/0017.
+Each delivery creates about ten of these values, so they are msgspec structs: a tenth of a dataclass's cost, and not
+tracked by the garbage collector (``gc=False``), since no reference cycle can include them. See docs/adr/0017.
 """

@@ -1,4 +1,4 @@
-"""One try to keep the promise: what was seen, as it is recorded. Append-only."""
+"""One attempt at a delivery and what was observed, as recorded. Rows are only ever added."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ REPLY_STORED_BYTES_MAX = 1024
 
 
 class AttemptStarted(Struct, frozen=True, gc=False):
-    """An attempt has begun. ``target_url`` is None for one whose worker vanished: nobody knows where it went."""
+    """An attempt has begun. ``target_url`` is None when its worker died, because the URL it used is unknown."""
 
     delivery: Delivery
     claim_number: int
@@ -25,7 +25,7 @@ class Attempt(Struct, frozen=True, gc=False):
     """A row of the attempts table.
 
     ``status`` is None unless a whole status line arrived. ``reply`` is the start of the reply's body as text;
-    ``detail`` explains a failure to the people who read the table. ``is_counted`` is False when the fault was ours.
+    ``detail`` explains a failure to people who read the table. ``is_counted`` is False when Posthorn was at fault.
     """
 
     number: int
@@ -43,7 +43,7 @@ class Attempt(Struct, frozen=True, gc=False):
 def attempt_of(
     delivery: Delivery, claim_number: int, started_at: datetime, reply: Reply | Fault, outcome: Outcome
 ) -> Attempt:
-    """The row that tells of this attempt. The retry on a fresh connection belongs to it, and the row says so."""
+    """The row for this attempt. A resend on a fresh connection is part of the same attempt, noted in ``detail``."""
     detail = outcome.detail
     if reply.is_second_connection:
         detail = f"{detail} (on a second connection: the kept-alive one had gone stale)".strip()

@@ -70,7 +70,7 @@ class DeliveryKey(Struct, frozen=True, gc=False):
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """The key that ``str(key)`` spelled, or None when ``text`` is no delivery id."""
+        """The key that ``str(key)`` wrote, or None if ``text`` is not a delivery id."""
         found = _DELIVERY_ID.fullmatch(text)
         return cls(UUID(found[1]), int(found[2]), int(found[3] or 0)) if found else None
 
@@ -97,8 +97,8 @@ class Delivery(Struct, frozen=True, gc=False):
 class Lease(Struct, frozen=True, gc=False):
     """The expiring right to make one attempt.
 
-    ``claim_number`` only grows, and fences off a holder who lost it. ``expires_at_monotonic`` (seconds of the
-    worker's own monotonic clock) was reckoned from before the claim was asked for: early rather than late.
+    ``claim_number`` only grows, and fences off a holder who lost the lease. ``expires_at_monotonic`` (seconds of the
+    worker's own monotonic clock) counts from before the claim was sent, so it is early rather than late.
     """
 
     delivery: Delivery

@@ -1,4 +1,4 @@
-"""What the end of an attempt does beyond its own delivery: decided here, obeyed by the store and the worker."""
+"""What the end of an attempt does beyond its own delivery: decided here, applied by the store and the worker."""
 
 from typing import assert_never
 
@@ -10,7 +10,7 @@ from service.core.endpoints.gate import GateKind
 
 
 class ShutGate(Struct, frozen=True, gc=False):
-    """Attempt nothing more at this endpoint for ``seconds``. A gate that is shut for longer stays as it is."""
+    """Make no attempts at this endpoint for ``seconds``. A gate already shut for longer stays unchanged."""
 
     endpoint_id: str
     seconds: float
@@ -18,10 +18,10 @@ class ShutGate(Struct, frozen=True, gc=False):
 
 
 class EndSubscription(Struct, frozen=True, gc=False):
-    """End the subscription and cancel what waits for it.
+    """End the subscription and cancel its open deliveries.
 
-    ``leading_to`` is the URL that answered 410: a subscription whose endpoint has moved elsewhere since stays. None
-    ends it wherever it leads.
+    ``leading_to`` is the URL that answered 410: if the endpoint's URL has changed since, the subscription stays. None
+    ends it whatever the URL.
     """
 
     subscription_id: int
@@ -32,7 +32,7 @@ Effect = ShutGate | EndSubscription
 
 
 def effects_of(outcome: Outcome, delivery: Delivery, target_url: str | None) -> tuple[Effect, ...]:
-    """What follows for others. It holds even where the delivery itself has moved on, or is given up."""
+    """The effects of this outcome. They apply even if the delivery itself has moved on or is dead."""
     match outcome:
         case Accepted():
             return ()

@@ -1,4 +1,4 @@
-"""Did an event reach everyone, and if not, why: one verdict for each subscription of its organization."""
+"""Did an event reach everyone, and if not, why: one finding for each subscription of its organization."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from service.core.wording import count_of
 
 
 class Finding(StrEnum):
-    """What became of the event at one subscription: the first six had a delivery, the others had none."""
+    """What became of the event at one subscription. The first six have a delivery, the others do not."""
 
     DELIVERED = "delivered"
     PENDING = "pending"
@@ -38,14 +38,15 @@ class Finding(StrEnum):
 WITH_DELIVERY = frozenset(
     {Finding.DELIVERED, Finding.PENDING, Finding.GATED, Finding.LEASED, Finding.DEAD, Finding.CANCELLED}
 )
-"""The findings at subscriptions that were to get the event."""
+"""The findings of subscriptions that matched the event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
     """The finding at one subscription, in a word and in a sentence.
 
-    ``failed`` is the clause of the filter that did not hold; ``shadowed_by`` the subscription that came first.
+    ``failed`` is the filter clause that did not hold; ``shadowed_by`` is the id of the subscription that took
+    precedence.
     """
 
     subscription: KnownSubscription
@@ -59,7 +60,7 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The findings counted. ``reached_everyone``: where there was a delivery, it or a replay of it arrived."""
+    """The findings counted. ``reached_everyone``: every delivery, or a replay of it, arrived."""
 
     reached_everyone: bool
     sentence: str
@@ -67,7 +68,7 @@ class Summary:
 
 
 def explain(story: Story) -> Sequence[Explained]:
-    """What became of the event at each subscription, in their order."""
+    """What became of the event at each subscription, in the order of ``story.subscriptions``."""
     envelope = decode_envelope(story.event.body)
     failures = {each.id: _failed(each, envelope) for each in story.endpoints.values()}
     deliveries: dict[int, list[KnownDelivery]] = {}
@@ -89,9 +90,9 @@ def summarise(explained: Sequence[Explained]) -> Summary:
     wanted = sum(counts[finding] for finding in WITH_DELIVERY)
     reached = counts[Finding.DELIVERED]
     if not wanted:
-        sentence = "No subscription was to get this event."
+        sentence = "No subscription matched this event."
     elif reached == wanted:
-        sentence = f"It reached everyone: {count_of(reached, 'subscription')}."
+        sentence = f"It reached every matching subscription ({reached})."
     else:
         others = [
             f"{counts[each]} {each}" for each in Finding if each in WITH_DELIVERY and each is not Finding.DELIVERED
@@ -107,7 +108,7 @@ def _failed(endpoint: KnownEndpoint, envelope: Mapping[str, Any]) -> Mismatch | 
 
 
 def _served(story: Story) -> Mapping[str, KnownSubscription]:
-    """Which of an endpoint's subscriptions the event went to, or would have gone to: the most specific one."""
+    """For each endpoint, the subscription that got the event or would have got it: the most specific one."""
     with_delivery = {each.subscription_id for each in story.deliveries}
 
     def rank(each: KnownSubscription) -> tuple[bool, tuple[bool, int], int]:
@@ -137,24 +138,22 @@ def _without_delivery(  # noqa: PLR0911 - one return for each finding
     event = story.event
     found = partial(Explained, subscription, endpoint)
     is_changed = endpoint.updated_at > event.received_at
-    todays = " The endpoint was changed after the event, and this is today's filter." if is_changed else ""
+    todays = " The endpoint was changed after the event; this is its current filter." if is_changed else ""
     if subscription.created_at > event.received_at:
         return found(Finding.SUBSCRIBED_LATER, f"Subscribed at {_at(subscription.created_at)}, after the event.")
     if subscription.removed_at is not None and subscription.removed_at <= event.received_at:
         return found(Finding.REMOVED_BEFORE, f"Removed at {_at(subscription.removed_at)}, before the event.")
     if not covers(subscription.event_type, event.event_type):
-        return found(Finding.OTHER_EVENT_TYPE, f"Asks for {subscription.event_type}; this is a {event.event_type}.")
+        return found(Finding.OTHER_EVENT_TYPE, f"Subscribes to {subscription.event_type}, not {event.event_type}.")
     if failed is not None:
-        sentence = (
-            f"The filter did not let it through: {failed.clause} expects {failed.expected}, found {failed.found}."
-        )
+        sentence = f"Filtered out: {failed.clause} expects {failed.expected}, found {failed.found}."
         return found(Finding.FILTERED_OUT, sentence + todays, failed=failed)
     if served is not None and served.id != subscription.id:
-        sentence = f"Subscription {served.id} of the same endpoint asks for {served.event_type}, which is nearer."
+        sentence = f"Subscription {served.id} of the same endpoint is more specific ({served.event_type})."
         return found(Finding.SHADOWED, sentence, shadowed_by=served.id)
     if event.is_test:
-        return found(Finding.TEST_FOR_ANOTHER, "A test event goes to one endpoint only, and this was another.")
-    sentence = "It would get the event as things stand today, but did not then"
+        return found(Finding.TEST_FOR_ANOTHER, "A test event goes to one endpoint only, and it was not this one.")
+    sentence = "It would match the event today, but did not when the event arrived"
     why = f": the endpoint was changed at {_at(endpoint.updated_at)}, after the event." if is_changed else "."
     return found(Finding.CHANGED_SINCE, sentence + why)
 
@@ -162,7 +161,7 @@ def _without_delivery(  # noqa: PLR0911 - one return for each finding
 def _with_delivery(
     subscription: KnownSubscription, endpoint: KnownEndpoint, deliveries: tuple[KnownDelivery, ...]
 ) -> Explained:
-    """What counts is the delivery that arrived, else the latest one."""
+    """The finding of the delivery that arrived, else of the latest one."""
     told = next((each for each in deliveries if each.state is State.DELIVERED), deliveries[-1])
     finding, sentence = _told(told, endpoint)
     if told.replay_number:
@@ -184,13 +183,13 @@ def _told(delivery: KnownDelivery, endpoint: KnownEndpoint) -> tuple[Finding, st
         case State.CANCELLED:
             return Finding.CANCELLED, f"Cancelled after {made}: {why}.{answer}"
         case State.LEASED:
-            return Finding.LEASED, f"On its way now, after {made}.{answer}"
+            return Finding.LEASED, f"Being sent now, after {made}.{answer}"
         case State.PENDING:
             failing = f" The last one failed: {why}.{answer}" if why else answer
             if endpoint.gates:
-                return Finding.GATED, f"Waits, after {made}: {_gated(endpoint)}.{failing}"
+                return Finding.GATED, f"Waiting, after {made}: {_gated(endpoint)}.{failing}"
             due = f" at {_at(delivery.next_attempt_at)}" if delivery.next_attempt_at else ""
-            return Finding.PENDING, f"Waits for its next attempt{due}, after {made}.{failing}"
+            return Finding.PENDING, f"Waiting for its next attempt{due}, after {made}.{failing}"
         case _:
             assert_never(delivery.state)
 
@@ -204,7 +203,7 @@ def _gated(endpoint: KnownEndpoint) -> str:
 
 
 def _times(attempts: int) -> str:
-    return "no attempt" if not attempts else "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    return "no attempts" if not attempts else "1 attempt" if attempts == 1 else f"{attempts} attempts"
 
 
 def _at(at: datetime) -> str:
@@ -215,25 +214,25 @@ _GATES: Mapping[str, str] = {
     "paused": "the endpoint is paused",
     "disabled": "the endpoint is disabled",
     "retry_after": "the receiver asked for a pause (Retry-After)",
-    "breaker": "the endpoint kept failing and is left alone for a while",
+    "breaker": "the endpoint kept failing, so attempts are suspended for a while",
 }
 _WHY: Mapping[Reason, str] = {
     Reason.HTTP_STATUS: "the receiver answered with an error status",
     Reason.REDIRECT: "the receiver redirects, which is not followed",
     Reason.GONE: "the receiver answered 410, which ends the subscription",
-    Reason.PAYLOAD_TOO_LARGE: "the receiver takes no body this large",
+    Reason.PAYLOAD_TOO_LARGE: "the receiver does not accept a body this large",
     Reason.TIMEOUT: "the receiver did not answer in time",
     Reason.CONNECT_REFUSED: "the connection was refused",
     Reason.CONNECT_RESET: "the connection was reset",
-    Reason.DNS: "the host's name could not be looked up",
-    Reason.TLS: "no secure connection could be made",
-    Reason.PROTOCOL_ERROR: "the answer was not HTTP",
+    Reason.DNS: "the host name could not be resolved",
+    Reason.TLS: "the TLS connection failed",
+    Reason.PROTOCOL_ERROR: "the answer was not valid HTTP",
     Reason.BLOCKED_DESTINATION: "the address is not allowed",
     Reason.STALE_CONNECTION: "the connection had gone stale",
     Reason.LOST: "the worker was lost during the attempt",
-    Reason.INTERNAL: "something went wrong on our side",
-    Reason.ATTEMPTS_EXHAUSTED: "its attempts ran out",
-    Reason.AGE_EXCEEDED: "its time ran out",
+    Reason.INTERNAL: "an internal error in Posthorn",
+    Reason.ATTEMPTS_EXHAUSTED: "all attempts were used",
+    Reason.AGE_EXCEEDED: "the next attempt would be past the age limit",
     Reason.CRASHES_WORKER: "workers were lost three times in a row",
     Reason.SUBSCRIPTION_DELETED: "the subscription was removed",
 }

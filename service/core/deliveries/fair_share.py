@@ -1,4 +1,4 @@
-"""Fairness of a claim: endpoints have turns, and those whose turn it is share alike."""
+"""Fair claims: endpoints take turns, and those whose turn it is get equal shares."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 def fair_shares(
     turns: Sequence[str], limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]
 ) -> Mapping[str, int]:
-    """How many deliveries each endpoint may have of a claim of ``limit``; ``turns`` are at most ``limit`` endpoints.
+    """How many of the ``limit`` deliveries of a claim each endpoint may have; ``turns`` lists at most ``limit`` ids.
 
-    ``room`` bounds single endpoints further. What an endpoint leaves of its share is not dealt again: the next claim
-    comes at once while there is anything due.
+    ``room`` bounds single endpoints further. An unused share is not redistributed: while anything is due, the next
+    claim follows at once.
     """
     if not turns:
         return {}

@@ -1,8 +1,8 @@
-"""Fairness inside a worker: each endpoint has a lane, so a hung receiver holds up nobody but itself.
+"""Fairness inside a worker: each endpoint has a lane, so a hung receiver delays only its own deliveries.
 
-A lane bounds what one endpoint may hold of a worker: leases waiting in memory, and requests in flight. A lane whose
-oldest request hangs counts as stalled: it takes nothing more, and what waits in it goes back to PostgreSQL. So all
-that stays in memory is about to be sent, and a full worker means that we are the bottleneck, not some receiver.
+A lane bounds how much of a worker one endpoint may hold: leases waiting in memory, and requests in flight. A lane
+whose oldest request hangs is stalled: nothing more queues in it, and its waiting leases go back to PostgreSQL. So
+everything in memory is about to be sent, and a full worker means that the worker is the bottleneck, not a receiver.
 """
 
 from collections import deque
@@ -14,7 +14,7 @@ from service.core.deliveries.delivery import Lease
 
 
 class LaneState(StrEnum):
-    """How a lane fares; a closed set for the metric ``lanes``."""
+    """The state of a lane; a closed set for the metric ``lanes``."""
 
     MOVING = "moving"
     FULL = "full"
@@ -24,7 +24,7 @@ class LaneState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LaneLimits:
-    """Bounds of a worker. ``stall_seconds``: a request in flight for longer than this makes its lane stalled."""
+    """Bounds of a worker. A request in flight for longer than ``stall_seconds`` makes its lane stalled."""
 
     held_max: int = 2048
     lane_held_max: int = 1024
@@ -46,18 +46,18 @@ class Lane:
 
     @property
     def held(self) -> int:
-        """Leases this endpoint holds of the worker: waiting, in flight, or reserved for."""
+        """How many leases this endpoint holds in the worker: waiting, in flight, or reserved."""
         return len(self.waiting) + len(self.started_at) + self.reserved
 
     def oldest_seconds(self, now: float) -> float:
-        """For how long the oldest request has been in flight."""
+        """How long the oldest request has been in flight."""
         return now - next(iter(self.started_at.values()), now)
 
 
 class Lanes:
-    """All lanes of a worker. ``now`` is always monotonic seconds.
+    """All lanes of a worker. ``now`` is always in seconds of the monotonic clock.
 
-    Life of a lease here: ``reserve`` (room is set aside before the row is written) -> ``put`` -> ``take`` -> ``done``.
+    A lease goes through ``reserve`` (before its row is written) -> ``put`` -> ``take`` -> ``done``.
     """
 
     def __init__(self, limits: LaneLimits) -> None:
@@ -69,16 +69,16 @@ class Lanes:
 
     @property
     def is_full(self) -> bool:
-        """Whether the worker as a whole has no room: time to stop consuming."""
+        """Whether the worker as a whole has no room left, so that it should stop consuming."""
         return self.held >= self.limits.held_max
 
     @property
     def has_ample_room(self) -> bool:
-        """Whether a full worker should start taking again: with a quarter free, batches stay large."""
+        """Whether a worker that was full should take more again: waiting for a free quarter keeps batches large."""
         return self.held <= self.limits.held_max * 3 // 4
 
     def reserve(self, endpoint_id: str, now: float) -> bool:
-        """Set room for one lease aside. False: leave the delivery pending in PostgreSQL."""
+        """Reserve room for one lease. False means: leave the delivery pending in PostgreSQL."""
         lane = self._lanes.get(endpoint_id) or self._lanes.setdefault(endpoint_id, Lane(self.limits.lane_in_flight_max))
         if self.is_full or self._room(lane, now) <= 0:
             self._forget_if_idle(endpoint_id, lane)
@@ -88,14 +88,14 @@ class Lanes:
         return True
 
     def cancel(self, endpoint_id: str) -> None:
-        """Give a reservation back: the delivery was not leased to us after all."""
+        """Give a reservation back: the delivery was not leased to this worker after all."""
         lane = self._lanes[endpoint_id]
         lane.reserved -= 1
         self.held -= 1
         self._forget_if_idle(endpoint_id, lane)
 
     def put(self, lease: Lease) -> None:
-        """Turn a reservation into a lease that waits its turn."""
+        """Turn a reservation into a waiting lease."""
         endpoint_id = lease.delivery.endpoint_id
         lane = self._lanes[endpoint_id]
         lane.reserved -= 1
@@ -103,7 +103,7 @@ class Lanes:
         self._queue_if_ready(endpoint_id, lane)
 
     def take(self, now: float) -> Lease | None:
-        """The next lease to send, lanes in turn; None when every lane is empty or at its limit."""
+        """The next lease to send, taking lanes in turn; None when every lane is empty or at its limit."""
         if self.in_flight >= self.limits.in_flight_max:
             return None
         while self._ready:
@@ -121,7 +121,7 @@ class Lanes:
         return None
 
     def done(self, lease: Lease) -> None:
-        """The attempt is over, however it ended."""
+        """Free the lease's slot: its attempt is over, however it ended."""
         endpoint_id = lease.delivery.endpoint_id
         lane = self._lanes[endpoint_id]
         del lane.started_at[id(lease)]
@@ -131,7 +131,7 @@ class Lanes:
         self._forget_if_idle(endpoint_id, lane)
 
     def gate(self, endpoint_id: str, until: float) -> list[Lease]:
-        """Take nothing more for this endpoint before ``until``; what waited for it is to be given back."""
+        """Take nothing for this endpoint before ``until``; returns its waiting leases, for the caller to release."""
         lane = self._lanes.get(endpoint_id)
         if lane is None:
             return []
@@ -142,7 +142,7 @@ class Lanes:
         return evicted
 
     def evict(self, now: float, *, everything: bool = False) -> list[Lease]:
-        """Take out the leases that wait in stalled or gated lanes (or in all), to be given back to PostgreSQL."""
+        """Remove the waiting leases of stalled and gated lanes (or of all), for the caller to release."""
         evicted: list[Lease] = []
         for endpoint_id, lane in list(self._lanes.items()):
             for _ in range(len(lane.waiting) if everything else self._excess(lane, now)):
@@ -152,7 +152,7 @@ class Lanes:
         return evicted
 
     def room(self, now: float) -> Mapping[str, int]:
-        """How many more leases each lane can take; an endpoint without a lane has all the room there is."""
+        """How many more leases each lane can take; an endpoint without a lane is bounded only by the limits."""
         return {endpoint_id: self._room(lane, now) for endpoint_id, lane in self._lanes.items()}
 
     def states(self, now: float) -> Mapping[str, int]:
@@ -173,13 +173,13 @@ class Lanes:
         match self._state(lane, now):
             case LaneState.GATED:
                 return 0
-            case LaneState.STALLED:  # slow is not dead: it may fill its slots, but nothing queues behind them
+            case LaneState.STALLED:  # the receiver may just be slow: fill its slots, but queue nothing behind them
                 return lane.in_flight_limit - lane.held
             case _:
                 return self.limits.lane_held_max - lane.held
 
     def _excess(self, lane: Lane, now: float) -> int:
-        """How many waiting leases the lane must give back. Never one that ``_room`` would claim again at once."""
+        """How many waiting leases the lane must give back; never one that ``_room`` would allow to be claimed again."""
         match self._state(lane, now):
             case LaneState.GATED:
                 return len(lane.waiting)
@@ -194,6 +194,6 @@ class Lanes:
             self._ready.append(endpoint_id)
 
     def _forget_if_idle(self, endpoint_id: str, lane: Lane) -> None:
-        # A gated lane is remembered by the gates table, not here: memory stays bounded by what is held.
+        # The gates table remembers a gated endpoint, so its idle lane is dropped: memory is bounded by ``held``.
         if lane.held == 0 and not lane.is_queued:
             self._lanes.pop(endpoint_id, None)

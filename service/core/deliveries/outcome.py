@@ -16,7 +16,7 @@ _HTTP_DATES = ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b 
 
 
 class OutcomeKind(StrEnum):
-    """Our reading of the reply, in one word."""
+    """How the reply was read, in one word."""
 
     ACCEPTED = "accepted"
     FAILED = "failed"
@@ -36,14 +36,14 @@ class Gone(Struct, frozen=True, gc=False):
 
     kind = OutcomeKind.GONE
     reason: Reason = Reason.GONE
-    detail: str = "the receiver answered 410: it wants no more of these"
+    detail: str = "the receiver answered 410: it wants no more of these events"
 
 
 class Failed(Struct, frozen=True, gc=False):
-    """It did not get through.
+    """The attempt failed.
 
-    ``retry_after_seconds`` is the receiver's wish, bounded. ``gates_endpoint``: the wish holds for the whole endpoint.
-    ``is_ours``: the fault lies with us, so neither the endpoint nor the delivery pays for it.
+    ``retry_after_seconds`` is the wait the receiver asked for, bounded; ``gates_endpoint`` applies it to the whole
+    endpoint. ``is_ours``: Posthorn was at fault, so the attempt does not count against the delivery.
     """
 
     kind = OutcomeKind.FAILED
@@ -58,7 +58,7 @@ Outcome = Accepted | Gone | Failed
 
 
 def classify(reply: Reply | Fault, now: datetime) -> Outcome:
-    """Read a reply. Total: every status and every fault has an outcome."""
+    """Classify a reply. Total: every status and every fault has an outcome."""
     if isinstance(reply, Fault):
         return Failed(reply.reason, reply.detail, is_ours=reply.reason is Reason.INTERNAL)
     status = reply.status
@@ -67,7 +67,7 @@ def classify(reply: Reply | Fault, now: datetime) -> Outcome:
     if status == 410:
         return Gone()
     if 300 <= status <= 399:
-        to = f" (it points to {reply.location})" if reply.location else ""
+        to = f" (Location: {reply.location})" if reply.location else ""
         return Failed(Reason.REDIRECT, f"redirects are not followed; update the URL{to}")
     hint = retry_after_seconds(reply.retry_after, now)
     if status == 413:
@@ -77,7 +77,7 @@ def classify(reply: Reply | Fault, now: datetime) -> Outcome:
 
 
 def retry_after_seconds(values: tuple[str, ...], now: datetime) -> int | None:
-    """The seconds a Retry-After asks for, at most 24 h; None for garbage, negatives and values that disagree."""
+    """The seconds that Retry-After asks for, capped at 24 h; None if invalid, negative or contradictory."""
     hints = {_one_hint(value.strip(), now) for value in values}
     return hints.pop() if len(hints) == 1 else None
 

@@ -1,4 +1,4 @@
-"""What goes over the wire, and what came back: values between the flow and a Sender."""
+"""The request that is sent and the reply that came back: values passed between the flow and a Sender."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,10 +22,10 @@ class Request(Struct, frozen=True, gc=False):
 
 
 class Reply(Struct, frozen=True, gc=False):
-    """The receiver answered. Facts only: nobody has judged them yet.
+    """The receiver's answer, not yet classified.
 
-    ``body`` is at most the first 16 KiB, undecoded. ``retry_after`` holds each Retry-After header as it came.
-    ``is_second_connection``: a kept-alive connection had gone stale, so the POST went out again on a fresh one.
+    ``body`` is at most the first 16 KiB, undecoded. ``retry_after`` holds each Retry-After header as received.
+    ``is_second_connection``: a kept-alive connection had gone stale, so the POST was sent again on a fresh one.
     """
 
     status: int
@@ -37,7 +37,7 @@ class Reply(Struct, frozen=True, gc=False):
 
 
 class Fault(Struct, frozen=True, gc=False):
-    """No reply arrived; ``reason`` says why in the closed set, ``detail`` in a sentence."""
+    """No reply arrived. ``reason`` says why, from the closed set; ``detail`` says it in a sentence."""
 
     reason: Reason
     duration_ms: int
@@ -46,7 +46,7 @@ class Fault(Struct, frozen=True, gc=False):
 
 
 def event_headers(key: DeliveryKey, event_id: str, event_type: str, attempt_number: int) -> dict[str, str]:
-    """The headers that tell of the event and the attempt; what signs and what an endpoint adds comes beside them."""
+    """The headers that describe the event and the attempt, without the signature and the endpoint's own headers."""
     headers = {
         "Content-Type": "application/json",
         "webhook-attempt": str(attempt_number),
@@ -59,13 +59,13 @@ def event_headers(key: DeliveryKey, event_id: str, event_type: str, attempt_numb
 
 
 def build_request(lease: Lease, now: datetime, timeout_seconds: float) -> Request | Fault:
-    """Sign the stored bytes afresh, in the endpoint's style. Where that is impossible, it is our fault, not theirs."""
+    """Sign the stored bytes afresh, in the endpoint's style. If that fails, returns an INTERNAL fault."""
     delivery, endpoint = lease.delivery, lease.endpoint
     if endpoint.problem is not None:
         return Fault(Reason.INTERNAL, 0, endpoint.problem)
     keys = endpoint.keys_at(now)
     if keys is None:
-        return Fault(Reason.INTERNAL, 0, "no signing secret of this endpoint can be opened; see SECRET_KEYS")
+        return Fault(Reason.INTERNAL, 0, "a signing secret of this endpoint cannot be decrypted; check SECRET_KEYS")
     headers = {
         "User-Agent": USER_AGENT,
         **endpoint.style.write(keys, delivery.event_id, int(now.timestamp()), delivery.body),

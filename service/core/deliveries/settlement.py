@@ -1,4 +1,4 @@
-"""How an attempt ends: what its outcome means for the delivery, and the value that carries it to the database."""
+"""How an attempt ends: what its outcome means for the delivery, as the value that the store writes."""
 
 from datetime import datetime
 from typing import assert_never
@@ -20,7 +20,7 @@ LOST_IN_A_ROW_MAX = 3
 
 
 class Accept(Struct, frozen=True, gc=False):
-    """Done: the receiver has it."""
+    """The receiver has it."""
 
     step = Step.ACCEPT
     state = State.DELIVERED
@@ -38,7 +38,7 @@ class Retry(Struct, frozen=True, gc=False):
 
 
 class Bury(Struct, frozen=True, gc=False):
-    """Give up."""
+    """Give the delivery up."""
 
     reason: Reason
     step = Step.BURY
@@ -47,7 +47,7 @@ class Bury(Struct, frozen=True, gc=False):
 
 
 class Cancel(Struct, frozen=True, gc=False):
-    """Nobody waits for it any more: the subscription was deleted, or the receiver answered 410."""
+    """The delivery is no longer wanted: the subscription was deleted, or the receiver answered 410."""
 
     reason: Reason
     step = Step.CANCEL
@@ -56,11 +56,11 @@ class Cancel(Struct, frozen=True, gc=False):
 
 
 Settlement = Accept | Retry | Bury | Cancel
-"""One for each step that a lease can end with; only a Retry has a ``delay_seconds``."""
+"""One class for each step that can end a lease; ``delay_seconds`` is None except for Retry."""
 
 
 class Settled(Struct, frozen=True, gc=False):
-    """A settlement on its way to the database, with the attempt that led to it (none where no POST was made)."""
+    """A settlement to be written, with the attempt that led to it (None if no POST was made)."""
 
     delivery: Delivery
     claim_number: int
@@ -72,7 +72,7 @@ class Settled(Struct, frozen=True, gc=False):
 def conclude(
     started: AttemptStarted, reply: Reply | Fault, schedule: RetrySchedule, now: datetime, draw: float
 ) -> Settled:
-    """End an attempt: what the reply means, what follows from it, and the row that tells of it."""
+    """End an attempt: classify the reply, settle the delivery, and make the attempt's row and effects."""
     delivery, claim_number = started.delivery, started.claim_number
     outcome = classify(reply, now)
     return Settled(
@@ -85,7 +85,7 @@ def conclude(
 
 
 def settle(outcome: Outcome, delivery: Delivery, schedule: RetrySchedule, now: datetime, draw: float) -> Settlement:
-    """Decide. ``draw`` in [-1, 1] is the jitter, drawn once; the chosen time is stored."""
+    """What the outcome means for the delivery. ``draw`` in [-1, 1] is the jitter, drawn once per attempt."""
     match outcome:
         case Accepted():
             return Accept()
@@ -101,7 +101,7 @@ def _after_failure(
     failed: Failed, delivery: Delivery, schedule: RetrySchedule, now: datetime, draw: float
 ) -> Retry | Bury:
     if failed.is_ours:
-        # Soon at first, then ever less often: a fault of ours that stays must not fill the attempts table.
+        # Soon at first, then less and less often: a persistent fault in Posthorn must not fill the attempts table.
         doubled = INTERNAL_RETRY_SECONDS * 2.0 ** min(delivery.attempts_recorded - delivery.attempts_made, 10)
         return Retry(min(INTERNAL_RETRY_MAX_SECONDS, doubled), failed.reason)
     if failed.reason is Reason.LOST and delivery.lost_in_a_row + 1 >= LOST_IN_A_ROW_MAX:

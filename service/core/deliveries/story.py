@@ -1,4 +1,4 @@
-"""All that is known of one event and of everyone who might have got it, as it stood at one moment."""
+"""What the database knows about one event and every subscription that might have got it, from one snapshot."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from service.core.reason import Reason
 
 @dataclass(frozen=True, slots=True)
 class ExplainedEvent:
-    """The event in question. ``body`` is its envelope as stored; ``received_at`` the database's time, as all here."""
+    """The event. ``body`` is its envelope as stored; all times in this module are from the database's clock."""
 
     uid: UUID
     event_type: str
@@ -23,7 +23,7 @@ class ExplainedEvent:
 
 @dataclass(frozen=True, slots=True)
 class KnownEndpoint:
-    """An endpoint, as it is today. ``gates`` are those shut now: kind and end, None where it has none."""
+    """An endpoint as it is now. ``gates`` are its shut gates as (kind, end); the end is None if open-ended."""
 
     id: str
     url: str
@@ -34,7 +34,7 @@ class KnownEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class KnownSubscription:
-    """A subscription, also one that was removed. ``event_type`` may be a pattern."""
+    """A subscription, active or removed. ``event_type`` may be a pattern."""
 
     id: int
     endpoint_id: str
@@ -45,7 +45,7 @@ class KnownSubscription:
 
 @dataclass(frozen=True, slots=True)
 class KnownDelivery:
-    """A delivery of the event, the first one or a replay. ``last_status`` is the last HTTP status that came back."""
+    """A delivery of the event, the first one or a replay. ``last_status`` is the last HTTP status received."""
 
     id: str
     subscription_id: int
@@ -60,7 +60,7 @@ class KnownDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """All that is known: of one event, at one moment."""
+    """The event with every endpoint, subscription and delivery of its organization that matters to it."""
 
     event: ExplainedEvent
     endpoints: Mapping[str, KnownEndpoint]

@@ -1,4 +1,4 @@
-"""Deliveries and attempts as people look them up."""
+"""Deliveries and attempts, as shown to people."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class DeliveryFilter:
     """Which deliveries to list; None means any.
 
     ``status_code`` is the HTTP status of the last attempt that got a reply. ``since`` (inclusive) and ``until``
-    (exclusive) are about when the event was received.
+    (exclusive) bound the time when the event was received.
     """
 
     organization_id: str | None = None
@@ -30,7 +30,7 @@ class DeliveryFilter:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryView:
-    """A delivery as people see it. ``last_status`` is the HTTP status of the last attempt that got a reply."""
+    """A delivery as shown to people. ``last_status`` is the HTTP status of the last attempt that got a reply."""
 
     id: str
     event_id: str
@@ -50,7 +50,7 @@ class DeliveryView:
 
 @dataclass(frozen=True, slots=True)
 class AttemptView:
-    """An attempt as people see it."""
+    """An attempt as shown to people."""
 
     number: int
     outcome: OutcomeKind
@@ -65,7 +65,7 @@ class AttemptView:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryDetail:
-    """A delivery with every attempt, oldest first. ``url`` and ``signature_style`` are the endpoint's, today."""
+    """A delivery with every attempt, oldest first. ``url`` and ``signature_style`` are the endpoint's current ones."""
 
     delivery: DeliveryView
     attempts: Sequence[AttemptView]
@@ -76,6 +76,6 @@ class DeliveryDetail:
 
 @dataclass(frozen=True, slots=True)
 class ReplayRefused:
-    """Why this delivery cannot be replayed now, for people."""
+    """Why this delivery cannot be replayed now, as a sentence for people."""
 
     sentence: str

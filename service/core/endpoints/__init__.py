@@ -1,1 +1,1 @@
-"""Endpoints: what one may be, who subscribed to what, and what an event must be to be wanted."""
+"""Endpoints: the settings they may have, their subscriptions, and the filters that events must pass."""

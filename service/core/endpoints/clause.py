@@ -1,4 +1,4 @@
-"""Clauses: what a filter asks of one value of an event. The rules stand in ``service.core.endpoints.filter``."""
+"""Clauses: what a filter asks of one value of an event. ``service.core.endpoints.filter`` documents the rules."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ _SHOWN_VALUES_MAX: Final = 10
 
 
 class Operator(StrEnum):
-    """What can be asked of the value at a path."""
+    """The operators a filter can apply to the value at a path."""
 
     EQ = "eq"
     IN = "in"
@@ -27,18 +27,18 @@ class Operator(StrEnum):
 
 NUMBER_MIN: Final = -(2**63)
 NUMBER_MAX: Final = 2**63 - 1
-"""Numbers that a filter may name: those beyond are compared all the same, where an event has one."""
+"""Bounds of the numbers in a filter. An event's numbers may exceed them and are compared all the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One operator with its operand; the operand of ``not`` is the conditions it denies."""
+    """One operator with its operand; the operand of ``not`` is the tuple of conditions that it negates."""
 
     operator: Operator
     operand: Any
 
     def holds(self, value: object) -> bool:
-        """Whether ``value`` passes. Total: any JSON value, of any size."""
+        """Whether ``value`` passes. Accepts any JSON value of any size; never raises."""
         return _HOLDS[self.operator](value, self.operand)
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One condition on the value at one path. ``name`` is where the filter says so: ``match.data.x.gte``."""
+    """One condition on the value at one path. ``name`` is its place in the filter, such as ``match.data.x.gte``."""
 
     name: str
     path: tuple[str, ...]
@@ -70,7 +70,7 @@ class Clause:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """The clause that kept an event away, what it expects and what it found: short texts, for people."""
+    """The clause that an event failed, what it expected and what it found, as short texts for people."""
 
     clause: str
     expected: str
@@ -81,7 +81,7 @@ class Mismatch:
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether it is a JSON number: true and false are none."""
+    """Whether ``value`` is a JSON number (true and false are not)."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -131,7 +131,7 @@ _EXPECTED_NUMBERS: Final[Mapping[Operator, str]] = {
 
 
 def value_at(envelope: Mapping[str, Any], path: tuple[str, ...]) -> object:
-    """What stands at ``path``; None where nothing does."""
+    """The value at ``path``; None if there is none."""
     value: Any = envelope.get(path[0])
     for key in path[1:]:
         if not isinstance(value, dict):
@@ -141,7 +141,7 @@ def value_at(envelope: Mapping[str, Any], path: tuple[str, ...]) -> object:
 
 
 def shown(value: object) -> str:
-    """A value for people: short, on one line, and encodable whatever it is."""
+    """Any value as a short text on one line that can always be encoded as UTF-8."""
     if value is None:
         return "nothing"
     if isinstance(value, dict | list):

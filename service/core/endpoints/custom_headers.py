@@ -1,4 +1,4 @@
-"""Headers that an endpoint asks for, beside ours: which names and values may go out (RFC 9110)."""
+"""Custom headers of an endpoint: which names and values may be sent (RFC 9110)."""
 
 import re
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ VALUE_PATTERN: Final = r"[\t\x20-\x7e]{0,1024}"
 
 _NAME = re.compile(NAME_PATTERN)
 _VALUE = re.compile(VALUE_PATTERN)
-# They frame the message, speak for the connection, or say who is talking. "Content-Length: 1" would cut the body off,
-# and a second Transfer-Encoding is how requests are smuggled.
+# These frame the message, control the connection, or identify the client. "Content-Length: 1" would truncate the body,
+# and a second Transfer-Encoding would allow request smuggling.
 _REFUSED: Final = frozenset(
     {
         *("host", "connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "expect"),
@@ -24,17 +24,17 @@ _SIGNATURE: Final = "x-webhook-signature"
 
 
 def judge_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """What is wrong with these headers, by name; "" is their number. Empty when all may be sent."""
+    """The problems with these headers, by name; the key "" is about their number. Empty when all may be sent."""
     problems = {}
     if len(headers) > HEADERS_MAX:
-        problems[""] = f"at most {HEADERS_MAX} headers can be added, not {len(headers)}"
+        problems[""] = f"at most {HEADERS_MAX} custom headers are allowed, not {len(headers)}"
     seen: set[str] = set()
     for name, value in headers.items():
         problem = _judge_name(name) or _judge_value(value)
         if name.lower() == _SIGNATURE:
-            problem = "carries a signature, so it is not yours to set"
+            problem = "is reserved for a signature, so it cannot be set"
         elif name.lower() in seen:
-            problem = "is there twice: header names are the same in any case"
+            problem = "appears twice (header names are case-insensitive)"
         seen.add(name.lower())
         if problem is not None:
             problems[name] = problem
@@ -42,16 +42,16 @@ def judge_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def judge_signature_header(name: str) -> str | None:
-    """Why no signature can go out in the header ``name``; None when it can."""
+    """Why the signature cannot be sent in the header ``name``; None when it can."""
     return _judge_name(name)
 
 
 def _judge_name(name: str) -> str | None:
     lower = name.lower()
     if _NAME.fullmatch(name) is None:
-        return "a header's name is 1 to 64 letters, digits and hyphens (a token of RFC 9110)"
+        return "a header name must be 1 to 64 letters, digits and hyphens (an RFC 9110 token)"
     if lower in _REFUSED or lower.startswith(_REFUSED_PREFIXES):
-        return "belongs to the connection or the message itself, so it cannot be set"
+        return "is controlled by the connection or the message itself, so it cannot be set"
     if lower in _OURS:
         return "is sent with every webhook, so it cannot be set"
     return None
@@ -59,5 +59,5 @@ def _judge_name(name: str) -> str | None:
 
 def _judge_value(value: str) -> str | None:
     if _VALUE.fullmatch(value) is None:
-        return "a header's value is at most 1024 printable ASCII characters, spaces and tabs"
+        return "a header value must be at most 1024 printable ASCII characters, spaces and tabs"
     return None

@@ -15,9 +15,9 @@ NO_EVENT_TYPES: Mapping[str, OwnEventType] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class OrganizationDirectory:
-    """Everything needed to fan an organization's events out, as it stood at ``version``.
+    """Everything needed to fan out an organization's events, as of ``version``.
 
-    The record transaction compares ``version`` with the database's, so a stale copy is noticed, never used.
+    The record transaction compares ``version`` with the database's, so a stale copy is never used.
     """
 
     organization_id: str
@@ -34,16 +34,17 @@ class OrganizationDirectory:
         subscriptions: tuple[Subscription, ...],
         event_types: Mapping[str, OwnEventType] = NO_EVENT_TYPES,
     ) -> "OrganizationDirectory":
-        """The directory of these subscriptions, and of the types the organization registered itself."""
+        """The directory of these subscriptions, and of the event types that the organization registered."""
         return cls(organization_id, version, {each.id: each for each in subscriptions}, event_types)
 
     def matching(self, event_type: str, body: bytes) -> tuple[Subscription, ...]:
-        """The subscriptions that get an event of this (registered) type, at most one of each endpoint.
+        """The subscriptions that get an event of this (registered) type, at most one for each endpoint.
 
-        ``body`` is the event's envelope: decoded once, and only where an endpoint that wants the type has a filter.
+        ``body`` is the event's envelope. It is decoded once, and only if an endpoint subscribed to the type has a
+        filter.
         """
         counting = self._counting.get(event_type)
-        if counting is None:  # worked out once for each type, as the directory never changes
+        if counting is None:  # computed once for each type, as the directory never changes
             counting = self._counting[event_type] = self._that_count(event_type)
         if all(each.endpoint.filter is None for each in counting):
             return counting
@@ -65,7 +66,7 @@ def _passes(subscription: Subscription, envelope: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class StoredDirectory:
-    """All of an organization's endpoints and its own event types, as they stand at ``version``."""
+    """All of an organization's endpoints and its own event types, as of ``version``."""
 
     organization_id: str
     version: int

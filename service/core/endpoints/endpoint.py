@@ -15,7 +15,8 @@ from webhook_signature.styles import STYLES, Style
 class Secret:
     """A signing key of an endpoint.
 
-    ``key`` is None when it could not be unsealed: that stops this endpoint alone, and costs it no attempt.
+    ``key`` is None when it could not be unsealed: that stops deliveries to this endpoint only, and its attempts do
+    not count.
     """
 
     key: bytes | None
@@ -26,9 +27,9 @@ class Secret:
 class Endpoint:
     """A target URL an organization registered, with what is needed to send to it.
 
-    ``headers`` go out beside ours. ``schedule`` and ``timeout_seconds``: None is the service's own. ``problem`` says
-    which fault of ours, such as a setting that cannot be read, keeps us from sending: that stops this endpoint alone,
-    and costs it no attempt.
+    ``headers`` are sent in addition to Posthorn's. ``schedule`` and ``timeout_seconds`` are None for the service's
+    defaults. ``problem`` is the internal fault, such as an unreadable setting, that keeps Posthorn from sending: it
+    stops deliveries to this endpoint only, and its attempts do not count.
     """
 
     id: str
@@ -44,7 +45,7 @@ class Endpoint:
     problem: str | None = None
 
     def keys_at(self, now: datetime) -> tuple[bytes, ...] | None:
-        """The keys that sign at ``now``, newest first, at most three; None when one of them cannot be opened."""
+        """The keys valid at ``now``, newest first, at most three; None if there is none or one cannot be unsealed."""
         keys: list[bytes] = []
         for secret in self.secrets:
             if secret.expires_at is not None and secret.expires_at <= now:
@@ -57,7 +58,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class StoredSecret:
-    """A signing secret as it lies in the database: sealed."""
+    """A signing secret as stored in the database: sealed."""
 
     id: str
     sealed: str
@@ -66,9 +67,9 @@ class StoredSecret:
 
 @dataclass(frozen=True, slots=True)
 class StoredEndpoint:
-    """An endpoint as it lies in the database, with its active subscriptions as (id, event type).
+    """An endpoint as stored in the database, with its active subscriptions as (id, event type).
 
-    ``sealed_headers`` is a sealed JSON object; ``filter`` and ``retry`` are decoded JSON, not yet read.
+    ``sealed_headers`` is a sealed JSON object; ``filter`` and ``retry`` are decoded JSON, not yet validated.
     """
 
     id: str

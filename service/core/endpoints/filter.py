@@ -8,12 +8,12 @@ operators for each path:
 
 - A path is keys joined by dots, from the top of the envelope. It goes through objects only: it never enters a list,
   and a key that itself holds a dot cannot be reached.
-- What is not there reads as null, as a documented key is null when it is unknown. ``exists`` means "there, and not
+- A missing value reads as null, just as a documented key is null when unknown. ``exists`` means "present and not
   null"; ``{"eq": null}`` is the same as ``{"exists": false}``.
-- ``eq`` and ``in`` compare text with text, numbers with numbers (1 is 1.0), true and false with themselves. Nothing
+- ``eq`` and ``in`` compare text with text, numbers with numbers (1 equals 1.0), booleans with booleans. Nothing
   is converted: "1" is not 1, and true is not 1. An object or a list equals nothing.
-- ``prefix`` holds for text only; ``gt``, ``gte``, ``lt``, ``lte`` for numbers only.
-- ``not`` wraps operators, and holds exactly when they do not all hold: so also where the path is not there.
+- ``prefix`` holds for text only; ``gt``, ``gte``, ``lt``, ``lte`` hold for numbers only.
+- ``not`` wraps operators, and holds exactly when they do not all hold; so it also holds where the path is missing.
 """
 
 import json
@@ -48,7 +48,7 @@ SCOPES: Final = ("brand_id", "campaign_id", "project_id")
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Clauses that must all hold; without any, every event passes."""
+    """Clauses that must all hold; with no clauses, every event passes."""
 
     clauses: tuple[Clause, ...]
 
@@ -63,26 +63,26 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class FilterRefused:
-    """Why a value is no filter: a sentence by the path inside it (``match.data.x.gte``); "" is the filter itself."""
+    """Why a filter is invalid: sentences by path in the filter (``match.data.x.gte``); "" is the filter itself."""
 
     problems: Mapping[str, str]
 
 
 def parse_filter(value: object) -> Filter | FilterRefused:
-    """Read a filter from decoded JSON. Total: whatever is no filter is refused, with every problem it has."""
+    """Read a filter from decoded JSON. Never raises: an invalid filter is refused with all its problems."""
     reader = _Reader()
     reader.read(value)
     return FilterRefused(reader.problems) if reader.problems else Filter(tuple(reader.clauses))
 
 
 def decode_envelope(body: bytes) -> Mapping[str, Any]:
-    """An event's stored bytes as JSON. Numbers beyond any type read as infinite; raises ValueError for no JSON."""
+    """Decode an event's stored bytes. Numbers too large read as infinity; raises ValueError if it is not JSON."""
     try:
         decoded = msgspec.json.decode(body)
-    except msgspec.DecodeError:  # a huge number or half a surrogate pair: rare, and no reason to raise
+    except msgspec.DecodeError:  # a huge number or half a surrogate pair: rare, but valid
         decoded = json.loads(body, parse_int=_any_int)
     if not isinstance(decoded, dict):
-        raise ValueError("an envelope is a JSON object")  # noqa: TRY004 - of the bytes, not of the argument
+        raise ValueError("an envelope must be a JSON object")  # noqa: TRY004 - of the bytes, not of the argument
     return decoded
 
 
@@ -90,7 +90,7 @@ _DENIABLE: Final = tuple(each for each in Operator if each is not Operator.NOT)
 
 
 class _Reader:
-    """Walks a filter once and gathers clauses and problems; clauses count for nothing once there is a problem."""
+    """Walks a filter once and collects clauses and problems; the clauses are ignored if there is a problem."""
 
     def __init__(self) -> None:
         self.problems: dict[str, str] = {}
@@ -98,7 +98,7 @@ class _Reader:
         self._conditions_count = 0
 
     def read(self, value: object) -> None:
-        parts = self._members("", value, ("scope", "match"), "a filter is an object with 'scope' and 'match'")
+        parts = self._members("", value, ("scope", "match"), "must be an object with 'scope' and 'match'")
         for name, allowed in self._members("scope", parts.get("scope", {}), SCOPES).items():
             where = f"scope.{name}"
             values = self._values(where, allowed, "a list of ids", _is_text)
@@ -109,9 +109,9 @@ class _Reader:
             keys = tuple(path.split("."))
             if len(path) > PATH_CHARACTERS_MAX or len(keys) > PATH_KEYS_MAX:
                 limits = f"{PATH_CHARACTERS_MAX} characters and {PATH_KEYS_MAX} keys"
-                self.problems[where] = f"a path has at most {limits}"
+                self.problems[where] = f"a path may have at most {limits}"
             elif not all(keys) or not _is_storable(path):
-                self.problems[where] = "a path is keys joined by single dots, such as data.message.protocol"
+                self.problems[where] = "a path must be keys joined by single dots, such as data.message.protocol"
             else:
                 conditions = self._conditions(where, operators, tuple(Operator))
                 self.clauses += [Clause(f"{where}.{each.operator}", keys, each) for each in conditions]
@@ -119,17 +119,17 @@ class _Reader:
     def _members(
         self, where: str, value: object, known: tuple[str, ...] | None, rule: str = "must be an object"
     ) -> dict[str, Any]:
-        """The members of an object; those that nobody knows (``known`` None: any) are problems."""
+        """The members of an object; names not in ``known`` are recorded as problems (None allows any name)."""
         if not isinstance(value, dict):
             self.problems[where] = rule
             return {}
         if len(value) > CLAUSES_MAX:
-            self.problems[where] = f"a filter has at most {CLAUSES_MAX} clauses"
+            self.problems[where] = f"a filter may have at most {CLAUSES_MAX} clauses"
             return {}
         strangers = [name for name in value if known is not None and name not in known]
         for name in strangers:
             near = get_close_matches(name[:PATH_CHARACTERS_MAX], known or (), 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there is {', '.join(known or ())}"
+            hint = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(known or ())}"
             self.problems[".".join(filter(None, (where, _name_shown(name))))] = f"unknown; {hint}"
         return {name: inner for name, inner in value.items() if name not in strangers}
 
@@ -167,7 +167,7 @@ class _Reader:
 
     def _values(self, where: str, value: object, what: str, fits: Callable[[object], bool]) -> tuple[object, ...]:
         if not isinstance(value, list) or not 1 <= len(value) <= VALUES_MAX:
-            self.problems[where] = f"must be {what}, 1 to {VALUES_MAX} of them"
+            self.problems[where] = f"must be {what}, with 1 to {VALUES_MAX} entries"
             return ()
         rule = _TEXT_RULE if fits is _is_text else _SCALAR_RULE
         self.problems |= {f"{where}[{index}]": rule for index, each in enumerate(value) if not fits(each)}
@@ -176,7 +176,7 @@ class _Reader:
     def _count(self) -> None:
         self._conditions_count += 1
         if self._conditions_count > CLAUSES_MAX:
-            self.problems[""] = f"a filter has at most {CLAUSES_MAX} clauses"
+            self.problems[""] = f"a filter may have at most {CLAUSES_MAX} clauses"
 
 
 _TEXT_RULE: Final = f"must be text of 1 to {TEXT_CHARACTERS_MAX} characters, without NUL"
@@ -187,7 +187,7 @@ _SCALAR_RULE: Final = (
 
 
 def _is_storable(text: str) -> bool:
-    """Whether PostgreSQL can keep it: no NUL, no half of a surrogate pair."""
+    """Whether PostgreSQL can store it: no NUL, no half of a surrogate pair."""
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
@@ -206,7 +206,7 @@ def _is_scalar(value: object) -> bool:
 def _any_int(digits: str) -> int | float:
     try:
         return int(digits)
-    except ValueError:  # Python reads no more than 4300 digits
+    except ValueError:  # Python reads at most 4300 digits
         return float(digits)
 
 

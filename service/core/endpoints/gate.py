@@ -1,4 +1,4 @@
-"""Gates: why an endpoint may not be attempted now. Its deliveries wait, and use no attempts."""
+"""Gates: why an endpoint may not be attempted now. Its deliveries wait without using up attempts."""
 
 from enum import StrEnum
 
@@ -6,5 +6,5 @@ from enum import StrEnum
 class GateKind(StrEnum):
     """What shut the gate; an endpoint has at most one of each kind. The table's CHECK lists the same."""
 
-    PAUSED = "paused"  # by a person, until a person resumes it
-    RETRY_AFTER = "retry_after"  # by the receiver, for as long as it asked
+    PAUSED = "paused"  # a person paused it, until a person resumes it
+    RETRY_AFTER = "retry_after"  # the receiver asked for a pause, for that long

@@ -1,4 +1,4 @@
-"""How an endpoint fares."""
+"""An endpoint's health and statistics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,9 +7,9 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What came of an endpoint's newest deliveries. All empty: nothing did.
+    """How an endpoint's newest deliveries ended. All fields are empty if none has ended.
 
-    ``failures_in_a_row`` counts deliveries that failed after the last success, as far as was looked.
+    ``failures_in_a_row`` counts the deliveries that failed after the last success, among those examined.
     """
 
     last_success_at: datetime | None = None
@@ -21,7 +21,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """The middle and the slow end of some durations, in milliseconds; None where there was nothing to measure."""
+    """The median and the 95th percentile of some durations; None if there was nothing to measure."""
 
     p50_ms: float | None = None
     p95_ms: float | None = None
@@ -29,9 +29,9 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """An endpoint's deliveries, counted. ``is_capped``: there were more than were looked at, the newest of each type.
+    """An endpoint's deliveries, counted. ``is_capped``: only the newest of each event type were examined.
 
-    ``latency`` is from a delivery's making to its success, ``duration`` of single attempts.
+    ``latency`` is from a delivery's creation to its success; ``duration`` is that of single attempts.
     """
 
     by_state: Mapping[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Why a wish about an endpoint is not granted: values that each face puts into its own shape."""
+"""Why a request about an endpoint is refused: values that each interface reports in its own form."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from webhook_signature.sign import KEYS_MAX
 
 @dataclass(frozen=True, slots=True)
 class InvalidWish:
-    """What is wrong with it: sentences by the path of the field, such as ``event_types[2]``."""
+    """What is wrong with the request: sentences by the path of the field, such as ``event_types[2]``."""
 
     problems: Mapping[str, Sequence[str]]
     sentence = "the request is not valid"
@@ -18,7 +18,7 @@ class InvalidWish:
 
 @dataclass(frozen=True, slots=True)
 class NoSuchOrganization:
-    """Nobody made the organization."""
+    """The organization does not exist."""
 
     organization_id: str
 
@@ -42,7 +42,7 @@ class NoSuchEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class EndpointGone:
-    """Its receiver answered 410, so it takes no changes any more."""
+    """The receiver answered 410, so the endpoint can no longer be changed."""
 
     sentence = "this endpoint is gone: its receiver answered 410"
 
@@ -57,7 +57,7 @@ class UrlTaken:
 
 @dataclass(frozen=True, slots=True)
 class SecretMisfit:
-    """A stored secret cannot sign in the style that is asked for."""
+    """A stored secret cannot sign in the requested style."""
 
     style: str
 
@@ -69,7 +69,7 @@ class SecretMisfit:
 
 @dataclass(frozen=True, slots=True)
 class TooManySecrets:
-    """As many secrets sign as may; the first of them expires at ``first_expires_at``."""
+    """The endpoint has the maximum number of active secrets; the first of them expires at ``first_expires_at``."""
 
     first_expires_at: datetime
 
@@ -78,16 +78,16 @@ class TooManySecrets:
         """For people."""
         until = format_timestamp(self.first_expires_at)
         return (
-            f"{KEYS_MAX} secrets sign already, the first until {until}; "
-            "rotate after that, or with overlap_seconds 0, which ends the older ones at once"
+            f"limit of {KEYS_MAX} active secrets reached; the first expires at {until}. "
+            "Rotate after that, or now with overlap_seconds 0, which ends the older ones at once"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class OtherSecret:
-    """The URL has an endpoint, which signs with another secret than the one given."""
+    """The URL already has an endpoint, and it signs with a different secret."""
 
-    sentence = "this URL already has an endpoint, which signs with another secret"
+    sentence = "this URL already has an endpoint, which signs with a different secret"
 
 
 EndpointRefusal = (

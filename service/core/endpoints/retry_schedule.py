@@ -11,7 +11,7 @@ DELAY_MAX_SECONDS: Final = 86_400
 class RetrySchedule:
     """How long to wait after the n-th failed attempt, and when to give up.
 
-    ``delays_seconds``, when given, replaces the formula: a preset such as ``(4, 16, 64)`` means four attempts.
+    ``delays_seconds``, when given, replaces the formula: ``(4, 16, 64)`` means four attempts.
     ``jitter`` is the fraction by which a delay may be shorter or longer.
     """
 
@@ -24,7 +24,7 @@ class RetrySchedule:
     delays_seconds: tuple[float, ...] | None = None
 
     def delay_seconds(self, attempts_made: int) -> float | None:
-        """The wait after ``attempts_made`` (>= 1) failed attempts, before jitter; None when no attempt is left."""
+        """The wait after ``attempts_made`` (>= 1) failed attempts, before jitter; None when no attempts are left."""
         if self.delays_seconds is not None:
             return self.delays_seconds[attempts_made - 1] if attempts_made <= len(self.delays_seconds) else None
         if attempts_made >= self.attempts_max:
@@ -33,7 +33,7 @@ class RetrySchedule:
         return min(self.cap_seconds, self.base_seconds * self.factor**exponent)
 
     def spread(self, delay_seconds: float, draw: float, *, upward: bool = False) -> float:
-        """Apply jitter. ``draw`` lies in [-1, 1]; ``upward`` never goes below what the receiver asked for."""
+        """Apply jitter. ``draw`` lies in [-1, 1]; with ``upward`` the delay only grows, as a Retry-After requires."""
         return delay_seconds * (1 + self.jitter * (abs(draw) if upward else draw))
 
 
@@ -45,10 +45,10 @@ PRESETS = {
 
 
 def read_retry(value: object, service_schedule: RetrySchedule) -> RetrySchedule | str:
-    """The schedule an endpoint asks for by a preset's name or a list of delays in seconds; or the problem, as text.
+    """The schedule for a preset's name or a list of delays in seconds; or the problem, as text.
 
-    A list of n delays means n + 1 attempts. An endpoint may ask for less time than the service gives, never for more:
-    ``service_schedule``'s limit of age holds all the same (events are not kept for ever).
+    A list of n delays means n + 1 attempts. The service's age limit always applies, as events are not kept
+    indefinitely: an endpoint may ask for a shorter one, never for a longer one.
     """
     if isinstance(value, str) and value in PRESETS:
         preset = PRESETS[value]

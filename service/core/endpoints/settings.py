@@ -1,4 +1,4 @@
-"""What an organization may ask of an endpoint: judged once, here, whichever face it came through."""
+"""What settings an endpoint may have: validated here only, whichever interface the request came through."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -15,7 +15,7 @@ from webhook_signature import VerificationError
 from webhook_signature.styles import style_named
 
 HIDDEN: Final = "***"
-"""Stands for a header's value: shown in place of it, and in a wish it keeps the value that is stored."""
+"""Shown in place of a header's value; in a request it keeps the stored value."""
 SECRET_CHARACTERS_MIN: Final = 16
 EVENT_TYPES_MAX: Final = 100
 DESCRIPTION_CHARACTERS_MAX: Final = 500
@@ -28,10 +28,10 @@ _STYLE_WITH_HEADER: Final = "t-v1"
 
 @dataclass(frozen=True, slots=True)
 class EndpointSettings:
-    """What an organization asked of an endpoint. The defaults are those of an endpoint that was asked for nothing.
+    """The settings of an endpoint, with the defaults of a new one.
 
-    ``filter`` and ``retry`` are JSON as it was written; None asks for every event, and for the service's own schedule.
-    ``headers`` is None when the stored ones do not open: their key is missing from SECRET_KEYS.
+    ``filter`` and ``retry`` are JSON as the caller sent it; None means every event, and the service's own schedule.
+    ``headers`` is None when the stored headers cannot be decrypted: their key is missing from SECRET_KEYS.
     """
 
     url: str
@@ -54,10 +54,10 @@ _DEFAULTS: Final = {each.name: getattr(NOTHING_ASKED, each.name) for each in fie
 
 @dataclass(frozen=True, slots=True)
 class EndpointWish:
-    """What a caller asks: values by the names of ``EndpointSettings``, and ``secret``; None asks for the default.
+    """What a caller asks for: values by the field names of ``EndpointSettings``, and ``secret``; None means default.
 
-    ``unreadable`` has the fields that the face could not read, each with sentences about it. They are not in
-    ``given``, and are reported together with what is wrong with the others.
+    ``unreadable`` holds the fields that the interface could not parse, with sentences about each. They are not in
+    ``given``; their problems are reported together with those of the other fields.
     """
 
     given: Mapping[str, Any]
@@ -66,7 +66,7 @@ class EndpointWish:
 
 @dataclass(frozen=True, slots=True)
 class GrantedWish:
-    """The settings as they are to be, and the secret to sign with; None: the service makes one."""
+    """The new settings, and the signing secret; None means that the service generates one."""
 
     settings: EndpointSettings
     secret: str | None
@@ -80,7 +80,8 @@ Problem = tuple[str, str]
 class EndpointRules:
     """What the service allows any endpoint.
 
-    ``schedule`` is the service's own: it bounds what an endpoint may ask for, as ``timeout_seconds_max`` does.
+    ``schedule`` is the service's own. Its age limit bounds an endpoint's schedule, as ``timeout_seconds_max`` bounds
+    its timeout.
     """
 
     egress_policy: EgressPolicy
@@ -90,7 +91,7 @@ class EndpointRules:
     def judge(
         self, wish: EndpointWish, before: EndpointSettings, own_event_types: Collection[str]
     ) -> GrantedWish | InvalidWish:
-        """``before`` with what is asked, or everything that is wrong with it, by the path of the field."""
+        """``before`` with the wish applied, or every problem with it, by the path of the field."""
         problems = {path: list(sentences) for path, sentences in wish.unreadable.items()}
         for path, sentence in self._problems(wish.given, before, own_event_types):
             problems.setdefault(path, []).append(sentence)
@@ -135,7 +136,7 @@ def secret_problem(secret: str, style: str) -> str | None:
     if why := misfit(secret, style):
         return why
     if len(secret) < SECRET_CHARACTERS_MIN:  # its last four characters are shown, to tell it from others
-        return f"a secret has at least {SECRET_CHARACTERS_MIN} characters"
+        return f"a secret must have at least {SECRET_CHARACTERS_MIN} characters"
     return None
 
 
@@ -154,9 +155,9 @@ def _event_type_problems(event_types: Sequence[str], own_event_types: Collection
         return
     unknown = [index for index, each in enumerate(event_types) if not is_subscribable(each, own_event_types)]
     for index in unknown:
-        # Looking for what was meant takes time, and one such answer helps as much as a hundred.
+        # Finding a suggestion is slow, so only the first unknown name gets one.
         hint = did_you_mean(event_types[index], {*REGISTRY, *own_event_types}) if index == unknown[0] else ""
-        yield f"event_types[{index}]", f"no event type is called or covered by {event_types[index][:80]!r}{hint}"
+        yield f"event_types[{index}]", f"{event_types[index][:80]!r} matches no event type{hint}"
 
 
 def _metadata_problems(metadata: Mapping[str, str]) -> Iterator[Problem]:
@@ -181,7 +182,7 @@ def _header_problems(given: Mapping[str, Any], before: EndpointSettings) -> Iter
         if value != HIDDEN or name.lower() in known:
             continue
         if before.headers is None:
-            yield f"headers.{name}", "the stored headers cannot be decrypted: send every value again"
+            yield f"headers.{name}", "the stored headers cannot be decrypted; send every value again"
         else:
             yield f"headers.{name}", f"{HIDDEN} keeps a stored value, but this header has none; send one"
 
@@ -191,7 +192,7 @@ def _signature_problems(given: Mapping[str, Any], before: EndpointSettings) -> I
     asked = given.get("signature_header")
     if asked is not None:
         if after.signature_style != _STYLE_WITH_HEADER:
-            yield "signature_header", f"is only used with the signature_style {_STYLE_WITH_HEADER!r}"
+            yield "signature_header", f"is only allowed with the signature_style {_STYLE_WITH_HEADER!r}"
         if why := judge_signature_header(asked):
             yield "signature_header", why
     signed_in = asked or after.signature_header
@@ -199,12 +200,12 @@ def _signature_problems(given: Mapping[str, Any], before: EndpointSettings) -> I
         if signed_in and name.lower() == signed_in.lower():
             yield (
                 ("signature_header" if asked else f"headers.{name}"),
-                "the signature and an extra header cannot share a name",
+                "the signature and a custom header cannot have the same name",
             )
 
 
 def _merged(given: Mapping[str, Any], before: EndpointSettings) -> EndpointSettings:
-    """``before`` with what is given; None is the default, and ``***`` the value that a header has."""
+    """``before`` with the given values; None sets the default, and ``***`` keeps a header's stored value."""
     changes = {name: _DEFAULTS[name] if value is None else value for name, value in given.items()}
     if "event_types" in changes:
         changes["event_types"] = tuple(dict.fromkeys(changes["event_types"]))

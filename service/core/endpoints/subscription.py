@@ -21,11 +21,11 @@ def covers(pattern: str, event_type: str) -> bool:
 
 
 def specificity(pattern: str) -> tuple[bool, int]:
-    """How near a pattern is to what it covers, to compare: a type itself comes first, then the longer pattern."""
+    """A sort key: an exact event type is more specific than any pattern, a longer pattern than a shorter one."""
     return "*" not in pattern, len(pattern)
 
 
 def most_specific(subscriptions: Iterable[Subscription], event_type: str) -> Subscription | None:
-    """The subscription that counts: the type itself, else the longest pattern that covers it; None when none does."""
+    """The most specific subscription that covers ``event_type``; among equals, the oldest. None if none covers it."""
     covering = (each for each in subscriptions if covers(each.event_type, event_type))
     return max(covering, key=lambda each: (specificity(each.event_type), -each.id), default=None)

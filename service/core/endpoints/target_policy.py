@@ -1,7 +1,7 @@
-"""Where Posthorn may connect: a pure judgement of addresses, ports and URLs. Nothing here asks DNS or the network.
+"""Where Posthorn may connect: a pure judgement of addresses, ports and URLs. Nothing here uses DNS or the network.
 
-A table of our own, because ``ipaddress.is_global`` calls NAT64 of 169.254.169.254, ``::127.0.0.1`` and multicast
-global, and answers differently from one Python version to the next.
+The address table is Posthorn's own, because ``ipaddress.is_global`` calls NAT64 of 169.254.169.254, ``::127.0.0.1``
+and multicast global, and its answers differ between Python versions.
 """
 
 import re
@@ -17,7 +17,7 @@ HOST_MAX_CHARACTERS = 253
 ALLOW_PREFIX_BITS_MIN = 7  # fc00::/7 is the widest private range; anything wider would be an off switch
 
 ADDRESS_REFUSED = "this address is not allowed"
-"""What a customer reads about every refused address: nobody maps our network by its error messages."""
+"""The same sentence for every refused address, so that nobody can map the network by its error messages."""
 
 HTTPS_ONLY = "the URL must start with https://"
 
@@ -66,7 +66,7 @@ _PORTS_CLOSED = frozenset(_DATABASE_PORTS | _BROKER_PORTS)
 
 
 class Verdict(StrEnum):
-    """What we think of an address and port. Closed: every dial gets exactly one of these."""
+    """The policy's decision on an address and port. Every dial gets exactly one of these."""
 
     ALLOWED = "allowed"
     ALLOWED_BY_OPERATOR = "allowed_by_operator"
@@ -79,25 +79,25 @@ class Verdict(StrEnum):
 
     @property
     def is_allowed(self) -> bool:
-        """Whether we may connect."""
+        """Whether Posthorn may connect."""
         return self in {Verdict.ALLOWED, Verdict.ALLOWED_BY_OPERATOR}
 
 
 @dataclass(frozen=True, slots=True)
 class CidrRule:
-    """An operator's rule: a network, and the only port it speaks of (None: it does not speak of ports)."""
+    """An operator's rule: a network, and the one port it applies to (None: every port)."""
 
     network: Network
     port: int | None = None
 
     def covers(self, address: Address, port: int) -> bool:
-        """Whether the rule speaks of this address and port."""
+        """Whether the rule applies to this address and port."""
         return self.port in {None, port} and address in self.network
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL that may be registered. ``host`` is lower case and without brackets; names are judged again at dial."""
+    """A URL that may be registered. ``host`` is lower case, without brackets. Names are judged again on each dial."""
 
     url: str
     scheme: str
@@ -112,7 +112,7 @@ class TargetRefused:
     sentence: str
     host: str = ""
     verdict: Verdict | None = None
-    is_policy: bool = False  # the operator's settings decide it; else the URL itself is wrong
+    is_policy: bool = False  # refused by the operator's settings; otherwise the URL itself is invalid
 
 
 _RULE = re.compile(
@@ -123,10 +123,10 @@ _PORT_MAX = 65535
 
 
 def parse_cidr_rule(text: str) -> CidrRule:
-    """Read ``10.0.0.0/8``, ``127.0.0.0/8:8080``, ``::1/128`` or ``[fd00::/8]:443``. Raises ValueError, saying why."""
+    """Read ``10.0.0.0/8``, ``127.0.0.0/8:8080``, ``::1/128`` or ``[fd00::/8]:443``. Raises ValueError."""
     match = _RULE.fullmatch(text.strip())
     if match is None:
-        raise ValueError("a rule is empty; write a network, such as 10.0.0.0/8 or [fd00::/8]:443")
+        raise ValueError("the rule is empty; write a network, such as 10.0.0.0/8 or [fd00::/8]:443")
     cidr = match["ipv6"] or match["ipv4"] or match["bare"] or ""
     port_text = match["ipv6_port"] if match["ipv6"] is not None else match["ipv4_port"]
     try:
@@ -134,7 +134,7 @@ def parse_cidr_rule(text: str) -> CidrRule:
     except ValueError as error:
         raise ValueError(f"{text!r} is not a network with an optional port: {error}") from None
     if isinstance(network, IPv6Network) and (network.network_address.scope_id or network.network_address.ipv4_mapped):
-        raise ValueError(f"{text!r}: write IPv4 networks as IPv4, and no scope")
+        raise ValueError(f"{text!r}: write an IPv4 network as IPv4, and leave out the scope id")
     if port_text is not None and (not _PORT.fullmatch(port_text) or int(port_text) > _PORT_MAX):
         raise ValueError(f"{text!r}: the port must be a number from 1 to {_PORT_MAX}")
     return CidrRule(network, None if port_text is None else int(port_text))
@@ -142,20 +142,20 @@ def parse_cidr_rule(text: str) -> CidrRule:
 
 @dataclass(frozen=True, slots=True)
 class EgressPolicy:
-    """The operator's denials, then the operator's permissions, then the table. There is no off switch."""
+    """The operator's deny rules, then the operator's allow rules, then the table. It cannot be switched off."""
 
     deny: tuple[CidrRule, ...] = ()
     allow: tuple[CidrRule, ...] = ()
     allow_http: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse, with a ValueError, a permission so wide that it would switch the table off."""
+        """Raise ValueError for an allow rule so wide that it would switch the table off."""
         for rule in self.allow:
             if rule.network.prefixlen < ALLOW_PREFIX_BITS_MIN:
-                raise ValueError(f"{rule.network} is too wide to allow; /{ALLOW_PREFIX_BITS_MIN} is the widest")
+                raise ValueError(f"{rule.network} is too wide to allow; the widest is /{ALLOW_PREFIX_BITS_MIN}")
 
     def judge_address(self, address: str | Address, port: int) -> Verdict:
-        """Judge the final address of a dial. Total: what cannot be read as an address is a verdict too."""
+        """Judge the final address of a dial. Never raises: text that is not an address gets NOT_AN_ADDRESS."""
         try:
             ip = ip_address(address)
         except ValueError:
@@ -174,7 +174,7 @@ class EgressPolicy:
         return Verdict.ALLOWED_BY_OPERATOR if permits else _look_up(ip)
 
     def judge_url(self, raw: str) -> Target | TargetRefused:
-        """Judge a URL for registration, on its raw text: a parser that repairs would hide what was asked for."""
+        """Judge a URL for registration, on its raw text: a lenient parser would hide what was sent."""
         if complaint := _complaint_about_text(raw) or self._complaint_about_scheme(raw):
             return TargetRefused(complaint, is_policy=complaint == HTTPS_ONLY and raw.lower().startswith("http://"))
         match = _URL.fullmatch(raw.lower())

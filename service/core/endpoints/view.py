@@ -1,4 +1,4 @@
-"""Endpoints and subscriptions as people see them: no secret, no value of a header."""
+"""Endpoints and subscriptions as shown to people, without secrets and header values."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,11 +12,11 @@ Key = TypeVar("Key")
 
 
 class EndpointState(StrEnum):
-    """Where an endpoint stands."""
+    """The state of an endpoint."""
 
     ACTIVE = "active"
     PAUSED = "paused"
-    DISABLED = "disabled"  # no endpoint is, in this release: the name is kept for it
+    DISABLED = "disabled"  # not used in this release; the name is reserved
     GONE = "gone"  # its receiver answered 410
 
 
@@ -29,7 +29,7 @@ class RemovalReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SecretHint:
-    """A signing secret that is valid, without its text: ``hint`` is its last four characters."""
+    """A valid signing secret, without its text: ``hint`` is its last four characters."""
 
     hint: str
     created_at: datetime
@@ -38,7 +38,7 @@ class SecretHint:
 
 @dataclass(frozen=True, slots=True)
 class EndpointView:
-    """An endpoint. A gone one shows the event types that ended with it."""
+    """An endpoint. A gone endpoint shows the event types that it was subscribed to."""
 
     id: str
     settings: EndpointSettings
@@ -60,7 +60,7 @@ class Subscriber:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """The endpoint of a URL. ``secret`` is shown this once, when the endpoint was made now; ``added`` are new."""
+    """The endpoint of a URL. ``secret`` is set, once, if the endpoint is new; ``added`` are its new subscriptions."""
 
     endpoint: EndpointView
     secret: str | None
@@ -69,7 +69,7 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
-    """A new secret. Older ones sign too until ``overlap_ends_at``; None: they ended at once."""
+    """A new secret. Older ones also sign until ``overlap_ends_at``; None means that they ended at once."""
 
     secret: str
     overlap_ends_at: datetime | None
@@ -77,7 +77,7 @@ class Rotated:
 
 @dataclass(frozen=True, slots=True)
 class Resthook:
-    """An event type that can be subscribed to. ``modified_at`` is when a subscriber last came or went."""
+    """An event type that can be subscribed to. ``modified_at`` is when a subscriber was last added or removed."""
 
     slug: str
     modified_at: datetime
@@ -86,9 +86,9 @@ class Resthook:
 
 @dataclass(frozen=True, slots=True)
 class ResthookEvent:
-    """An event; ``uid`` is a UUIDv7, and ``body`` the envelope, as it is delivered.
+    """An event. ``uid`` is a UUIDv7; ``body`` is the envelope, as delivered.
 
-    ``body`` is None when those before it in the walk have as many bytes as a page may.
+    ``body`` is None once the events before it have filled the page's limit of bytes.
     """
 
     uid: UUID
@@ -98,7 +98,7 @@ class ResthookEvent:
 
 @dataclass(frozen=True, slots=True)
 class Walk(Generic[Key]):
-    """A part of a list: from beside a key (None: from an end), in one direction, at most so many rows."""
+    """A page of a list: at most ``limit`` rows next to the key ``beside`` (None: from the list's start or end)."""
 
     beside: Key | None
     is_descending: bool

@@ -1,1 +1,1 @@
-"""Events: the envelope, the registry of types, and what is folded from events."""
+"""Events: the envelope, the registry of event types, and the message status derived from events."""

@@ -1,4 +1,4 @@
-"""JSON Schema validation whose work has an end: every keyword that is looked at costs steps of a budget."""
+"""JSON Schema validation with bounded work: every keyword evaluated costs steps of a budget."""
 
 import json
 import re
@@ -14,13 +14,13 @@ from service.core.events.registry import Complaint
 from service.core.events.schema_rules import looseness
 
 STEPS_MAX: Final = 20_000
-"""What one event may cost: about a step for each keyword and each value it is held against, some 0.4 s in all."""
+"""The budget for one event: about a step for each keyword and each value it is checked against; some 0.4 s."""
 PATTERN_TEXT_LENGTH_MAX: Final = 256
-"""Longer texts match no pattern."""
+"""A text longer than this fails every ``pattern``."""
 
 _TOLD_LENGTH_MAX: Final = 200
 _PATTERN_STEPS: Final = 10_000
-"""Steps of a search that make one of ours: it runs in C."""
+"""How many steps of a regular expression search, which runs in C, count as one step of the budget."""
 
 _steps_left: ContextVar[list[int]] = ContextVar("steps_left")
 
@@ -30,9 +30,9 @@ class TooMuchWorkError(Exception):
 
 
 def first_complaint(schema_text: str, data: object) -> Complaint | None:
-    """The first thing in ``data`` that its schema is against.
+    """The first violation of the schema in ``data``, or None.
 
-    Raises ``TooMuchWorkError``, ``RecursionError``, and what the library raises on schemas that were never checked.
+    Raises ``TooMuchWorkError``, ``RecursionError``, and whatever the library raises for a schema that was not checked.
     """
     _steps_left.set([STEPS_MAX])
     error = next(iter(_validator(schema_text).iter_errors(data)), None)
@@ -42,9 +42,9 @@ def first_complaint(schema_text: str, data: object) -> Complaint | None:
     if error.validator == "required":
         missing = next(name for name in error.validator_value if name not in error.instance)
         return Complaint(cut(f"{path}.{missing}"), "is required")
-    if error.validator is None:  # the schema of something inside is just: false; the library does not say of what
-        return Complaint(path, "has something that its schema does not allow")
-    # The rule is told, the value is not: what is parked is logged, and data is about people.
+    if error.validator is None:  # a subschema is just false; the library does not say which value it applies to
+        return Complaint(path, "contains something that its schema does not allow")
+    # Show the rule but not the value: park reasons are logged, and data is about people.
     rule = json.dumps(error.validator_value, ensure_ascii=False)
     return Complaint(path, f"does not satisfy {cut(f'{error.validator}: {rule}')}")
 
@@ -56,7 +56,7 @@ def path_of(root: str, error: Any) -> str:  # noqa: ANN401 - the library is not 
 
 
 def cut(text: str) -> str:
-    """A text that fits into an error and into a broker's header, whatever a tenant wrote."""
+    """Shorten and clean a tenant's text so that it fits into an error message and a broker header."""
     short = text if len(text) <= _TOLD_LENGTH_MAX else f"{text[:_TOLD_LENGTH_MAX]}…"
     return short.encode(errors="replace").decode()  # half of a surrogate pair has no UTF-8
 
@@ -100,7 +100,7 @@ def _unique_items(_: object, is_wanted: object, instance: object, __: object) ->
 
 
 def _comparable(value: object) -> object:
-    """Equal, and hashed alike, where JSON Schema says equal: 1 and 1.0, but not 1 and true."""
+    """A hashable value, equal exactly where JSON Schema says equal: 1 equals 1.0, but 1 does not equal true."""
     _spend(1)
     if isinstance(value, dict):
         return frozenset((key, _comparable(each)) for key, each in value.items())
@@ -110,7 +110,7 @@ def _comparable(value: object) -> object:
 
 
 _OURS: Final[Mapping[str, Check]] = {"pattern": _pattern, "uniqueItems": _unique_items}
-_Bounded: Final = extend(  # type: ignore[no-untyped-call] # its stubs say nothing of this one
+_Bounded: Final = extend(  # type: ignore[no-untyped-call] # missing from its stubs
     Draft202012Validator,
     {name: _counted(_OURS.get(name, check)) for name, check in Draft202012Validator.VALIDATORS.items()},
 )

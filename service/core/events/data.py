@@ -1,4 +1,4 @@
-"""The documented keys of ``data`` and their types. Whatever is not named here passes unread."""
+"""The documented keys of ``data`` and their types. Other keys pass through unread."""
 
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ class ReactionData(Struct):
 
 
 class AttachmentData(Struct):
-    """A media file sent along."""
+    """A media file sent with a message."""
 
     url: str | None = None
     content_type: str | None = None
@@ -30,7 +30,7 @@ class AttachmentData(Struct):
 
 
 class MessageData(Struct, rename={"from_": "from"}):
-    """The text itself, as the platform knows it."""
+    """The message itself, as the platform knows it."""
 
     id: str | None = None
     external_id: str | None = None
@@ -89,7 +89,7 @@ class ReplyToData(Struct):
 
 
 class Data(Struct):
-    """The documented keys of ``data``; others pass unread."""
+    """The documented keys of ``data``; other keys pass through unread."""
 
     message: MessageData | None = None
     error: ErrorData | None = None

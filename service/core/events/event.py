@@ -35,9 +35,9 @@ _names_of = json.JSONDecoder(object_pairs_hook=lambda pairs: [name for name, _ i
 class Event(Struct, frozen=True, gc=False):
     """A valid event. ``body`` is its envelope, serialised once: the bytes stored, signed and sent.
 
-    Whether the organization knows a ``type`` that is not built in, and allows its data, its directory says.
-    ``message_id`` is ``data.message.id`` and ``reply_to_id`` ``data.reply_to.message_id``, where they are texts of at
-    most 256 characters.
+    A ``type`` that is not built in, and its data, are still to be checked against the organization's directory.
+    ``message_id`` is ``data.message.id`` and ``reply_to_id`` is ``data.reply_to.message_id``, if they are strings of
+    at most 256 characters.
     """
 
     id: str
@@ -52,7 +52,7 @@ class Event(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Why these bytes are no event. ``field`` names the culprit; ``detail`` says what would be right."""
+    """Why these bytes are not an event. ``field`` names the invalid field; ``detail`` says what is wrong with it."""
 
     reason: ParkReason
     detail: str
@@ -75,9 +75,9 @@ def parse_event(
 ) -> Event | Rejected:
     """Read one envelope.
 
-    ``message_id`` is the broker's and ``organization_id`` the caller's, used where the envelope has none of its own.
-    ``fields`` are those of ``body``, where they have been decoded already. ``data`` and unknown keys keep the
-    producer's own bytes, so no number changes its text; the envelope around them is written anew, compact.
+    ``message_id`` is the broker's and ``organization_id`` the caller's; they are used if the envelope has none.
+    ``fields`` are the fields of ``body``, if already decoded. ``data`` and unknown keys keep the producer's bytes, so
+    no number changes its notation; the envelope around them is serialised afresh, without white space.
     """
     try:
         fields = _envelope(body, fields)
@@ -92,7 +92,7 @@ def parse_event(
 
 def _envelope(body: bytes, fields: Mapping[str, msgspec.Raw] | None) -> Mapping[str, msgspec.Raw]:
     if len(body) > BODY_BYTES_MAX:
-        raise _Invalid(ParkReason.TOO_LARGE, f"the event is {len(body)} bytes; at most {BODY_BYTES_MAX} are taken")
+        raise _Invalid(ParkReason.TOO_LARGE, f"the event has {len(body)} bytes; the limit is {BODY_BYTES_MAX}")
     try:
         body.decode()
     except UnicodeDecodeError as error:
@@ -101,7 +101,7 @@ def _envelope(body: bytes, fields: Mapping[str, msgspec.Raw] | None) -> Mapping[
     try:
         fields = _fields_of.decode(body) if fields is None else fields
     except msgspec.ValidationError:
-        raise _Invalid(ParkReason.NOT_AN_OBJECT, "an event is one JSON object") from None
+        raise _Invalid(ParkReason.NOT_AN_OBJECT, "an event must be a JSON object") from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise _Invalid(ParkReason.BAD_JSON, f"not JSON: {error}") from None
     _refuse_nul(body)
@@ -111,7 +111,7 @@ def _envelope(body: bytes, fields: Mapping[str, msgspec.Raw] | None) -> Mapping[
 
 def _refuse_depth(body: bytes) -> None:
     if body.count(b"{") + body.count(b"[") <= DEPTH_MAX:
-        return  # the cheap bound holds for nearly every event
+        return  # this cheap check settles nearly every event
     depth = deepest = 0
     in_string = escaped = False
     for byte in body:
@@ -130,12 +130,12 @@ def _refuse_depth(body: bytes) -> None:
         elif byte in (0x7D, 0x5D):
             depth -= 1
     if deepest > DEPTH_MAX:
-        raise _Invalid(ParkReason.TOO_DEEP, f"nested {deepest} deep; at most {DEPTH_MAX} is taken")
+        raise _Invalid(ParkReason.TOO_DEEP, f"nested {deepest} levels deep; the limit is {DEPTH_MAX}")
 
 
 def _refuse_nul(body: bytes) -> None:
     if b"\\u0000" in body and _has_nul(json.loads(body, parse_int=str)):
-        raise _Invalid(ParkReason.NUL_CHARACTER, "a text holds the character U+0000, which many databases cannot keep")
+        raise _Invalid(ParkReason.NUL_CHARACTER, "a string contains U+0000, which many databases cannot store")
 
 
 def _has_nul(value: Any) -> bool:  # noqa: ANN401 - any JSON value
@@ -147,7 +147,7 @@ def _has_nul(value: Any) -> bool:  # noqa: ANN401 - any JSON value
 
 
 def _refuse_duplicate_keys(body: bytes, fields: Mapping[str, msgspec.Raw]) -> None:
-    # The large value is cut out first, so this re-reads some 200 bytes of envelope rather than the event.
+    # The large value is cut out first, so this re-reads about 200 bytes of envelope instead of the whole event.
     data = bytes(fields.get("data", b""))
     outline = body.replace(data, b"null", 1) if len(data) > 2 else body
     try:
@@ -156,7 +156,7 @@ def _refuse_duplicate_keys(body: bytes, fields: Mapping[str, msgspec.Raw]) -> No
         raise _Invalid(ParkReason.BAD_JSON, f"not JSON: {error}") from None
     if len(names) != len(fields):
         twice = next(name for name in names if names.count(name) > 1)
-        raise _Invalid(ParkReason.DUPLICATE_KEY, f"the key {twice!r} occurs twice", twice)
+        raise _Invalid(ParkReason.DUPLICATE_KEY, f"the key {twice!r} appears twice", twice)
 
 
 def _from_cloudevents(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
@@ -164,7 +164,7 @@ def _from_cloudevents(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Ra
         raise _Invalid(ParkReason.BAD_FIELD, "send data as JSON in 'data'", "data_base64")
     for theirs, ours in _CLOUDEVENTS_NAMES.items():
         if theirs in fields and ours in fields:  # after renaming, one of the two would be lost
-            raise _Invalid(ParkReason.DUPLICATE_KEY, f"{theirs!r} and {ours!r} say the same thing", ours)
+            raise _Invalid(ParkReason.DUPLICATE_KEY, f"{theirs!r} and {ours!r} are the same field; send one", ours)
     renamed = {_CLOUDEVENTS_NAMES.get(name, name): raw for name, raw in fields.items()}
     return {name: raw for name, raw in renamed.items() if name not in _CLOUDEVENTS_OWN}
 
@@ -201,7 +201,7 @@ def _event(fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | N
     parts.append(b"}")
     whole = b"".join(parts)
     if len(whole) > BODY_BYTES_MAX:
-        raise _Invalid(ParkReason.TOO_LARGE, f"the event is {len(whole)} bytes; at most {BODY_BYTES_MAX} are taken")
+        raise _Invalid(ParkReason.TOO_LARGE, f"the event has {len(whole)} bytes; the limit is {BODY_BYTES_MAX}")
     return Event(
         event_id, event_type, occurred_at, organization_id, whole, is_test, about.message_id, about.reply_to_id
     )
@@ -244,5 +244,5 @@ def _timestamp(value: object, now: datetime) -> datetime:
         raise _Invalid(ParkReason.BAD_TIMESTAMP, f"must be {forms}, not {str(value)[:64]!r}", "timestamp")
     if at > now + FUTURE_MAX:
         ahead_seconds = (at - now).total_seconds()
-        raise _Invalid(ParkReason.TIMESTAMP_IN_FUTURE, f"lies {ahead_seconds:.0f} s in the future", "timestamp")
+        raise _Invalid(ParkReason.TIMESTAMP_IN_FUTURE, f"is {ahead_seconds:.0f} s in the future", "timestamp")
     return at

@@ -1,4 +1,4 @@
-"""What an event type is: when it happens, what its ``data`` must carry, a sample, and what it proves."""
+"""Event types: when such an event happens, what its ``data`` must contain, a sample, and what it proves."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Proof(StrEnum):
-    """What an event shows of the message it is about: a moment, by the name of the message's field, or a visit."""
+    """What an event proves about its message: a moment, named after the message's field, or a click."""
 
     SENT = "sent_at"
     DELIVERED = "delivered_at"
@@ -19,13 +19,13 @@ class Proof(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """An event type, and everything that is known of it.
+    """The definition of an event type.
 
-    ``description`` says when such an event happens. Of ``data`` must hold: each path in ``required`` has a value, each
-    in ``values`` one of those listed, and one of ``any_of`` has content.
+    ``description`` says when such an event happens. In ``data``, each path in ``required`` must have a value, each path
+    in ``values`` one of the listed values, and at least one path in ``any_of`` must have content.
 
-    ``sample`` says in which keys a sample's ``data`` differs from that of ``message.sent`` (``core/events/sample.py``),
-    given the message that was sent, its number, and the time as text.
+    ``sample`` returns the keys in which a sample's ``data`` differs from that of ``message.sent``
+    (``core/events/sample.py``), given the message that was sent, its number, and the time as text.
     """
 
     name: str
@@ -39,7 +39,7 @@ class EventType:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Event types that reach the intake queue by one binding: the pattern of their routing keys."""
+    """Event types that reach the intake queue by one binding; ``binding`` is the pattern of their routing keys."""
 
     binding: str
     types: tuple[EventType, ...]

@@ -1,4 +1,4 @@
-"""The proof that an event was judged, so that nobody judges it twice: an own schema may take its time."""
+"""Marks an event as validated, so that it is validated only once: a custom schema can be slow."""
 
 from msgspec import Struct
 
@@ -6,9 +6,9 @@ from service.core.events.event import Event
 
 
 class Judged(Struct, frozen=True, gc=False):
-    """An event that its organization allows: it knows the type, and the data passes. ``flow.judgement`` makes it.
+    """An event whose type its organization knows and whose data is valid; created by ``flow.judgement``.
 
-    It stays true: types and schemas are never changed or removed.
+    The judgement stays true, because types and schemas are never changed or removed.
     """
 
     event: Event

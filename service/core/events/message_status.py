@@ -1,4 +1,4 @@
-"""The status of a message, folded from the events that tell of it. The order in which they came does not matter."""
+"""The status of a message, derived from the events about it, whatever order they arrived in."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from service.core.timestamp import parse_timestamp
 class MessageState(StrEnum):
     """How far a message has come."""
 
-    UNKNOWN = "unknown"  # its events say nothing of it: a click alone, say
+    UNKNOWN = "unknown"  # its events do not show it, for example a click alone
     SUBMITTED = "submitted"
     SENT = "sent"
     FAILED = "failed"
@@ -25,7 +25,7 @@ class MessageState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MessageError:
-    """Why a message could not be delivered, as the producer put it."""
+    """Why a message could not be delivered, as the producer wrote it."""
 
     code: str | int | None
     message: str | None
@@ -45,7 +45,7 @@ class MessageReply:
 
 @dataclass(frozen=True, slots=True, order=True)
 class MessageReaction:
-    """A tapback on the message. ``at`` and ``from_urn`` as the producer wrote them; "" where it did not."""
+    """A tapback on the message. ``at`` and ``from_urn`` are as the producer wrote them, or "" if missing."""
 
     at: str
     type: str
@@ -54,7 +54,7 @@ class MessageReaction:
 
 @dataclass(frozen=True, slots=True)
 class MessageClicks:
-    """Visits of its links by people; those of bots are counted apart."""
+    """Clicks on the message's links by people; clicks by bots are counted separately."""
 
     count: int = 0
     last_clicked_at: datetime | None = None
@@ -63,7 +63,7 @@ class MessageClicks:
 
 @dataclass(frozen=True, slots=True)
 class MessageStatus:
-    """What became of a message. ``error`` is that of the last failure, also where the message arrived later."""
+    """What became of a message. ``error`` is from the last failure, even if the message was delivered later."""
 
     message_id: str
     status: MessageState
@@ -82,7 +82,7 @@ class MessageStatus:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """One event, with the parts of its data that a status is made of; what has another form counts as absent."""
+    """One event, with the parts of its data that determine the status; a value of the wrong type counts as absent."""
 
     id: str
     proves: Proof | None
@@ -98,7 +98,7 @@ _TIMES = ("submitted_at", "sent_at", "delivered_at", "read_at", "received_at")
 
 
 def fold_message(message_id: str, envelopes: Iterable[Mapping[str, Any]]) -> MessageStatus:
-    """The status of ``message_id`` after these events: decoded envelopes, in any order; a repeated one counts once."""
+    """The status of ``message_id`` after these events: decoded envelopes, in any order; a duplicate counts once."""
     told = sorted({each.id: each for each in map(_read, envelopes)}.values(), key=lambda each: (each.at, each.id))
     about = [each for each in told if each.message.get("id") == message_id]
     replies = [each for each in told if each.message.get("id") != message_id and _answers(each) == message_id]
@@ -122,7 +122,7 @@ def _read(envelope: Mapping[str, Any]) -> _Told:
     data = _object(envelope.get("data"))
     at = parse_timestamp(envelope["timestamp"])
     if at is None:
-        raise ValueError("a stored envelope has a timestamp")
+        raise ValueError("a stored envelope must have a valid timestamp")
     kind = REGISTRY.get(envelope["type"])
     return _Told(envelope["id"], kind.proves if kind else None, at, _object(data.get("message")), data)
 
@@ -140,14 +140,14 @@ def _times(about: Sequence[_Told], name: str) -> list[datetime]:
     for each in about:
         at = each.time(name)
         if at is None and (each.proves == name or (name == Proof.READ and each.message.get("status") == "read")):
-            at = each.at  # it happened when the event did, where the message says no other time
+            at = each.at  # without a time in the message, use the event's own
         if at is not None:
             found.append(at)
     return found
 
 
 def _state(about: Sequence[_Told], times: Mapping[str, datetime | None], failed_at: datetime | None) -> MessageState:
-    """The furthest it came. A failure counts until it is sent anew, or arrives after all."""
+    """The furthest state reached. A failure counts until the message is sent again or delivered after all."""
     if times["received_at"] is not None:
         return MessageState.RECEIVED
     if times["read_at"] is not None:
@@ -163,7 +163,7 @@ def _state(about: Sequence[_Told], times: Mapping[str, datetime | None], failed_
 
 
 def _text(value: object) -> str | None:
-    """A text that can be encoded: half a surrogate pair, which JSON can spell, becomes a question mark."""
+    """Make the text encodable: half a surrogate pair, which JSON allows, becomes a question mark."""
     return value.encode(errors="replace").decode() if isinstance(value, str) else None
 
 
@@ -191,7 +191,7 @@ def _reactions(told: _Told) -> Iterable[MessageReaction]:
 
 
 def _clicks(clicked: Sequence[_Told]) -> MessageClicks:
-    """Clicks with one id are one click, however many events tell of it."""
+    """Count the clicks; several events with the same click id count as one click."""
     people: dict[object, datetime] = {}
     bots: set[object] = set()
     for each in clicked:

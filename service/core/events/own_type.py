@@ -1,7 +1,7 @@
 """An organization's own event types: a JSON Schema (2020-12) of ``data`` instead of a Struct.
 
-Who writes a schema is a tenant, not an operator, and what it validates is somebody's event. So a schema is bounded when
-it is registered (``schema_rules``) and again when it is used (``bounded_validator``): none can stop a worker.
+Schemas are written by tenants, not by the operator. So a schema is restricted when it is registered
+(``schema_rules``) and its work is bounded when it is used (``bounded_validator``): no schema can stop a worker.
 """
 
 import json
@@ -19,9 +19,9 @@ from service.core.events.schema_rules import schema_complaint
 
 SCHEMA_BYTES_MAX: Final = 32 * 1024
 OWN_TYPES_MAX: Final = 200
-"""How many an organization may register."""
+"""How many event types an organization may register."""
 RESERVED_PREFIXES: Final = ("endpoint.", "delivery.")
-"""Names that begin so are kept for events about Posthorn's own doings."""
+"""Names with these prefixes are reserved for events that Posthorn itself publishes."""
 
 _raw_data_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -34,40 +34,44 @@ class OwnEventType:
     schema: str
 
     def judge(self, body: bytes) -> Complaint | None:
-        """What is wrong with the ``data`` of an event, given its whole envelope; None when nothing is."""
+        """What is wrong with the ``data`` of an event, given its whole envelope; None if it is valid."""
         try:
             data = json.loads(bytes(_raw_data_of.decode(body)["data"]), parse_int=_whole)
-            return first_complaint(self.schema, data) if isinstance(data, dict) else Complaint("data", "is no object")
+            return (
+                first_complaint(self.schema, data)
+                if isinstance(data, dict)
+                else Complaint("data", "must be a JSON object")
+            )
         except (TooMuchWorkError, RecursionError):
-            return Complaint("data", f"is too large, or too deep, to be checked against the schema of {self.name}")
-        except Exception as error:  # noqa: BLE001 - whatever a tenant's schema does to the library, intake lives on
-            return Complaint("data", f"cannot be checked against the schema of {self.name}: {type(error).__name__}")
+            return Complaint("data", f"is too large or too deeply nested to validate against the schema of {self.name}")
+        except Exception as error:  # noqa: BLE001 - a tenant's schema must not stop intake, whatever the library raises
+            return Complaint("data", f"cannot be validated against the schema of {self.name}: {type(error).__name__}")
 
 
 def write_schema(schema: Mapping[str, Any]) -> str | Complaint:
-    """A schema as the text to keep, or what keeps it from being one we validate with: ``field`` is its path.
+    """The schema as text to store, or why it cannot be used; the complaint's ``field`` is the path in the schema.
 
-    Takes some 0.3 s of computing for the largest schema.
+    Takes about 0.3 s of CPU time for the largest schema.
     """
     try:
         text = json.dumps(schema, separators=(",", ":"), allow_nan=False)
         if len(text) > SCHEMA_BYTES_MAX:
-            return Complaint("schema", f"has {len(text)} bytes; at most {SCHEMA_BYTES_MAX} are taken")
+            return Complaint("schema", f"has {len(text)} bytes; the limit is {SCHEMA_BYTES_MAX}")
         complaint = schema_complaint(schema)
         if complaint is None:
             Draft202012Validator.check_schema(schema)
-            first_complaint(text, {})  # what turns in circles does so at once
+            first_complaint(text, {})  # an endless $ref loop shows on any data
     except SchemaError as error:
         return Complaint(path_of("schema", error), cut(error.message))
     except (TooMuchWorkError, RecursionError):
-        return Complaint("schema", "goes in circles: a $ref must not lead back to itself, and nesting has an end")
-    except Exception as error:  # noqa: BLE001 - the library's way to fail on a schema it has no rule against
-        return Complaint("schema", f"cannot be used to validate: {cut(f'{type(error).__name__}: {error}')}")
+        return Complaint("schema", "contains a $ref that leads back to itself, or is nested too deeply")
+    except Exception as error:  # noqa: BLE001 - the library raises anything for a schema that check_schema lets pass
+        return Complaint("schema", f"cannot be used for validation: {cut(f'{type(error).__name__}: {error}')}")
     return complaint or text
 
 
 def is_same_schema(text: str, other: str) -> bool:
-    """Whether two schemas, as text, say the same but for the order of keys."""
+    """Whether two schemas, as text, are the same apart from the order of keys."""
     return text == other or _sorted(text) == _sorted(other)
 
 
@@ -76,4 +80,4 @@ def _sorted(text: str) -> str:
 
 
 def _whole(text: str) -> int | float:
-    return int(text) if len(text) <= 1000 else float(text)  # noqa: PLR2004 - Python reads no int of 4300 digits
+    return int(text) if len(text) <= 1000 else float(text)  # noqa: PLR2004 - int() refuses more than 4300 digits

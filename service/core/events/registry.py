@@ -1,4 +1,4 @@
-"""The registry of event types: those built in (``types/``, a file for each family), and what ``data`` must be."""
+"""The registry of built-in event types (``types/`` has a file for each family), and the checks of their ``data``."""
 
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -15,7 +15,7 @@ from service.core.events.types.message import MESSAGE
 
 NAME_LENGTH_MAX: Final = 64
 NAME_PATTERN: Final = r"[a-z0-9_]+(\.[a-z0-9_]+)+"
-"""What the name of an event type looks like, whoever registered it."""
+"""The pattern of every event type's name, built in or not."""
 
 MESSAGE_ID_LENGTH_MAX: Final = 256
 
@@ -26,7 +26,7 @@ _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """What is wrong with ``data``, and which field it is."""
+    """What is wrong with ``data``, and in which field."""
 
     field: str
     detail: str
@@ -39,19 +39,19 @@ BINDINGS: Final = tuple(family.binding for family in FAMILIES)
 
 
 def is_event_type_name(text: str) -> bool:
-    """Whether ``text`` could be an event type's name."""
+    """Whether ``text`` has the form of an event type's name."""
     return len(text) <= NAME_LENGTH_MAX and _NAME.fullmatch(text) is not None
 
 
 def unknown_type(name: str) -> str:
-    """The sentence about a type that nobody registered."""
+    """The error message for an event type that does not exist."""
     return f"{name[:80]!r} is neither built in ({', '.join(REGISTRY)}) nor registered by the organization"
 
 
 def is_subscribable(pattern: str, own_names: Collection[str]) -> bool:
-    """Whether there is something to subscribe to: a known type, ``*``, or ``prefix.*`` of at least one known type.
+    """Whether ``pattern`` can be subscribed to: a known type, ``*``, or a ``prefix.*`` that covers a known type.
 
-    ``own_names`` are the types the organization registered itself.
+    ``own_names`` are the types that the organization registered.
     """
     if pattern == "*" or pattern in REGISTRY or pattern in own_names:
         return True
@@ -70,7 +70,7 @@ def _getter(path: str) -> Callable[[Data], object]:
     def value_at(data: Data) -> object:
         try:
             return get(data)
-        except AttributeError:  # something on the way is null
+        except AttributeError:  # a value along the path is null
             return None
 
     return value_at
@@ -78,7 +78,7 @@ def _getter(path: str) -> Callable[[Data], object]:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """The message that an event tells of, and the one that it answers; None where there is none to keep."""
+    """The ids of the message that an event is about and of the one it replies to; None if missing or too long."""
 
     message_id: str | None
     reply_to_id: str | None
@@ -95,7 +95,7 @@ _CHECKS = {
 
 
 def read_data(event_type: str, data: bytes) -> Data | Complaint:
-    """The documented keys of the ``data`` of a built-in ``event_type``, or the first thing that is wrong with it."""
+    """The documented keys of the ``data`` of a built-in ``event_type``, or the first problem with it."""
     try:
         decoded = _decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -104,10 +104,10 @@ def read_data(event_type: str, data: bytes) -> Data | Complaint:
     required, values, any_of = _CHECKS[event_type]
     for path, get in required:
         if get(decoded) in (None, ""):
-            return Complaint(f"data.{path}", f"{event_type} needs a value here")
+            return Complaint(f"data.{path}", f"is required for {event_type}")
     for path, get, allowed in values:
         if get(decoded) not in allowed:
-            return Complaint(f"data.{path}", f"{event_type} needs {' or '.join(map(repr, allowed))} here")
+            return Complaint(f"data.{path}", f"must be {' or '.join(map(repr, allowed))} for {event_type}")
     if any_of and not any(get(decoded) for _, get in any_of):
         return Complaint(
             f"data.{any_of[0][0]}",
@@ -117,9 +117,9 @@ def read_data(event_type: str, data: bytes) -> Data | Complaint:
 
 
 def about_of(event_type: str, data: bytes) -> About | Complaint:
-    """Which messages an event whose ``data`` is valid is about, else what is wrong.
+    """Which messages an event is about, or what is wrong with its ``data``.
 
-    Of a type that is not built in, ``data`` need only be a JSON object here: its schema is the organization's.
+    For a type that is not built in, ``data`` need only be a JSON object: ``flow.judgement`` applies its schema.
     """
     if event_type in REGISTRY:
         found = read_data(event_type, data)

@@ -1,4 +1,4 @@
-"""Sample events, such as a real producer sends, for ``trigger``, the demo and the benchmark."""
+"""Sample events, like those of a real producer, for ``trigger``, the demo and the benchmark."""
 
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -20,7 +20,7 @@ _TEXTS: Final = (
 def sample_event(
     event_type: str, organization_id: str, *, event_id: str, number: int, now: datetime, is_test: bool = False
 ) -> bytes:
-    """The envelope of a built-in type. Events of one ``number`` are about one message: sent, delivered, replied to."""
+    """A sample envelope of a built-in type. Events with the same ``number`` are about the same message."""
     envelope = {
         "id": event_id,
         "type": event_type,

@@ -1,6 +1,6 @@
-"""JSON Schemas and samples of events, made from what validates them, so that no document can say otherwise.
+"""JSON Schemas and samples of events, generated from the code that validates them, so that the two cannot disagree.
 
-One difference is left: ``1.0`` is an integer to JSON Schema, and none to us.
+One difference remains: ``1.0`` is an integer in JSON Schema, but not here.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _, _STRUCTS = msgspec.json.schema_components([Data], ref_template="{name}")
 
 @dataclass(frozen=True, slots=True)
 class DescribedType:
-    """An event type as a document shows it: ``schema`` is that of ``data``, ``sample`` a whole envelope."""
+    """An event type for documentation: ``schema`` is that of ``data``, ``sample`` is a whole envelope."""
 
     name: str
     description: str
@@ -34,7 +34,7 @@ class DescribedType:
 
 
 def built_in_types(organization_id: str, now: datetime) -> tuple[DescribedType, ...]:
-    """The types that every organization has, with samples as if its own had just happened."""
+    """The built-in types, with sample events of this organization that happened at ``now``."""
     return tuple(
         DescribedType(
             kind.name,
@@ -48,7 +48,7 @@ def built_in_types(organization_id: str, now: datetime) -> tuple[DescribedType, 
 
 
 def sample_of(event_type: str, organization_id: str, now: datetime) -> Schema:
-    """A whole envelope of a built-in type."""
+    """A sample envelope of a built-in type."""
     event_id = f"evt_sample_{event_type.replace('.', '_')}"
     body = sample_event(event_type, organization_id, event_id=event_id, number=_SAMPLE_NUMBER, now=now)
     sample: Schema = msgspec.json.decode(body)
@@ -56,7 +56,7 @@ def sample_of(event_type: str, organization_id: str, now: datetime) -> Schema:
 
 
 def schema_of(event_type: str) -> Schema:
-    """The JSON Schema (2020-12) of the ``data`` of a built-in type. It refers to nothing outside itself."""
+    """The JSON Schema (2020-12) of the ``data`` of a built-in type. It has no external references."""
     kind = REGISTRY[event_type]
     schema = _plain(_STRUCTS[Data.__name__])
     for path in kind.required:
@@ -69,9 +69,10 @@ def schema_of(event_type: str) -> Schema:
 
 
 def envelope_schema(event_type: str | None = None, *, is_published: bool = False) -> Schema:
-    """The JSON Schema of an envelope of a built-in type, or of any: as it is delivered, or as producers publish it.
+    """The JSON Schema of an envelope of a built-in type (None: of any type), as delivered or as published.
 
-    A producer's ``id`` may also stand in the broker's message, and its ``organization_id`` follow from the API key.
+    A published event may leave out its ``id``, which the broker's message can carry instead, and its
+    ``organization_id``, which the API key determines.
     """
     name: Schema = {"type": "string", "pattern": f"^{NAME_PATTERN}$", "maxLength": NAME_LENGTH_MAX}
     forms = "ISO 8601 with an offset, RFC 1123, or epoch seconds or milliseconds"
@@ -92,7 +93,7 @@ def envelope_schema(event_type: str | None = None, *, is_published: bool = False
             "organization_id": {
                 "type": "string",
                 "pattern": f"^{ORGANIZATION_ID.pattern}$",
-                "description": "Whose event it is.",
+                "description": "The organization that the event belongs to.",
             },
             "test": {"type": "boolean", "description": "True only for test sends."},
             "data": {"type": "object"} if event_type is None else schema_of(event_type),
@@ -101,7 +102,7 @@ def envelope_schema(event_type: str | None = None, *, is_published: bool = False
 
 
 def _plain(schema: Mapping[str, Any]) -> Schema:
-    """A copy with references replaced by what they refer to: the structures are small, and no tree is deep."""
+    """A copy with each reference replaced by its target; the structs are small and do not refer to themselves."""
     if "$ref" in schema:
         return _plain(_STRUCTS[schema["$ref"]])
     plain: Schema = {}
@@ -118,7 +119,7 @@ def _plain(schema: Mapping[str, Any]) -> Schema:
 
 
 def _require(schema: Schema, path: str) -> Schema:
-    """Tighten ``schema`` so that there is a value at ``path``; the schema of that value."""
+    """Tighten ``schema`` so that it requires a value at ``path``; returns the schema of that value."""
     for name in path.split("."):
         required = schema.setdefault("required", [])
         if name not in required:
@@ -127,12 +128,12 @@ def _require(schema: Schema, path: str) -> Schema:
         choices = [each for each in found.get("anyOf", [found]) if each != {"type": "null"}]
         schema["properties"][name] = schema = choices[0] if len(choices) == 1 else {"anyOf": choices}
     if schema.get("type") == "string" or "anyOf" in schema:
-        schema["minLength"] = 1  # says nothing about numbers
+        schema["minLength"] = 1  # has no effect on numbers
     return schema
 
 
 def _with_content(path: str) -> Schema:
-    """That the text or the list at ``path`` is not empty."""
+    """A schema that requires a non-empty string or list at ``path``."""
     schema: Schema = {"type": ["string", "array"], "minLength": 1, "minItems": 1}
     for name in reversed(path.split(".")):
         schema = {"required": [name], "properties": {name: schema}}

@@ -1,4 +1,4 @@
-"""What a tenant's JSON Schema may say: no reference leads outside, and no pattern can backtrack for long."""
+"""What a tenant's JSON Schema may contain: no external references, and no pattern that can backtrack for long."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,8 +14,8 @@ PATTERN_LENGTH_MAX: Final = 256
 _REFUSED_KEYWORDS: Final = {"$anchor", "$dynamicAnchor", "$dynamicRef", "patternProperties"}
 _OF_THE_WHOLE: Final = {"$id", "$schema"}
 
-# A pattern is one character, class or escape after the other, each repeated or not. Without groups and alternatives,
-# one of k loose quantifiers takes at most n^k steps on n characters; both are small here.
+# A pattern is a sequence of characters, classes and escapes, each with an optional quantifier. Without groups and
+# alternatives, a pattern with k loose quantifiers takes at most n^k steps on n characters; both are small here.
 _ATOM = r"(?:\\[^0-9]|\[\^?\]?(?:\\.|[^\[\]\\])*\]|[^\\\[\](){}|*+?])"
 _PLAIN_PATTERN = re.compile(rf"(?:{_ATOM}(?:[*+?]|\{{[0-9]{{1,4}}(?:,[0-9]{{0,4}})?\}})?)*", re.DOTALL)
 _LOOSE_QUANTIFIER = re.compile(rf"{_ATOM}(?P<loose>[*+?]|\{{[0-9]+,[0-9]*\}})?", re.DOTALL)
@@ -23,9 +23,9 @@ _LOOSENESS_MAX: Final = 3
 
 
 def schema_complaint(schema: Mapping[str, Any]) -> Complaint | None:
-    """The first thing in a schema that we do not take. What stands under ``enum`` or ``const`` is read as strictly."""
+    """The first thing in a schema that is not allowed. Values under ``enum`` and ``const`` are checked as strictly."""
     if schema.get("$schema", DIALECT) != DIALECT:
-        return Complaint("schema.$schema", f"must be {DIALECT}, or be left out")
+        return Complaint("schema.$schema", f"must be {DIALECT} or left out")
     for path, depth, key, value in _walk(schema):
         problem = _problem(schema, depth, key, value)
         if problem is not None:
@@ -34,23 +34,23 @@ def schema_complaint(schema: Mapping[str, Any]) -> Complaint | None:
 
 
 def looseness(pattern: str) -> int:
-    """To which power of a text's length the work of searching it may grow."""
+    """The exponent k such that searching a text of length n takes at most about n^k steps."""
     quantifiers = sum(found["loose"] is not None for found in _LOOSE_QUANTIFIER.finditer(pattern))
-    return quantifiers + (not pattern.startswith("^"))  # without ^, each place in the text is a beginning
+    return quantifiers + (not pattern.startswith("^"))  # without ^, the search starts at every place in the text
 
 
 def _problem(schema: object, depth: int, key: str, value: object) -> str | None:
-    text = value if isinstance(value, str) else None  # a property may be called "pattern": its value is no text
+    text = value if isinstance(value, str) else None  # a property may be called "pattern"; its value is not a string
     problem = None
     if depth > DEPTH_MAX:
         problem = f"is nested deeper than {DEPTH_MAX}"
     elif "\0" in key or (text and "\0" in text):
-        problem = "holds the character U+0000"
+        problem = "contains the character U+0000"
     elif key in _REFUSED_KEYWORDS:
-        problem = f"{key} is not taken"
+        problem = f"{key} is not supported"
     elif text is not None:
         if key in _OF_THE_WHOLE and depth > 1:
-            problem = f"{key} is taken only at the top"
+            problem = f"{key} is allowed only at the top level"
         elif key == "$ref":
             problem = _reference_problem(schema, text)
         elif key == "pattern":
@@ -75,7 +75,7 @@ def _walk(schema: object) -> Iterator[tuple[str, int, str, object]]:
 
 def _reference_problem(schema: object, reference: str) -> str | None:
     if reference != "#" and not reference.startswith("#/"):
-        return "only references inside the schema are followed: '#', or '#/$defs/…'"
+        return "only references within the schema are supported: '#' or '#/$defs/…'"
     found = schema
     for part in unquote(reference).split("/")[1:]:
         name = part.replace("~1", "/").replace("~0", "~")
@@ -84,19 +84,19 @@ def _reference_problem(schema: object, reference: str) -> str | None:
         elif isinstance(found, list) and name.isdecimal() and int(name) < len(found):
             found = found[int(name)]
         else:
-            return "leads to nothing in the schema"
-    return None if isinstance(found, (dict, bool)) else "leads to what is no schema"
+            return "refers to something that does not exist in the schema"
+    return None if isinstance(found, (dict, bool)) else "refers to something that is not a schema"
 
 
 def _pattern_problem(pattern: str) -> str | None:
     if len(pattern) > PATTERN_LENGTH_MAX:
-        return f"a pattern has at most {PATTERN_LENGTH_MAX} characters"
+        return f"a pattern may have at most {PATTERN_LENGTH_MAX} characters"
     if not _PLAIN_PATTERN.fullmatch(pattern):
-        return "a pattern has no groups, alternatives, back references or lazy quantifiers; anyOf and enum say as much"
+        return "groups, alternatives, back references and lazy quantifiers are not supported; use anyOf or enum instead"
     if looseness(pattern) > _LOOSENESS_MAX:
-        return "a pattern begins with ^ and has at most three of *, +, ? and {m,n}, or has at most two of them"
+        return "a pattern may use at most two of the quantifiers *, +, ? and {m,n}, or three if it begins with ^"
     try:
         re.compile(pattern)
     except (re.error, OverflowError) as error:
-        return f"is no regular expression: {error}"
+        return f"is not a valid regular expression: {error}"
     return None

@@ -1,4 +1,4 @@
-"""The internal id of an event, a UUIDv7: it starts with the milliseconds at which the event was received."""
+"""The internal id of an event, a UUIDv7: it starts with the time at which the event was received, in milliseconds."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID

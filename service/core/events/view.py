@@ -1,4 +1,4 @@
-"""Events as people look them up."""
+"""Events, as shown to people."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """An event: ``body`` is its envelope, the very bytes that are delivered."""
+    """An event. ``body`` is its envelope, exactly the bytes that are delivered."""
 
     uid: UUID
     body: bytes
@@ -16,7 +16,7 @@ class EventView:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events of an organization; ``since`` (inclusive) and ``until`` (exclusive) are about their receipt."""
+    """Which events to list. ``since`` (inclusive) and ``until`` (exclusive) bound the time of receipt."""
 
     organization_id: str
     event_type: str | None = None
@@ -35,8 +35,8 @@ class OwnTypeView:
 
 
 class Registration(Enum):
-    """What became of a wish to register a type."""
+    """The result of registering an event type."""
 
     NEW = auto()
-    KNOWN = auto()  # the name is taken: the type is the one that was there
+    KNOWN = auto()  # the name is taken; the result is the existing type
     TOO_MANY = auto()

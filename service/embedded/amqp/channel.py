@@ -1,4 +1,4 @@
-"""One channel: it answers the client's methods, and knows what it delivered and nobody acked yet."""
+"""One channel: answers the client's methods, and keeps track of unacked deliveries."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from service.embedded.amqp.wire import ChannelFault, ConnectionFault, content_by
 
 @dataclass(frozen=True, slots=True)
 class Unacked:
-    """A message on its way. It has no consumer when the client asked for it with basic.get."""
+    """A delivered message that is not acked yet. It has no consumer if the client fetched it with basic.get."""
 
     queue: queues.Queue
     message: Message
@@ -65,7 +65,7 @@ class Channel:
                 self._on_channel_method(frame)
 
     def close(self) -> None:
-        """Stop delivering, and give back what was not acked: to the front, in the old order."""
+        """Stop delivering, and requeue unacked messages at the front, in their old order."""
         for tag in list(self._consumers):
             self._forget(tag)
         unacked, self._unacked = self._unacked, {}
@@ -207,7 +207,7 @@ class Channel:
                 queue.dispatch()
 
     def _take_unacked(self, tag: int, *, multiple: bool) -> list[Unacked]:
-        """Remove from the unacked: one, or all up to ``tag`` (0: all there are)."""
+        """Remove unacked messages: one, or all up to ``tag`` (0 means all)."""
         if not multiple and tag not in self._unacked:
             raise ChannelFault(406, f"PRECONDITION_FAILED - unknown delivery tag {tag}")
         tags = [known for known in self._unacked if known <= (tag or self._last_tag)] if multiple else [tag]

@@ -1,4 +1,4 @@
-"""Messages, queues and consumers: who gets what next, and what comes back."""
+"""Messages, queues and consumers: delivery and requeueing."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from pamqp.commands import Basic
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it lies in a queue. ``returned_count``: how often it was delivered and came back unacked."""
+    """A message in a queue. ``returned_count``: how often it was delivered and returned unacked."""
 
     exchange: str
     routing_key: str
@@ -21,11 +21,11 @@ class Message:
     returned_count: int = 0
 
     def delivered_properties(self) -> Basic.Properties:
-        """What the consumer sees: the headers tell how often the message came back before."""
+        """What the consumer sees: the headers say how often the message was returned before."""
         return self._with_headers({"x-delivery-count": self.returned_count}) if self.returned_count else self.properties
 
     def dead_lettered(self, queue: str, reason: str) -> "Message":
-        """Return the copy for the dead-letter exchange, with RabbitMQ's note of why and from where."""
+        """Return the copy for the dead-letter exchange, with RabbitMQ's x-death headers."""
         death = {
             "count": 1,
             "reason": reason,
@@ -51,7 +51,7 @@ class Message:
 
 @dataclass(slots=True, eq=False)
 class Consumer:
-    """Someone who reads a queue, over a channel that ``deliver`` and ``cancel`` write to. A prefetch of 0: no limit."""
+    """A consumer of a queue; ``deliver`` and ``cancel`` write to its channel. A prefetch of 0 means no limit."""
 
     tag: str
     deliver: Callable[["Queue", Message, "Consumer"], None]
@@ -68,7 +68,7 @@ class Consumer:
 
 @dataclass(slots=True, eq=False)
 class Queue:
-    """First in, first out, each message to one consumer, consumers in turn."""
+    """First in, first out; each message goes to one consumer, and consumers take turns."""
 
     name: str
     arguments: Mapping[str, Any]
@@ -84,9 +84,9 @@ class Queue:
         self.dispatch()
 
     def put_back(self, messages: list[Message]) -> None:
-        """Take back what was delivered and not acked, to the front and in the old order.
+        """Requeue unacked messages at the front, in their old order.
 
-        One that came back more often than ``x-delivery-limit`` is dead-lettered instead.
+        A message returned more often than ``x-delivery-limit`` is dead-lettered instead.
         """
         limit = self.arguments.get("x-delivery-limit")
         staying: list[Message] = []
@@ -100,7 +100,7 @@ class Queue:
         self.dispatch()
 
     def dispatch(self) -> None:
-        """Deliver while someone has room."""
+        """Deliver while a consumer has room."""
         while self.ready and (consumer := self._next_consumer()) is not None:
             consumer.deliver(self, self.ready.popleft(), consumer)
 

@@ -54,14 +54,14 @@ class Routes:
         }
 
     def publish(self, message: Message) -> bool:
-        """Put the message into every queue that is bound for it; False when there is none."""
+        """Put the message into every queue bound for it; returns False if there is none."""
         queues = self.exchange(message.exchange).queues_for(message.routing_key)
         for queue in queues:
             queue.push(message)
         return bool(queues)
 
     def dead_letter(self, queue: Queue, message: Message, reason: str) -> None:
-        """Send on what ``queue`` gives up; without a dead-letter exchange it is gone, as in RabbitMQ."""
+        """Send a message to the queue's dead-letter exchange; without one it is dropped, as in RabbitMQ."""
         exchange = self.exchanges.get(queue.arguments.get("x-dead-letter-exchange", ""))
         if "x-dead-letter-exchange" not in queue.arguments or exchange is None:
             return
@@ -96,7 +96,7 @@ class Routes:
     def declare_queue(
         self, name: str, arguments: Mapping[str, Any], *, passive: bool, is_durable: bool, is_exclusive: bool
     ) -> Queue:
-        """Create the queue, or check it. Without a name it gets one."""
+        """Create the queue, or check it. A queue without a name is given one."""
         if passive:
             return self.queue(name)
         if name in self.queues:
@@ -108,25 +108,25 @@ class Routes:
         return queue
 
     def delete_exchange(self, name: str) -> None:
-        """Forget the exchange, if it is there."""
+        """Delete the exchange, if it exists."""
         self.exchanges.pop(name, None)
 
     def delete_queue(self, name: str) -> Queue | None:
-        """Forget the queue and its bindings, if it is there."""
+        """Delete the queue and its bindings, if it exists."""
         queue = self.queues.pop(name, None)
         for exchange in self.exchanges.values():
             exchange.bindings = [binding for binding in exchange.bindings if binding[1] is not queue]
         return queue
 
     def bind(self, queue: str, exchange: str, routing_key: str) -> None:
-        """Bind, or leave bound."""
+        """Bind, unless bound already."""
         binding = (routing_key, self.queue(queue))
         bindings = self.exchange(exchange).bindings
         if binding not in bindings:
             bindings.append(binding)
 
     def unbind(self, queue: str, exchange: str, routing_key: str) -> None:
-        """Undo a binding, if it is there."""
+        """Remove the binding, if it exists."""
         binding = (routing_key, self.queue(queue))
         bindings = self.exchange(exchange).bindings
         if binding in bindings:

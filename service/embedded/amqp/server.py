@@ -1,4 +1,4 @@
-"""The listening side: connections, their life cycle, and the faults a test may ask for."""
+"""The listening side: connections, their life cycle, and the faults that a test can cause."""
 
 import asyncio
 import ipaddress
@@ -28,7 +28,7 @@ class LoopbackBroker:
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         if not ipaddress.ip_address(host).is_loopback:
-            raise ValueError(f"{host} is not a loopback address; this endpoint serves this machine only")
+            raise ValueError(f"{host} is not a loopback address; this endpoint only serves this machine")
         self._host = host
         self._port = port
         self._routes = Routes()
@@ -37,17 +37,17 @@ class LoopbackBroker:
 
     @property
     def url(self) -> str:
-        """Where to connect. Any user and password will do."""
+        """The URL to connect to. Any user and password are accepted."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"amqp://guest:guest@{host}:{self._port}/"
 
     async def start(self) -> None:
-        """Listen. Raises OSError when the port is taken."""
+        """Listen. Raises OSError if the port is taken."""
         self._server = await asyncio.start_server(self._accept, self._host, self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Drop every connection and stop listening. The messages stay until this object goes."""
+        """Drop every connection and stop listening. The messages stay as long as this object."""
         if self._server is not None:
             self._server.close()
         serving = list(self._connections.values())
@@ -62,12 +62,12 @@ class LoopbackBroker:
         return len(self._routes.queues[name].ready)
 
     def drop_connections(self) -> None:
-        """Break every connection off without a word, as a crash or a cut cable would. What was unacked goes back."""
+        """Drop every connection without notice, as after a crash or a cut cable. Unacked messages are requeued."""
         for connection in list(self._connections):
             connection.drop()
 
     def forget_consumers(self) -> None:
-        """Lose every consumer without telling anyone: the state that a client's watchdog is for."""
+        """Drop every consumer without notice: the state that a client's watchdog detects."""
         for queue in self._routes.queues.values():
             queue.consumers.clear()
 
@@ -93,7 +93,7 @@ class LoopbackBroker:
 
 
 class _Connection:
-    """One client. ``None`` in place of a channel: we closed it, and the client has not confirmed that yet."""
+    """One client. A channel that is None was closed by this server, but the client has not confirmed that yet."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, routes: Routes) -> None:
         self._reader = reader
@@ -102,8 +102,8 @@ class _Connection:
         self._channels: dict[int, Channel | None] = {}
 
     async def serve(self) -> None:
-        """Talk until one side has had enough."""
-        with suppress(asyncio.IncompleteReadError, OSError):  # the client left without a word: its right
+        """Handle frames until one side closes the connection."""
+        with suppress(asyncio.IncompleteReadError, OSError):  # disconnecting without a close is fine
             try:
                 await self._greet()
                 while await self._handle(*await read_frame(self._reader)):
@@ -115,19 +115,19 @@ class _Connection:
             await self._writer.drain()
 
     def drop(self) -> None:
-        """Break off."""
+        """Drop the connection without notice."""
         self._close_channels()
         self._writer.transport.abort()
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._close_channels()
         self._writer.close()
         with suppress(OSError):
             await self._writer.wait_closed()
 
     def _close_channels(self) -> None:
-        """Give back what was unacked, and delete the client's exclusive queues."""
+        """Requeue unacked messages, and delete the client's exclusive queues."""
         channels = [channel for channel in self._channels.values() if channel is not None]
         self._channels.clear()
         for channel in channels:
@@ -138,7 +138,7 @@ class _Connection:
 
     async def _greet(self) -> None:
         if await self._reader.readexactly(len(PREAMBLE)) != PREAMBLE:
-            self._writer.write(PREAMBLE)  # the protocol's way to say: this, or nothing
+            self._writer.write(PREAMBLE)  # the protocol's answer to an unsupported version
             raise ConnectionResetError
         capabilities: FieldTable = dict.fromkeys(CAPABILITIES, True)
         properties: FieldTable = {"product": "Posthorn loopback endpoint", "capabilities": capabilities}
@@ -155,10 +155,12 @@ class _Connection:
             raise ConnectionFault(503, f"COMMAND_INVALID - expected {kind.name}, got {frame.name}")
 
     async def _handle(self, number: int, frame: FrameTypes) -> bool:
-        """Answer a frame; False when the conversation is over."""
+        """Answer a frame; returns False when the connection is over."""
         match frame:
             case Heartbeat():
-                self._writer.write(Heartbeat.marshal())  # the client sends them in time: an echo is a pulse
+                self._writer.write(
+                    Heartbeat.marshal()
+                )  # the client sends heartbeats in time, so echoing them is enough
             case Conversation.Close():
                 self._send(0, Conversation.CloseOk())
                 return False

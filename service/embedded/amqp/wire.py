@@ -1,4 +1,4 @@
-"""Frames on the socket, and the two ways in which a client can be at fault."""
+"""Frames on the socket, and the two kinds of client errors."""
 
 import asyncio
 import struct
@@ -17,7 +17,7 @@ FRAME_OVERHEAD_BYTES: Final = 8
 PREAMBLE: Final = b"AMQP\x00\x00\x09\x01"
 
 
-class ConnectionFault(Exception):  # noqa: N818 - AMQP's own word for it
+class ConnectionFault(Exception):  # noqa: N818 - AMQP's term
     """The client broke the protocol: the connection is closed with this code and text."""
 
     def __init__(self, code: int, text: str) -> None:
@@ -27,7 +27,7 @@ class ConnectionFault(Exception):  # noqa: N818 - AMQP's own word for it
 
 
 class ChannelFault(Exception):  # noqa: N818
-    """The client asked for what cannot be done: its channel is closed with this code and text."""
+    """The client asked for something impossible: its channel is closed with this code and text."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -49,7 +49,7 @@ async def read_frame(reader: asyncio.StreamReader) -> tuple[int, FrameTypes]:
 
 
 def content_bytes(channel_number: int, method: Frame, properties: Basic.Properties, body: bytes) -> bytes:
-    """Write a method that carries a message: the method, the header, and the body in as many frames as it takes."""
+    """Encode a method that carries a message: the method, the header, and the body in as many frames as needed."""
     piece = FRAME_BYTES_MAX - FRAME_OVERHEAD_BYTES
     frames: list[FrameTypes] = [method, ContentHeader(body_size=len(body), properties=properties)]
     frames += [ContentBody(body[at : at + piece]) for at in range(0, len(body), piece)]

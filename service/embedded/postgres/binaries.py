@@ -1,4 +1,4 @@
-"""Where PostgreSQL's programs are."""
+"""Finding PostgreSQL's programs."""
 
 import importlib.util
 import re
@@ -13,18 +13,18 @@ SYSTEM: Final = Path("/usr/lib/postgresql")
 PROGRAMS: Final = ("initdb", "postgres")
 HINT: Final = (
     "Install the extra (pip install 'posthorn[embedded]') or PostgreSQL (Debian: apt install postgresql), "
-    "or set DATABASE_URL to a server of yours."
+    "or set DATABASE_URL to an existing server."
 )
 
 
 class EmbeddedPostgresError(Exception):
-    """PostgreSQL cannot be started here; the message says why, and what would help."""
+    """PostgreSQL cannot be started here; the message says why, and what to do."""
 
 
 def find_binaries(cluster: Path) -> Path:
-    """Return the directory of the programs: the wheel's first, then the system's, the newest first.
+    """Return the directory of the programs: the wheel's if it is installed, else the newest of the system's.
 
-    An existing ``cluster`` can only be opened by the major version that made it. Raises ``EmbeddedPostgresError``.
+    An existing ``cluster`` needs the major version that created it. Raises ``EmbeddedPostgresError``.
     """
     found = [directory for directory in _candidates() if all((directory / name).exists() for name in PROGRAMS)]
     if not found:
@@ -37,11 +37,11 @@ def find_binaries(cluster: Path) -> Path:
         if _major_version(directory) == made_by:
             return directory
     there = ", ".join(_major_version(directory) for directory in found)
-    raise EmbeddedPostgresError(f"{cluster} was made by PostgreSQL {made_by}; here is only {there}. {HINT}")
+    raise EmbeddedPostgresError(f"{cluster} was created by PostgreSQL {made_by}; only {there} is installed. {HINT}")
 
 
 def _candidates() -> Iterator[Path]:
-    wheel = importlib.util.find_spec(WHEEL)  # looked up, never imported: as root its code adds users and chmods paths
+    wheel = importlib.util.find_spec(WHEEL)  # never imported: as root its code adds users and changes modes
     if wheel is not None and wheel.origin is not None:
         yield from _newest_first(Path(wheel.origin).parent.glob("pginstall*/bin"))
     initdb = shutil.which("initdb")
@@ -59,7 +59,7 @@ def _newest_first(directories: Iterator[Path]) -> list[Path]:
 
 
 def _major_version(directory: Path) -> str:
-    answer = subprocess.run(  # noqa: S603 - a program that we found ourselves
+    answer = subprocess.run(  # noqa: S603 - a program found by find_binaries
         [directory / "postgres", "--version"], capture_output=True, text=True, check=True
     )
     found = re.search(r"\) (\d+)", answer.stdout)

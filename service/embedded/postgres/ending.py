@@ -1,4 +1,4 @@
-"""Ending a program of PostgreSQL for certain: asked once, then killed, with all it started and all it kept."""
+"""Reliably ending a PostgreSQL program: asked once, then killed, together with its processes and shared memory."""
 
 import ctypes
 import os
@@ -17,11 +17,11 @@ IPC_RMID: Final = 0
 
 
 def end_at_once(process: subprocess.Popen[bytes], *, seconds_max: float) -> None:
-    """Have it shut down as in a crash. What has not ended after ``seconds_max`` is killed: this never waits for ever.
+    """Request an immediate shutdown, and kill what has not ended after ``seconds_max``; this never hangs.
 
-    A server that is killed cannot clear up behind it: its processes (each is a session of its own, so no signal to a
-    group reaches them) and its shared memory are found in /proc, before. Without a /proc, the processes notice by
-    themselves that the server is gone, and its next start on the same data frees the memory.
+    A killed server cannot clean up, so its processes (each in its own session, out of reach of group signals) and its
+    shared memory are looked up in /proc first. Without /proc, the processes notice by themselves that the server is
+    gone, and its next start on the same data frees the memory.
     """
     if process.poll() is not None:
         return
@@ -40,7 +40,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     for process_id in family:
         with suppress(ProcessLookupError):
             os.kill(process_id, signal.SIGKILL)
-    deadline = time.monotonic() + KILLED_SECONDS_MAX  # a process in the middle of a write to a dead disk may stay
+    deadline = time.monotonic() + KILLED_SECONDS_MAX  # a process stuck in a write to a dead disk may remain
     with suppress(subprocess.TimeoutExpired):
         process.wait(KILLED_SECONDS_MAX)
     while any(map(_is_alive, family)) and time.monotonic() < deadline:
@@ -51,7 +51,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 def _descendants(process_id: int) -> list[int]:
     parents = {int(each.name): _parent_of(each) for each in PROC.glob("[0-9]*")}
     found = [process_id]
-    for known in found:  # grows while we go through it
+    for known in found:  # grows during the loop
         found += [child for child, parent in parents.items() if parent == known]
     return found[1:]
 
@@ -67,7 +67,7 @@ def _is_alive(process_id: int) -> bool:
 
 
 def _state_of(directory: Path) -> list[str]:
-    """What the kernel says of a process after its name, its state and its parent first; nothing where it is gone."""
+    """The fields of a process's stat file after its name, starting with state and parent; [] if it has ended."""
     try:
         return (directory / "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -76,7 +76,7 @@ def _state_of(directory: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class _SharedMemory:
-    """Segments that outlive whoever made them: files of the POSIX kind, ids of the System V kind."""
+    """Shared memory segments that outlive their creator: POSIX ones as files, System V ones as ids."""
 
     files: frozenset[Path]
     ids: frozenset[int]

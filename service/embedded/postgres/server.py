@@ -1,4 +1,4 @@
-"""The server's life: made once, started, ready, stopped."""
+"""The server's life cycle: cluster created once, then started, ready, stopped."""
 
 import asyncio
 import secrets
@@ -29,19 +29,19 @@ LOG_CHARACTERS_SHOWN: Final = 2000
 STATE_LINE: Final = 7
 PASSING_SIGNS: Final = (
     'lock file "postmaster.pid" already exists',
-    "pre-existing shared memory block",  # the last server was killed, and its children have not noticed yet
+    "pre-existing shared memory block",  # the last server was killed, and its child processes have not noticed yet
     "Address already in use",
 )
 
 Steps = Generator[float, None, None]
-"""Work that yields how many seconds to wait before it goes on: the same with an event loop and without."""
+"""Work that yields how many seconds to wait before it continues, so that it runs with or without an event loop."""
 
 
 class EmbeddedPostgres:
     """``async with EmbeddedPostgres(directory) as server:``, or plain ``with``; then connect to ``server.url``.
 
-    ``settings`` are PostgreSQL's own, by name (tests: ``{"fsync": "off"}``). Start it from the main thread, or one that
-    lives as long as the server shall: on Linux the server stops when that thread ends, killed or not.
+    ``settings`` are PostgreSQL's, by name (tests: ``{"fsync": "off"}``). Start it from the main thread, or one that
+    lives as long as the server should: on Linux the server stops when that thread ends, killed or not.
     """
 
     def __init__(self, data_directory: Path | str, settings: Mapping[str, str] | None = None) -> None:
@@ -56,22 +56,22 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """Where to connect, password included."""
+        """The URL to connect to, including the password."""
         return f"postgresql://{USER}:{self._password.read_text()}@127.0.0.1:{self._port}/{DATABASE}"
 
     @property
     def process_id(self) -> int | None:
-        """The server's process, while it is started."""
+        """The server's process id; None while it is not running."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Make the cluster if there is none, start, wait until it answers. Raises ``EmbeddedPostgresError``."""
+        """Create the cluster if needed, start the server, wait until it is ready. Raises ``EmbeddedPostgresError``."""
         with closing(self._starting()) as steps:
             for seconds in steps:
                 time.sleep(seconds)
 
     def stop(self) -> None:
-        """Shut down: connections are broken off, nothing committed is lost. Without a server, nothing."""
+        """Shut down: connections are closed, nothing committed is lost. Does nothing if no server is running."""
         with closing(self._stopping()) as steps:
             for seconds in steps:
                 time.sleep(seconds)
@@ -85,14 +85,14 @@ class EmbeddedPostgres:
                 yield from self._make_cluster(launcher)
             launcher.own()
             yield from self._start_server(launcher)
-        except BaseException:  # also when we are cancelled: whatever runs now would outlive us
+        except BaseException:  # also when cancelled: a program that still runs would outlive this process
             self._abandon()
             if is_new:
                 shutil.rmtree(self._draft, ignore_errors=True)
             raise
 
     def _make_cluster(self, launcher: Launcher) -> Steps:
-        """Build it aside and rename it when complete: dying half-way leaves nothing that looks like a cluster."""
+        """Build it in a draft directory and rename it when complete: dying halfway leaves no broken cluster behind."""
         draft = self._draft
         shutil.rmtree(draft, ignore_errors=True)
         self._password.unlink(missing_ok=True)
@@ -103,7 +103,7 @@ class EmbeddedPostgres:
         if self._settings.get("fsync") == "off":
             options.append("--no-sync")
         yield from self._run(launcher, ["initdb", f"--pgdata={draft}", f"--username={USER}", *options])
-        # Without a server there is nobody to connect to yet: single-user mode reads SQL from its standard input.
+        # No server is running yet to connect to: single-user mode reads SQL from its standard input.
         yield from self._run(
             launcher, ["postgres", "--single", "-D", str(draft), "postgres"], f"CREATE DATABASE {DATABASE}"
         )
@@ -122,7 +122,7 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(f"{command[0]} failed in {self._directory}: {said[-LOG_CHARACTERS_SHOWN:]}")
 
     def _start_server(self, launcher: Launcher) -> Steps:
-        """Start, and again for a while if the last server is still going down, or someone took our port."""
+        """Start; retry for a while if the last server is still shutting down, or another process took the port."""
         began_at = time.monotonic()
         while True:
             self._port = _free_port()
@@ -131,7 +131,7 @@ class EmbeddedPostgres:
                 if self._is_ready(process):
                     return
                 if time.monotonic() - began_at > START_SECONDS_MAX:
-                    raise EmbeddedPostgresError(f"PostgreSQL is not ready after {START_SECONDS_MAX} s, see {self._log}")
+                    raise EmbeddedPostgresError(f"PostgreSQL is not ready after {START_SECONDS_MAX} s; see {self._log}")
                 yield POLL_SECONDS
             said = self._log.read_text(errors="replace")
             may_pass = any(sign in said for sign in PASSING_SIGNS)
@@ -147,11 +147,11 @@ class EmbeddedPostgres:
             "unix_socket_directories": "",
         }
         options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
-        with self._log.open("wb") as log:  # the log of the last start only: it is for finding out why it failed
+        with self._log.open("wb") as log:  # only the last start's log, to find out why it failed
             return launcher.spawn(["postgres", "-D", str(self._cluster), *options], log)
 
     def _is_ready(self, process: subprocess.Popen[bytes]) -> bool:
-        """Read the server's own note, as pg_ctl does: whose it is, and whether connections are taken."""
+        """Read postmaster.pid, as pg_ctl does: whether it is this server's, and whether it accepts connections."""
         try:
             lines = (self._cluster / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -167,7 +167,7 @@ class EmbeddedPostgres:
             deadline = time.monotonic() + STOP_SECONDS_MAX
             while process.poll() is None and time.monotonic() < deadline:
                 yield POLL_SECONDS
-        finally:  # also when we are cancelled: as in a crash, the next start recovers
+        finally:  # also when cancelled: as after a crash, the next start recovers
             end_at_once(process, seconds_max=ABANDON_SECONDS_MAX)
 
     def _abandon(self) -> None:

@@ -78,14 +78,14 @@ CANNOT_BE: Sequence[tuple[Any, Mapping[str, Any]]] = [
     (BODY | {"secret": None}, {"secret": NULL}),
     (BODY | {"secret": ""}, {"secret": BLANK}),
     (BODY | {"secret": {}}, {"secret": NOT_TEXT}),
-    (BODY | {"secret": "hunter2"}, {"secret": ["a secret is text that starts with whsec_"]}),
+    (BODY | {"secret": "hunter2"}, {"secret": ["a secret must be text that starts with whsec_"]}),
     (BODY | {"secret": "whsec_c2hvcnQ="}, {"secret": ["a key has 24 to 64 bytes, not 5"]}),
     (
         {"resthook": "none", "target_url": "x", "secret": "y"},
         {
             "resthook": ["No resthook with slug: none"],
             "target_url": BAD_URL,
-            "secret": ["a secret is text that starts with whsec_"],
+            "secret": ["a secret must be text that starts with whsec_"],
         },
     ),
     ([], ONE_OBJECT),

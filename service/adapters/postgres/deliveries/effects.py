@@ -14,10 +14,10 @@ from service.core.reason import Reason
 
 
 async def obey(connection: asyncpg.Connection, effects: Sequence[Effect]) -> None:
-    """Carry them out, in the transaction that settles.
+    """Apply the effects, in the transaction that settles.
 
-    Subscriptions go first, because ending one locks its organization, and the changes that people make lock the
-    organization before its gates: one order of locks.
+    Subscriptions come first: ending one locks its organization, and changes made by people lock the organization before
+    its gates. One order of locks prevents deadlocks.
     """
     ended: list[EndSubscription] = []
     shut: list[tuple[str, str, float]] = []

@@ -1,9 +1,9 @@
-"""The statement behind a list of deliveries: for each set of filters the one that its indexes answer.
+"""The statement behind a list of deliveries, built so that each set of filters is answered from an index.
 
-Deliveries are open or final, two tables; both are read in one statement, so that one that ends meanwhile is seen once.
-The final ones lie in a partition a day, and every index ends with the event's uid, which starts with the time. So
-with all columns before it fixed, PostgreSQL reads partition after partition, newest first, and stops at the limit.
-What is not fixed by the filters is walked: "any type" asks for the newest of each type and merges them.
+Open and final deliveries are two tables; one statement reads both, so that a delivery that ends meanwhile is seen once.
+Final deliveries have one partition per day, and every index ends with the event's uid, which starts with the time. So
+if all columns before it are fixed, PostgreSQL reads partition after partition, newest first, and stops at the limit.
+A column that the filters do not fix is enumerated: "any type" asks for the newest of each type and merges them.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from service.core.events.uid import day_of, first_uid_from
 from service.core.reason import Reason
 
 IN_INDEX_ORDER: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"
-"""For the transaction of a list. The planner reckons with what an endpoint has on average, and would rather fetch and
-sort that much than walk an index; at the one endpoint with a large backlog that takes seconds."""
+"""Set in the transaction of a list. The planner assumes an average endpoint, for which it would rather fetch and sort
+all rows than walk an index; for the one endpoint with a large backlog that takes seconds."""
 
 _NEWEST_FIRST: Final = "ORDER BY event_uid DESC, subscription_id DESC, replay_number DESC"
 _COLUMNS: Final = """event_uid, subscription_id, replay_number, organization_id, endpoint_id, event_id, event_type,
@@ -28,12 +28,12 @@ _OPEN_COLUMNS: Final = (
 )
 _FINAL_COLUMNS: Final = "NULL::timestamptz AS next_attempt_at, ended_at"
 _ORDINARY_STATUS: Final = 200
-"""The status that nearly every delivery has, so the index of statuses leaves it out."""
+"""Nearly every delivery has this status, so the index of statuses leaves it out."""
 _STATUS_REFUSED_MIN: Final = 300
-"""From here on a status is no 2xx, which every delivery that was delivered ended with."""
-# The first says no more than the second, but it is the one that the partial index is known by.
+"""The lowest status that a delivered delivery cannot have."""
+# The first condition follows from the second, but the planner needs it to match the partial index.
 _OF_PAIR: Final = " AND state <> 'delivered' AND state = each.state AND reason = each.reason"
-# As their partial indexes have them, word by word.
+# Must match the conditions of the partial indexes word for word.
 _DELIVERED: Final = " AND state = 'delivered'"
 _NOT_DELIVERED: Final = " AND state <> 'delivered'"
 _FAILED_STATES: Final = (State.DEAD.value, State.CANCELLED.value)
@@ -41,14 +41,14 @@ _FAILED_STATES: Final = (State.DEAD.value, State.CANCELLED.value)
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL and what is bound to it."""
+    """SQL and its bound values."""
 
     text: str
     arguments: tuple[object, ...]
 
 
 class _Arguments:
-    """Collects what is bound, and names it."""
+    """Collects the values to bind and returns their placeholders."""
 
     def __init__(self) -> None:
         self.values: list[object] = []
@@ -96,7 +96,7 @@ def _conditions(
         found.append(f"event_uid < {bind(first_uid_from(wanted.until), '::uuid')}")
     if before is not None:
         uid = bind(before.event_uid, "::uuid")
-        # The first says no more than the second, but it is the one that spares the partitions of later days.
+        # The first condition follows from the second, but it is what excludes the partitions of later days.
         found.append(f"event_uid <= {uid}")
         last = f"({uid}, {bind(before.subscription_id, '::bigint')}, {bind(before.replay_number, '::int')})"
         found.append(f"(event_uid, subscription_id, replay_number) < {last}")
@@ -145,7 +145,7 @@ def _final(
 
 
 def _halves(wanted: DeliveryFilter) -> Sequence[str]:
-    """An endpoint's deliveries lie in two indexes, those that were delivered and those that were not."""
+    """Two indexes hold an endpoint's deliveries: one those that were delivered, the other the rest."""
     if wanted.endpoint_id is None:
         return [""]
     if wanted.state == State.DELIVERED:
@@ -157,7 +157,7 @@ def _halves(wanted: DeliveryFilter) -> Sequence[str]:
 
 
 def _for_each(drivers: str, newest: str) -> str:
-    """The newest of each; the caller sorts them together."""
+    """The newest rows of each driver; the caller merges and sorts them."""
     return f"SELECT newest.* FROM ({drivers}) AS each, LATERAL ({newest}) AS newest"  # noqa: S608 - constants
 
 
@@ -170,7 +170,7 @@ def _pairs(wanted: DeliveryFilter, bind: _Arguments) -> str:
 
 
 def _types(wanted: DeliveryFilter, bind: _Arguments, before: DeliveryKey | None, half: str) -> str:
-    """The event types that occur: one step of the index for each, however many rows it has."""
+    """The event types that occur: one index probe for each, however many rows it has."""
     owners = {"organization_id": wanted.organization_id, "endpoint_id": wanted.endpoint_id}
     owner = [f"{name} = {bind(value)}" for name, value in owners.items() if value is not None]
     until = first_uid_from(wanted.until) if wanted.until is not None else None
@@ -181,7 +181,7 @@ def _types(wanted: DeliveryFilter, bind: _Arguments, before: DeliveryKey | None,
 
 
 def walk_types(table: str, conditions: Sequence[str]) -> str:
-    """SQL that finds the ``event_type``s of a table by walking an index, from one type to the next."""
+    """SQL that finds the distinct ``event_type``s of a table by skipping through an index from type to type."""
     first = f"SELECT min(event_type) FROM {table} WHERE {' AND '.join(conditions)}"  # noqa: S608 - constants
     return f"""
     WITH RECURSIVE walk (event_type) AS (
@@ -191,7 +191,7 @@ def walk_types(table: str, conditions: Sequence[str]) -> str:
 
 
 def _whole_days(bind: _Arguments, since: UUID | None, until: UUID | None) -> list[str]:
-    """Leave out whole days only: of a day that is half wanted, a walk would read all that is not."""
+    """Conditions that exclude whole days only: within a day, the walk would have to read the unwanted rows."""
     first, last = day_of(since) if since else None, day_of(until) if until else None
     found = [f"event_uid >= {bind(first[0], '::uuid')}"] if first else []
     return [*found, f"event_uid <= {bind(last[1], '::uuid')}"] if last else found

@@ -1,4 +1,4 @@
-"""Looking deliveries up: what became of an event, and why."""
+"""Looking up deliveries and their attempts."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -17,7 +17,7 @@ LIMIT_MAX = 200
 
 
 class DeliveryReader:
-    """Reads only: no lock, no change."""
+    """Implements ``DeliveryDesk``; only reads."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -25,7 +25,7 @@ class DeliveryReader:
     async def list(
         self, wanted: DeliveryFilter, *, limit: int = 50, before: DeliveryKey | None = None
     ) -> tuple[Sequence[DeliveryView], DeliveryKey | None]:
-        """Deliveries, newest event first, and the key to go on from (None at the end)."""
+        """Deliveries, newest event first, and the key to continue from (None at the end)."""
         async with driver(self._engine) as connection, connection.transaction(readonly=True):
             event_uids = await _event_uids(connection, wanted) if wanted.event_id is not None else None
             if event_uids == []:
@@ -37,7 +37,7 @@ class DeliveryReader:
         return views, _key(rows[limit - 1]) if len(rows) > limit else None
 
     async def show(self, key: DeliveryKey, organization_id: str | None = None) -> DeliveryDetail | None:
-        """One delivery, of the organization where one is named, with its attempts as they stood at the same moment."""
+        """One delivery with its attempts, from one snapshot; restricted to the organization if one is given."""
         async with (
             driver(self._engine) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -67,7 +67,7 @@ class DeliveryReader:
 async def read_one(
     connection: asyncpg.Connection, key: DeliveryKey, organization_id: str | None = None
 ) -> DeliveryView | None:
-    """The delivery with this key, if the organization (None: whichever) has it."""
+    """The delivery with this key, if it belongs to the organization (None: to any)."""
     row = await connection.fetchrow(
         """SELECT event_uid, subscription_id, replay_number, organization_id, endpoint_id, event_id, event_type, state,
                   reason, last_status, created_at, attempts_made,
@@ -84,7 +84,7 @@ async def read_one(
 
 
 async def _event_uids(connection: asyncpg.Connection, wanted: DeliveryFilter) -> Sequence[UUID]:
-    """The narrow table knows the day, so one partition is searched rather than all."""
+    """The uids of the event: they tell the day, so that one partition is searched instead of all."""
     rows = await connection.fetch(
         """SELECT event_uid FROM event_keys
             WHERE event_id = $1 AND organization_id = coalesce($2, organization_id)""",

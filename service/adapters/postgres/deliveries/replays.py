@@ -10,16 +10,16 @@ from service.core.deliveries.view import DeliveryView, ReplayRefused
 
 
 class Replays:
-    """New deliveries of old events. Final rows never move."""
+    """New deliveries of old events. Final rows never change."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     async def replay(self, organization_id: str, key: DeliveryKey) -> DeliveryView | ReplayRefused | None:
-        """Make a new delivery, pending and due now; None when the organization has no delivery ``key``.
+        """Create a new delivery, pending and due now; None if the organization has no delivery ``key``.
 
-        The subscription's row is locked until the commit. So two replays get two numbers, and a removal comes either
-        before, and is seen here, or after, and cancels what was made here.
+        The subscription's row is locked until the commit. So two replays get two numbers; a removal happens either
+        before, and is seen here, or after, and cancels the new delivery.
         """
         async with driver(self._engine) as connection, connection.transaction():
             is_active = await connection.fetchval(
@@ -32,9 +32,9 @@ class Replays:
             if is_active is None or replayed is None:
                 return None
             if replayed.state in OPEN_STATES:
-                return ReplayRefused(f"the delivery is still {replayed.state}: it can be replayed once it has ended")
+                return ReplayRefused(f"the delivery is still {replayed.state}; it can be replayed once it has ended")
             if not is_active:
-                return ReplayRefused("the subscription was removed, so nobody waits for this event any more")
+                return ReplayRefused("the subscription was removed, so the event cannot be sent to it again")
             number = await _insert(connection, organization_id, key)
             if number is None:
                 return ReplayRefused("the event is no longer stored, so there is nothing to send")

@@ -1,4 +1,4 @@
-"""Values as rows, and rows as values: the shapes that the hot statements take and give."""
+"""Conversion between values and rows: the parameters and results of the hot statements."""
 
 from collections.abc import Sequence
 
@@ -57,7 +57,7 @@ _NO_ATTEMPT = (None,) * 9
 
 
 def claimed_of(row: asyncpg.Record, body: bytes) -> Claimed:
-    """A row of ``open_deliveries`` as the flow knows it."""
+    """A row of ``open_deliveries`` as a ``Claimed``."""
     delivery = Delivery(
         key=DeliveryKey(row["event_uid"], row["subscription_id"], row["replay_number"]),
         organization_id=row["organization_id"],

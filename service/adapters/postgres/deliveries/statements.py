@@ -1,6 +1,6 @@
-"""The hot statements. Each is one transaction by itself: one round trip, one commit, however large the batch."""
+"""The hot statements. Each is a transaction of its own: one round trip, one commit, however large the batch."""
 
-# $1..$2 what the directory in memory says; $3..$12 the events; $13..$16 their deliveries; $17 worker, $18 lease.
+# $1..$2 the versions of the cached directories; $3..$12 the events; $13..$16 their deliveries; $17 worker, $18 lease.
 RECORD = """
 WITH wanted AS (
     SELECT * FROM unnest($1::text[], $2::bigint[]) AS w (organization_id, directory_version)
@@ -49,10 +49,10 @@ SELECT k.organization_id, k.event_id, k.digest
   JOIN event_keys k ON k.organization_id = i.organization_id AND k.event_id = i.event_id
 """
 
-# $1..$4 key and claim; $5 final state or null, $6 reason, $7 seconds to wait; $8..$16 the attempt, nulls where none was
-# made. One array costs asyncpg 4 us, however short: what follows from the others is not passed.
-# A 2xx is a fact and moves any open delivery; everything else must hold the latest claim. "leased_by IS NOT NULL" says
-# leased (a CHECK holds the two together) in words that do not invite a walk through the index of all leases.
+# $1..$4 key and claim; $5 final state or null, $6 reason, $7 seconds to wait; $8..$16 the attempt, nulls if none was
+# made. Each array costs asyncpg 4 us, however short, so values that follow from others are not passed.
+# A 2xx is a fact and moves any open delivery; everything else must hold the latest claim. "leased_by IS NOT NULL" means
+# leased (a CHECK keeps the two in step), but does not tempt the planner into scanning the index of all leases.
 SETTLE = """
 WITH settled AS (
     SELECT *, number IS NOT NULL AS is_tried
@@ -127,7 +127,7 @@ SELECT endpoint_id, kind, now() + max(seconds) * interval '1 second'
     ON CONFLICT (endpoint_id, kind) DO UPDATE SET until = greatest(gates.until, excluded.until)
 """
 
-# Endpoints that have something pending, in turn after $1: one index probe each, at most $2, however long the backlog.
+# The endpoints with pending deliveries that follow $1, at most $2: one index probe each, however long the backlog.
 TURNS = """
 WITH RECURSIVE turn AS (
     (SELECT endpoint_id, next_attempt_at, 1 AS step FROM open_deliveries
@@ -146,8 +146,8 @@ SELECT endpoint_id,
   FROM turn
 """
 
-# $1 endpoints whose turn it is, $2 how many from each at most, $3 worker, $4 lease, $5 the sum of $2: a bound that the
-# planner can see, without which it expects a tenth of the table and reads all of it.
+# $1 the endpoints whose turn it is, $2 the limit for each, $3 worker, $4 lease, $5 the sum of $2: a bound that the
+# planner can see; without it the planner expects a tenth of the table and reads all of it.
 CLAIM = """
 WITH due AS (
     SELECT d.* FROM unnest($1::text[], $2::int[]) AS turn (endpoint_id, share), LATERAL (

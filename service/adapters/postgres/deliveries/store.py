@@ -1,4 +1,4 @@
-"""Deliveries in PostgreSQL: the hot road in, out, and back again."""
+"""Deliveries in PostgreSQL: the hot path that records, claims and settles."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -18,12 +18,12 @@ from service.core.deliveries.fair_share import fair_shares
 from service.core.deliveries.settlement import Settled
 from service.ports.store import Backlog, Claimed, Disposition, Recorded, Recording, Stale
 
-TURNS_MAX = 500  # endpoints looked at in one read; the next one goes on where this one stopped
-SMALL_BATCH_MAX = 32  # rows; up to here planning a statement costs more than running it
+TURNS_MAX = 500  # endpoints examined in one read; the next read continues where this one stopped
+SMALL_BATCH_MAX = 32  # rows; up to this size, planning a statement costs more than running it
 
 
 class PostgresDeliveryStore:
-    """Implements ``DeliveryStore`` and ``RetentionStore``. Due times and leases are the database's clock."""
+    """Implements ``DeliveryStore`` and ``RetentionStore``. Due times and leases use the database's clock."""
 
     def __init__(
         self,
@@ -34,16 +34,16 @@ class PostgresDeliveryStore:
         retention_days: int = 30,
         small_batches: AsyncEngine | None = None,
     ) -> None:
-        """``small_batches``: an engine that ``connect`` made for them; without it all go through ``engine``."""
+        """``small_batches``: an engine that ``connect`` made for small batches; without it all use ``engine``."""
         self._engine = engine
         self._small_batches = small_batches or engine
         self._worker_name = worker_name
         self._lease = timedelta(seconds=lease_seconds)
         self._retention_days = retention_days
-        self._last_served = ""  # the endpoint after which the next claim goes on: each has its turn
+        self._last_served = ""  # the next claim starts with the endpoint after this one, so that all take turns
 
     async def record(self, batch: Sequence[Recording]) -> Recorded | Stale:
-        """Keep new events and their deliveries; a known event is a no-op."""
+        """Record new events and their deliveries; a known event is a no-op."""
         versions = {each.event.organization_id: each.directory_version for each in batch}
         events = [each.event for each in batch]
         digests = [sha256(event.body).digest() for event in events]
@@ -95,7 +95,7 @@ class PostgresDeliveryStore:
         digests: Sequence[bytes],
         dispositions: list[Disposition],
     ) -> None:
-        """Tell an event that came again from another that took its id. The first one stays."""
+        """Distinguish a repeated event from a different event with the same id. The first one stays."""
         known = [index for index, disposition in enumerate(dispositions) if disposition is Disposition.DUPLICATE]
         rows = await connection.fetch(
             statements.KNOWN,
@@ -109,7 +109,7 @@ class PostgresDeliveryStore:
                 dispositions[index] = Disposition.CONFLICT
 
     async def claim_due(self, limit: int, *, per_endpoint_limit: int, room: Mapping[str, int]) -> Sequence[Claimed]:
-        """Lease due deliveries, endpoints in turn. An idle claim is one short read."""
+        """Lease due deliveries, taking endpoints in turn. A claim that finds nothing is one short read."""
         if limit <= 0:
             return ()
         async with driver(self._engine) as connection:
@@ -128,13 +128,13 @@ class PostgresDeliveryStore:
                 )
                 uids = list({row["event_uid"] for row in rows})
                 bodies = dict(await connection.fetch(statements.BODIES, uids)) if uids else {}
-        # A row whose event's day has just been dropped goes the same way: it is never sent without its body.
+        # A row whose event's partition has just been dropped is skipped: it is never sent without its body.
         return [claimed_of(row, bodies[row["event_uid"]]) for row in rows if row["event_uid"] in bodies]
 
     async def _next_turns(self, connection: asyncpg.Connection, limit: int, room: Mapping[str, int]) -> list[str]:
         turns: list[str] = []
         has_wrapped = not self._last_served
-        while True:  # from where the last claim stopped, once round
+        while True:  # once through all endpoints, starting where the last claim stopped
             rows = await connection.fetch(statements.TURNS, self._last_served, TURNS_MAX)
             for row in rows:
                 self._last_served = row["endpoint_id"]
@@ -156,7 +156,7 @@ class PostgresDeliveryStore:
         arguments = columns([settled_row(each) for each in batch], 16)
         effects = [effect for each in batch for effect in each.effects]
         async with driver(self._engine_for(len(batch))) as connection:
-            if not effects:  # nearly always: one statement is the transaction
+            if not effects:  # nearly always: then the transaction is one statement
                 row = await connection.fetchrow(statements.SETTLE, *arguments)
             else:
                 async with connection.transaction():
@@ -170,7 +170,7 @@ class PostgresDeliveryStore:
         return [ordinal not in unmoved for ordinal in range(1, len(batch) + 1)]
 
     async def release(self, leases: Sequence[Lease]) -> None:
-        """Give leases back, due at once; nothing was attempted."""
+        """Give back leases without an attempt; their deliveries are due at once."""
         rows = [(*key_row(lease.delivery.key), lease.claim_number) for lease in leases]
         async with driver(self._engine) as connection:
             await connection.execute(statements.RELEASE, *columns(rows, 4))
@@ -182,14 +182,14 @@ class PostgresDeliveryStore:
         return [claimed_of(row, b"") for row in rows]
 
     async def backlog(self) -> Backlog:
-        """Measure what waits. Counting stops at 100,001: past that, the exact number helps nobody."""
+        """Measure the backlog. Counting stops at 100,001: beyond that, the exact number is of no use."""
         async with driver(self._engine) as connection:
             row = await connection.fetchrow(statements.BACKLOG)
             gates = await connection.fetch("SELECT kind, count(*) FROM gates WHERE until > now() GROUP BY kind")
         return Backlog(row["due_count"], row["due_age"], row["gated_count"], row["gated_age"], dict(gates))
 
     async def keep_partitions(self) -> None:
-        """Create the partitions of the days ahead and drop those past retention; forget old Idempotency-Keys."""
+        """Create the partitions of the days ahead, drop those past retention, and delete old Idempotency-Keys."""
         async with driver(self._engine) as connection:
             await create_partitions(connection)
             await drop_partitions(connection, self._retention_days)

@@ -17,7 +17,7 @@ class PostgresSubscriptionStore:
         self._engine = engine
 
     async def load(self, organization_ids: Collection[str]) -> Sequence[StoredDirectory]:
-        """The directories of those organizations that exist, each as one snapshot shows it."""
+        """The directories of the organizations that exist, each from one snapshot."""
         async with driver(self._engine) as connection, connection.transaction(isolation="repeatable_read"):
             wanted = list(organization_ids)
             versions = await connection.fetch(

@@ -1,7 +1,7 @@
-"""How endpoints fare: read from the deliveries themselves, a bounded number of rows, all found by index.
+"""The health of endpoints, read from a bounded number of their deliveries, all found by index.
 
-Final deliveries are walked type by type, newest event first: that is the order of their index. What is looked at is
-bounded for each type, so no question costs more because an endpoint is busy.
+Final deliveries are read type by type, newest event first, which is the order of their index. The number of rows is
+bounded for each type, so a query does not cost more because an endpoint is busy.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,17 +18,17 @@ from service.core.events.registry import REGISTRY
 from service.core.events.uid import first_uid_from
 
 FINAL_LOOKED_AT_MAX = 5
-"""Of each event type, for the health of one endpoint; and as many that are open."""
+"""How many final deliveries of each event type, and how many open ones, determine the health of an endpoint."""
 STATS_ROWS_MAX = 20_000
 STATS_ATTEMPTS_MAX = 1_000
 
 
-# $1 organization, $2 built-in event types, $3 the first uid looked at
+# $1 organization, $2 built-in event types, $3 the first uid to examine
 _KNOWN_TYPES = """known AS (
     SELECT unnest($2::text[]) AS event_type UNION SELECT name FROM event_types WHERE organization_id = $1)"""
 
-# The deliveries are found by their endpoint, which is the organization's: were they asked for the organization too, the
-# planner might walk all of those. Two indexes hold them, each known by its condition, word by word.
+# The deliveries are found by their endpoint, which belongs to the organization: with a condition on the organization
+# too, the planner might scan all of its rows. Two partial indexes hold them; the conditions must match word for word.
 # $5 how many final deliveries of each type and half
 _ENDED_OF = """(SELECT event_uid, subscription_id, replay_number, event_type, state, reason, last_status AS status,
                  created_at, ended_at AS at
@@ -36,8 +36,8 @@ _ENDED_OF = """(SELECT event_uid, subscription_id, replay_number, event_type, st
            WHERE d.endpoint_id = wanted.endpoint_id AND d.event_type = known.event_type AND d.event_uid >= $3
              AND d.state {half} ORDER BY d.event_uid DESC LIMIT $5)"""
 _NEWEST_ENDED = " UNION ALL ".join(_ENDED_OF.format(half=half) for half in ("= 'delivered'", "<> 'delivered'"))
-# $4 endpoints. A receiver that fails has few final deliveries, as retries go on for days: its oldest open deliveries
-# tell. What was our own fault, or nobody's, is left out.
+# $4 endpoints. A failing receiver has few final deliveries, as retries go on for days, so its oldest open deliveries
+# count too. Failures that were not the receiver's (internal, lost) are left out.
 _HEALTH = f"""WITH {_KNOWN_TYPES},
 wanted AS (SELECT id AS endpoint_id FROM endpoints WHERE organization_id = $1 AND id = ANY ($4)),
 outcomes AS (
@@ -91,7 +91,7 @@ SELECT (SELECT array_agg((state, n)) FROM (
 
 
 class EndpointHealth:
-    """Reads only."""
+    """Implements ``HealthDesk``; only reads."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -114,7 +114,7 @@ class EndpointHealth:
         return {each: found.get(each, Health()) for each in endpoint_ids}
 
     async def stats(self, organization_id: str, endpoint_id: str, since: datetime) -> Stats:
-        """Counts over the deliveries of events received from ``since`` on, and over all that wait."""
+        """Counts over the deliveries of events received since ``since``, and over all open deliveries."""
         async with self._in_index_order() as connection:
             row = await connection.fetchrow(
                 _STATS,

@@ -2,10 +2,10 @@
 
 import secrets
 
-# Crockford's alphabet in lower case: no letter that can be mistaken for a digit.
+# Crockford's base 32 in lower case: it has no letter that can be mistaken for a digit.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 def new_id(prefix: str) -> str:
-    """An id of 80 random bits behind a prefix."""
+    """A prefix followed by 80 random bits."""
     return f"{prefix}_{''.join(secrets.choice(_ALPHABET) for _ in range(16))}"

@@ -1,4 +1,4 @@
-"""Organizations: made by the command line, never removed."""
+"""Organizations: created by the command line, never removed."""
 
 from collections.abc import Sequence
 
@@ -8,24 +8,24 @@ from service.adapters.postgres.engine import driver
 
 
 class OrganizationStore:
-    """Who there is."""
+    """The organizations that exist."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     async def create(self, organization_id: str) -> None:
-        """Make an organization; one that exists stays as it is."""
+        """Create an organization, unless it exists."""
         async with driver(self._engine) as connection:
             await connection.execute(
                 "INSERT INTO organizations (id) VALUES ($1) ON CONFLICT DO NOTHING", organization_id
             )
 
     async def list(self) -> Sequence[str]:
-        """The ids of all, in order."""
+        """All ids, in order."""
         async with driver(self._engine) as connection:
             return [row["id"] for row in await connection.fetch("SELECT id FROM organizations ORDER BY id")]
 
     async def exists(self, organization_id: str) -> bool:
-        """Whether there is such an organization."""
+        """Whether the organization exists."""
         async with driver(self._engine) as connection:
             return bool(await connection.fetchval("SELECT true FROM organizations WHERE id = $1", organization_id))

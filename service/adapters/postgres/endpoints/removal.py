@@ -1,4 +1,4 @@
-"""Ending subscriptions: used by a receiver's 410 and by a subscriber's request alike."""
+"""Ending subscriptions, whether because of a receiver's 410 or on request."""
 
 from collections.abc import Sequence
 
@@ -18,15 +18,15 @@ async def remove_subscriptions(
     because: RemovalReason,
     leading_to: Sequence[str | None] | None = None,
 ) -> Sequence[int]:
-    """End these subscriptions, and the endpoints that have none left; those that were still active.
+    """End these subscriptions, and the endpoints that have none left; returns the ids that were still active.
 
-    ``leading_to`` has a URL for each (None: any): a subscription that now leads elsewhere stays.
+    ``leading_to`` has a URL for each (None: any): a subscription whose URL has changed stays.
     """
     owners = await connection.fetch(
         "SELECT DISTINCT organization_id FROM subscriptions WHERE id = ANY ($1) AND removed_at IS NULL ORDER BY 1",
         subscription_ids,
     )
-    for owner in owners:  # first, and in order: whoever adds to one of these endpoints takes the same lock
+    for owner in owners:  # before anything else, and in order: adding to one of these endpoints takes the same lock
         await bump_directory(connection, [owner["organization_id"]])
     rows = await connection.fetch(
         """UPDATE subscriptions s SET removed_at = now(), removed_because = $2
@@ -39,7 +39,7 @@ async def remove_subscriptions(
         leading_to or [None] * len(subscription_ids),
     )
     if rows:
-        # A gate that outlived its endpoint would hide from every worker what is cancelled when it is next claimed.
+        # A gate left behind would keep the remaining deliveries from being claimed, which is when they are cancelled.
         await connection.execute(
             """WITH ended AS (
                    UPDATE endpoints SET removed_at = now()
@@ -53,9 +53,9 @@ async def remove_subscriptions(
 
 
 async def cancel_pending(connection: asyncpg.Connection, subscription_ids: Sequence[int], reason: Reason) -> None:
-    """Cancel what waits for these subscriptions, at most ``CANCELLED_MAX``.
+    """Cancel the pending deliveries of these subscriptions, at most ``CANCELLED_MAX``.
 
-    The rest, and what is leased now, is cancelled when it is next claimed: no transaction grows with a backlog.
+    The rest, and those leased now, are cancelled when next claimed, so that no transaction grows with a backlog.
     """
     await connection.execute(
         """WITH ended AS (

@@ -1,6 +1,7 @@
-"""Resthooks, their subscribers and their events, as ``/api/v2`` lists them: by keyset.
+"""Resthooks, their subscribers and their events, as ``/api/v2`` lists them: paged by keyset.
 
-A keyset says beside which row a page lies. Every list is walked in both directions, hence two forms of each statement.
+A keyset names the row next to which a page starts. Every list is read in both directions, so each statement has two
+forms.
 """
 
 from collections.abc import Sequence
@@ -16,15 +17,15 @@ from service.core.endpoints.view import Resthook, ResthookEvent, Subscriber, Wal
 from service.core.events.registry import REGISTRY
 
 EVENTS_BYTES_MAX: Final = 8 * 1024 * 1024
-"""When the bodies of a list come to this, it ends with the next one: 250 large events would be 64 MB."""
+"""Bodies are left out once those before have this size: 250 large events would be 64 MB."""
 
 
 def _both_ways(descending: str) -> dict[bool, str]:
-    """A statement by whether it walks downwards."""
+    """The two forms of a statement, by ``is_descending``."""
     return {True: descending, False: descending.replace(" DESC", " ASC").replace(" < (", " > (")}
 
 
-# Each type's subscriptions are looked up by subscriptions_by_type. Own types never carry a built-in's name.
+# Each type's subscriptions are found by subscriptions_by_type. Own types never have the name of a built-in one.
 _RESTHOOKS: Final = _both_ways(
     """WITH resthooks AS (
            SELECT t.slug COLLATE "C" AS slug, t.created_at, greatest(t.created_at, s.changed_at) AS modified_at
@@ -40,7 +41,7 @@ _RESTHOOKS: Final = _both_ways(
         ORDER BY modified_at DESC, slug DESC LIMIT $5"""
 )
 
-# Walks subscriptions_listed; of one resthook, subscriptions_active; by id, the primary key.
+# Uses subscriptions_listed; for one resthook, subscriptions_active; by id, the primary key.
 _SUBSCRIBERS: Final = _both_ways(
     """SELECT id, event_type, target_url, created_at FROM subscriptions
         WHERE organization_id = $1 AND removed_at IS NULL
@@ -49,8 +50,8 @@ _SUBSCRIBERS: Final = _both_ways(
         ORDER BY created_at DESC, id DESC LIMIT $6"""
 )
 
-# events_by_type gives the events of one type in order of uid; those of several types are merged from a page of each.
-# The bodies are read last, for the events of the page alone, and no more of them than memory has room for.
+# events_by_type gives the events of one type in order of uid; several types are merged from one page of each.
+# The bodies are read last, only for the events of the page, and only up to $5 bytes.
 _EVENTS: Final = _both_ways(
     """WITH page AS (
            SELECT e.uid FROM unnest($2::text[]) AS slug CROSS JOIN LATERAL (
@@ -67,7 +68,7 @@ _EVENTS: Final = _both_ways(
 
 
 class ResthookReader:
-    """What RapidPro calls resthooks, of one organization at a time. Every verb may raise ``UnavailableError``."""
+    """What RapidPro calls resthooks, for one organization at a time. Every verb may raise ``UnavailableError``."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -89,7 +90,7 @@ class ResthookReader:
         subscriber_id: int | None = None,
         resthook: str | None = None,
     ) -> Sequence[Subscriber]:
-        """Active subscriptions, by (created_at, id); of one id or one resthook, when given."""
+        """Active subscriptions, by (created_at, id); only that id or that resthook, if given."""
         beside = walk.beside or (None, None)
         async with driver(self._engine) as connection:
             rows = await connection.fetch(
@@ -100,7 +101,7 @@ class ResthookReader:
     async def list_events(
         self, organization_id: str, walk: Walk[UUID], *, resthook: str | None = None
     ) -> Sequence[ResthookEvent]:
-        """Events, by uid; of one resthook, when given."""
+        """Events, by uid; only of that resthook, if given."""
         async with driver(self._engine) as connection:
             slugs = [resthook] if resthook is not None else await self._slugs(connection, organization_id)
             rows = await connection.fetch(

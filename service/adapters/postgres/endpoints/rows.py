@@ -1,7 +1,7 @@
 """Rows of an endpoint and its subscriptions, read and written inside the caller's transaction.
 
-Who writes has locked the directory first (``removal.lock_directory``): that puts the writers of one organization in
-line, so none of them needs to expect a race.
+Writers lock the directory first (``version.lock_directory``), so the writers of one organization run one after the
+other, and none of them has to expect a race.
 """
 
 import json
@@ -17,7 +17,7 @@ from service.core.endpoints.view import EndpointState, EndpointView, SecretHint,
 from service.ports.errors import SecretUnopenableError
 from service.ports.secrets import SecretBox
 
-HEADERS_SECRET_ID = "headers"  # noqa: S105 - the place of the extra headers among an endpoint's sealed texts
+HEADERS_SECRET_ID = "headers"  # noqa: S105 - the id under which custom headers are sealed
 
 COLUMNS = tuple(each.name for each in fields(EndpointSettings) if each.name not in {"event_types", "headers"})
 """A setting's column bears its name; event types are subscriptions, and headers are sealed."""
@@ -27,8 +27,8 @@ _WRITE = f"""UPDATE endpoints
                 SET updated_at = now(), sealed_headers = CASE WHEN $3 THEN sealed_headers ELSE $4 END, {_ASSIGNMENTS}
               WHERE organization_id = $1 AND id = $2"""  # noqa: S608 - names of ours
 
-# What ended with an endpoint has its removal's instant: one transaction wrote both. So with an active endpoint, whose
-# removed_at is null, the same condition finds its active subscriptions.
+# Subscriptions that ended with an endpoint have the same removed_at, as one transaction wrote both. For an active
+# endpoint, whose removed_at is null, the same condition finds its active subscriptions.
 IS_GONE = """EXISTS (SELECT FROM subscriptions s WHERE s.organization_id = e.organization_id AND s.endpoint_id = e.id
                         AND s.removed_at = e.removed_at AND s.removed_because = 'gone')"""
 SELECT_ENDPOINTS = f"""SELECT e.*, e.removed_at IS NOT NULL AND {IS_GONE} AS is_gone,
@@ -73,7 +73,7 @@ async def find_by_url(connection: asyncpg.Connection, organization_id: str, url:
 
 
 async def insert_endpoint(connection: asyncpg.Connection, organization_id: str, url: str) -> str:
-    """Make the row of an endpoint that asks for nothing; its id."""
+    """Insert an endpoint with default settings; returns its id."""
     endpoint_id = new_id("ep")
     await connection.execute(
         "INSERT INTO endpoints (id, organization_id, url) VALUES ($1, $2, $3)", endpoint_id, organization_id, url
@@ -88,7 +88,7 @@ async def write_settings(
     endpoint_id: str,
     settings: EndpointSettings,
 ) -> None:
-    """Store all of ``settings`` but the event types. Headers that are None stay as they are."""
+    """Store all of ``settings`` except the event types. Headers that are None stay unchanged."""
     sealed = None
     if settings.headers:
         sealed = secret_box.seal(
@@ -110,7 +110,7 @@ async def write_settings(
 async def insert_subscriptions(
     connection: asyncpg.Connection, organization_id: str, endpoint_id: str, url: str, event_types: Collection[str]
 ) -> Sequence[Subscriber]:
-    """Subscribe the endpoint, whose URL is ``url``, to these event types; those it did not have already."""
+    """Subscribe the endpoint, whose URL is ``url``, to these event types; returns the new subscriptions."""
     rows = await connection.fetch(
         """INSERT INTO subscriptions (organization_id, endpoint_id, event_type, target_url)
            SELECT $1, $2, event_type, $3 FROM unnest($4::text[]) AS event_type
@@ -127,7 +127,7 @@ async def insert_subscriptions(
 async def set_paused(
     connection: asyncpg.Connection, organization_id: str, endpoint_id: str, *, is_paused: bool
 ) -> None:
-    """Shut or open the endpoint's gate."""
+    """Pause or resume the endpoint, by shutting or opening its gate."""
     await connection.execute(
         "UPDATE endpoints SET is_paused = $3, updated_at = now() WHERE organization_id = $1 AND id = $2",
         organization_id,
@@ -145,7 +145,7 @@ async def set_paused(
 
 
 async def move_endpoint(connection: asyncpg.Connection, organization_id: str, endpoint_id: str, url: str) -> None:
-    """Let the endpoint's subscriptions follow it to ``url``."""
+    """Set the endpoint's subscriptions to its new ``url``."""
     await connection.execute(
         """UPDATE subscriptions SET target_url = $3
             WHERE organization_id = $1 AND endpoint_id = $2 AND removed_at IS NULL""",
@@ -153,7 +153,7 @@ async def move_endpoint(connection: asyncpg.Connection, organization_id: str, en
         endpoint_id,
         url,
     )
-    # What the old receiver asked for does not bind the new one.
+    # The old receiver's Retry-After does not apply to the new one.
     await connection.execute(
         "DELETE FROM gates WHERE endpoint_id = $1 AND kind = $2", endpoint_id, GateKind.RETRY_AFTER
     )

@@ -1,4 +1,4 @@
-"""Signing secrets of an endpoint, sealed. Written inside the caller's transaction, which has locked the directory."""
+"""Sealed signing secrets of an endpoint, written inside the caller's transaction, which has locked the directory."""
 
 import secrets
 from base64 import b64encode
@@ -13,14 +13,14 @@ from service.ports.secrets import SecretBox
 
 
 def new_secret() -> str:
-    """A fresh signing secret: ``whsec_`` and 32 random bytes in base64."""
+    """A new signing secret: ``whsec_`` and 32 random bytes in base64."""
     return "whsec_" + b64encode(secrets.token_bytes(32)).decode()
 
 
 async def insert_secret(
     connection: asyncpg.Connection, secret_box: SecretBox, organization_id: str, endpoint_id: str, secret: str | None
 ) -> str:
-    """Give the endpoint one more secret (None: a random one). Returns its text, to be shown this once."""
+    """Add a secret to the endpoint (None: a random one). Returns its text, to be shown once."""
     text = secret or new_secret()
     secret_id = new_id("sec")
     sealed = secret_box.seal(text, organization_id=organization_id, endpoint_id=endpoint_id, secret_id=secret_id)
@@ -39,9 +39,9 @@ async def insert_secret(
 async def end_secrets(
     connection: asyncpg.Connection, organization_id: str, endpoint_id: str, overlap: timedelta
 ) -> datetime | None:
-    """End the endpoint's secrets after ``overlap``, or earlier where they end earlier; returns when the last one ends.
+    """Expire the endpoint's secrets after ``overlap``, unless they expire earlier; returns when the last one expires.
 
-    Without an overlap they are deleted, as are those that have ended: a sealed text nobody needs is only a risk.
+    Without an overlap they are deleted, as are expired ones: a sealed secret that is not needed is only a risk.
     """
     await connection.execute(
         """DELETE FROM endpoint_secrets
@@ -63,7 +63,7 @@ async def end_secrets(
 async def open_secrets(
     connection: asyncpg.Connection, secret_box: SecretBox, organization_id: str, endpoint_id: str
 ) -> Sequence[str | None]:
-    """The secrets that the endpoint signs with now; None for one that cannot be opened."""
+    """The secrets that the endpoint signs with now; None for each that cannot be unsealed."""
     rows = await connection.fetch(
         """SELECT id, sealed FROM endpoint_secrets
             WHERE organization_id = $1 AND endpoint_id = $2 AND coalesce(expires_at > now(), true)""",

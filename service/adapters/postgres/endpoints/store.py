@@ -1,8 +1,8 @@
-"""An organization's endpoints: made, listed, changed, paused, ended. The one place that writes them.
+"""An organization's endpoints: creating, listing, changing, pausing and ending them. Nothing else writes them.
 
-A wish is judged before the transaction, by the core, against what was read then. The transaction locks the
-organization's directory, which puts its changes in line, and begins again from the judgement when the directory has
-changed meanwhile. So nobody waits for a judgement, and what was judged is what is written.
+The core judges a wish before the transaction, against what was read then. The transaction locks the organization's
+directory, which serialises its changes; if the directory has changed meanwhile, the wish is judged anew. So no lock
+is held during a judgement, and what was judged is what is written.
 """
 
 import hmac
@@ -57,12 +57,12 @@ from service.ports.secrets import SecretBox
 from webhook_signature.sign import KEYS_MAX
 
 TRIES_MAX: Final = 20
-"""How often a change is judged anew; each time, another change of the same organization got through."""
+"""How often a change is judged anew; each time, another change of the same organization was committed first."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """An endpoint as it stood at ``version`` of the directory, and what a wish about it is judged by."""
+    """An endpoint as of ``version`` of the directory, with what is needed to judge a wish about it."""
 
     version: int | None
     endpoint: EndpointView
@@ -71,7 +71,7 @@ class _Known:
 
 
 class EndpointStore:
-    """Implements ``EndpointDesk``. ``rules`` say what an endpoint may be."""
+    """Implements ``EndpointDesk``. ``rules`` define which settings are allowed."""
 
     def __init__(self, engine: AsyncEngine, secret_box: SecretBox, rules: EndpointRules) -> None:
         self._engine = engine
@@ -81,12 +81,12 @@ class EndpointStore:
     # ------------------------------------------------------------------ reading
 
     async def own_event_types(self, organization_id: str) -> Sequence[str]:
-        """The names of the event types that the organization registered itself."""
+        """The names of the event types that the organization registered."""
         async with driver(self._engine) as connection:
             return await _own_event_types(connection, organization_id)
 
     async def find(self, organization_id: str, endpoint_id: str) -> EndpointView | NoSuchEndpoint:
-        """The endpoint, also when it is gone."""
+        """The endpoint, even if it is gone."""
         async with driver(self._engine) as connection:
             return await self._read(connection, organization_id, endpoint_id) or NoSuchEndpoint(endpoint_id)
 
@@ -99,7 +99,7 @@ class EndpointStore:
         limit: int,
         after: EndpointKeyset | None = None,
     ) -> Sequence[EndpointView]:
-        """Endpoints, newest first, at most ``limit``. Removed ones are left out, but for those that are gone."""
+        """Endpoints, newest first, at most ``limit``; without removed ones, but with those that are gone."""
         created_at, endpoint_id = after or (None, None)
         async with driver(self._engine) as connection:
             rows = await connection.fetch(
@@ -122,10 +122,10 @@ class EndpointStore:
             )
         return [endpoint_of(row, self._secret_box) for row in rows]
 
-    # ------------------------------------------------------------------ making
+    # ------------------------------------------------------------------ creating
 
     async def create(self, organization_id: str, wish: EndpointWish) -> Registered | InvalidWish | NoSuchOrganization:
-        """Make an endpoint; one that has the URL already stays as it is, and is answered without a secret."""
+        """Create an endpoint. If one has the URL already, it stays unchanged and is returned without a secret."""
         granted = self._rules.judge(wish, NOTHING_ASKED, await self.own_event_types(organization_id))
         if isinstance(granted, InvalidWish):
             return granted
@@ -140,7 +140,7 @@ class EndpointStore:
     async def subscribe(
         self, organization_id: str, wish: EndpointWish
     ) -> Registered | InvalidWish | NoSuchOrganization | OtherSecret:
-        """Subscribe a URL to event types, through the endpoint it has, else through a new one."""
+        """Subscribe a URL to event types, through its existing endpoint or a new one."""
         granted = self._rules.judge(wish, NOTHING_ASKED, await self.own_event_types(organization_id))
         if isinstance(granted, InvalidWish):
             return granted
@@ -152,7 +152,7 @@ class EndpointStore:
             if known_id is None:
                 return await self._make(connection, organization_id, settings, secret)
             if secret is not None and not await self._signs_with(connection, organization_id, known_id, secret):
-                return OtherSecret()  # it must not be dropped in silence
+                return OtherSecret()  # the given secret must not be ignored silently
             added = await insert_subscriptions(
                 connection, organization_id, known_id, settings.url, settings.event_types
             )
@@ -181,7 +181,7 @@ class EndpointStore:
     async def change(
         self, organization_id: str, endpoint_id: str, wish: EndpointWish
     ) -> EndpointView | EndpointRefusal:
-        """Change what is given. An event type that is left out ends its subscription and what waits for it."""
+        """Change the given fields. Leaving out an event type ends its subscription and cancels its deliveries."""
         for _ in range(TRIES_MAX):
             known = await self._known(organization_id, endpoint_id)
             if known is None:
@@ -192,7 +192,7 @@ class EndpointStore:
             async with driver(self._engine) as connection, connection.transaction():
                 if await lock_directory(connection, organization_id) == known.version:
                     return await self._write(connection, organization_id, known.endpoint, after)
-        raise UnavailableError("the endpoints of this organization are being changed too often; try again")
+        raise UnavailableError("too many concurrent changes to this organization's endpoints; try again")
 
     def _judged(self, wish: EndpointWish, known: _Known) -> EndpointSettings | EndpointRefusal:
         if known.endpoint.state is EndpointState.GONE:
@@ -216,7 +216,7 @@ class EndpointStore:
             await move_endpoint(connection, organization_id, before.id, after.url)
         await bump_directory(connection, [organization_id])
         await write_settings(connection, self._secret_box, organization_id, before.id, after)
-        # New ones first: an endpoint that has no subscription left would end.
+        # Add new ones first: an endpoint without a subscription would end.
         await insert_subscriptions(connection, organization_id, before.id, after.url, after.event_types)
         await _end_subscriptions(connection, organization_id, before.id, but_for=after.event_types)
         return await self._require(connection, organization_id, before.id)
@@ -224,7 +224,7 @@ class EndpointStore:
     async def set_paused(
         self, organization_id: str, endpoint_id: str, *, is_paused: bool
     ) -> EndpointView | NoSuchEndpoint | EndpointGone:
-        """Shut or open the endpoint's gate."""
+        """Pause or resume the endpoint, by shutting or opening its gate."""
         async with self._changing(organization_id) as connection:
             endpoint = await self._read(connection, organization_id, endpoint_id)
             if endpoint is None:
@@ -238,7 +238,7 @@ class EndpointStore:
     async def rotate_secret(
         self, organization_id: str, endpoint_id: str, secret: str | None, overlap: timedelta
     ) -> Rotated | NoSuchEndpoint | EndpointGone | TooManySecrets | InvalidWish:
-        """Give the endpoint a new secret, None for a random one. No older secret ends later than it would have."""
+        """Add a new secret (None: a random one). Older secrets expire after ``overlap``, or sooner if already due."""
         async with self._changing(organization_id) as connection:
             endpoint = await self._read(connection, organization_id, endpoint_id)
             if endpoint is None:
@@ -258,7 +258,7 @@ class EndpointStore:
     # ------------------------------------------------------------------ ending
 
     async def remove(self, organization_id: str, endpoint_id: str) -> NoSuchEndpoint | None:
-        """End the endpoint; a gone one leaves the list. A second time changes nothing."""
+        """Remove the endpoint, also from the list if it is gone. Repeating this changes nothing."""
         async with self._changing(organization_id) as connection:
             known = await connection.fetchval(
                 "SELECT true FROM endpoints WHERE organization_id = $1 AND id = $2", organization_id, endpoint_id
@@ -278,7 +278,7 @@ class EndpointStore:
         return None
 
     async def unsubscribe(self, organization_id: str, subscription_id: int) -> bool:
-        """End a subscription, its endpoint with the last one, and what waits for it. False when there is none."""
+        """End a subscription and cancel its deliveries; the last one ends its endpoint. False if it does not exist."""
         async with driver(self._engine) as connection, connection.transaction():
             found = await connection.fetchval(
                 "SELECT id FROM subscriptions WHERE organization_id = $1 AND id = $2 AND removed_at IS NULL",
@@ -301,7 +301,7 @@ class EndpointStore:
 
     async def _known(self, organization_id: str, endpoint_id: str) -> _Known | None:
         async with driver(self._engine) as connection:
-            # The version first: what is read after it is as new or newer, so that a change in between is noticed.
+            # Read the version first: everything read after it is as new or newer, so a change in between is noticed.
             version = await directory_version(connection, organization_id)
             endpoint = await self._read(connection, organization_id, endpoint_id)
             if endpoint is None:
@@ -322,10 +322,10 @@ class EndpointStore:
         return endpoint_of(row, self._secret_box) if row is not None else None
 
     async def _require(self, connection: asyncpg.Connection, organization_id: str, endpoint_id: str) -> EndpointView:
-        """The endpoint that this transaction has just seen or made."""
+        """The endpoint, which this transaction has just read or created."""
         endpoint = await self._read(connection, organization_id, endpoint_id)
         if endpoint is None:
-            raise LookupError(f"{endpoint_id} vanished under the lock of its organization")
+            raise LookupError(f"{endpoint_id} disappeared although its organization is locked")
         return endpoint
 
 
@@ -337,7 +337,7 @@ async def _own_event_types(connection: asyncpg.Connection, organization_id: str)
 async def _end_subscriptions(
     connection: asyncpg.Connection, organization_id: str, endpoint_id: str, *, but_for: Sequence[str] = ()
 ) -> None:
-    """End the endpoint's subscriptions, and cancel what waits for them."""
+    """End the endpoint's subscriptions and cancel their pending deliveries."""
     unwanted = await connection.fetch(
         """SELECT id FROM subscriptions WHERE organization_id = $1 AND endpoint_id = $2
               AND removed_at IS NULL AND event_type <> ALL ($3) ORDER BY id""",

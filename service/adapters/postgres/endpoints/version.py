@@ -1,4 +1,4 @@
-"""The version of an organization's directory: what workers compare, and what puts writers in line."""
+"""The version of an organization's directory: workers compare it, and its row lock serialises writers."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import asyncpg
 
 
 async def directory_version(connection: asyncpg.Connection, organization_id: str) -> int | None:
-    """The version now; None where there is no such organization."""
+    """The current version; None if the organization does not exist."""
     version: int | None = await connection.fetchval(
         "SELECT directory_version FROM organizations WHERE id = $1", organization_id
     )
@@ -14,7 +14,7 @@ async def directory_version(connection: asyncpg.Connection, organization_id: str
 
 
 async def lock_directory(connection: asyncpg.Connection, organization_id: str) -> int | None:
-    """Wait until nobody else changes the organization's directory, and keep others out until the commit."""
+    """Lock the organization's directory until the commit; returns its version, None if it does not exist."""
     version: int | None = await connection.fetchval(
         "SELECT directory_version FROM organizations WHERE id = $1 FOR NO KEY UPDATE", organization_id
     )
@@ -22,7 +22,7 @@ async def lock_directory(connection: asyncpg.Connection, organization_id: str) -
 
 
 async def bump_directory(connection: asyncpg.Connection, organization_ids: Sequence[str]) -> None:
-    """Tell every worker, through the version its next transaction compares, that the directory has changed.
+    """Raise the directory's version; every worker compares it in its next transaction and then reloads.
 
     Takes the same lock as ``lock_directory``.
     """

@@ -1,4 +1,4 @@
-"""Looking events up, as they are stored."""
+"""Looking up stored events."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -13,18 +13,18 @@ from service.core.events.uid import day_of, first_uid_from
 from service.core.events.view import EventFilter, EventView
 
 PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
-"""A page of large events ends early, but never before its first one."""
+"""A page of large events ends early, but has at least one event."""
 MESSAGE_EVENTS_MAX: Final = 1000
 
 
-# $1 organization, $2 and $3 the first and last uid, $4 how many, $5 how many bytes. Each index entry ends with the uid,
+# $1 organization, $2 and $3 the first and last uid, $4 the limit, $5 the limit of bytes. Each index ends with the uid,
 # so the newest of a type are read from partition after partition until there are enough.
 _NEWEST = """
     SELECT uid, body FROM events
      WHERE organization_id = $1 AND event_type = {event_type} AND uid >= $2 AND uid <= $3
      ORDER BY uid DESC LIMIT $4::int"""
 _OF_EACH = "SELECT of_type.* FROM ({types}) AS each, LATERAL ({newest}) AS of_type ORDER BY uid DESC LIMIT $4::int"
-# The length of a large body is known without reading it, and only those on the page are read.
+# PostgreSQL knows the length of a large body without reading it, so only the bodies on the page are read.
 _PAGE = """
 WITH newest AS ({newest})
 SELECT uid, body, count FROM (
@@ -42,7 +42,7 @@ _OF_ALL_TYPES = _PAGE.format(
     )
 )
 
-# Each side by its own index; an event that names one message twice is one event.
+# Each half uses its own index; an event that refers to the message in both ways appears once.
 _ABOUT: Final = """
     (SELECT uid, body FROM events WHERE organization_id = $1 AND message_id = $2 ORDER BY uid LIMIT $3::int)
      UNION
@@ -53,7 +53,7 @@ _ANY_LAST: Final = UUID(int=2**128 - 1)
 
 
 class EventReader:
-    """Reads only: no lock, no change."""
+    """Implements ``EventDesk``; only reads."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -61,7 +61,7 @@ class EventReader:
     async def list(
         self, wanted: EventFilter, *, limit: int, before: UUID | None = None
     ) -> tuple[Sequence[EventView], UUID | None]:
-        """Events, newest first, and the uid to go on from (None at the end)."""
+        """Events, newest first, and the uid to continue from (None at the end)."""
         first = first_uid_from(wanted.since) if wanted.since is not None else _ANY_FIRST
         until = first_uid_from(wanted.until) if wanted.until is not None else None
         last = min((_one_less(each) for each in (before, until) if each is not None), default=_ANY_LAST)
@@ -77,7 +77,7 @@ class EventReader:
         return found, found[-1].uid if has_more else None
 
     async def find(self, organization_id: str, event_id: str) -> EventView | None:
-        """The organization's event with this id."""
+        """The organization's event with this id; None if it does not exist."""
         async with driver(self._engine) as connection:
             uid = await uid_of(connection, organization_id, event_id)
             if uid is None:
@@ -88,7 +88,7 @@ class EventReader:
         return EventView(uid, body) if body is not None else None
 
     async def about_message(self, organization_id: str, message_id: str) -> tuple[Sequence[EventView], bool]:
-        """The events that tell of a message, oldest first, and whether these are all of them."""
+        """The events for a message, oldest first, and whether the list is complete."""
         async with driver(self._engine) as connection:
             rows = await connection.fetch(
                 f"""SELECT uid, body, count FROM (
@@ -107,7 +107,7 @@ class EventReader:
 
 
 async def uid_of(connection: asyncpg.Connection, organization_id: str, event_id: str) -> UUID | None:
-    """The uid of an event; the table of keys is narrow and has no partitions."""
+    """The uid of an event, from the table of keys, which is narrow and not partitioned."""
     uid: UUID | None = await connection.fetchval(
         "SELECT event_uid FROM event_keys WHERE organization_id = $1 AND event_id = $2", organization_id, event_id
     )

@@ -1,4 +1,4 @@
-"""What is known of an event and of everyone who might have got it, as it stood at one moment."""
+"""What the database knows about an event and every subscription that might have got it, from one snapshot."""
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -11,13 +11,13 @@ from service.core.reason import Reason
 
 
 class StoryReader:
-    """Reads only: no lock, no change."""
+    """Implements ``StoryDesk``; only reads."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     async def read(self, organization_id: str, event_id: str) -> Story | None:
-        """The story of the organization's event with this id; None where there is none."""
+        """The story of the organization's event with this id; None if it does not exist."""
         async with (
             driver(self._engine) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -38,7 +38,7 @@ class StoryReader:
                 uid,
                 organization_id,
             )
-            # Those removed before the event are told of too, so all are read: an organization has few.
+            # Subscriptions removed before the event are explained too, so all are read: an organization has few.
             endpoints = await connection.fetch(
                 """SELECT e.id, e.url, e.updated_at, e.filter,
                           (SELECT array_agg((g.kind, CASE WHEN g.until < 'infinity' THEN g.until END) ORDER BY g.kind)

@@ -1,4 +1,4 @@
-"""The event types that organizations register themselves. One is never changed and never removed."""
+"""The event types that organizations register. They are never changed or removed."""
 
 from collections.abc import Sequence
 
@@ -20,12 +20,12 @@ class EventTypeStore:
         self._engine = engine
 
     async def find(self, organization_id: str, name: str) -> OwnTypeView | None:
-        """The organization's own type of this name."""
+        """The organization's own event type with this name; None if it does not exist."""
         async with driver(self._engine) as connection:
             return await _find(connection, organization_id, name)
 
     async def after(self, organization_id: str, name: str, limit: int) -> Sequence[OwnTypeView]:
-        """Types whose names come after ``name``, in their order, at most ``limit``."""
+        """The event types after ``name``, sorted by name, at most ``limit``."""
         async with driver(self._engine) as connection:
             rows = await connection.fetch(
                 f"""SELECT {_COLUMNS} FROM event_types
@@ -37,7 +37,7 @@ class EventTypeStore:
         return [OwnTypeView(*row) for row in rows]
 
     async def names(self, organization_id: str) -> frozenset[str]:
-        """The names of all of them: what else can be subscribed to."""
+        """The names of all its own types, which can be subscribed to like the built-in ones."""
         async with driver(self._engine) as connection:
             rows = await connection.fetch("SELECT name FROM event_types WHERE organization_id = $1", organization_id)
         return frozenset(row["name"] for row in rows)
@@ -45,13 +45,13 @@ class EventTypeStore:
     async def register(
         self, organization_id: str, name: str, description: str, schema: str
     ) -> tuple[Registration, OwnTypeView | None]:
-        """Keep a type, unless its name is taken or there are ``OWN_TYPES_MAX``; what is there now."""
+        """Register a type, unless its name is taken or ``OWN_TYPES_MAX`` exist; returns the type of this name."""
         async with driver(self._engine) as connection:
             known = await _find(connection, organization_id, name)
-            if known is not None:  # for ever: no lock, no new version of the directory
+            if known is not None:  # types never change: no lock, no new version
                 return Registration.KNOWN, known
             async with connection.transaction():
-                await bump_directory(connection, [organization_id])  # its lock puts registrations in line
+                await bump_directory(connection, [organization_id])  # its lock serialises registrations
                 known = await _find(connection, organization_id, name)
                 if known is not None:
                     return Registration.KNOWN, known
@@ -59,7 +59,7 @@ class EventTypeStore:
                     f"""INSERT INTO event_types (organization_id, name, description, schema)
                         SELECT $1, $2, $3, $4
                          WHERE (SELECT count(*) FROM event_types WHERE organization_id = $1) < $5
-                        RETURNING {_COLUMNS}""",  # noqa: S608 - names of ours
+                        RETURNING {_COLUMNS}""",  # noqa: S608 - constants only
                     organization_id,
                     name,
                     description,
@@ -71,7 +71,7 @@ class EventTypeStore:
 
 async def _find(connection: asyncpg.Connection, organization_id: str, name: str) -> OwnTypeView | None:
     row = await connection.fetchrow(
-        f"SELECT {_COLUMNS} FROM event_types WHERE organization_id = $1 AND name = $2",  # noqa: S608 - names of ours
+        f"SELECT {_COLUMNS} FROM event_types WHERE organization_id = $1 AND name = $2",  # noqa: S608 - constants only
         organization_id,
         name,
     )

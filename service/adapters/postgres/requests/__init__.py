@@ -1,1 +1,1 @@
-"""What the API keeps of its requests: keys, rate windows, answers to Idempotency-Keys."""
+"""What the API stores about requests: keys, rate windows, answers by Idempotency-Key."""

@@ -1,4 +1,4 @@
-"""Requests that named themselves with an Idempotency-Key: which of them run, and what was answered."""
+"""Requests with an Idempotency-Key: which of them are running, and how they were answered."""
 
 from typing import Final
 
@@ -9,22 +9,22 @@ from service.adapters.postgres.engine import driver
 from service.ports.requests import Answered, Begun, NamedRequest, Reused, Running
 
 RUNS_SECONDS_MAX: Final = 60
-"""For so long nobody else may run a request; it is well beyond what any operation takes."""
+"""How long a request is reserved for the process that runs it; no operation takes nearly as long."""
 PURGED_MAX: Final = 10_000
 
 
 class IdempotencyStore:
-    """One row for each key of an organization, method and path. What is 24 hours old counts as not there."""
+    """One row per organization, method, path and key. Rows older than 24 hours are ignored."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     async def begin(self, request: NamedRequest) -> Begun | Running | Reused | Answered:
-        """Take the request on, unless it runs or was answered. May raise ``UnavailableError``."""
+        """Start the request, unless it is running or was answered. May raise ``UnavailableError``."""
         row_key = (request.organization_id, request.method, request.path, request.key)
         async with driver(self._engine) as connection:
-            # Of any number of callers the unique key lets one through. One that died while it ran is followed by the
-            # same request only: another one under its key stays a misuse.
+            # The unique key lets one of any number of callers through. If that one dies while running, only the same
+            # request may take over: a different request with the key is still a misuse.
             runs_until = await connection.fetchval(
                 """INSERT INTO idempotency_keys AS k
                           (organization_id, method, path, key, request_digest, runs_until)
@@ -46,7 +46,7 @@ class IdempotencyStore:
                     WHERE organization_id = $1 AND method = $2 AND path = $3 AND key = $4""",
                 *row_key,
             )
-        if row is None:  # freed a moment ago: the next try takes it
+        if row is None:  # freed a moment ago: the next try gets it
             return Running()
         digest, sealed = row
         if digest != request.digest:
@@ -54,7 +54,7 @@ class IdempotencyStore:
         return Running() if sealed is None else Answered(sealed)
 
     async def keep(self, request: NamedRequest, begun: Begun, status: int, sealed: str) -> None:
-        """Keep the answer, if the request is still ours. May raise ``UnavailableError``."""
+        """Store the answer, if this process still holds the request. May raise ``UnavailableError``."""
         async with driver(self._engine) as connection:
             await connection.execute(
                 """UPDATE idempotency_keys SET runs_until = NULL, status = $6, sealed_answer = $7
@@ -66,7 +66,7 @@ class IdempotencyStore:
             )
 
     async def free(self, request: NamedRequest, begun: Begun) -> None:
-        """Forget the request, if it is still ours: it may be tried again at once. May raise ``UnavailableError``."""
+        """Forget the request, if this process still holds it: it may be retried. May raise ``UnavailableError``."""
         async with driver(self._engine) as connection:
             await connection.execute(
                 """DELETE FROM idempotency_keys
@@ -77,9 +77,9 @@ class IdempotencyStore:
 
 
 async def purge_idempotency_keys(connection: asyncpg.Connection) -> int:
-    """Remove what is older than 24 hours, at most ``PURGED_MAX`` rows; how many."""
+    """Delete rows older than 24 hours, at most ``PURGED_MAX``; returns how many."""
     purged = await connection.fetch(
-        # The age is asked again: a row may be taken anew between the two.
+        # The age is checked again: a row may have been reused in between.
         """DELETE FROM idempotency_keys
             WHERE created_at <= now() - interval '24 hours' AND ctid = ANY (ARRAY(
                 SELECT ctid FROM idempotency_keys WHERE created_at <= now() - interval '24 hours' LIMIT $1))

@@ -1,4 +1,4 @@
-"""API keys as they are kept: a digest each, never the key."""
+"""Stored API keys: a digest of each, never the key itself."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from service.core.api_key import ListedKey, StoredKey
 
 
 class KeyStore:
-    """The keys that were given out. Nothing is kept in memory, so what is revoked is refused at the next request."""
+    """The issued keys. Nothing is cached, so a revoked key is refused from the next request on."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -26,7 +26,7 @@ class KeyStore:
         expires_in: timedelta | None = None,
         rate_limit_per_hour: int | None = None,
     ) -> None:
-        """Keep a key's digest; the organization must be there. ``expires_in`` counts from now; None is for ever."""
+        """Store a key's digest; the organization must exist. ``expires_in`` counts from now; None means never."""
         async with driver(self._engine) as connection:
             await connection.execute(
                 """INSERT INTO api_keys (id, organization_id, digest, scopes, name, expires_at, rate_limit_per_hour)
@@ -41,7 +41,7 @@ class KeyStore:
             )
 
     async def find(self, key_id: str) -> StoredKey | None:
-        """The key with this id, whatever its organization, also when it is expired or revoked."""
+        """The key with this id, of any organization, even if expired or revoked."""
         async with driver(self._engine) as connection:
             row = await connection.fetchrow(
                 """SELECT id, organization_id, digest, scopes, expires_at, revoked_at, name, rate_limit_per_hour
@@ -54,7 +54,7 @@ class KeyStore:
         return StoredKey(key, organization, digest, frozenset(scopes), *rest)
 
     async def list_keys(self, organization_id: str) -> Sequence[ListedKey]:
-        """The organization's keys, oldest first, revoked ones included."""
+        """The organization's keys, oldest first, including revoked ones."""
         async with driver(self._engine) as connection:
             rows = await connection.fetch(
                 """SELECT id, name, scopes, rate_limit_per_hour, created_at, last_used_at, expires_at, revoked_at
@@ -64,7 +64,7 @@ class KeyStore:
         return [ListedKey(key, name, tuple(scopes), *rest) for key, name, scopes, *rest in rows]
 
     async def revoke(self, key_id: str) -> datetime | None:
-        """Take a key back, at once; when it was first taken back. None where there is no such key."""
+        """Revoke a key at once; returns when it was first revoked, None if it does not exist."""
         async with driver(self._engine) as connection:
             revoked_at: datetime | None = await connection.fetchval(
                 "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETURNING revoked_at",

@@ -1,4 +1,4 @@
-"""How many requests of this hour are used: fixed windows of one hour, one row each, on the database's clock."""
+"""Rate limits: fixed windows of one hour, one row for each bucket, on the database's clock."""
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -7,19 +7,19 @@ from service.ports.requests import RateWindow
 
 
 class RateWindowStore:
-    """Counts requests by bucket. A window begins with its first request, so not all of them end at once."""
+    """Counts requests by bucket. A window starts with its first request, so that not all windows end at once."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     async def count(self, bucket: str, limit: int, key_id: str) -> RateWindow:
-        """Count one request; ``used`` stands still at ``limit + 1``, whatever is refused.
+        """Count one request; ``used`` never exceeds ``limit + 1``.
 
-        In passing, about once a minute, it notes that the key was used. May raise ``UnavailableError``.
+        About once a minute it also records that the key was used. May raise ``UnavailableError``.
         """
         async with driver(self._engine) as connection:
-            # One statement, so one short row lock, and no race between looking and counting. The table is not logged,
-            # so its commit waits for no disk, but for the one in a minute that touches the key.
+            # One statement: one short row lock, and no race between reading and counting. The table is UNLOGGED, so the
+            # commit does not wait for the disk, except once a minute when the key's row is updated.
             row = await connection.fetchrow(
                 """WITH noted AS (
                        UPDATE api_keys SET last_used_at = now()

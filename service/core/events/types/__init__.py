@@ -1,1 +1,1 @@
-"""The built-in event types, a file for each family."""
+"""The built-in event types, one file for each family."""

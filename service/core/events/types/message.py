@@ -1,4 +1,4 @@
-"""Events about a message, from the platform's acceptance to the contact's answer."""
+"""Events about a message, from the platform accepting it to the contact replying."""
 
 from collections.abc import Mapping
 from typing import Any, Final
