@@ -38,7 +38,7 @@ class RateLimiter:
         window = await self._windows.count(bucket, limit, key.key_id)
         request[RATE_LIMIT] = RateLimit(limit, max(0, limit - window.used), math.ceil(window.resets_at.timestamp()))
         if window.used > limit:
-            wait_seconds = max(1, math.ceil(window.resets_in_seconds))  # Retry-After takes whole seconds; 0 would retry at once
+            wait_seconds = max(1, math.ceil(window.resets_in_seconds))  # Retry-After: whole seconds, not 0
             sentence = f"limit of {limit} requests per hour reached; try again in {wait_seconds} seconds"
             raise ApiError(429, Code.RATE_LIMIT_EXCEEDED, sentence, headers={"Retry-After": str(wait_seconds)})
 

@@ -15,9 +15,9 @@ _PERSISTENT: Final = 2
 
 _MESSAGE: Final = f"""At most {BODY_BYTES_MAX} bytes of JSON; CloudEvents 1.0 (`{CLOUDEVENTS}`) are accepted too.
 
-Set `delivery_mode` to 2, `type` to the event type and `message_id` to the event's id. An envelope without an id gets the
-`message_id`; some libraries generate a new one for each message, which defeats deduplication. Publish with confirms and
-`mandatory`: otherwise an event that no queue is bound to is lost silently."""
+Set `delivery_mode` to 2, `type` to the event type and `message_id` to the event's id. An envelope without an id gets
+the `message_id`; some libraries generate a new one for each message, which defeats deduplication. Publish with confirms
+and `mandatory`: otherwise an event that no queue is bound to is lost silently."""
 
 _HEADERS: Final = {
     "type": "object",
@@ -27,7 +27,10 @@ _PARKED_HEADERS: Final = {
     "type": "object",
     "required": ["x-posthorn-reason", "x-posthorn-detail"],
     "properties": {
-        "x-posthorn-reason": {"enum": [reason.value for reason in ParkReason], "description": "The reason, for programs."},
+        "x-posthorn-reason": {
+            "enum": [reason.value for reason in ParkReason],
+            "description": "The reason, for programs.",
+        },
         "x-posthorn-detail": {"type": "string", "description": "The field, and what is wrong with it."},
         "x-posthorn-exchange": {"type": "string", "description": "The exchange it was published to."},
         "x-posthorn-routing-key": {"type": "string", "description": "The routing key it was published with."},
