@@ -135,7 +135,9 @@ def _next(delivery: DeliveryView, now: datetime) -> str | None:
 
 
 @deliveries.command("show", epilog=EXIT_CODES)
-def show_delivery(delivery_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: JsonOption = False) -> None:
+def show_delivery(
+    delivery_id: Annotated[str, typer.Argument(metavar="ID", help="The delivery's id.")], *, as_json: JsonOption = False
+) -> None:
     """Show a delivery with every attempt, oldest first."""
     settings = load_settings()
     key = _key(delivery_id)
@@ -174,7 +176,9 @@ def show_delivery(delivery_id: Annotated[str, typer.Argument(metavar="ID")], *, 
 
 
 @deliveries.command("replay", epilog=EXIT_CODES)
-def replay_delivery(delivery_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: JsonOption = False) -> None:
+def replay_delivery(
+    delivery_id: Annotated[str, typer.Argument(metavar="ID", help="The delivery's id.")], *, as_json: JsonOption = False
+) -> None:
     """Deliver an event again: create a new delivery, due at once. The old one stays unchanged."""
     settings = load_settings()
     key = _key(delivery_id)

@@ -177,7 +177,7 @@ def _shown(endpoint: EndpointView) -> dict[str, Any]:
 
 @endpoints.command("remove", epilog=EXIT_CODES)
 def remove_endpoint(
-    endpoint_id: Annotated[str, typer.Argument(metavar="ID")],
+    endpoint_id: Annotated[str, typer.Argument(metavar="ID", help="The endpoint's id.")],
     organization_id: OrganizationOption,
     *,
     as_json: JsonOption = False,

@@ -18,7 +18,7 @@ StyleOption = Annotated[
 ]
 HeaderOption = Annotated[
     str | None,
-    typer.Option("--signature-header", help="The signature's header of a t-v1 endpoint.", show_default=False),
+    typer.Option("--signature-header", help="Signature header of a t-v1 endpoint.", show_default=False),
 ]
 
 
@@ -56,7 +56,7 @@ def verify(
     headers_file: Annotated[
         Path, typer.Option("--headers", help="A file with the request's headers, one 'name: value' per line.")
     ],
-    tolerance_seconds: Annotated[int, typer.Option(min=1, help="Maximum age of the request.")] = 300,
+    tolerance_seconds: Annotated[int, typer.Option(min=1, help="How far the timestamp may be off.")] = 300,
     *,
     style: StyleOption = "standard",
     signature_header: HeaderOption = None,

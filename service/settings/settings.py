@@ -241,7 +241,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 def _problem(field_name: str, message: str, value: object) -> str:
     name = environment_name(field_name)
-    text = message.removeprefix("Value error, ").replace("Input should be", "must be")
+    text = message.removeprefix("Value error, ").replace("Input should be", "must be").partition(", unable to")[0]
     quoted = "" if name in _SECRET or not isinstance(value, str) else f" (got {value[:64]!r})"
     return f"{name}: {text}{quoted}"
 

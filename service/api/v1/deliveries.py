@@ -136,8 +136,8 @@ class DeliveryOperations:
                 "/v1/deliveries/{id}/replay",
                 name="replay_delivery",
                 summary="Replay a delivery",
-                description="Creates a new delivery of the same event, due at once, with the same `webhook-id` and body. "
-                "409 if the delivery is not final yet, or if its subscription or event no longer exists.",
+                description="Creates a new delivery of the same event, due at once, with the same `webhook-id` and "
+                "body. 409 if the delivery is not final yet, or if its subscription or event no longer exists.",
                 tag=TAG,
                 scope="write",
                 handler=self.replay,

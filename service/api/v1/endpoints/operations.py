@@ -137,8 +137,8 @@ class EndpointOperations:
                 "Change an endpoint",
                 self.patch,
                 "Only the given fields change; each is replaced as a whole, and null restores its default. In "
-                "`headers`, `***` keeps the stored value. Removing an event type from `event_types` ends its subscription "
-                "and cancels its pending deliveries. Changing `url` keeps the id and the secrets. Changing "
+                "`headers`, `***` keeps the stored value. Removing an event type from `event_types` ends its "
+                "subscription and cancels its pending deliveries. Changing `url` keeps id and secrets. Changing "
                 "`signature_style` keeps the secrets, but uses them differently: `standard` as bytes, the others as "
                 "text. " + _ALL_AT_ONCE,
                 body_schema=_patch_schema(),
