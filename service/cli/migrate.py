@@ -1,4 +1,4 @@
-"""``migrate``: bring the database to this release."""
+"""``migrate``: upgrade the database schema to this release."""
 
 import asyncio
 
@@ -11,10 +11,10 @@ from service.settings import load_settings
 
 
 def migrate() -> None:
-    """Bring the database's schema to this release; a second time changes nothing."""
+    """Upgrade the database schema to this release. Safe to repeat."""
     settings = load_settings()
     url = database_url_of(settings)
     with explained(settings), translated():
         asyncio.run(migrate_database(url))
-    tell("The database is at this release's schema.")
+    tell("The database schema matches this release.")
     suggest("keys create --organization org_a")

@@ -1,4 +1,4 @@
-"""The demo's way in: the operator's RabbitMQ where AMQP_URL names one, else the loopback endpoint."""
+"""The demo's broker: the RabbitMQ at AMQP_URL if it is set, else the in-memory loopback broker."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ IN_MEMORY: Final = "in memory, loopback only, not RabbitMQ (set AMQP_URL to use 
 
 @dataclass(frozen=True, slots=True)
 class DemoBroker:
-    """Where events go in, and what to say of it."""
+    """Where events are published, and a description to display."""
 
     url: str
     topology: Topology
@@ -26,7 +26,7 @@ class DemoBroker:
 
 @asynccontextmanager
 async def demo_broker(amqp_url: str | None) -> AsyncIterator[DemoBroker]:
-    """Have exchanges and queues of the demo's own, removed at the end.
+    """Declare exchanges and queues of the demo's own; remove them at the end.
 
     Raises ``UnavailableError``, ``TopologyError``.
     """

@@ -1,4 +1,4 @@
-"""Subscribing a URL to a resthook, and ending it."""
+"""Subscribe a URL to a resthook, and end the subscription."""
 
 from typing import Final, assert_never
 
@@ -21,13 +21,13 @@ OTHER_SECRET: Final = "This URL already has an endpoint, which signs with anothe
 
 
 class Subscribers:
-    """Makes and ends subscriptions."""
+    """Creates and ends subscriptions."""
 
     def __init__(self, desk: EndpointDesk) -> None:
         self._desk = desk
 
     async def create(self, call: ResourceCall) -> web.Response:
-        """Subscribe a URL; the secret is shown when its endpoint was made for it. No request is made to the URL."""
+        """Subscribe a URL; the secret is shown if a new endpoint was created. No request is sent to the URL."""
         if "id" in call.request.query:
             raise refusal(400, NO_UPDATES)
         wish = read_wish(await parse_fields(call.request, call.body))
@@ -57,7 +57,7 @@ class Subscribers:
 
 
 def as_object(row: Subscriber) -> dict[str, object]:
-    """A subscriber as it is listed."""
+    """Return the JSON object of a subscriber."""
     return {
         "id": row.id,
         "resthook": row.resthook,
