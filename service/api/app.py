@@ -11,10 +11,10 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from service.api.entrance import Entrance
+from service.api.entrance.entrance import Entrance
+from service.api.entrance.rate_limit import show_rate_limit
 from service.api.errors import error_middleware
 from service.api.operation import Operation, bind
-from service.api.rate_limit import show_rate_limit
 from service.api.request_id import NewRequestId, random_request_id, request_id_middleware, show_request_id
 from service.ports.observer import Observer
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import BaseModel
 
-from service.api.entrance import Entrance
+from service.api.entrance.entrance import Entrance
 from service.api.errors import ApiError, Code
 from service.api.validation import (
     BODY_BYTES_MAX,

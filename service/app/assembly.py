@@ -30,7 +30,7 @@ from service.flow.worker import Worker, WorkerLimits
 from service.ports.observer import Trouble
 from service.settings import Settings
 
-__all__ = ["Role", "Service", "assembled", "serve"]
+__all__ = ["Role", "Service", "assembled", "run_process"]
 
 
 @asynccontextmanager
@@ -114,7 +114,7 @@ def _source(settings: Settings, observer: Observers) -> RabbitSource | None:
     )
 
 
-async def serve(
+async def run_process(
     settings: Settings,
     role: Role,
     stop: asyncio.Event,

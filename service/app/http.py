@@ -22,10 +22,10 @@ from service.adapters.postgres.requests.rate_windows import RateWindowStore
 from service.api.app import make_api
 from service.api.documents.asyncapi import asyncapi_document
 from service.api.documents.routes import document_routes
-from service.api.entrance import Entrance
-from service.api.idempotency import Idempotency
+from service.api.entrance.entrance import Entrance
+from service.api.entrance.idempotency import Idempotency
+from service.api.entrance.rate_limit import RateLimiter
 from service.api.operation import Operation
-from service.api.rate_limit import RateLimiter
 from service.api.v1.deliveries import DeliveryOperations
 from service.api.v1.endpoints.actions import EndpointActions
 from service.api.v1.endpoints.operations import EndpointOperations

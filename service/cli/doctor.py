@@ -26,7 +26,7 @@ from service.settings import Settings, SettingsError, load_settings
 from service.settings.values import masked, written
 
 CLOCK_SKEW_SECONDS_MAX: Final = 5.0
-DATABASE_VERSION_MIN: Final = 14
+DATABASE_VERSION_MIN: Final = 15
 ENDPOINTS_MAX: Final = 10_000
 NAMED_MAX: Final = 5
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from service.adapters.postgres.engine import translated
-from service.adapters.postgres.schema import migrate as migrate_database
+from service.adapters.postgres.schema import migrate_schema
 from service.cli.database import database_url_of, explained
 from service.cli.hints import suggest
 from service.cli.terminal import tell
@@ -15,6 +15,6 @@ def migrate() -> None:
     settings = load_settings()
     url = database_url_of(settings)
     with explained(settings), translated():
-        asyncio.run(migrate_database(url))
+        asyncio.run(migrate_schema(url))
     tell("The database schema matches this release.")
     suggest("keys create --organization org_a")

@@ -79,7 +79,7 @@ async def _serve(settings: Settings, role: RoleName, ops_socket: Path | None) ->
     _stop_on_signals(stop, is_supervised=ops_socket is not None)
     telling = asyncio.create_task(_tell_start(settings, role, started, is_supervised=ops_socket is not None))
     try:
-        await assembly.serve(
+        await assembly.run_process(
             settings, process.Role(role.value), stop, name=worker_name(), ops_socket=ops_socket, on_started=started
         )
     finally:

@@ -29,8 +29,8 @@ from service.cli.terminal import (
 )
 from service.core.events.registry import REGISTRY
 from service.core.events.sample import sample_event
-from service.ports.entrance import Topology
 from service.ports.errors import RefusedError, UnavailableError
+from service.ports.source import Topology
 from service.settings import Settings, load_settings
 from service.settings.values import masked
 

@@ -1,7 +1,7 @@
 """``posthorn demo``: everything on this machine, from publishing to verifying, and nothing left behind.
 
-It runs the service itself (``app.assembly.serve``) with its own settings; POSTHORN_* and DATABASE_URL are ignored,
-only AMQP_URL is used.
+It runs the service itself (``app.assembly.run_process``) with its own settings: POSTHORN_* and DATABASE_URL are
+ignored, only AMQP_URL is used.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from service.adapters.postgres.endpoints.organizations import OrganizationStore
 from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.engine import connect
 from service.adapters.postgres.requests.keys import KeyStore
-from service.adapters.postgres.schema import migrate
+from service.adapters.postgres.schema import migrate_schema
 from service.adapters.rabbitmq.publisher import EventPublisher, UnroutableError
 from service.adapters.rabbitmq.topology import TopologyError
 from service.adapters.secret_box import AesSecretBox
-from service.app.assembly import serve
+from service.app.assembly import run_process
 from service.app.process import Role
 from service.core.api_key import RANDOM_BYTES, SCOPES, generate_key
 from service.core.endpoints.settings import EndpointWish
@@ -95,7 +95,7 @@ async def _set_up(
     amqp_url = _heeded_settings().amqp_url
     directory = stack.enter_context(demo_directory())
     postgres = await stack.enter_async_context(EmbeddedPostgres(directory))
-    await migrate(postgres.url)
+    await migrate_schema(postgres.url)
     aside = " (your DATABASE_URL is not used)" if os.environ.get("DATABASE_URL") else ""
     display.fact("PostgreSQL", f"embedded{aside}, its data in {directory}, removed at the end")
     broker = await stack.enter_async_context(demo_broker(amqp_url))
@@ -200,7 +200,7 @@ async def _start(settings: Settings, stop: asyncio.Event) -> tuple[asyncio.Task[
 
 async def _start_once(settings: Settings, stop: asyncio.Event) -> asyncio.Task[None]:
     started = asyncio.Event()
-    service = asyncio.create_task(serve(settings, Role.ALL, stop, name="demo", on_started=started))
+    service = asyncio.create_task(run_process(settings, Role.ALL, stop, name="demo", on_started=started))
     starting = asyncio.create_task(started.wait())
     try:
         await asyncio.wait([service, starting], return_when=asyncio.FIRST_COMPLETED)

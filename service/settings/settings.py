@@ -13,7 +13,7 @@ from service.core.endpoints.retry_schedule import STANDARD, RetrySchedule
 from service.core.endpoints.settings import EndpointRules
 from service.core.endpoints.target_policy import CidrRule, EgressPolicy
 from service.core.events.registry import BINDINGS
-from service.ports.entrance import Topology
+from service.ports.source import Topology
 from service.settings.environment import PREFIX, Source, read_environment
 from service.settings.values import (
     DAY_SECONDS,

@@ -6,7 +6,7 @@ from typing import Any, Final
 from service.core.events.event import BODY_BYTES_MAX, CLOUDEVENTS
 from service.core.events.schema import DescribedType, envelope_schema
 from service.core.reason import ParkReason
-from service.ports.entrance import Topology
+from service.ports.source import Topology
 
 Document = dict[str, Any]
 

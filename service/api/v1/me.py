@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from service.api.entrance.rate_limit import RATE_LIMIT
 from service.api.instant import Instant
 from service.api.operation import Answer, Call, Operation
-from service.api.rate_limit import RATE_LIMIT
 from service.api.validation import AnswerModel
 
 

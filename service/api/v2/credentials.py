@@ -4,7 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
-from service.api.entrance import Entrance
+from service.api.entrance.entrance import Entrance
 from service.api.errors import ApiError
 from service.api.v2.refusal import refusal
 from service.core.api_key import StoredKey

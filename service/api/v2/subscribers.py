@@ -7,7 +7,7 @@ from aiohttp import web
 from service.api.v2.bodies import parse_fields
 from service.api.v2.refusal import PERMISSION_DENIED, RefusalError, json_response, refusal
 from service.api.v2.resource import ResourceCall
-from service.api.v2.subscribing import problems_here, read_wish
+from service.api.v2.subscribing import problems_here, read_subscriber
 from service.core.endpoints.refusals import InvalidWish, NoSuchOrganization, OtherSecret
 from service.core.endpoints.view import Registered, Subscriber
 from service.core.timestamp import format_timestamp
@@ -30,7 +30,7 @@ class Subscribers:
         """Subscribe a URL; the secret is shown if a new endpoint was created. No request is sent to the URL."""
         if "id" in call.request.query:
             raise refusal(400, NO_UPDATES)
-        wish = read_wish(await parse_fields(call.request, call.body))
+        wish = read_subscriber(await parse_fields(call.request, call.body))
         match await self._desk.subscribe(call.organization_id, wish):
             case Registered(_, secret, (made,)):
                 shown = {} if secret is None else {"secret": secret}

@@ -35,7 +35,7 @@ _NAMES: Final = {"event_types": "resthook", "url": "target_url", "secret": "secr
 """What this surface calls the fields of an endpoint."""
 
 
-def read_wish(fields: Fields) -> EndpointWish:
+def read_subscriber(fields: Fields) -> EndpointWish:
     """Convert a body to an endpoint's wish with one event type; unknown fields are ignored."""
     resthook = _text(fields, "resthook")
     if isinstance(resthook, str) and "*" in resthook:  # a pattern is not a resthook

@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
-from service.api.entrance import Entrance
+from service.api.entrance.entrance import Entrance
 from service.api.v2.bodies import MEDIA_TYPES
 from service.api.v2.credentials import authenticate_token
 from service.api.v2.links import Links

@@ -8,6 +8,7 @@ from service.api.errors import ApiError, Code, invalid
 from service.api.operation import Answer, Call, Operation
 from service.api.v1.endpoints.answers import EndpointShown
 from service.core.endpoints.refusals import (
+    ChangedTooOften,
     EndpointGone,
     EndpointRefusal,
     InvalidWish,
@@ -80,7 +81,8 @@ def problem_of(refusal: EndpointRefusal) -> ApiError:
         case SecretMisfit():
             errors = {"signature_style": [refusal.sentence]}
             return ApiError(409, Code.CONFLICT, refusal.sentence, errors=errors)
-        case TooManySecrets() | OtherSecret():
-            return ApiError(409, Code.CONFLICT, refusal.sentence)
+        case ChangedTooOften() | TooManySecrets() | OtherSecret():
+            later = {"Retry-After": "1"} if isinstance(refusal, ChangedTooOften) else {}
+            return ApiError(409, Code.CONFLICT, refusal.sentence, headers=later)
         case _:
             assert_never(refusal)

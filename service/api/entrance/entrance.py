@@ -5,9 +5,9 @@ from datetime import datetime
 
 from aiohttp import web
 
-from service.api.auth import authenticate
-from service.api.idempotency import Idempotency, Run
-from service.api.rate_limit import RateLimiter
+from service.api.entrance.auth import authenticate
+from service.api.entrance.idempotency import Idempotency, Run
+from service.api.entrance.rate_limit import RateLimiter
 from service.core.api_key import StoredKey
 from service.ports.requests import KeyRing
 
