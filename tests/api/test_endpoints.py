@@ -2,14 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import fields
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
 from service.adapters.postgres.endpoints.removal import remove_subscriptions
 from service.adapters.postgres.engine import driver
+from service.api.v1.endpoints.answers import EndpointShown
+from service.api.v1.endpoints.bodies import EndpointPatch, NewEndpoint
 from service.core.endpoints.directory import StoredDirectory
+from service.core.endpoints.settings import EndpointSettings
 from service.core.endpoints.view import RemovalReason
 from tests.api.endpoints_rig import URL, Town, town_on
 from tests.api.entrance_rig import sql
@@ -347,3 +352,8 @@ async def test_an_id_of_somebody_else_or_of_nobody_is_404(town: Town, method: st
         told = await town.ask(method, f"/v1/endpoints/{endpoint_id}{action}", body_of(method), by="org_2")
         assert (told.status, told.json["code"]) == (404, "NOT_FOUND"), endpoint_id
     assert (await town.get(made["id"]))["updated_at"] == made["updated_at"]
+
+
+@pytest.mark.parametrize("model", [NewEndpoint, EndpointPatch, EndpointShown])
+def test_every_setting_of_an_endpoint_is_asked_for_and_shown(model: type[BaseModel]) -> None:
+    assert {each.name for each in fields(EndpointSettings)} <= model.model_fields.keys()

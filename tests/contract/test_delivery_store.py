@@ -11,6 +11,7 @@ from service.adapters.postgres.engine import connect
 from service.core.deliveries.delivery import OPEN_STATES, State
 from service.core.deliveries.request import Fault
 from service.core.deliveries.settlement import Cancel, Settled
+from service.core.endpoints.retry_schedule import RetrySchedule
 from service.core.reason import Reason
 from service.ports.store import Disposition, Stale
 from tests.contract.delivery_store_rig import (
@@ -286,6 +287,17 @@ async def test_a_throttling_receiver_gates_all_that_waits_for_it(bench: Bench) -
     assert (backlog.due_count, backlog.gated_count, dict(backlog.gates)) == (0, 2, {"retry_after": 1})
     await bench.database.pass_time(200)
     assert [each.delivery.endpoint_id for each in await bench.claim()] == [endpoint_id] * 3
+
+
+async def test_a_throttling_receiver_gates_though_its_delivery_is_given_up(bench: Bench) -> None:
+    await bench.endpoint("a")
+    (key,) = await bench.pending()
+    last = RetrySchedule(attempts_max=1)
+    assert await bench.settle(settled_by(await bench.claim_one(), 429, retry_after="120", schedule=last)) == [True]
+    assert (await bench.show(key)).state is State.DEAD
+    await bench.pending()
+    assert not await bench.claim()
+    assert dict((await bench.store.backlog()).gates) == {"retry_after": 1}
 
 
 async def test_two_workers_never_claim_the_same(bench: Bench) -> None:

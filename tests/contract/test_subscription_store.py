@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import MISSING, fields
 from typing import Any, Protocol
 
 import pytest
@@ -92,6 +93,10 @@ async def test_an_endpoint_that_asks_for_nothing(both: Both) -> None:
     assert [event_type for _, event_type in stored.subscriptions] == ["message.*", "*"]
     assert stored == StoredEndpoint(made.id, made.url, False, stored.secrets, stored.subscriptions)  # noqa: FBT003
     assert len(stored.secrets) == 1
+
+
+def test_everything_is_everything() -> None:
+    assert EVERYTHING.keys() == {each.name for each in fields(StoredEndpoint) if each.default is not MISSING}
 
 
 async def test_an_endpoint_that_asks_for_everything(both: Both) -> None:

@@ -103,6 +103,13 @@ def test_a_wish_to_wait_is_a_minimum(hint: int | None, draw: float, delay: float
     assert settlement.delay_seconds == pytest.approx(delay)
 
 
+def test_a_wish_for_the_endpoint_holds_for_the_delivery_too() -> None:
+    settlement = _settle(_failed(retry_after_seconds=100, gates_endpoint=True))
+    assert isinstance(settlement, Retry)
+    assert settlement.delay_seconds >= 100
+    assert _settle(_failed(retry_after_seconds=0, gates_endpoint=True)) == Retry(5, Reason.HTTP_STATUS)
+
+
 outcomes = st.one_of(
     st.just(Accepted()),
     st.just(Gone()),

@@ -8,7 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.postgres.endpoints.organizations import OrganizationStore
 from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.events.types import EventTypeStore
-from service.core.endpoints.refusals import NoSuchEndpoint
 from service.core.endpoints.retry_schedule import STANDARD
 from service.core.endpoints.settings import EndpointRules, EndpointWish
 from service.core.endpoints.target_policy import EgressPolicy, parse_cidr_rule
@@ -55,7 +54,10 @@ class Administration:
         return await self._endpoints.list(organization_id, limit=1_000)
 
     async def remove_endpoint(self, organization_id: str, endpoint_id: str) -> bool:
-        return not isinstance(await self._endpoints.remove(organization_id, endpoint_id), NoSuchEndpoint)
+        """Whether there was one to remove."""
+        was_there = isinstance(await self._endpoints.find(organization_id, endpoint_id), EndpointView)
+        await self._endpoints.remove(organization_id, endpoint_id)
+        return was_there
 
     async def pause_endpoint(self, organization_id: str, endpoint_id: str, paused: bool) -> bool:  # noqa: FBT001
         outcome = await self._endpoints.set_paused(organization_id, endpoint_id, is_paused=paused)

@@ -6,6 +6,7 @@ other, and none of them has to expect a race.
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
 
 import asyncpg
 
@@ -17,6 +18,14 @@ from service.ports.errors import SecretUnopenableError
 from service.ports.secrets import SecretBox
 
 HEADERS_SECRET_ID = "headers"  # noqa: S105 - the id under which custom headers are sealed
+
+COLUMNS = tuple(each.name for each in fields(EndpointSettings) if each.name not in {"event_types", "headers"})
+"""The columns named after their setting: event types are stored as subscriptions, and headers are sealed."""
+_JSON_COLUMNS = frozenset({"filter", "metadata", "retry"})
+_ASSIGNMENTS = ", ".join(f"{name} = ${number}" for number, name in enumerate(COLUMNS, start=5))
+_WRITE = f"""UPDATE endpoints
+                SET updated_at = now(), sealed_headers = CASE WHEN $3 THEN sealed_headers ELSE $4 END, {_ASSIGNMENTS}
+              WHERE organization_id = $1 AND id = $2"""  # noqa: S608 - constants only
 
 # Subscriptions that ended with an endpoint have the same removed_at, as one transaction wrote both. For an active
 # endpoint, whose removed_at is null, the same condition finds its active subscriptions.
@@ -35,16 +44,9 @@ SELECT_ENDPOINTS = f"""SELECT e.*, e.removed_at IS NOT NULL AND {IS_GONE} AS is_
 def endpoint_of(row: asyncpg.Record, secret_box: SecretBox) -> EndpointView:
     """A row of ``SELECT_ENDPOINTS``."""
     settings = EndpointSettings(
-        url=row["url"],
+        **{name: row[name] for name in COLUMNS},
         event_types=tuple(row["event_types"] or ()),
-        description=row["description"],
         headers=_opened(row, secret_box),
-        signature_style=row["signature_style"],
-        signature_header=row["signature_header"],
-        filter=row["filter"],
-        retry=row["retry"],
-        timeout_seconds=row["timeout_seconds"],
-        metadata=row["metadata"],
     )
     return EndpointView(
         row["id"],
@@ -96,23 +98,12 @@ async def write_settings(
             secret_id=HEADERS_SECRET_ID,
         )
     await connection.execute(
-        """UPDATE endpoints
-              SET updated_at = now(), url = $3, description = $4, metadata = $5, signature_style = $6,
-                  signature_header = $7, filter = $8, retry = $9, timeout_seconds = $10,
-                  sealed_headers = CASE WHEN $11 THEN sealed_headers ELSE $12 END
-            WHERE organization_id = $1 AND id = $2""",
+        _WRITE,
         organization_id,
         endpoint_id,
-        settings.url,
-        settings.description,
-        json.dumps(dict(settings.metadata)),
-        settings.signature_style,
-        settings.signature_header,
-        _encoded(settings.filter),
-        _encoded(settings.retry),
-        settings.timeout_seconds,
         settings.headers is None,
         sealed,
+        *(_encoded(name, getattr(settings, name)) for name in COLUMNS),
     )
 
 
@@ -184,5 +175,5 @@ def _opened(row: asyncpg.Record, secret_box: SecretBox) -> Mapping[str, str] | N
     return headers
 
 
-def _encoded(value: object) -> str | None:  # SQLAlchemy's codec for jsonb decodes, but takes text
-    return None if value is None else json.dumps(value)
+def _encoded(name: str, value: object) -> object:  # SQLAlchemy's codec for jsonb decodes, but takes text
+    return json.dumps(value) if name in _JSON_COLUMNS and value is not None else value

@@ -1,5 +1,6 @@
 """What is answered about endpoints."""
 
+from dataclasses import fields
 from typing import Any, Literal
 
 from pydantic import Field
@@ -132,18 +133,9 @@ class EndpointStats(AnswerModel):
 def shown_fields(endpoint: EndpointView, health: Health) -> dict[str, Any]:
     """The fields of an ``EndpointShown``; no value of a header is among them."""
     settings = endpoint.settings
-    return {
+    return {each.name: getattr(settings, each.name) for each in fields(settings)} | {
         "id": endpoint.id,
-        "url": settings.url,
-        "event_types": settings.event_types,
-        "description": settings.description,
         "headers": None if settings.headers is None else dict.fromkeys(settings.headers, HIDDEN),
-        "signature_style": settings.signature_style,
-        "signature_header": settings.signature_header,
-        "filter": settings.filter,
-        "retry": settings.retry,
-        "timeout_seconds": settings.timeout_seconds,
-        "metadata": settings.metadata,
         "state": endpoint.state,
         "health": HealthShown.of(health),
         "secrets": [SecretShown.model_validate(each, from_attributes=True) for each in endpoint.secrets],
