@@ -112,7 +112,7 @@ async def test_a_change_that_is_overtaken_each_time_gives_up_and_says_so(
         await connection.close()
 
     rules.while_judging = bump
-    with pytest.raises(UnavailableError, match="changed too often"):
+    with pytest.raises(UnavailableError, match="too many concurrent changes"):
         await store_on(engine, rules).change("org_1", endpoint.id, EndpointWish({"description": "new"}))
     assert rules.judged_count == TRIES_MAX
 
