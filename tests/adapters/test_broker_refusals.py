@@ -62,7 +62,7 @@ async def test_a_virtual_host_of_others() -> None:
 async def test_a_wrong_password(user: str) -> None:
     async with broker(START, refusal(403, "ACCESS_REFUSED - Login was refused")) as port:
         sentence = await told(f"amqp://{user}:hunter2@127.0.0.1:{port}/")
-    assert f"refused user '{user}' or the password" in sentence
+    assert f"refused the user '{user}' or the password" in sentence
     assert ("only connect from the broker's own machine" in sentence) is (user == "guest")
 
 

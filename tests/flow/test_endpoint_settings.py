@@ -100,7 +100,7 @@ async def test_headers_and_style_go_over_the_wire() -> None:
         ({"headers": {"Content-Length": "1"}}, "['Content-Length'] cannot be sent"),
         ({"headers": {"X-A": "a\r\nX-B: c"}}, "['X-A'] cannot be sent"),
         ({"signature_style": "ed25519"}, "'ed25519' is not supported"),
-        ({"signature_style": "t-v1", "signature_header": "a b"}, "a header's name"),
+        ({"signature_style": "t-v1", "signature_header": "a b"}, "a header name"),
         ({"filter": {"match": {"data.x": 1}}}, "match.data.x"),
         ({"retry": "never"}, "retry must be"),
     ],

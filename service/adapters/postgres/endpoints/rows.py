@@ -19,12 +19,12 @@ from service.ports.errors import SecretUnopenableError
 from service.ports.secrets import SecretBox
 
 COLUMNS = tuple(each.name for each in fields(EndpointSettings) if each.name not in {"event_types", "headers"})
-"""A setting's column bears its name; event types are subscriptions, and headers are sealed."""
+"""The columns named after their setting: event types are stored as subscriptions, and headers are sealed."""
 _JSON_COLUMNS = frozenset({"filter", "metadata", "retry"})
 _ASSIGNMENTS = ", ".join(f"{name} = ${number}" for number, name in enumerate(COLUMNS, start=5))
 _WRITE = f"""UPDATE endpoints
                 SET updated_at = now(), sealed_headers = CASE WHEN $3 THEN sealed_headers ELSE $4 END, {_ASSIGNMENTS}
-              WHERE organization_id = $1 AND id = $2"""  # noqa: S608 - names of ours
+              WHERE organization_id = $1 AND id = $2"""  # noqa: S608 - constants only
 
 # Subscriptions that ended with an endpoint have the same removed_at, as one transaction wrote both. For an active
 # endpoint, whose removed_at is null, the same condition finds its active subscriptions.
