@@ -69,7 +69,7 @@ class Supervisor:
         self._log = structlog.get_logger()
 
     async def run(self) -> int:
-        """Return the exit code: 0 after a drain, 1 where a process did not drain in time."""
+        """Return the exit code: 0 after a drain, 1 if a process did not drain in time."""
         async with AsyncExitStack() as stack:
             directory = Path(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="posthorn-", ignore_cleanup_errors=True))

@@ -128,7 +128,7 @@ def revoke_key(
 ) -> None:
     """Revoke a key: its next request is refused. Safe to repeat."""
     settings = load_settings()
-    given_id = parse_key(key_id) or key_id  # whoever finds a leaked key has all of it at hand
+    given_id = parse_key(key_id) or key_id  # who finds a leaked key has the whole key
 
     async def revoke() -> datetime | None:
         async with connected(settings) as engine:

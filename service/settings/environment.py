@@ -42,7 +42,7 @@ def read_environment(environ: Mapping[str, str], names: Collection[str]) -> Envi
 def _read(name: str, environ: Mapping[str, str], found: Environment) -> None:
     value, path = environ.get(name, "").strip(), environ.get(name + FILE_SUFFIX, "").strip()
     if value and path:
-        found.problems.append(f"{name}: set only one of {name} and {name + FILE_SUFFIX}")
+        found.problems.append(f"{name}: set {name} or {name + FILE_SUFFIX}, not both")
     elif path:
         try:
             value = Path(path).read_text(encoding="utf-8").strip()

@@ -129,7 +129,7 @@ class Settings(BaseModel):
         timeout_seconds = info.data.get("attempt_timeout_seconds", 0.0)
         if lease_seconds < timeout_seconds + _margin_seconds(lease_seconds):
             needed = timeout_seconds + min(LEASE_MARGIN_MAX_SECONDS, timeout_seconds / 3)
-            rule = f"must be at least {needed:g}, with an attempt timeout of {timeout_seconds:g} s"
+            rule = f"must be at least {needed:g} with an attempt timeout of {timeout_seconds:g} s"
             raise ValueError(f"{rule} ({environment_name('attempt_timeout_seconds')})")
         return lease_seconds
 

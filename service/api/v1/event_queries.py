@@ -33,11 +33,13 @@ class EventsQuery(PageQuery):
     )
     since: GivenInstant | None = Field(
         default=None,
-        description="Only of events received at this time or later. Encode `+` as `%2B`.",
+        description="Only if the event was received at this time or later. Encode `+` as `%2B`.",
         examples=["2026-11-20T00:00:00Z"],
     )
     until: GivenInstant | None = Field(
-        default=None, description="Only of events received before this time.", examples=["2026-11-21T00:00:00Z"]
+        default=None,
+        description="Only if the event was received before this time.",
+        examples=["2026-11-21T00:00:00Z"],
     )
 
     @property

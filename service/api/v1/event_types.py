@@ -39,7 +39,7 @@ _EXAMPLE_SCHEMA: Final = {
 
 def _not_reserved(name: str) -> str:
     if name.startswith(RESERVED_PREFIXES):
-        raise ValueError(f"must not begin with {' or '.join(RESERVED_PREFIXES)}, which is reserved for built-in types")
+        raise ValueError(f"must not begin with {' or '.join(RESERVED_PREFIXES)} (reserved for Posthorn's own types)")
     return name
 
 
@@ -187,7 +187,8 @@ _REGISTERING: Final = f"""From then on, events of this type are accepted if thei
 others are refused, with the path of the invalid field. An event whose check takes too long is refused.
 
 Registering the same name with an equal schema again answers 200 with the existing type; a different schema, or the name
-of a built-in type, answers 409. An organization can have {OWN_TYPES_MAX} types. They cannot be changed or removed.
+of a built-in type, answers 409. An organization can have up to {OWN_TYPES_MAX} types. They cannot be changed or
+removed.
 
 From the broker, only events that the intake queue is bound to arrive (`POSTHORN_AMQP_BINDINGS`). `POST /v1/events`
 accepts all types."""

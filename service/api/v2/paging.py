@@ -55,7 +55,7 @@ async def read_page(
     is_backwards = side == _BEFORE
     # One row more than the page, to learn whether more follow.
     found = await fetch(Walk(key, is_descending != is_backwards, size + 1))
-    if is_backwards and not found:  # what lay before is gone, so this is the beginning
+    if is_backwards and not found:  # no rows before the cursor are left: show the first page
         return await read_page("", keyset, fetch, size, is_descending=is_descending)
     rows = list(takewhile(keyset.is_whole, found[:size]))
     has_more = len(found) > len(rows)

@@ -183,4 +183,6 @@ class EndpointsQuery(PageQuery):
 class StatsQuery(QueryModel):
     """The period to count."""
 
-    hours: int = Field(default=24, ge=1, le=168, description="Count events received in the last this many hours.")
+    hours: int = Field(
+        default=24, ge=1, le=168, description="How many hours back to count, by when the event was received."
+    )
