@@ -1,1 +1,1 @@
-"""What every request with a key passes: who is asking, whether too often, and whether it was asked before."""
+"""The checks that every request with a key passes: authentication, rate limit, Idempotency-Key."""
