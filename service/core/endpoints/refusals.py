@@ -87,7 +87,7 @@ class TooManySecrets:
 class OtherSecret:
     """The URL already has an endpoint, and it signs with a different secret."""
 
-    sentence = "this URL already has an endpoint, which signs with a different secret"
+    sentence = "this URL already has an endpoint, which signs with another secret"
 
 
 EndpointRefusal = (
