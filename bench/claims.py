@@ -14,7 +14,7 @@ import asyncpg
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.partitions import first_uid_of
-from service.adapters.postgres.schema import migrate
+from service.adapters.postgres.schema import migrate_schema
 from service.core.deliveries.delivery import Lease
 from service.core.endpoints.endpoint import Endpoint
 
@@ -37,7 +37,7 @@ async def main(backlogs: list[int], admin_url: str) -> None:
     await admin.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
     await admin.execute(f"CREATE DATABASE {DATABASE}")
     url = admin_url.rpartition("/")[0] + "/" + DATABASE
-    await migrate(url)
+    await migrate_schema(url)
     engine = connect(url, command_timeout_seconds=600)
     store = PostgresDeliveryStore(engine, worker_name="bench", lease_seconds=60)
     uid = first_uid_of(datetime.now(UTC))

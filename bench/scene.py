@@ -23,11 +23,11 @@ from bench.publisher import Ledger, Orders
 from service.adapters.postgres.endpoints.organizations import OrganizationStore
 from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.engine import connect
-from service.adapters.postgres.schema import migrate
+from service.adapters.postgres.schema import migrate_schema
 from service.adapters.rabbitmq.topology import declare_topology
 from service.adapters.secret_box import AesSecretBox, parse_secret_keys
 from service.core.endpoints.settings import EndpointWish
-from service.ports.entrance import Topology
+from service.ports.source import Topology
 from service.settings import load_settings
 
 DATABASE = "posthorn_bench"
@@ -180,7 +180,7 @@ class Scene:
         await admin.execute(drop)
         await admin.execute(f"CREATE DATABASE {DATABASE}")
         self._stack.push_async_callback(admin.execute, drop)
-        await migrate(self.database_url)
+        await migrate_schema(self.database_url)
 
     async def _subscribe(self) -> None:
         engine = connect(self.database_url, pool_size=1)

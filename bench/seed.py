@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from service.adapters.postgres.partitions import PARTITIONED, first_uid_of
-from service.adapters.postgres.schema import migrate
+from service.adapters.postgres.schema import migrate_schema
 from service.core.events.registry import REGISTRY
 from service.core.events.sample import sample_event
 
@@ -181,7 +181,7 @@ def _told(what: str) -> Iterator[None]:
 
 async def run(options: argparse.Namespace) -> None:
     """Migrate, then fill."""
-    await migrate(options.database_url)
+    await migrate_schema(options.database_url)
     connection = await asyncpg.connect(options.database_url, command_timeout=3600)
     try:
         if await connection.fetchval("SELECT EXISTS (SELECT FROM organizations)"):

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from sqlalchemy import make_url
 
-from service.adapters.postgres.schema import migrate
+from service.adapters.postgres.schema import migrate_schema
 from service.embedded.amqp import LoopbackBroker
 from service.embedded.postgres import EmbeddedPostgres
 
@@ -66,7 +66,7 @@ async def migrated_database_url(postgres_server_url: str) -> AsyncIterator[str]:
     url = make_url(postgres_server_url).set(database=name).render_as_string(hide_password=False)
     await _on_server(postgres_server_url, f'CREATE DATABASE "{name}"')
     try:
-        await migrate(url)
+        await migrate_schema(url)
         yield url
     finally:
         await _on_server(postgres_server_url, f'DROP DATABASE "{name}" WITH (FORCE)')

@@ -1,1 +1,1 @@
-"""The HTTP face: the API and, on a private port, health and metrics."""
+"""The HTTP API and, on a private port, health and metrics."""

@@ -1,6 +1,6 @@
-"""The API's application: what holds for every request, and the surfaces under it.
+"""The API's aiohttp application: middleware for every request, and the surfaces mounted in it.
 
-A surface with another error shape is a sub-application with an error middleware of its own: the inner one answers.
+A surface with another error shape is a sub-application; its own error middleware answers first.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,15 +11,15 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from service.api.entrance import Entrance
+from service.api.entrance.entrance import Entrance
+from service.api.entrance.rate_limit import show_rate_limit
 from service.api.errors import error_middleware
 from service.api.operation import Operation, bind
-from service.api.rate_limit import show_rate_limit
 from service.api.request_id import NewRequestId, random_request_id, request_id_middleware, show_request_id
 from service.ports.observer import Observer
 
 CLIENT_BYTES_MAX: Final = 8 * 1024 * 1024
-"""What aiohttp reads at most; each operation has its own, smaller limit."""
+"""aiohttp's upper bound for a body; each operation has its own, smaller limit."""
 
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -33,7 +33,7 @@ def make_api(
     documents: Sequence[web.RouteDef] = (),
     new_request_id: NewRequestId = random_request_id,
 ) -> web.Application:
-    """Build the application. ``surfaces`` are sub-applications by their prefix; ``documents`` need no key."""
+    """Build the application. ``surfaces`` maps path prefixes to sub-applications; ``documents`` need no key."""
     app = web.Application(
         middlewares=[request_id_middleware(new_request_id), error_middleware(observer), _drop_slash(surfaces)],
         client_max_size=CLIENT_BYTES_MAX,
@@ -50,10 +50,10 @@ def make_api(
 
 
 def _drop_slash(surfaces: Collection[str]) -> Middleware:
-    """Lead a path that is known but for its last slash to the one without, with the same method, body and query.
+    """Redirect a path with a trailing slash to the known path without it; 308 keeps the method and the body.
 
-    Relative, and never to a host: so it holds behind any path prefix, and leads nowhere else. A surface under a prefix
-    has rules of its own.
+    The location is relative, so it works behind any path prefix and cannot lead to another host. Surfaces under a
+    prefix have their own rules.
     """
 
     @web.middleware

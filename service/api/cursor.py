@@ -1,4 +1,4 @@
-"""Cursors: where a list goes on, in a form nobody needs to read."""
+"""Opaque cursors for keyset pagination."""
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -8,12 +8,12 @@ from pydantic_core import from_json, to_json
 
 
 def write_cursor(*parts: str | int) -> str:
-    """The parts of a keyset, opaque."""
+    """Encode the parts of a keyset."""
     return urlsafe_b64encode(to_json(parts)).rstrip(b"=").decode()
 
 
 def read_cursor(text: str, *kinds: type) -> tuple[Any, ...] | None:
-    """The parts that ``write_cursor`` was given, when they are of these kinds; None for anything else."""
+    """Decode a cursor whose parts have these types; None for anything else."""
     try:
         parts = from_json(urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)), allow_inf_nan=False)
     except (ValueError, binascii.Error):

@@ -1,4 +1,4 @@
-"""Errors of the native surface: one shape, whatever went wrong and wherever."""
+"""Errors of ``/v1``, all in one JSON shape."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -18,7 +18,7 @@ FieldErrors = Mapping[str, Sequence[str]]
 
 
 class Code(StrEnum):
-    """What went wrong, for programs."""
+    """Machine-readable error codes."""
 
     INVALID_API_KEY = "INVALID_API_KEY"
     PERMISSION_DENIED = "PERMISSION_DENIED"
@@ -36,7 +36,7 @@ class Code(StrEnum):
 
 
 class Problem(BaseModel):
-    """An error as the caller gets it. ``errors`` lists what is wrong by the name of the field."""
+    """An error response. `errors` lists what is wrong with each field."""
 
     success: Literal[False] = False
     error: str
@@ -46,7 +46,7 @@ class Problem(BaseModel):
 
 
 class ApiError(Exception):
-    """An answer that is not the one asked for. ``sentence`` and ``errors`` are read by the caller."""
+    """Ends the request with an error response; the caller sees ``sentence`` and ``errors``."""
 
     def __init__(
         self,
@@ -66,12 +66,12 @@ class ApiError(Exception):
 
 
 def invalid(sentence: str, errors: FieldErrors | None = None) -> ApiError:
-    """The request says something that cannot be (400)."""
+    """A request that fails validation (400)."""
     return ApiError(400, Code.VALIDATION_ERROR, sentence, errors=errors)
 
 
 def error_middleware(observer: Observer) -> Middleware:
-    """Answer whatever is raised below in the one shape. Faults of ours are told to ``observer``, not to the caller."""
+    """Turn exceptions into error responses. ``observer`` gets the details of internal errors, the caller does not."""
 
     @web.middleware
     async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -88,7 +88,7 @@ def error_middleware(observer: Observer) -> Middleware:
             sentence = "the service cannot reach its database now; try again"
             retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
             return _response(ApiError(503, Code.UNAVAILABLE, sentence, headers=retry))
-        except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the caller gets the one shape
+        except Exception as error:  # noqa: BLE001 - the boundary: every failure gets the error shape
             observer.tell(Trouble("api", error))
             return _response(ApiError(500, Code.INTERNAL_ERROR, "something went wrong on our side"))
 
@@ -103,8 +103,8 @@ def _response(error: ApiError) -> web.Response:
 
 
 _FROM_AIOHTTP: Final = {
-    404: (Code.NOT_FOUND, "there is nothing here; /docs lists what there is"),
-    405: (Code.METHOD_NOT_ALLOWED, "this method is not allowed here"),
+    404: (Code.NOT_FOUND, "no such path; see /docs"),
+    405: (Code.METHOD_NOT_ALLOWED, "method not allowed for this path"),
     413: (Code.PAYLOAD_TOO_LARGE, "the request body is too large"),
 }
 

@@ -1,4 +1,4 @@
-"""Instants in answers: one form, six digits always."""
+"""Timestamps in answers: UTC, always with six fractional digits."""
 
 from datetime import datetime
 from typing import Annotated
@@ -12,4 +12,4 @@ Instant = Annotated[
     PlainSerializer(format_timestamp, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-20T18:25:35.123456Z"]}),
 ]
-"""An aware instant, answered as ``YYYY-MM-DDThh:mm:ss.ssssssZ``."""
+"""An aware datetime, serialised as ``YYYY-MM-DDThh:mm:ss.ssssssZ``."""

@@ -1,6 +1,6 @@
-"""An operation of the native API: one value says its path, its models and its answers, and does the work.
+"""An operation of ``/v1``: its path, models, answers and handler in one value.
 
-The router, the validation and the documents are all made from these values, so none of them can say otherwise.
+The router, the validation and the documents are all built from these values, so they cannot disagree.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,7 +10,7 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import BaseModel
 
-from service.api.entrance import Entrance
+from service.api.entrance.entrance import Entrance
 from service.api.errors import ApiError, Code
 from service.api.validation import (
     BODY_BYTES_MAX,
@@ -24,9 +24,9 @@ from service.api.validation import (
 from service.core.api_key import StoredKey
 
 ALWAYS_POSSIBLE: Final = frozenset({400, 401, 403, 429, 500, 503})
-"""Error statuses that every operation with a key may answer."""
+"""Error statuses that every operation may answer."""
 NAMED_POSSIBLE: Final = frozenset({404, 409, 422})
-"""What an Idempotency-Key may add to them."""
+"""Further error statuses of a request with an Idempotency-Key."""
 WITH_BODY_POSSIBLE: Final = frozenset({408, 413, 415})
 
 
@@ -46,16 +46,16 @@ class Call:
         return self.key.organization_id
 
     def path(self, name: str) -> str:
-        """A part of the path. Raises ``ApiError`` (404) for one that nothing in the database can be called."""
+        """Return a path parameter. Raises ``ApiError`` (404) for text that PostgreSQL cannot store."""
         part = self.request.match_info[name]
         if not is_storable(part):
-            raise ApiError(404, Code.NOT_FOUND, "there is nothing here")
+            raise ApiError(404, Code.NOT_FOUND, "not found")
         return part
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an operation came to. ``body`` is a model; ``text`` its JSON, where that is at hand; neither: no content."""
+    """An operation's result: ``body`` is a model, ``text`` is ready-made JSON; with neither, the response is empty."""
 
     status: int
     body: BaseModel | None = None
@@ -67,9 +67,9 @@ class Answer:
 class Operation:
     """One method of one path.
 
-    ``answers`` names the model of each status it may succeed with; ``problems`` the error statuses beyond
-    ``ALWAYS_POSSIBLE``. ``scope`` None means any key. ``example`` is a body that works, for the documents. A body
-    with a ``body_schema`` instead of a model reaches the handler as bytes.
+    ``answers`` maps success statuses to models; ``problems`` are the error statuses beyond ``ALWAYS_POSSIBLE``.
+    ``scope`` None allows any key. ``example`` is a valid body, for the documents. With a ``body_schema`` instead of a
+    model, the handler gets the body as bytes.
     """
 
     method: str
@@ -96,16 +96,16 @@ class Operation:
 
     @property
     def changes(self) -> bool:
-        """Whether an Idempotency-Key means something here."""
+        """Whether the operation takes an Idempotency-Key."""
         return self.method in {"POST", "PATCH", "DELETE"}
 
 
 def bind(operation: Operation, entrance: Entrance) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """The aiohttp handler of an operation: who, how often, what; then the work."""
+    """Build the aiohttp handler: authenticate, count, check scope and input, then call the operation's handler."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         key = await entrance.authenticate(request)
-        await entrance.count(request, key)  # before all that may refuse it, so that every response tells the limit
+        await entrance.count(request, key)  # before any refusal, so that every response shows the limit
         if operation.scope is not None and operation.scope not in key.scopes:
             raise ApiError(403, Code.PERMISSION_DENIED, f"this API key lacks the scope {operation.scope!r}")
         body_bytes = await read_body(request, operation.body_bytes_max) if operation.reads_body else b""

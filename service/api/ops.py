@@ -1,4 +1,4 @@
-"""Health and metrics, for a private port: nothing here asks for a key."""
+"""Health and metrics for a private port, without authentication."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,11 +9,11 @@ from aiohttp import web
 CHECKS_SECONDS_MAX: Final = 5.0
 
 Checks = Callable[[], Awaitable[Mapping[str, tuple[bool, str]]]]
-"""Looks at what the service needs: by name, whether it is well and, in a few words, how it stands."""
+"""Checks what the service needs; maps each name to whether it is well, and a short detail."""
 
 
 class Metrics(Protocol):
-    """What Prometheus reads."""
+    """A source of Prometheus metrics."""
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The metrics in the format an Accept header asks for, and its content type."""
@@ -26,7 +26,7 @@ def make_ops(checks: Checks, metrics: Metrics) -> web.Application:
     """Build the application with /livez, /readyz and /metrics."""
 
     async def livez(_: web.Request) -> web.Response:
-        return web.json_response({"status": "alive"}, headers=_NO_STORE)  # that we answer at all is the news
+        return web.json_response({"status": "alive"}, headers=_NO_STORE)  # answering at all is the check
 
     async def readyz(_: web.Request) -> web.Response:
         found = await _run(checks)
@@ -54,5 +54,5 @@ async def _run(checks: Checks) -> Mapping[str, tuple[bool, str]]:
             return await checks()
     except TimeoutError:
         return {"checks": (False, f"no answer within {CHECKS_SECONDS_MAX:g} s")}
-    except Exception as error:  # noqa: BLE001 - whatever it is, we are not ready
+    except Exception as error:  # noqa: BLE001 - any failure means not ready
         return {"checks": (False, type(error).__name__)}

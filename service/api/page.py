@@ -1,4 +1,4 @@
-"""Lists, a page at a time: ``{"data": […], "has_more": …, "next_cursor": …}``, newest first."""
+"""Paginated lists: ``{"data": […], "has_more": …, "next_cursor": …}``."""
 
 from typing import Any, Final, Generic, TypeVar
 
@@ -17,11 +17,11 @@ Item = TypeVar("Item")
 
 
 class PageQuery(QueryModel):
-    """Which page. A list with filters adds them to these."""
+    """Page parameters; a list with filters adds its own."""
 
-    limit: int = Field(default=LIMIT_DEFAULT, ge=1, le=LIMIT_MAX, description="How many at most.", examples=[50])
+    limit: int = Field(default=LIMIT_DEFAULT, ge=1, le=LIMIT_MAX, description="Maximum number of items.", examples=[50])
     cursor: str | None = Field(
-        default=None, description="Where to go on: the `next_cursor` of the page before, as it was."
+        default=None, description="The `next_cursor` of the previous page; omit it for the first page."
     )
 
 
@@ -30,11 +30,11 @@ class Page(AnswerModel, Generic[Item]):
 
     data: list[Item]
     has_more: bool = Field(description="Whether there is another page.")
-    next_cursor: str | None = Field(description="Asks for the next page; null on the last one.")
+    next_cursor: str | None = Field(description="Pass it as `cursor` to get the next page; null on the last one.")
 
 
 def keyset_of(query: PageQuery, *kinds: type) -> tuple[Any, ...] | None:
-    """The parts of the query's cursor, which are of these kinds; None for the first page. Raises ``ApiError`` (400)."""
+    """Decode the query's cursor into parts of these types; None for the first page. Raises ``ApiError`` (400)."""
     if query.cursor is None:
         return None
     parts = read_cursor(query.cursor, *kinds)
@@ -44,8 +44,8 @@ def keyset_of(query: PageQuery, *kinds: type) -> tuple[Any, ...] | None:
 
 
 def bad_cursor() -> ApiError:
-    """The cursor is none of ours (400)."""
-    return invalid("the query is not valid", {"cursor": ["must be the next_cursor of an earlier page, as it was"]})
+    """A cursor that this list did not issue (400)."""
+    return invalid("the query is not valid", {"cursor": ["must be the next_cursor of an earlier page, unchanged"]})
 
 
 def _can_be_bound(part: object) -> bool:

@@ -1,4 +1,4 @@
-"""The address by which callers reach us: what links in answers start with."""
+"""The public base URL, for links in answers."""
 
 import re
 
@@ -9,9 +9,9 @@ _PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]{1,64}){1,8}")
 
 
 def public_url(request: web.Request, configured: str | None) -> str:
-    """``PUBLIC_URL`` where it is set; else what the proxy before us, or the request itself, says. No slash at the end.
+    """Return ``PUBLIC_URL`` if set, else the URL from the proxy's headers or the request. No trailing slash.
 
-    All that is the caller's own words, so only what is harmless is repeated.
+    The caller controls those headers, so only well-formed values are used.
     """
     if configured is not None:
         return configured.rstrip("/")
@@ -29,5 +29,5 @@ def public_url(request: web.Request, configured: str | None) -> str:
 
 
 def _forwarded(request: web.Request, name: str) -> str:
-    """The first of a forwarded header's values: what the outermost proxy was asked for."""
+    """Return the first value of a forwarded header, which the outermost proxy set."""
     return request.headers.get(name, "").partition(",")[0].strip()

@@ -1,4 +1,4 @@
-"""A name for every request, on its response and on each log line it causes."""
+"""An ID for every request, on its response and in its log lines."""
 
 import re
 import uuid
@@ -18,12 +18,12 @@ _ACCEPTABLE = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
 def random_request_id() -> str:
-    """A fresh id."""
+    """Return a new request ID."""
     return f"req_{uuid.uuid4().hex}"
 
 
 def request_id_middleware(new_request_id: NewRequestId) -> Middleware:
-    """Name each request: the caller's own name for it, if it is harmless, else a new one."""
+    """Give each request an ID: the caller's ``X-Request-ID`` if it is well-formed, else a new one."""
 
     @web.middleware
     async def name_request(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -37,7 +37,7 @@ def request_id_middleware(new_request_id: NewRequestId) -> Middleware:
 
 
 async def show_request_id(request: web.Request, response: web.StreamResponse) -> None:
-    """Put the name on the response, whoever made it."""
+    """Add the request ID to the response."""
     request_id = request.get(REQUEST_ID)
     if request_id is not None:
         response.headers[REQUEST_ID_HEADER] = request_id

@@ -1,4 +1,4 @@
-"""From bytes and query strings to models: every error at once, each under the name of its field."""
+"""Parse bodies and query strings into models; all errors are reported at once, by field."""
 
 import asyncio
 import re
@@ -23,59 +23,59 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class BodyModel(BaseModel):
-    """A JSON object that a caller sends: nothing is converted, and a name we do not know is an error."""
+    """A JSON object in a request: types are strict, and unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class QueryModel(BaseModel):
-    """The parameters of a query string: texts, read as what the field is."""
+    """Query parameters, parsed from text to each field's type."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class AnswerModel(BaseModel):
-    """A JSON object that we answer with."""
+    """A JSON object in a response."""
 
 
 async def read_body(request: web.Request, bytes_max: int = BODY_BYTES_MAX) -> bytes:
-    """The body's bytes. Raises ``ApiError`` when they are too many, too slow, or not what their encoding says."""
+    """Read the body. Raises ``ApiError`` if it is too large, too slow, or does not match its Content-Encoding."""
     try:
         async with asyncio.timeout(BODY_SECONDS_MAX):
-            body = await request.clone(client_max_size=bytes_max).read()  # no more goes into memory
+            body = await request.clone(client_max_size=bytes_max).read()  # bounds memory
     except TimeoutError:
         sentence = f"the request body did not arrive within {BODY_SECONDS_MAX:g} s"
         raise ApiError(408, Code.REQUEST_TIMEOUT, sentence, headers={"Connection": "close"}) from None
-    except web.RequestPayloadError:  # broken off, or not what its Content-Encoding says
+    except web.RequestPayloadError:  # incomplete, or does not match its Content-Encoding
         raise invalid("the request body cannot be read") from None
     except web.HTTPRequestEntityTooLarge:
         raise too_large(bytes_max) from None
     if len(body) > bytes_max:
         raise too_large(bytes_max)
-    if not body and "Content-Encoding" in request.headers:  # aiohttp reads a broken one as far as it goes
+    if not body and "Content-Encoding" in request.headers:  # aiohttp returns as much as it could decode
         raise invalid("the request body cannot be read")
     return body
 
 
 def too_large(bytes_max: int) -> ApiError:
-    """413."""
-    return ApiError(413, Code.PAYLOAD_TOO_LARGE, f"the request body may have at most {bytes_max} bytes")
+    """A body above the limit (413)."""
+    return ApiError(413, Code.PAYLOAD_TOO_LARGE, f"the request body exceeds the limit of {bytes_max} bytes")
 
 
 def require_media_type(request: web.Request, *media_types: str) -> None:
-    """Raise ``ApiError`` (415) for a body of another type."""
+    """Raise ``ApiError`` (415) for any other Content-Type."""
     if request.content_type not in media_types:
-        sentence = f"send {' or '.join(sorted(media_types))}"
+        sentence = f"the Content-Type must be {' or '.join(sorted(media_types))}"
         raise ApiError(415, Code.UNSUPPORTED_MEDIA_TYPE, sentence, headers={"Accept": JSON})
 
 
 def parse_body(model: type[Model], body: bytes) -> Model:
-    """The body as ``model``; an empty one is ``{}``. Raises ``ApiError`` with everything that is wrong."""
+    """Parse the body; an empty one is ``{}``. Raises ``ApiError`` with every error."""
     return _validate(model, read_object(body), "the request is not valid")
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """The body as a JSON object; an empty one is ``{}``. Raises ``ApiError`` for anything else."""
+    """Parse the body as a JSON object; an empty one is ``{}``. Raises ``ApiError`` for anything else."""
     try:
         value = from_json(body or b"{}", allow_inf_nan=False)
     except ValueError as error:
@@ -86,20 +86,20 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 
 def problems_of(model: type[BaseModel], value: Mapping[str, Any]) -> FieldErrors:
-    """Everything that keeps ``value`` from being a ``model``, by the path of the field."""
+    """Return every validation error, by the field's path."""
     found = _read(model, value)
     return found if isinstance(found, dict) else {}
 
 
 def parse_query(model: type[Model], request: web.Request) -> Model:
-    """The query string as ``model``. Raises ``ApiError`` with everything that is wrong."""
-    counts = Counter(name for name, _ in request.query.items())  # keys() tells of each name once
+    """Parse the query string. Raises ``ApiError`` with every error."""
+    counts = Counter(name for name, _ in request.query.items())  # keys() has each name once
     twice = {name: ["is given more than once"] for name, count in counts.items() if count > 1}
     return _validate(model, dict(request.query), "the query is not valid", twice)
 
 
 def is_storable(text: str) -> bool:
-    """Whether PostgreSQL can keep the text: it has no U+0000 and no half of a surrogate pair."""
+    """Whether PostgreSQL can store the text: it has no U+0000 and no lone surrogate."""
     return _UNSTORABLE.search(text) is None
 
 
@@ -115,7 +115,7 @@ def _validate(
 def _read(
     model: type[Model], value: Mapping[str, Any], problems: FieldErrors = MappingProxyType({})
 ) -> Model | dict[str, Sequence[str]]:
-    """The value as ``model``, or what is wrong with it: ``problems``, and whatever is found."""
+    """Return the model, or every error, including ``problems``."""
     errors = {_path(at): ["must not contain the character U+0000"] for at in _unstorable(value)} | dict(problems)
     try:
         found = model.model_validate(value)
@@ -125,7 +125,7 @@ def _read(
 
 
 def _unstorable(value: object, at: tuple[int | str, ...] = ()) -> Iterator[tuple[int | str, ...]]:
-    """Where texts are that PostgreSQL cannot keep. The JSON parser bounds the depth, and refuses half surrogates."""
+    """Yield the paths of texts that PostgreSQL cannot store. The JSON parser bounds the depth."""
     match value:
         case str() if not is_storable(value):
             yield at
@@ -142,7 +142,7 @@ def _unstorable(value: object, at: tuple[int | str, ...] = ()) -> Iterator[tuple
 
 
 def field_errors(error: ValidationError) -> dict[str, list[str]]:
-    """Pydantic's findings as sentences, by the path of the field: ``retry.delays_seconds[2]``."""
+    """Pydantic's errors as sentences, by the field's path, such as ``retry.delays_seconds[2]``."""
     found: dict[str, list[str]] = {}
     for each in error.errors(include_url=False, include_context=True):
         sentence = _sentence(each)
@@ -155,7 +155,7 @@ def field_errors(error: ValidationError) -> dict[str, list[str]]:
 _NO_INSTANT: Final = "must be a date-time with an offset, such as 2026-11-20T18:25:35Z"
 _SENTENCES: Final = {
     "missing": "is required",
-    "extra_forbidden": "is not a field here",
+    "extra_forbidden": "is not a known field",
     "int_parsing": "must be a whole number",
     "int_type": "must be a whole number",
     "string_type": "must be text",

@@ -1,4 +1,4 @@
-"""The composition root: the only place where the flow meets the adapters."""
+"""The composition root: the only place that connects the flow with the adapters."""
 
 import asyncio
 import gc
@@ -30,12 +30,12 @@ from service.flow.worker import Worker, WorkerLimits
 from service.ports.observer import Trouble
 from service.settings import Settings
 
-__all__ = ["Role", "Service", "assembled", "serve"]
+__all__ = ["Role", "Service", "assembled", "run_process"]
 
 
 @asynccontextmanager
 async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterator[Service]:
-    """Build the service for this process; closes what it opened."""
+    """Build the service for this process; close what was opened on exit."""
     if settings.database_url is None:
         raise ValueError("DATABASE_URL is not set")
     metrics = MetricsObserver()
@@ -114,7 +114,7 @@ def _source(settings: Settings, observer: Observers) -> RabbitSource | None:
     )
 
 
-async def serve(
+async def run_process(
     settings: Settings,
     role: Role,
     stop: asyncio.Event,
@@ -123,9 +123,9 @@ async def serve(
     ops_socket: Path | None = None,
     on_started: asyncio.Event | None = None,
 ) -> None:
-    """Run one process: its HTTP faces and its loops. ``ops_socket`` replaces the ops port where a supervisor asks."""
-    gc.freeze()  # what is loaded by now stays: the collector need not walk it again and again
-    gc.set_threshold(20_000, 20, 20)  # the hot path makes many small values and no cycles
+    """Run one process: its HTTP servers and its loops. Under a supervisor, ``ops_socket`` replaces the ops port."""
+    gc.freeze()  # what is loaded by now stays, so the collector need not scan it
+    gc.set_threshold(20_000, 20, 20)  # the hot path creates many small values and no cycles
     async with assembled(settings, role, name=name) as service, AsyncExitStack() as stack:
         ops = make_ops(service.readiness, service.metrics)
         await _listen(stack, ops, settings.ops_host, settings.ops_port, ops_socket)

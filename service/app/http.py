@@ -1,4 +1,4 @@
-"""The HTTP face put together: which operations there are, what they work on, and the documents made from them."""
+"""The HTTP API assembled: its operations, what they depend on, and the documents made from them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ from service.adapters.postgres.requests.rate_windows import RateWindowStore
 from service.api.app import make_api
 from service.api.documents.asyncapi import asyncapi_document
 from service.api.documents.routes import document_routes
-from service.api.entrance import Entrance
-from service.api.idempotency import Idempotency
+from service.api.entrance.entrance import Entrance
+from service.api.entrance.idempotency import Idempotency
+from service.api.entrance.rate_limit import RateLimiter
 from service.api.operation import Operation
-from service.api.rate_limit import RateLimiter
 from service.api.v1.deliveries import DeliveryOperations
 from service.api.v1.endpoints.actions import EndpointActions
 from service.api.v1.endpoints.operations import EndpointOperations
@@ -47,7 +47,7 @@ SAMPLE_ORGANIZATION = "org_8Zq1"
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the face works on."""
+    """What the API depends on."""
 
     settings: Settings
     engine: AsyncEngine
@@ -58,7 +58,7 @@ class Parts:
 
 
 def api_of(parts: Parts) -> web.Application:
-    """Both surfaces and the documents."""
+    """Build the application with both surfaces and the documents."""
     settings, entrance = parts.settings, _entrance(parts)
     operations = v1_operations(parts)
     v2 = make_v2(_endpoints(parts), ResthookReader(parts.engine), entrance, parts.observer, settings.public_url)

@@ -20,11 +20,11 @@ from service.ports.secrets import SecretBox
 
 GAUGES_SECONDS = 5.0
 DATABASE_CHECK_SECONDS_MAX = 2.0
-"""Well below what whoever asks will wait: a database that does not answer must be named, not silently waited for."""
+"""Well below the timeout of probes, so that /readyz can name a database that does not answer."""
 
 
 class Role(StrEnum):
-    """What a process does: everything, the HTTP face alone, or the delivering alone."""
+    """What a process does: everything, only the HTTP API, or only delivery."""
 
     ALL = "all"
     API = "api"
@@ -33,7 +33,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One process of the service, assembled but not running. ``worker`` is None in one that delivers nothing."""
+    """One process of the service, assembled but not running. ``worker`` is None if it does not deliver."""
 
     role: Role
     around: Surroundings
@@ -45,7 +45,7 @@ class Service:
     worker: Worker | None
 
     async def readiness(self) -> Mapping[str, tuple[bool, str]]:
-        """Each thing this process cannot do without: whether it is there, in words."""
+        """Check what this process needs: maps each name to whether it is well, and a detail."""
         checks: dict[str, tuple[bool, str]] = {}
         try:
             async with asyncio.timeout(DATABASE_CHECK_SECONDS_MAX):
@@ -57,7 +57,9 @@ class Service:
         except TimeoutError:
             checks["database"] = (False, f"no answer within {DATABASE_CHECK_SECONDS_MAX:g} s")
         if self.source is None:
-            why = "not this process's part" if self.role is Role.API else "not configured: events arrive over HTTP only"
+            why = (
+                "not used by this process" if self.role is Role.API else "not configured: events arrive over HTTP only"
+            )
             checks["broker"] = (True, why)
         else:
             connected = self.source.is_connected
@@ -67,7 +69,7 @@ class Service:
         return checks
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until ``stop``, then drain. Raises what any of its loops raised: that is a bug, and ends the process."""
+        """Work until ``stop``, then drain. An exception in a loop is a bug: it is raised here and ends the process."""
         gauges = asyncio.create_task(self._measure())
         work = asyncio.create_task(self._work(stop))
         try:
@@ -86,7 +88,7 @@ class Service:
             await stop.wait()
 
     async def _measure(self) -> None:
-        """Keep the gauges that no event moves."""
+        """Update the gauges that no event changes."""
         while True:
             if self.source is not None:
                 self.metrics.broker_connected(self.source.is_connected)

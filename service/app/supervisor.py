@@ -1,7 +1,7 @@
-"""Several processes as one service: started together, started again when they die, stopped together.
+"""Run several processes as one service: start them, restart those that die, stop them together.
 
-They share the API's port (the kernel spreads connections) and the work (the database and the broker spread it). What
-is one for the service is here: the ops port, where their metrics are added up and their readiness is taken together.
+They share the API's port (the kernel spreads connections) and the work (the database and the broker spread it). The
+supervisor serves the ops port, with the metrics of all processes added up and their readiness combined.
 """
 
 import asyncio
@@ -34,22 +34,22 @@ PAUSE_SECONDS_MAX: Final = 30.0
 ASK_SECONDS_MAX: Final = 3.0
 DRAIN_MARGIN_SECONDS: Final = 5.0
 ECHO_SECONDS: Final = 0.1
-"""A signal that comes again this soon is the same one: who signals a group, and passes it on too, sends two."""
+"""A second signal this soon is an echo: a sender that signals the process group may also forward the signal."""
 
 Checks = Mapping[str, tuple[bool, str]]
 
 
 def follow(supervisor_id: int) -> None:
-    """Called by a child: get SIGTERM when the supervisor dies, however it dies. Ends at once if it is dead already."""
+    """Called by a child: get SIGTERM when the supervisor dies, however it dies. Exits if it is already dead."""
     if sys.platform == "linux" and ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != supervisor_id:  # it died before we asked to be told
+    if os.getppid() != supervisor_id:  # it died before prctl took effect
         sys.exit(1)
 
 
 @dataclass(slots=True)
 class Child:
-    """A place for a process; whoever holds it now, if anybody does."""
+    """A slot for a process, and the process in it, if any."""
 
     socket: Path
     process: asyncio.subprocess.Process | None = None
@@ -69,14 +69,14 @@ class Supervisor:
         self._log = structlog.get_logger()
 
     async def run(self) -> int:
-        """Return the exit code: 0 after a drain, 1 where a process did not drain in time."""
+        """Return the exit code: 0 after a drain, 1 if a process did not drain in time."""
         async with AsyncExitStack() as stack:
             directory = Path(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="posthorn-", ignore_cleanup_errors=True))
             )
             metrics = directory / "metrics"
             metrics.mkdir()
-            os.environ[MULTIPROCESS_VARIABLE] = str(metrics)  # the children's too: they inherit it
+            os.environ[MULTIPROCESS_VARIABLE] = str(metrics)  # the children inherit it
             self._children = [Child(directory / f"{number}.sock") for number in range(1, self._count + 1)]
             self._stop_on_signals()
             await self._serve_ops(stack)
@@ -90,7 +90,7 @@ class Supervisor:
     # ------------------------------------------------------------------ the children
 
     async def _keep(self, child: Child) -> None:
-        """Have a process in this place, until it is time to stop; then wait for its end."""
+        """Keep a process running in this slot until the stop; then wait for its end."""
         pause_seconds = PAUSE_SECONDS_MIN
         while not self._stop.is_set():
             began_at = time.monotonic()
@@ -119,7 +119,7 @@ class Supervisor:
         )
 
     async def _watch(self, process: asyncio.subprocess.Process) -> int:
-        """Wait for its end; once stopping, no longer than it may drain."""
+        """Wait for the process to end; once stopping, at most as long as it may drain."""
         stopping, ending = asyncio.create_task(self._stop.wait()), asyncio.create_task(process.wait())
         try:
             await asyncio.wait((stopping, ending), return_when=asyncio.FIRST_COMPLETED)
@@ -152,7 +152,7 @@ class Supervisor:
         if is_second:
             os._exit(128 + number)
 
-    # ------------------------------------------------------------------ what is one for all
+    # ------------------------------------------------------------------ shared by all children
 
     async def _serve_ops(self, stack: AsyncExitStack) -> None:
         runner = web.AppRunner(make_ops(self._readiness, self), access_log=None, handle_signals=False)
@@ -170,7 +170,7 @@ class Supervisor:
 
 
 def merge(answers: "list[Checks | None]") -> Checks:
-    """All processes' checks as one: each is well only where it is well in all. None is one that did not answer."""
+    """Combine the checks of all processes: each is well only if it is well in all. None means no answer."""
     present = [answer for answer in answers if answer is not None]
     merged: dict[str, tuple[bool, str]] = {}
     for answer in present:

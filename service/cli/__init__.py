@@ -38,23 +38,25 @@ application = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-config = typer.Typer(no_args_is_help=True, help="The settings, as they were read.")
+config = typer.Typer(no_args_is_help=True, help="Show the settings.")
 
 
 def demo(
     events: Annotated[int, typer.Option(min=1, help="How many events to publish.")] = 200,
     *,
-    once: Annotated[bool, typer.Option("--once", help="End when all have arrived; exit 1 if some did not.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Exit when all have arrived, with code 1 if some did not.")
+    ] = False,
 ) -> None:
-    """Show everything on this machine: a database, a broker, the service, receivers."""
-    from service.demo.command import run_demo  # noqa: PLC0415 - only the demo needs what is embedded
+    """Run everything on this machine: database, broker, service and receivers."""
+    from service.demo.command import run_demo  # noqa: PLC0415 - only the demo needs the embedded parts
 
     raise typer.Exit(run_demo(events=events, once=once, command=called_as(anywhere=True)))
 
 
 @config.command("show", epilog=EXIT_CODES)
 def show_config(*, as_json: JsonOption = False) -> None:
-    """Every setting, its value and where it came from. Passwords and keys are not shown."""
+    """List every setting with its value and source. Passwords and keys are hidden."""
     shown = load_settings().redacted()
     if as_json:
         print_json(shown)
@@ -87,7 +89,7 @@ for name, group in {
 
 
 def main() -> None:
-    """Run the command that the arguments name. What a person can put right is said without a traceback."""
+    """Run the command. Errors that the user can fix are printed without a traceback."""
     try:
         application(prog_name="posthorn")
     except CommandError as error:

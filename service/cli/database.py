@@ -1,4 +1,4 @@
-"""The commands' way to the database, and what they say when it is not there."""
+"""Database access for the commands, and the messages for when it fails."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -14,52 +14,52 @@ from service.settings import Settings
 from service.settings.values import masked
 
 NO_DATABASE_URL = """\
-DATABASE_URL is not set: it says where the PostgreSQL is, and only 'posthorn demo' brings one of its own.
+DATABASE_URL is not set. It names the PostgreSQL database; only 'posthorn demo' starts its own.
 Set it, for example: export DATABASE_URL=postgresql://posthorn:PASSWORD@127.0.0.1:5432/posthorn
-(or DATABASE_URL_FILE, the path of a file that holds it)"""
+(or DATABASE_URL_FILE, the path of a file that contains it)"""
 NO_SECRET_KEYS = """\
-SECRET_KEYS is not set: it seals the signing secrets in the database.
-Make one, and keep it (what it sealed opens with nothing else): export SECRET_KEYS="k1:$(openssl rand -base64 32)"
-(or SECRET_KEYS_FILE, the path of a file that holds it)"""  # noqa: S105 - says how to make one
+SECRET_KEYS is not set. It encrypts the signing secrets in the database.
+Generate a key and keep it (without it, the secrets are lost): export SECRET_KEYS="k1:$(openssl rand -base64 32)"
+(or SECRET_KEYS_FILE, the path of a file that contains it)"""  # noqa: S105 - says how to make one
 NOT_MIGRATED = (
-    "The database's schema is not this release's: run 'posthorn migrate' (twice does no harm), then try again."
+    "The database schema does not match this release: run 'posthorn migrate' (safe to repeat), then try again."
 )
 
 
 class NoSecretBox:
-    """Implements ``SecretBox`` for commands that touch no secret, so that they need no SECRET_KEYS."""
+    """Implements ``SecretBox`` for commands that use no secret, so that they need no SECRET_KEYS."""
 
     def seal(self, secret: str, **row: str) -> str:  # noqa: ARG002
-        """Refuse."""
+        """Raise ``CommandError``."""
         raise CommandError(NO_SECRET_KEYS, BAD_USAGE)
 
     def open(self, sealed: str, **row: str) -> str:  # noqa: ARG002
-        """Refuse."""
+        """Raise ``SecretUnopenableError``."""
         raise SecretUnopenableError("SECRET_KEYS is not set")
 
 
 def database_url_of(settings: Settings) -> str:
-    """Where the database is. Raises ``CommandError`` where no setting says so."""
+    """Return the database's URL. Raises ``CommandError`` if DATABASE_URL is not set."""
     if settings.database_url is None:
         raise CommandError(NO_DATABASE_URL, BAD_USAGE)
     return settings.database_url
 
 
 def require_secret_keys(settings: Settings) -> None:
-    """Raise ``CommandError`` without SECRET_KEYS."""
+    """Raise ``CommandError`` if SECRET_KEYS is not set."""
     if not settings.secret_keys:
         raise CommandError(NO_SECRET_KEYS, BAD_USAGE)
 
 
 def endpoint_store(engine: AsyncEngine, settings: Settings) -> EndpointStore:
-    """The organizations' endpoints, under the service's own rules."""
+    """The store of endpoints, with the service's own rules."""
     keys = settings.secret_keys
     return EndpointStore(engine, AesSecretBox(keys) if keys else NoSecretBox(), settings.endpoint_rules)
 
 
 @contextmanager
 def explained(settings: Settings) -> Iterator[None]:
-    """Say which thing is away and what to check, in place of the database's own words alone."""
+    """Turn database errors into ``CommandError`` that names what to check."""
     try:
         yield
     except NotMigratedError as error:
@@ -71,7 +71,7 @@ def explained(settings: Settings) -> Iterator[None]:
 
 
 def unreachable(settings: Settings) -> str:
-    """Which database it is that cannot be used."""
+    """Say which database cannot be used."""
     return f"DATABASE_URL: {masked(settings.database_url or '')} cannot be used"
 
 

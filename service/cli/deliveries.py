@@ -1,4 +1,4 @@
-"""Looking deliveries up: what became of an event, and why."""
+"""``deliveries``: list, show and replay deliveries."""
 
 import asyncio
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ _ATTEMPT_COLUMNS: Final = (
     Column("reply", moves=True),
 )
 
-deliveries = typer.Typer(no_args_is_help=True, help="What became of events, and why.")
+deliveries = typer.Typer(no_args_is_help=True, help="List, show and replay deliveries.")
 
 _ID_FORM = "an id looks like dlv_<32 hexadecimal digits>_<number>; 'posthorn deliveries list' shows them"
 
@@ -72,15 +72,15 @@ def list_deliveries(
         Reason | None,
         typer.Option(metavar="REASON", help=f"Only deliveries with this reason: {', '.join(Reason)}."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="How many to show.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Continue after an earlier list: its next_cursor.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="Maximum number to show.")] = 50,
+    cursor: Annotated[str | None, typer.Option(help="Continue an earlier list: its next_cursor.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Deliveries, newest event first."""
+    """List deliveries, newest event first."""
     settings = load_settings()
     before = DeliveryKey.parse(cursor) if cursor is not None else None
     if cursor is not None and before is None:
-        raise CommandError("--cursor: give the next_cursor of an earlier list, as it was.", BAD_USAGE)
+        raise CommandError("--cursor: must be the next_cursor of an earlier list, unchanged.", BAD_USAGE)
     wanted = DeliveryFilter(
         organization_id=organization_id,
         endpoint_id=endpoint_id,
@@ -116,7 +116,7 @@ def list_deliveries(
     ]
     print_table(_COLUMNS, rows, nothing="No delivery matches.")
     if next_cursor:
-        tell(f"{len(found)} shown. Older: add --cursor {next_cursor}")
+        tell(f"{len(found)} shown. For older ones add --cursor {next_cursor}")
     if found:
         suggest(words("deliveries", "show", found[0].id))
     elif organization_id is not None:
@@ -135,8 +135,10 @@ def _next(delivery: DeliveryView, now: datetime) -> str | None:
 
 
 @deliveries.command("show", epilog=EXIT_CODES)
-def show_delivery(delivery_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: JsonOption = False) -> None:
-    """One delivery with every attempt, oldest first."""
+def show_delivery(
+    delivery_id: Annotated[str, typer.Argument(metavar="ID", help="The delivery's id.")], *, as_json: JsonOption = False
+) -> None:
+    """Show a delivery with every attempt, oldest first."""
     settings = load_settings()
     key = _key(delivery_id)
 
@@ -174,8 +176,10 @@ def show_delivery(delivery_id: Annotated[str, typer.Argument(metavar="ID")], *, 
 
 
 @deliveries.command("replay", epilog=EXIT_CODES)
-def replay_delivery(delivery_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: JsonOption = False) -> None:
-    """Deliver an event again: a new delivery, due at once. The old one stays as it ended."""
+def replay_delivery(
+    delivery_id: Annotated[str, typer.Argument(metavar="ID", help="The delivery's id.")], *, as_json: JsonOption = False
+) -> None:
+    """Deliver an event again: create a new delivery, due at once. The old one stays unchanged."""
     settings = load_settings()
     key = _key(delivery_id)
 
@@ -188,7 +192,7 @@ def replay_delivery(delivery_id: Annotated[str, typer.Argument(metavar="ID")], *
     if made is None:
         raise _no_delivery(delivery_id)
     if isinstance(made, ReplayRefused):
-        raise CommandError(f"{delivery_id} is not replayed: {made.sentence}.")
+        raise CommandError(f"{delivery_id} cannot be replayed: {made.sentence}.")
     if as_json:
         print_json(asdict(made))
     else:
@@ -199,7 +203,7 @@ def replay_delivery(delivery_id: Annotated[str, typer.Argument(metavar="ID")], *
 def _key(delivery_id: str) -> DeliveryKey:
     key = DeliveryKey.parse(delivery_id)
     if key is None:
-        raise CommandError(f"{delivery_id!r} is no delivery's id: {_ID_FORM}.", BAD_USAGE)
+        raise CommandError(f"{delivery_id!r} is not a delivery's id: {_ID_FORM}.", BAD_USAGE)
     return key
 
 

@@ -1,4 +1,4 @@
-"""``doctor``: is everything there that the service needs, and if not, what is to be done."""
+"""``doctor``: check everything that the service needs, and say how to fix what fails."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,14 +26,14 @@ from service.settings import Settings, SettingsError, load_settings
 from service.settings.values import masked, written
 
 CLOCK_SKEW_SECONDS_MAX: Final = 5.0
-DATABASE_VERSION_MIN: Final = 14
+DATABASE_VERSION_MIN: Final = 15
 ENDPOINTS_MAX: Final = 10_000
 NAMED_MAX: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at. ``advice`` says what to do where it is not well."""
+    """The result of one check. ``advice`` says how to fix a failure."""
 
     name: str
     ok: bool
@@ -42,7 +42,7 @@ class Check:
 
 
 def doctor(*, as_json: JsonOption = False) -> None:
-    """Check settings, database, migrations, clock, broker, secrets and egress; exit 1 where one is not well."""
+    """Check settings, database, migrations, clock, broker, secrets and egress; exit 1 if one fails."""
     checks = asyncio.run(_examine())
     is_well = all(check.ok for check in checks)
     if as_json:
@@ -80,20 +80,20 @@ def _settings(settings: Settings) -> Check:
         missing.append(NO_DATABASE_URL)
     if not settings.secret_keys:
         missing.append(NO_SECRET_KEYS)
-    detail = "'posthorn config show' shows them" if not missing else "what 'posthorn serve' needs is not set"
+    detail = "'posthorn config show' shows them" if not missing else "'posthorn serve' needs settings that are not set"
     return Check("settings", ok=not missing, detail=detail, advice="\n".join(missing))
 
 
 async def _database(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Check]:
-    """Each check needs those before it."""
+    """Each check depends on those before it."""
     name = "database"
     try:
         yield await _version(engine, settings)
         name = "migrations"
         if not await is_migrated(engine):
-            yield Check(name, ok=False, detail="not at this release's schema", advice=NOT_MIGRATED)
+            yield Check(name, ok=False, detail="the schema does not match this release", advice=NOT_MIGRATED)
             return
-        yield Check(name, ok=True, detail="at this release's schema")
+        yield Check(name, ok=True, detail="the schema matches this release")
         name = "clock"
         yield await _clock(engine)
         name = "secrets"
@@ -103,7 +103,7 @@ async def _database(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Ch
     except UnavailableError as error:
         yield Check(name, ok=False, detail=str(error), advice=f"{unreachable(settings)}.")
     except RefusedError as error:
-        yield Check(name, ok=False, detail=str(error), advice="Check what the user in DATABASE_URL may read.")
+        yield Check(name, ok=False, detail=str(error), advice="Check the privileges of the user in DATABASE_URL.")
 
 
 async def _version(engine: AsyncEngine, settings: Settings) -> Check:
@@ -115,15 +115,15 @@ async def _version(engine: AsyncEngine, settings: Settings) -> Check:
 
 async def _clock(engine: AsyncEngine) -> Check:
     skew_seconds = await clock_skew_seconds(engine, SystemClock())
-    detail = f"{signed_seconds(skew_seconds)} against the database"
+    detail = f"{signed_seconds(skew_seconds)} relative to the database"
     if abs(skew_seconds) <= CLOCK_SKEW_SECONDS_MAX:
         return Check("clock", ok=True, detail=detail)
-    advice = "Check NTP here and at the database: receivers refuse signatures that are some minutes off."
+    advice = "Check NTP here and at the database: receivers refuse timestamps that are some minutes off."
     return Check("clock", ok=False, detail=detail, advice=advice)
 
 
 async def check_secrets(engine: AsyncEngine, settings: Settings) -> Check:
-    """Of what each key sealed, open one: a wrong key under a known id shows as well as a missing one."""
+    """Open one secret of each key, which finds missing keys as well as wrong keys under a known id."""
     samples = await sealed_samples(engine)
     keys = settings.secret_keys
     if not keys:
@@ -140,16 +140,14 @@ async def check_secrets(engine: AsyncEngine, settings: Settings) -> Check:
         except SecretUnopenableError as error:
             closed.append(f"{count_of(each.sealed_count, 'secret')} sealed with key {each.key_id!r}: {error}")
     if closed:
-        advice = "Put the key that sealed them back into SECRET_KEYS; until then their endpoints get nothing."
+        advice = "Put the key that sealed them back into SECRET_KEYS; until then, nothing is sent to their endpoints."
         return Check("secrets", ok=False, detail="; ".join(closed), advice=advice)
     count = sum(each.sealed_count for each in samples)
-    return Check(
-        "secrets", ok=True, detail=f"{count_of(count, 'secret')} stored; SECRET_KEYS opens what each key sealed"
-    )
+    return Check("secrets", ok=True, detail=f"{count_of(count, 'secret')} stored; SECRET_KEYS opened one of each key")
 
 
 async def _egress(engine: AsyncEngine, settings: Settings) -> Check:
-    """Judge the registered URLs by today's policy: those it refuses fail at every attempt."""
+    """Check the registered URLs against the current policy; every attempt to a refused URL fails."""
     registered = await registered_urls(engine, ENDPOINTS_MAX)
     policy, refused = settings.egress_policy, []
     for each in registered:
@@ -159,21 +157,21 @@ async def _egress(engine: AsyncEngine, settings: Settings) -> Check:
     if refused:
         more = f" and {len(refused) - NAMED_MAX} more" if len(refused) > NAMED_MAX else ""
         advice = (
-            "POSTHORN_EGRESS_ALLOW, POSTHORN_EGRESS_DENY and POSTHORN_ALLOW_HTTP decide this; remove the endpoints\n"
-            "that are not to be reached: posthorn endpoints remove ID --organization O"
+            "Change POSTHORN_EGRESS_ALLOW, POSTHORN_EGRESS_DENY or POSTHORN_ALLOW_HTTP,\n"
+            "or remove these endpoints: posthorn endpoints remove ID --organization O"
         )
         return Check("egress", ok=False, detail="; ".join(refused[:NAMED_MAX]) + more, advice=advice)
-    allowed = ", ".join(map(written, settings.egress_allow)) or "no private network"
+    allowed = ", ".join(map(written, settings.egress_allow)) or "none"
     schemes = "https and http" if settings.allow_http else "https only"
     return Check(
         "egress",
         ok=True,
-        detail=f"{schemes}; beyond public addresses: {allowed}; {count_of(len(registered), 'endpoint')}",
+        detail=f"{schemes}; allowed beyond public addresses: {allowed}; {count_of(len(registered), 'endpoint')}",
     )
 
 
 async def _broker(settings: Settings) -> Check:
-    """Look, and make nothing: what is not there yet is no fault where serve would make it."""
+    """Check without creating anything: what serve would create at its start may be missing."""
     if settings.amqp_url is None:
         return Check("broker", ok=True, detail="AMQP_URL is not set: events arrive over HTTP only")
     place, is_active = masked(settings.amqp_url), settings.amqp_declare == "active"
@@ -181,18 +179,20 @@ async def _broker(settings: Settings) -> Check:
         with unavailable():
             try:
                 await declare_topology(settings.amqp_url, settings.topology, "passive")
-                if is_active:  # all of it exists, so this makes none, but compares what it is made of
+                if is_active:  # all of it exists, so this creates nothing, but compares the arguments
                     await declare_topology(settings.amqp_url, settings.topology, "active")
             except TopologyError as error:
                 return _unsuitable(error, place, is_active=is_active)
     except UnavailableError as error:
         advice = f"AMQP_URL: {place} cannot be used."
         return Check("broker", ok=False, detail=str(error), advice=advice)
-    return Check("broker", ok=True, detail=f"reachable at {place}; exchanges and queues are there")
+    return Check("broker", ok=True, detail=f"reachable at {place}; exchanges and queues exist")
 
 
 def _unsuitable(error: TopologyError, place: str, *, is_active: bool) -> Check:
     if is_active and "does not exist" in str(error):
-        return Check("broker", ok=True, detail=f"reachable at {place}; serve makes exchanges and queues when it starts")
-    advice = "Make them as deploy/rabbitmq/definitions.json says, or let serve do it: AMQP_DECLARE=active."
+        return Check(
+            "broker", ok=True, detail=f"reachable at {place}; serve creates exchanges and queues when it starts"
+        )
+    advice = "Create them as in deploy/rabbitmq/definitions.json, or let serve do it: AMQP_DECLARE=active."
     return Check("broker", ok=False, detail=str(error), advice=advice)

@@ -1,4 +1,4 @@
-"""``endpoints``: the same use cases as the API's, beside the database."""
+"""``endpoints``: the API's use cases, directly on the database."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -39,11 +39,11 @@ _COLUMNS: Final = (
     Column("url", moves=True),
 )
 
-endpoints = typer.Typer(no_args_is_help=True, help="The URLs an organization's events are delivered to.")
+endpoints = typer.Typer(no_args_is_help=True, help="Add, list and remove the URLs that events are delivered to.")
 
 
 def add_command(organization_id: str) -> str:
-    """The command that adds an endpoint, with an example's URL."""
+    """The command that adds an endpoint, with an example URL."""
     options = ("--url", "https://hooks.example.com/", "--event-types", "message.sent")
     return words("endpoints", "add", "--organization", organization_id, *options)
 
@@ -51,18 +51,18 @@ def add_command(organization_id: str) -> str:
 @endpoints.command("add", epilog=EXIT_CODES)
 def add_endpoint(
     organization_id: OrganizationOption,
-    url: Annotated[str, typer.Option(help="Where to POST: https://…", show_default=False)],
+    url: Annotated[str, typer.Option(help="The URL to POST to: https://…", show_default=False)],
     event_types: Annotated[
         str,
         typer.Option(
-            help=f"Comma-separated: {', '.join(REGISTRY)}, one of your own, 'message.*' or '*'.", show_default=False
+            help=f"Comma-separated: {', '.join(REGISTRY)}, your own types, 'message.*' or '*'.", show_default=False
         ),
     ],
-    secret: Annotated[str | None, typer.Option(help="whsec_<base64>; one is made otherwise.")] = None,
+    secret: Annotated[str | None, typer.Option(help="whsec_<base64>; default: generated.")] = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Subscribe a URL to event types. A URL the organization has already gets the types added and keeps its secret."""
+    """Subscribe a URL to event types. A URL that is already registered gets the types added and keeps its secret."""
     settings = load_settings()
     given: dict[str, Any] = {"url": url, "event_types": split_names(event_types)}
     wish = EndpointWish(given if secret is None else {**given, "secret": secret})
@@ -93,9 +93,9 @@ def add_endpoint(
         print_json(shown)
         return
     if made.secret is None:
-        tell("This URL was registered already: it keeps its endpoint and its secret.")
+        tell("This URL was already registered: it keeps its endpoint and its secret.")
     else:
-        tell("Give the secret to the receiver: it is shown this once.")
+        tell("Give the secret to the receiver; it is shown only once.")
     print_fields(shown)
     trigger = words("trigger", _first_of(given["event_types"][0]), "--organization", organization_id)
     if settings.amqp_url is None:
@@ -111,7 +111,7 @@ def _first_of(pattern: str) -> str:
 
 
 def _in_options(problems: Mapping[str, Sequence[str]], target: Target | TargetRefused) -> str:
-    """What is wrong with a wish, by the option that says it, and which setting would allow the URL, if one would."""
+    """Describe a wish's problems by option, and name the setting that would allow a refused URL."""
     lines = [
         f"--{path.partition('[')[0].replace('_', '-')}: {sentence.rstrip('?.')}{'?' if sentence[-1] == '?' else '.'}"
         for path, sentences in problems.items()
@@ -125,7 +125,7 @@ def _in_options(problems: Mapping[str, Sequence[str]], target: Target | TargetRe
 def _permission(refused: TargetRefused) -> str:
     match refused.verdict:
         case None:
-            return "POSTHORN_ALLOW_HTTP=true allows http:// as well."
+            return "POSTHORN_ALLOW_HTTP=true allows http:// too."
         case Verdict.DENIED_BY_OPERATOR:
             return "POSTHORN_EGRESS_DENY forbids it."
         case _:
@@ -134,7 +134,7 @@ def _permission(refused: TargetRefused) -> str:
 
 @endpoints.command("list", epilog=EXIT_CODES)
 def list_endpoints(organization_id: OrganizationOption, *, as_json: JsonOption = False) -> None:
-    """The organization's endpoints, newest first; also those that ended because their receiver answered 410."""
+    """List the organization's endpoints, newest first, including those whose receiver answered 410."""
     settings = load_settings()
 
     async def find() -> list[EndpointView]:
@@ -177,12 +177,12 @@ def _shown(endpoint: EndpointView) -> dict[str, Any]:
 
 @endpoints.command("remove", epilog=EXIT_CODES)
 def remove_endpoint(
-    endpoint_id: Annotated[str, typer.Argument(metavar="ID")],
+    endpoint_id: Annotated[str, typer.Argument(metavar="ID", help="The endpoint's id.")],
     organization_id: OrganizationOption,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """End an endpoint: what waits for it is cancelled, what was delivered stays on record. Again changes nothing."""
+    """Remove an endpoint and cancel its pending deliveries. Past deliveries stay on record. Safe to repeat."""
     settings = load_settings()
 
     async def remove() -> bool:
@@ -191,7 +191,7 @@ def remove_endpoint(
             return await endpoint_store(engine, settings).remove(organization_id, endpoint_id) is None
 
     if not asyncio.run(remove()):
-        lists = f"'posthorn endpoints list --organization {organization_id}' shows those there are"
+        lists = f"'posthorn endpoints list --organization {organization_id}' lists its endpoints"
         raise CommandError(f"{organization_id} has no endpoint {endpoint_id!r}: {lists}.")
     if as_json:
         print_json({"id": endpoint_id, "removed": True})

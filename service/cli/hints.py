@@ -1,4 +1,4 @@
-"""What to do next, ready to paste."""
+"""Hints: the next command, ready to paste."""
 
 import shlex
 import shutil
@@ -9,21 +9,21 @@ from service.cli.terminal import tell
 
 
 def suggest(*commands: str, when: str = "") -> None:
-    """Tell the next command, or the choice of them, with how this program was called in front. On stderr."""
+    """Print the next command, or a choice of commands, to stderr, as a shell would call them."""
     tell(f"\nNext{when}:")
     for command in commands:
         tell(f"  {called_as()} {command}")
 
 
 def words(*each: str) -> str:
-    """One command's words, quoted for the shell where they need it."""
+    """Join a command's words, quoted for the shell as needed."""
     return shlex.join(each)
 
 
 def called_as(*, anywhere: bool = False) -> str:
-    """How a shell calls this program: by name where the PATH finds it, else the way it was called now.
+    """How a shell calls this program: by name if it is on the PATH, else as it was called now.
 
-    ``anywhere``: from any directory, and by shells with another PATH.
+    ``anywhere`` gives a form that works from any directory and with any PATH.
     """
     program = Path(sys.argv[0])
     if program.name == "__main__.py":

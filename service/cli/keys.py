@@ -1,4 +1,4 @@
-"""API keys: made, listed, revoked."""
+"""``keys``: create, list and revoke API keys."""
 
 import asyncio
 import secrets
@@ -42,29 +42,29 @@ _COLUMNS: Final = (
     Column("name", moves=True),
 )
 
-keys = typer.Typer(no_args_is_help=True, help="API keys.")
+keys = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
 
 
 @keys.command("create", epilog=EXIT_CODES)
 def create_key(
     organization_id: OrganizationOption,
-    name: Annotated[str, typer.Option(help="What it is for: GET /v1/me and 'keys list' show it.")] = "",
+    name: Annotated[str, typer.Option(help="What it is for; GET /v1/me and 'keys list' show it.")] = "",
     scopes: Annotated[str, typer.Option(help="Comma-separated: read, write, publish, admin.")] = "read,write",
     expires_in_days: Annotated[
         int | None, typer.Option(min=1, max=DAYS_MAX, help="Days until it expires; default: never.")
     ] = None,
     rate_limit_per_hour: Annotated[
         int | None,
-        typer.Option(min=1, max=RATE_LIMIT_MAX, help="A limit of its own; default: its organization's."),
+        typer.Option(min=1, max=RATE_LIMIT_MAX, help="Its own limit; default: it shares the organization's."),
     ] = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Make an API key, and the organization where there is none yet. The key is shown this once."""
+    """Create an API key, and the organization if it does not exist yet. The key is shown only once."""
     settings = load_settings()
     check_organization_id(organization_id)
     if len(name) > NAME_CHARS_MAX or not name.isprintable():
-        raise CommandError(f"--name: give at most {NAME_CHARS_MAX} printable characters.", BAD_USAGE)
+        raise CommandError(f"--name: must be at most {NAME_CHARS_MAX} printable characters.", BAD_USAGE)
     chosen = known_names(scopes, sorted(SCOPES), "scope")
     new = generate_key(secrets.token_bytes(RANDOM_BYTES))
 
@@ -85,14 +85,14 @@ def create_key(
     if as_json:
         print_json({"organization_id": organization_id, "key_id": new.key_id, "key": new.text})
         return
-    tell(f"A key of {organization_id} ({', '.join(sorted(chosen))}). It is shown this once:")
+    tell(f"A key of {organization_id} ({', '.join(sorted(chosen))}). It is shown only once:")
     print_line(new.text)
     suggest(add_command(organization_id))
 
 
 @keys.command("list", epilog=EXIT_CODES)
 def list_keys(organization_id: OrganizationOption, *, as_json: JsonOption = False) -> None:
-    """The organization's keys, oldest first, revoked ones included. When one was last used is right to a minute."""
+    """List the organization's keys, oldest first, including revoked ones. The last use is accurate to a minute."""
     settings = load_settings()
 
     async def find() -> Sequence[ListedKey]:
@@ -126,9 +126,9 @@ def revoke_key(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a key back: from its next request on it is refused. A second time changes nothing."""
+    """Revoke a key: its next request is refused. Safe to repeat."""
     settings = load_settings()
-    given_id = parse_key(key_id) or key_id  # whoever finds a leaked key has all of it at hand
+    given_id = parse_key(key_id) or key_id  # who finds a leaked key has the whole key
 
     async def revoke() -> datetime | None:
         async with connected(settings) as engine:
@@ -136,8 +136,8 @@ def revoke_key(
 
     revoked_at = asyncio.run(revoke())
     if revoked_at is None:
-        # Not quoted: it may be a key, mistyped.
-        raise CommandError("There is no such key: 'posthorn keys list --organization ID' shows their ids.")
+        # Not quoted: it may be a mistyped key.
+        raise CommandError("No such key; 'posthorn keys list --organization ID' lists the ids.")
     if as_json:
         print_json({"key_id": given_id, "revoked_at": revoked_at})
     else:

@@ -1,9 +1,9 @@
-"""``migrate``: bring the database to this release."""
+"""``migrate``: upgrade the database schema to this release."""
 
 import asyncio
 
 from service.adapters.postgres.engine import translated
-from service.adapters.postgres.schema import migrate as migrate_database
+from service.adapters.postgres.schema import migrate_schema
 from service.cli.database import database_url_of, explained
 from service.cli.hints import suggest
 from service.cli.terminal import tell
@@ -11,10 +11,10 @@ from service.settings import load_settings
 
 
 def migrate() -> None:
-    """Bring the database's schema to this release; a second time changes nothing."""
+    """Upgrade the database schema to this release. Safe to repeat."""
     settings = load_settings()
     url = database_url_of(settings)
     with explained(settings), translated():
-        asyncio.run(migrate_database(url))
-    tell("The database is at this release's schema.")
+        asyncio.run(migrate_schema(url))
+    tell("The database schema matches this release.")
     suggest("keys create --organization org_a")

@@ -1,4 +1,4 @@
-"""Organizations: which there are, and the one that a command is about."""
+"""``organizations``: list them, and check the one that a command names."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from service.settings import load_settings
 
 OrganizationOption = Annotated[str, typer.Option("--organization", help="The organization's id.", show_default=False)]
 
-organizations = typer.Typer(no_args_is_help=True, help="Whose events are delivered.")
+organizations = typer.Typer(no_args_is_help=True, help="List organizations.")
 
 
 @organizations.command("list", epilog=EXIT_CODES)
 def list_organizations(*, as_json: JsonOption = False) -> None:
-    """The ids of all organizations, one a line. 'keys create' makes one."""
+    """List the ids of all organizations, one per line. 'keys create' creates one."""
     settings = load_settings()
 
     async def find() -> Sequence[str]:
@@ -40,30 +40,30 @@ def list_organizations(*, as_json: JsonOption = False) -> None:
     if found:
         suggest(words("endpoints", "list", "--organization", found[0]))
     else:
-        tell("There is no organization yet.")
+        tell("There are no organizations yet.")
         suggest("keys create --organization org_a")
 
 
 def check_organization_id(organization_id: str) -> None:
-    """Raise ``CommandError`` for an id that no event could carry: the events' own rule, asked rather than repeated."""
+    """Raise ``CommandError`` for an id that an event cannot carry, by the events' own rule."""
     now = datetime.now(UTC)
     sample = sample_event("message.sent", organization_id, event_id="evt_0", number=0, now=now)
     judged = parse_event(sample, now)
     if isinstance(judged, Rejected):
-        raise CommandError(f"{organization_id!r} cannot be an organization's id: {judged.detail}", BAD_USAGE)
+        raise CommandError(f"{organization_id!r} is not a valid organization id: {judged.detail}", BAD_USAGE)
 
 
 async def require_organization(engine: AsyncEngine, organization_id: str) -> None:
-    """Raise ``CommandError`` for an organization that is not there."""
+    """Raise ``CommandError`` if the organization does not exist."""
     store = OrganizationStore(engine)
     if not await store.exists(organization_id):
         raise no_organization(organization_id, await store.list())
 
 
 def no_organization(organization_id: str, known: Sequence[str]) -> CommandError:
-    """What to say about an organization that is not there. ``known`` are those that are."""
+    """The error for an organization that does not exist. ``known`` are those that do."""
     nearest = did_you_mean(organization_id, known)
     return CommandError(
         f"There is no organization {organization_id!r}{nearest or '.'} 'posthorn organizations list' lists them, "
-        f"'posthorn keys create --organization {organization_id}' makes it."
+        f"'posthorn keys create --organization {organization_id}' creates it."
     )

@@ -27,7 +27,7 @@ PROCESSES_MAX: Final = 64
 
 
 class RoleName(StrEnum):
-    """The roles, by name: the module that knows what they mean is loaded when it is their turn."""
+    """The roles by name; the module that implements them is imported only when needed."""
 
     ALL = "all"
     API = "api"
@@ -35,14 +35,14 @@ class RoleName(StrEnum):
 
 
 def serve(
-    role: Annotated[RoleName, typer.Option(help="Everything, the HTTP API alone, or delivering alone.")] = RoleName.ALL,
+    role: Annotated[RoleName, typer.Option(help="Everything, only the HTTP API, or only delivery.")] = RoleName.ALL,
     processes: Annotated[
-        int, typer.Option(min=1, max=PROCESSES_MAX, help="How many processes share port and work.")
+        int, typer.Option(min=1, max=PROCESSES_MAX, help="How many processes share the port and the work.")
     ] = 1,
     ops_socket: Annotated[Path | None, typer.Option(hidden=True)] = None,
     supervisor_id: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Take events in and deliver them. SIGTERM or SIGINT drains, a second one ends it at once."""
+    """Receive and deliver events. SIGTERM or SIGINT drains; a second one ends it at once."""
     if supervisor_id is not None:
         follow(supervisor_id)
     settings = load_settings()
@@ -60,9 +60,9 @@ def serve(
 
 
 async def _look(settings: Settings, *, is_alone: bool) -> None:
-    """Refuse a database without this release's schema; tell once of secrets that SECRET_KEYS does not open.
+    """Refuse a database without this release's schema; log once if SECRET_KEYS does not open some secrets.
 
-    Those stop their endpoints only, so the service runs for all others.
+    Such secrets stop only their own endpoints, so the service runs for all others.
     """
     async with connected(settings) as engine:
         if not await is_migrated(engine):
@@ -73,13 +73,13 @@ async def _look(settings: Settings, *, is_alone: bool) -> None:
 
 
 async def _serve(settings: Settings, role: RoleName, ops_socket: Path | None) -> None:
-    from service.app import assembly, process  # noqa: PLC0415 - other commands do without the whole service
+    from service.app import assembly, process  # noqa: PLC0415 - other commands do not need the whole service
 
     stop, started = asyncio.Event(), asyncio.Event()
     _stop_on_signals(stop, is_supervised=ops_socket is not None)
     telling = asyncio.create_task(_tell_start(settings, role, started, is_supervised=ops_socket is not None))
     try:
-        await assembly.serve(
+        await assembly.run_process(
             settings, process.Role(role.value), stop, name=worker_name(), ops_socket=ops_socket, on_started=started
         )
     finally:
@@ -88,10 +88,10 @@ async def _serve(settings: Settings, role: RoleName, ops_socket: Path | None) ->
 
 
 def _stop_on_signals(stop: asyncio.Event, *, is_supervised: bool) -> None:
-    """Drain at the first signal, end at the second.
+    """Drain at the first signal, exit at the second.
 
-    Under a supervisor only it decides to end: an init system may signal everyone, and what the supervisor passes on
-    would be the second.
+    Under a supervisor, only the supervisor decides to exit: an init system may signal all processes, and then the
+    signal that the supervisor forwards would be the second.
     """
     loop = asyncio.get_running_loop()
 
@@ -124,7 +124,7 @@ async def _tell_start(settings: Settings, role: RoleName, started: asyncio.Event
 
 
 def worker_name() -> str:
-    """Who holds a lease: host, process, and something that tells this process from one of the same number before."""
+    """The holder's name in a lease: host, process id, and a random part in case the process id is reused."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
@@ -137,12 +137,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def _require_free_port(settings: Settings, role: RoleName) -> None:
-    """Refuse a port that is taken. The processes share theirs, and would share it with a stranger just as well."""
+    """Refuse a port that is in use. The processes share theirs, and would share it with any other program too."""
     if role is RoleName.WORKER:
         return
     family, _, _, _, address = socket.getaddrinfo(settings.http_host, settings.http_port, type=socket.SOCK_STREAM)[0]
     with _explained_port(settings), socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what is left of a service just stopped is no one
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a socket in TIME_WAIT is not a listener
         try:
             probe.bind(address)
         except OSError as error:
@@ -150,15 +150,15 @@ def _require_free_port(settings: Settings, role: RoleName) -> None:
 
 
 _PORT_ADVICE: Final = {
-    errno.EADDRINUSE: "is taken: stop what listens there (ss -ltnp shows it), or set another",
-    errno.EACCES: "may not be used by this user: set one from 1024 on",
-    errno.EADDRNOTAVAIL: "is on an address that this machine does not have: set another",
+    errno.EADDRINUSE: "is in use: stop the program that listens there (ss -ltnp shows it), or change",
+    errno.EACCES: "is not permitted for this user: use a port from 1024 up in",
+    errno.EADDRNOTAVAIL: "is not an address of this machine: change",
 }
 
 
 @contextmanager
 def _explained_port(settings: Settings) -> Iterator[None]:
-    """Name the setting of a port that cannot be listened on."""
+    """Turn a failure to listen on a port into a ``CommandError`` that names the setting."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Signing and verifying by hand: to find out who is wrong, the sender or the receiver."""
+"""``sign`` and ``verify``: check by hand whether the sender or the receiver is wrong."""
 
 import sys
 import time
@@ -17,7 +17,8 @@ StyleOption = Annotated[
     StyleName, typer.Option(metavar="STYLE", help=f"The endpoint's signature style: {', '.join(get_args(StyleName))}.")
 ]
 HeaderOption = Annotated[
-    str | None, typer.Option("--signature-header", help="Where a t-v1 endpoint puts its signature.", show_default=False)
+    str | None,
+    typer.Option("--signature-header", help="Signature header of a t-v1 endpoint.", show_default=False),
 ]
 
 
@@ -25,15 +26,15 @@ def sign(
     body_file: BodyArgument,
     secret: SecretOption,
     message_id: Annotated[
-        str, typer.Option("--id", help="The event's id; the style standard needs it.", show_default=False)
+        str, typer.Option("--id", help="The event's id; required for the style standard.", show_default=False)
     ] = "",
-    timestamp: Annotated[int | None, typer.Option(help="Unix seconds; now otherwise.")] = None,
+    timestamp: Annotated[int | None, typer.Option(help="Unix seconds; default: now.")] = None,
     *,
     style: StyleOption = "standard",
     signature_header: HeaderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the signature headers that Posthorn would send with this body, one a line (curl -H @file takes them)."""
+    """Print the signature headers that Posthorn would send with this body, one per line (for curl -H @file)."""
     body = _read(body_file)
     try:
         webhook = Webhook(secret, style=style, signature_header=signature_header)
@@ -53,15 +54,15 @@ def verify(
     body_file: BodyArgument,
     secret: SecretOption,
     headers_file: Annotated[
-        Path, typer.Option("--headers", help="A file of the request's headers, one 'name: value' a line.")
+        Path, typer.Option("--headers", help="A file with the request's headers, one 'name: value' per line.")
     ],
-    tolerance_seconds: Annotated[int, typer.Option(min=1, help="How old it may be.")] = 300,
+    tolerance_seconds: Annotated[int, typer.Option(min=1, help="How far the timestamp may be off.")] = 300,
     *,
     style: StyleOption = "standard",
     signature_header: HeaderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify a request as a receiver does: prints ok, or the reason it is refused."""
+    """Verify a request as a receiver does: print ok, or why it is refused."""
     headers = _parse_headers(_read(str(headers_file)))
     body = _read(body_file)
     try:
@@ -94,7 +95,7 @@ def _read(name: str) -> bytes:
 
 
 def _parse_headers(raw: bytes) -> list[tuple[str, str]]:
-    """``name: value`` lines, as curl -v and proxies log them; a request line and blank lines are passed over."""
+    """Parse ``name: value`` lines, as curl -v and proxies log them; skip the request line and blank lines."""
     pairs = []
     for line in raw.decode("latin-1").splitlines():
         name, colon, value = line.removeprefix("> ").removeprefix("< ").partition(":")

@@ -1,4 +1,4 @@
-"""Tables for people. An id is never folded: where it does not fit beside the rest, it takes a line of its own."""
+"""Tables for people. An id is never wrapped: if it does not fit beside the rest, it gets its own line."""
 
 import sys
 import textwrap
@@ -27,7 +27,7 @@ _RETRIED: Final = ("↻", "~")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column. One that ``moves`` is put below its row where the row would be too wide; the last, row by row."""
+    """A column. Columns with ``moves`` go below their row if the table is too wide; the last one, row by row."""
 
     title: str
     moves: bool = False
@@ -35,7 +35,7 @@ class Column:
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[object]], *, nothing: str) -> None:
-    """A table; ``nothing`` is said where there is no row. A pipe has no edge: there each row is one line."""
+    """Print a table, or ``nothing`` if there are no rows. Without a terminal, each row is one line."""
     if not rows:
         tell(nothing)
         return
@@ -45,7 +45,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[object]], *, 
 
 
 def lay_out(columns: Sequence[Column], rows: Sequence[Sequence[object]], width: int) -> list[Text]:
-    """The lines of a table. Cells are ``Text``, or text whatever it looks like."""
+    """Return the lines of a table. Cells are ``Text``, or values that are shown without markup."""
     cells = [[cell if isinstance(cell, Text) else Text(shown(cell)) for cell in row] for row in rows]
     widths = [max(len(column.title), *(row[number].cell_len for row in cells)) for number, column in enumerate(columns)]
     last = len(columns) - 1
@@ -82,7 +82,7 @@ def _line(cells: Sequence[Text], columns: Sequence[Column], widths: Sequence[int
 
 
 def _below(cells: Sequence[Text], indent: str, width: int) -> list[Text]:
-    """What moved: on one line where it fits, else each on its own, broken between words alone."""
+    """Lay out the moved cells: on one line if they fit, else each on its own, wrapped only between words."""
     together = Text(GAP).join([Text(cell.plain, cell.style or "dim") for cell in cells])
     if not cells or len(indent) + together.cell_len <= width:
         return [Text(indent) + together] if cells else []
@@ -101,7 +101,7 @@ def _below(cells: Sequence[Text], indent: str, width: int) -> list[Text]:
 
 
 def badge(state: str, attempts_made: int = 0) -> Text:
-    """A delivery's state: a glyph and the word; the colour alone says nothing."""
+    """A delivery's state as glyph and word; colour is never the only sign."""
     glyph, plain_glyph, style = _BADGES[State(state)]
     if state == State.PENDING and attempts_made:
         glyph, plain_glyph = _RETRIED
@@ -113,11 +113,11 @@ def badge(state: str, attempts_made: int = 0) -> Text:
 
 
 def moment(at: datetime | None) -> str | None:
-    """A time to the second, in UTC; the columns that hold it say so."""
+    """A time to the second, in UTC, as the column titles say."""
     return None if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def near(at: datetime, now: datetime) -> str:
-    """The same, as short as it can be told from now: today's by the clock, others by their day as well."""
+    """A time in UTC, short: only the clock if it is today, else month and day as well."""
     at, now = at.astimezone(UTC), now.astimezone(UTC)
     return at.strftime("%H:%M:%S" if at.date() == now.date() else "%m-%d %H:%M")

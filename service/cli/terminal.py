@@ -1,4 +1,4 @@
-"""How commands speak: results on stdout (with --json exactly one document), all else on stderr, and an exit code."""
+"""Output of commands: results on stdout (with --json exactly one document), all else on stderr, exit codes."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ BAD_USAGE: Final = 2
 
 EXIT_CODES: Final = "Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 130 interrupted."
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 
 
 class CommandError(Exception):
@@ -29,29 +29,29 @@ class CommandError(Exception):
 
 
 def print_json(document: object) -> None:
-    """One document, times as ISO with six digits and a Z."""
+    """Print one JSON document; times are ISO 8601 with six fractional digits and a Z."""
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=_plain) + "\n")
 
 
 def print_line(text: str) -> None:
-    """One line of a result, as it is."""
+    """Print one line of the result."""
     sys.stdout.write(text + "\n")
 
 
 def tell(text: str) -> None:
-    """Something for a person, beside the result."""
+    """Print a message for a person on stderr."""
     sys.stderr.write(text + "\n")
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
-    """Names and values, one a line."""
+    """Print names and values, one per line."""
     width = max(map(len, fields))
     for name, value in fields.items():
         print_line(f"{name:<{width}}  {shown(value)}")
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """A comma-separated list, each name once."""
+    """Split a comma-separated list; duplicates are dropped."""
     return tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
 
 
@@ -59,11 +59,11 @@ def known_names(text: str, known: Collection[str], what: str) -> tuple[str, ...]
     """Read a comma-separated list of known names. Raises ``CommandError`` for the first unknown one."""
     names = split_names(text)
     if not names:
-        raise CommandError(f"name at least one {what}: {', '.join(known)}", BAD_USAGE)
+        raise CommandError(f"give at least one {what}: {', '.join(known)}", BAD_USAGE)
     for name in names:
         if name not in known:
             raise CommandError(
-                f"{name!r} is no {what}{did_you_mean(name, known) or '.'} Known: {', '.join(known)}", BAD_USAGE
+                f"unknown {what} {name!r}{did_you_mean(name, known) or '.'} Known: {', '.join(known)}", BAD_USAGE
             )
     return names
 
@@ -71,16 +71,16 @@ def known_names(text: str, known: Collection[str], what: str) -> tuple[str, ...]
 def _plain(value: object) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, datetime):
         return format_timestamp(value)
-    raise TypeError(f"{type(value).__name__} has no place in JSON")
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
 def shown(value: object) -> str:
-    """A value in a line for people."""
+    """Format a value for people, on one line."""
     if value is None:
         return "-"
     if isinstance(value, datetime):
         return format_timestamp(value)
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value)) or "-"
-    # What other people wrote (a URL, a reply) must not drive the terminal.
+    # Text from outside (a URL, a reply) must not control the terminal.
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in str(value))

@@ -29,8 +29,8 @@ from service.cli.terminal import (
 )
 from service.core.events.registry import REGISTRY
 from service.core.events.sample import sample_event
-from service.ports.entrance import Topology
 from service.ports.errors import RefusedError, UnavailableError
+from service.ports.source import Topology
 from service.settings import Settings, load_settings
 from service.settings.values import masked
 
@@ -40,12 +40,12 @@ HTTP_SECONDS_MAX: Final = 30
 ACCEPTED: Final = 202
 
 NO_AMQP_URL: Final = """\
-AMQP_URL is not set: it says where the RabbitMQ is. Set it, for example:
+AMQP_URL is not set. It names the RabbitMQ server. Set it, for example:
 export AMQP_URL=amqp://posthorn:PASSWORD@127.0.0.1:5672/ (or use --via http, with --key)"""
 
 
 class Via(StrEnum):
-    """The way in."""
+    """How to publish."""
 
     AMQP = "amqp"
     HTTP = "http"
@@ -64,16 +64,18 @@ class Sample:
 def trigger(
     event_type: Annotated[str, typer.Argument(metavar="TYPE", help=f"One of {', '.join(REGISTRY)}.")],
     organization_id: OrganizationOption,
-    count: Annotated[int, typer.Option(min=1, max=COUNT_MAX, help="How many.")] = 1,
+    count: Annotated[int, typer.Option(min=1, max=COUNT_MAX, help="How many events.")] = 1,
     via: Annotated[
-        Via | None, typer.Option(help="The broker, or POST /v1/events; default: amqp where AMQP_URL is set.")
+        Via | None, typer.Option(help="The broker, or POST /v1/events; default: amqp if AMQP_URL is set.")
     ] = None,
     key: Annotated[str | None, typer.Option(help="An API key with the scope publish, for --via http.")] = None,
-    url: Annotated[str | None, typer.Option(help="Where the API is, for --via http; default: as set.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="The API's base URL, for --via http; default: from the settings.")
+    ] = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish sample events, and print their ids."""
+    """Publish sample events and print their ids."""
     settings = load_settings()
     (event_type,) = known_names(event_type.partition(",")[0], REGISTRY, "event type")
     check_organization_id(organization_id)
@@ -83,7 +85,9 @@ def trigger(
         asyncio.run(_publish(settings, organization_id, samples))
     else:
         if key is None:
-            raise CommandError("--via http needs --key: 'posthorn keys create --scopes publish' makes one.", BAD_USAGE)
+            raise CommandError(
+                "--via http needs --key: 'posthorn keys create --scopes publish' creates one.", BAD_USAGE
+            )
         asyncio.run(_post(url or settings.public_url or _local_url(settings), key, samples))
     ids = [sample.id for sample in samples]
     if as_json:
@@ -125,7 +129,7 @@ async def _publish(settings: Settings, organization_id: str, samples: Sequence[S
 
 
 async def _declare(url: str, topology: Topology, settings: Settings) -> None:
-    # Also here, so that events published before the first worker ever ran are kept for it.
+    # Also here, so that events published before the first worker runs are kept.
     try:
         await declare_topology(url, topology, settings.amqp_declare)
     except TopologyError as error:
@@ -133,14 +137,14 @@ async def _declare(url: str, topology: Topology, settings: Settings) -> None:
 
 
 async def _check_organization(settings: Settings, organization_id: str) -> None:
-    """An unknown organization's events would be parked, without a word to us. No database, no check."""
+    """Refuse an unknown organization, whose events would be parked silently. Without a database, skip the check."""
     if settings.database_url is None:
         return
     engine = connect(settings.database_url, pool_size=1)
     try:
         await require_organization(engine, organization_id)
     except (UnavailableError, RefusedError) as error:
-        tell(f"Not checked whether {organization_id} exists, for the database cannot be used: {error}")
+        tell(f"Could not check whether {organization_id} exists, because the database cannot be used: {error}")
     finally:
         await engine.dispose()
 
@@ -162,7 +166,7 @@ async def _post(base_url: str, key: str, samples: Sequence[Sample]) -> None:
                     if reply.status != ACCEPTED:
                         raise CommandError(await _refusal(url, reply, start))
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        runs = "check that 'posthorn serve' runs there (--url names another place)"
+        runs = "check that 'posthorn serve' runs there, or set --url"
         raise CommandError(f"The API does not answer at {url}: {runs}. {type(error).__name__}: {error}") from error
 
 

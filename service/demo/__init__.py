@@ -1,1 +1,1 @@
-"""The demo: one command that shows the whole service at work, on parts of its own."""
+"""The demo: one command that runs the whole service, with a database and a broker of its own."""

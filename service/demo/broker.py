@@ -1,4 +1,4 @@
-"""The demo's way in: the operator's RabbitMQ where AMQP_URL names one, else the loopback endpoint."""
+"""The demo's broker: the RabbitMQ at AMQP_URL if it is set, else the in-memory loopback broker."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from service.adapters.rabbitmq.connection import connect, hang_up, unavailable
+from service.adapters.rabbitmq.connection import hang_up, open_connection, unavailable
 from service.adapters.rabbitmq.topology import declare_topology
 from service.embedded.amqp import LoopbackBroker
-from service.ports.entrance import Topology
+from service.ports.source import Topology
 from service.settings.values import masked
 
 IN_MEMORY: Final = "in memory, loopback only, not RabbitMQ (set AMQP_URL to use yours)"
@@ -17,7 +17,7 @@ IN_MEMORY: Final = "in memory, loopback only, not RabbitMQ (set AMQP_URL to use 
 
 @dataclass(frozen=True, slots=True)
 class DemoBroker:
-    """Where events go in, and what to say of it."""
+    """Where events are published, and a description to display."""
 
     url: str
     topology: Topology
@@ -26,7 +26,7 @@ class DemoBroker:
 
 @asynccontextmanager
 async def demo_broker(amqp_url: str | None) -> AsyncIterator[DemoBroker]:
-    """Have exchanges and queues of the demo's own, removed at the end.
+    """Declare exchanges and queues of the demo's own; remove them at the end.
 
     Raises ``UnavailableError``, ``TopologyError``.
     """
@@ -38,7 +38,7 @@ async def demo_broker(amqp_url: str | None) -> AsyncIterator[DemoBroker]:
     topology = Topology(prefix=f"posthorn-demo-{secrets.token_hex(4)}")
     description = f"{masked(amqp_url)}, in exchanges and queues named {topology.prefix}.*, deleted at the end"
     with unavailable(f"AMQP_URL: {masked(amqp_url)} cannot be used"):
-        await hang_up(await connect(amqp_url, "posthorn demo"))
+        await hang_up(await open_connection(amqp_url, "posthorn demo"))
     try:
         await declare_topology(amqp_url, topology)
         yield DemoBroker(amqp_url, topology, description)
@@ -48,7 +48,7 @@ async def demo_broker(amqp_url: str | None) -> AsyncIterator[DemoBroker]:
 
 async def _remove(url: str, topology: Topology) -> None:
     with unavailable("not removed"):
-        connection = await connect(url, "posthorn demo")
+        connection = await open_connection(url, "posthorn demo")
         try:
             channel = await connection.channel(publisher_confirms=False)
             for queue in (topology.intake_queue, topology.parked):

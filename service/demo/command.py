@@ -1,7 +1,7 @@
 """``posthorn demo``: everything on this machine, from publishing to verifying, and nothing left behind.
 
-What runs is the service itself (``app.assembly.serve``) with settings of the demo's own; whatever POSTHORN_* and
-DATABASE_URL say is left alone. Only AMQP_URL is heeded.
+It runs the service itself (``app.assembly.run_process``) with its own settings: POSTHORN_* and DATABASE_URL are
+ignored, only AMQP_URL is used.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from service.adapters.postgres.endpoints.organizations import OrganizationStore
 from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.engine import connect
 from service.adapters.postgres.requests.keys import KeyStore
-from service.adapters.postgres.schema import migrate
+from service.adapters.postgres.schema import migrate_schema
 from service.adapters.rabbitmq.publisher import EventPublisher, UnroutableError
 from service.adapters.rabbitmq.topology import TopologyError
 from service.adapters.secret_box import AesSecretBox
-from service.app.assembly import serve
+from service.app.assembly import run_process
 from service.app.process import Role
 from service.core.api_key import RANDOM_BYTES, SCOPES, generate_key
 from service.core.endpoints.settings import EndpointWish
@@ -75,11 +75,11 @@ async def _run_demo(events: int, *, once: bool, command: str) -> int:
         is_well = await demo.run()
         if once:
             return 0 if is_well else 1
-        display.say("Look closer, from another terminal:")
+        display.say("To look closer, run in another terminal:")
         # Quoted: zsh takes a bare ? for a pattern, and a directory may have a space in its name.
         display.say(f"  curl -H 'X-API-Key: {key}' '{service_url}/v1/deliveries?state=cancelled'")
         display.say(f"  DATABASE_URL={shlex.quote(demo.database_url)} {command} deliveries list")
-        display.say("An event a second from here on. Ctrl-C ends the demo and removes everything.")
+        display.say("From now on, one event per second. Ctrl-C ends the demo and removes everything.")
         try:
             await demo.trickle()
         except asyncio.CancelledError:
@@ -90,13 +90,13 @@ async def _run_demo(events: int, *, once: bool, command: str) -> int:
 async def _set_up(
     stack: AsyncExitStack, events: int, subscribers: Sequence[DemoSubscriber], display: DemoDisplay
 ) -> tuple[Demo, str, str]:
-    """The demo, an API key of its organization, and where the API is."""
-    display.say("Posthorn demo: all of it on this machine, gone when it ends.")
+    """Return the demo, an API key of its organization, and the API's base URL."""
+    display.say("Posthorn demo: runs on this machine only, and removes everything at the end.")
     amqp_url = _heeded_settings().amqp_url
     directory = stack.enter_context(demo_directory())
     postgres = await stack.enter_async_context(EmbeddedPostgres(directory))
-    await migrate(postgres.url)
-    aside = " (your DATABASE_URL is left alone)" if os.environ.get("DATABASE_URL") else ""
+    await migrate_schema(postgres.url)
+    aside = " (your DATABASE_URL is not used)" if os.environ.get("DATABASE_URL") else ""
     display.fact("PostgreSQL", f"embedded{aside}, its data in {directory}, removed at the end")
     broker = await stack.enter_async_context(demo_broker(amqp_url))
     display.fact("Broker", broker.description)
@@ -109,7 +109,7 @@ async def _set_up(
     settings = await stack.enter_async_context(_serving(settings))
     service_url = f"http://{settings.http_host}:{settings.http_port}"
     display.fact("Service", f"{service_url}/docs, with secret keys generated for this run")
-    display.fact("", "may call http:// and loopback addresses; retries after 0.5, 1, 2 s, usually 5, 15, 45 s")
+    display.fact("", "may call http:// and loopback addresses; retries after 0.5, 1, 2 s (default: 5, 15, 45 s)")
     display.fact("Operations", f"http://{settings.ops_host}:{settings.ops_port}/metrics and /readyz")
     display.say()
     publisher = await stack.enter_async_context(EventPublisher(broker.url, broker.topology, app_id="posthorn-demo"))
@@ -117,7 +117,7 @@ async def _set_up(
 
 
 def _heeded_settings() -> Settings:
-    """The only thing of the environment that counts here: AMQP_URL, or AMQP_URL_FILE."""
+    """Load the only setting that the demo reads: AMQP_URL, or AMQP_URL_FILE."""
     return load_settings({name: value for name, value in os.environ.items() if name in {"AMQP_URL", "AMQP_URL_FILE"}})
 
 
@@ -131,7 +131,7 @@ def _settings(database_url: str, broker: DemoBroker, receiver_url: str) -> Setti
             "SECRET_KEYS": f"demo:{base64.b64encode(os.urandom(32)).decode()}",
             "POSTHORN_HTTP_PORT": str(http_port),
             "POSTHORN_OPS_PORT": str(ops_port),
-            # Named with its port once more: a free port may be one that is known for databases, and so refused.
+            # Repeated with its port: a free port may be a well-known database port, which is refused by default.
             "POSTHORN_EGRESS_ALLOW": f"127.0.0.0/8,::1/128,127.0.0.1/32:{urlsplit(receiver_url).port}",
             "POSTHORN_ALLOW_HTTP": "true",
             "POSTHORN_RETRY_BASE_SECONDS": "0.5",
@@ -152,7 +152,7 @@ def _free_ports() -> tuple[int, int]:
 async def _subscribe(
     engine: AsyncEngine, settings: Settings, subscribers: Sequence[DemoSubscriber], receiver_url: str
 ) -> str:
-    """Register the receivers; the organization's API key."""
+    """Register the receivers; return an API key of the organization."""
     await OrganizationStore(engine).create(ORGANIZATION_ID)
     endpoints = EndpointStore(engine, AesSecretBox(settings.secret_keys), settings.endpoint_rules)
     for subscriber in subscribers:
@@ -160,7 +160,7 @@ async def _subscribe(
         wish = EndpointWish({"url": url, "event_types": subscriber.event_types})
         made = await endpoints.create(ORGANIZATION_ID, wish)
         if not isinstance(made, Registered):
-            raise TypeError(f"the demo's own endpoint is refused: {made}")
+            raise TypeError(f"the demo's own endpoint was refused: {made}")
         subscriber.endpoint_id = made.endpoint.id
         subscriber.webhook = Webhook(made.secret or "")
     key = generate_key(os.urandom(RANDOM_BYTES))
@@ -170,7 +170,7 @@ async def _subscribe(
 
 @asynccontextmanager
 async def _serving(settings: Settings) -> AsyncIterator[Settings]:
-    """Run the service meanwhile; yields the settings that it runs with. Should it end by itself, its error is ours."""
+    """Run the service in the background; yields its settings. If it ends by itself, its error is raised here."""
     stop, us = asyncio.Event(), _current_task()
     service, settings = await _start(settings, stop)
     service.add_done_callback(lambda _: None if stop.is_set() else us.cancel())
@@ -187,7 +187,7 @@ async def _serving(settings: Settings) -> AsyncIterator[Settings]:
 
 
 async def _start(settings: Settings, stop: asyncio.Event) -> tuple[asyncio.Task[None], Settings]:
-    """Start the service, on other ports should somebody take ours before it listens."""
+    """Start the service; use other ports if these are taken before it listens."""
     for _ in range(START_TRIES_MAX - 1):
         try:
             return await _start_once(settings, stop), settings
@@ -200,7 +200,7 @@ async def _start(settings: Settings, stop: asyncio.Event) -> tuple[asyncio.Task[
 
 async def _start_once(settings: Settings, stop: asyncio.Event) -> asyncio.Task[None]:
     started = asyncio.Event()
-    service = asyncio.create_task(serve(settings, Role.ALL, stop, name="demo", on_started=started))
+    service = asyncio.create_task(run_process(settings, Role.ALL, stop, name="demo", on_started=started))
     starting = asyncio.create_task(started.wait())
     try:
         await asyncio.wait([service, starting], return_when=asyncio.FIRST_COMPLETED)
@@ -216,7 +216,7 @@ async def _start_once(settings: Settings, stop: asyncio.Event) -> asyncio.Task[N
 
 
 def _end_on_signals(display: DemoDisplay) -> None:
-    """Ctrl-C, SIGTERM and a closed terminal end the demo in good order. Impatience changes nothing: it is seconds."""
+    """End the demo in order on Ctrl-C, SIGTERM or a closed terminal; further signals are ignored."""
     us = _current_task()
     signalled = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""What the demo shows: how it is set up, how it goes, and what came of it."""
+"""The demo's output: its set-up, its progress and its results."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ CAPTION: Final = (
 
 
 class DemoDisplay:
-    """Bars on a terminal; elsewhere a plain line now and then."""
+    """Progress bars on a terminal; elsewhere a plain line every ``plain_seconds``."""
 
     def __init__(self, subscribers: Sequence[DemoSubscriber]) -> None:
         console = Console(highlight=False, emoji=False, soft_wrap=False)
@@ -36,16 +36,16 @@ class DemoDisplay:
         self.plain_seconds = PLAIN_SECONDS
 
     def say(self, text: str = "") -> None:
-        """One line, as it is."""
+        """Print one line, without markup."""
         self._console.print(text, markup=False, soft_wrap=True)
 
     def fact(self, label: str, text: str) -> None:
-        """One line of the set-up."""
+        """Print one line of the set-up."""
         self.say(f"  {label:<{LABEL_WIDTH}}{text}")
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """While in here, ``show`` shows."""
+        """Display progress; ``show`` updates it."""
         self._began_at = self._shown_at = time.monotonic()
         if not self._console.is_terminal:
             yield
@@ -66,7 +66,7 @@ class DemoDisplay:
         self._bars = None
 
     def show(self, published: Mapping[str, int], planned: Mapping[str, int], record: Record) -> None:
-        """How it stands."""
+        """Show the current progress."""
         if self._bars is None:
             self._show_plainly(published, planned, record)
             return
@@ -94,7 +94,7 @@ class DemoDisplay:
         )
 
     def table(self, published: Mapping[str, int], published_at: Mapping[str, float], record: Record) -> None:
-        """What came of it."""
+        """Print the results."""
         table = Table(caption=CAPTION, caption_justify="left", show_footer=True)
         latencies = {each.name: _latencies(each, published_at) for each in self._subscribers}
         prompt = list(chain.from_iterable(latencies[each.name] for each in self._subscribers if each.is_prompt))

@@ -1,4 +1,4 @@
-"""A receiver for trying things out: it verifies every request, and answers as its subscribers do.
+"""A receiver for trying things out: it verifies every request and answers as its subscriber decides.
 
 ``python -m service.demo.receiver --secret whsec_...`` runs one that prints a line for each verified event.
 """
@@ -19,7 +19,7 @@ BODY_BYTES_MAX = 1024 * 1024
 
 @asynccontextmanager
 async def demo_receiver(subscribers: Iterable[DemoSubscriber]) -> AsyncIterator[str]:
-    """Listen on a free port of 127.0.0.1; yields the address that, with ``/<name>`` behind it, is a subscriber's."""
+    """Listen on a free port of 127.0.0.1; yields the base URL; a subscriber's URL appends ``/<name>``."""
     by_name = {subscriber.name: subscriber for subscriber in subscribers}
 
     async def receive(request: web.Request) -> web.Response:
@@ -30,7 +30,7 @@ async def demo_receiver(subscribers: Iterable[DemoSubscriber]) -> AsyncIterator[
 
     application = web.Application(client_max_size=BODY_BYTES_MAX)
     application.router.add_post("/{name}", receive)
-    # Who is still waiting for the slow one when the demo ends need not be waited for.
+    # At the end, do not wait for requests that the slow subscriber still holds.
     runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=0.5)
     await runner.setup()
     try:
@@ -42,7 +42,7 @@ async def demo_receiver(subscribers: Iterable[DemoSubscriber]) -> AsyncIterator[
 
 
 def printing_receiver(webhook: Webhook) -> web.Application:
-    """A receiver at every path that prints what it verified, and answers 401 to what it could not verify."""
+    """A receiver on every path that prints verified requests and answers 401 to all others."""
 
     async def receive(request: web.Request) -> web.Response:
         try:
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--secret",
         action="append",
         metavar="whsec_...",
-        help="the endpoint's secret; twice during a rotation (default: WEBHOOK_SECRET, which no process list shows)",
+        help="the endpoint's secret; repeat it during a rotation (default: WEBHOOK_SECRET, hidden from process lists)",
     )
     options = parser.parse_args(arguments)
     secrets = options.secret or os.environ.get("WEBHOOK_SECRET", "").split()

@@ -1,4 +1,4 @@
-"""What the database says became of the demo's deliveries: the display believes it rather than the receivers."""
+"""The demo's results as the database records them; the display uses these, not the receivers' counts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from service.adapters.postgres.engine import driver
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """How one endpoint's deliveries stand. ``retried`` counts attempts beyond the first."""
+    """One endpoint's deliveries by state. ``retried`` counts attempts beyond the first."""
 
     open: int = 0
     delivered: int = 0
@@ -21,13 +21,13 @@ class Ends:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Everything at one moment."""
+    """All counts at one moment."""
 
     events: int
     by_endpoint: Mapping[str, Ends]
 
     def of(self, endpoint_id: str) -> Ends:
-        """An endpoint's, also before its first delivery."""
+        """An endpoint's counts, zero before its first delivery."""
         return self.by_endpoint.get(endpoint_id, Ends())
 
     @property
@@ -44,7 +44,7 @@ class Record:
 
 
 async def read_record(engine: AsyncEngine, organization_id: str) -> Record:
-    """Count. Raises ``UnavailableError``."""
+    """Read the counts. Raises ``UnavailableError``."""
     async with driver(engine) as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         events = await connection.fetchval(
             "SELECT count(*) FROM event_keys WHERE organization_id = $1", organization_id

@@ -1,4 +1,4 @@
-"""One run of the demo: publish, watch, show, and check what the receivers say against the database."""
+"""One run of the demo: publish, watch, show, and compare the receivers' counts with the database."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ TRICKLE_LINE_SECONDS: Final = 10.0
 
 @dataclass(slots=True)
 class Demo:
-    """One run: who takes part, and what was published so far."""
+    """One run: its participants, and what was published so far."""
 
     events: int
     subscribers: Sequence[DemoSubscriber]
@@ -41,7 +41,7 @@ class Demo:
     published_at: dict[str, float] = field(default_factory=dict)
 
     async def run(self) -> bool:
-        """Publish, watch, show; whether all is well. Never longer than the publishing and a minute."""
+        """Publish, watch and show; return whether all is well. Waits at most a minute after publishing."""
         planned = Counter(_event_type(number) for number in range(self.events))
         with self.display.live():
             publishing = asyncio.create_task(self._publish_all())
@@ -88,7 +88,7 @@ class Demo:
             await asyncio.sleep(LOOK_SECONDS)
 
     def _problems(self, record: Record) -> list[str]:
-        """What is missing or wrong, by the receivers' account and the database's together."""
+        """Describe what is missing or differs between the receivers' counts and the database."""
         found = []
         total, published = record.total, self.published.total()
         if record.events != published:
@@ -115,10 +115,10 @@ class Demo:
             f"{total.delivered} delivered, {total.cancelled} cancelled by a 410, {total.dead} dead."
         )
         for problem in problems:
-            self.display.say(f"NOT AS IT SHOULD BE: {problem}")
+            self.display.say(f"PROBLEM: {problem}")
 
     async def trickle(self) -> None:
-        """An event every second, until cancelled."""
+        """Publish an event every second, until cancelled."""
         self.display.plain_seconds = TRICKLE_LINE_SECONDS
         number = self.events
         with self.display.live():

@@ -1,4 +1,4 @@
-"""The demo's subscribers: five programs that behave as receivers do, and remember what they saw."""
+"""The demo's subscribers: five receivers that behave differently and remember what they received."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ Answer = Callable[["DemoSubscriber", str], Awaitable[int]]
 
 @dataclass(slots=True)
 class DemoSubscriber:
-    """One endpoint of the demo's organization. ``received_at`` has an event's first arrival, in monotonic seconds."""
+    """One endpoint of the demo's organization. ``received_at``: first arrivals by event id, in monotonic seconds."""
 
     name: str
     conduct: str
@@ -75,7 +75,7 @@ async def _accept(_: DemoSubscriber, __: str) -> int:
 
 
 async def _fail_first(subscriber: DemoSubscriber, event_id: str) -> int:
-    """Refuse every second event twice. Only every second: an endpoint where everything fails is a broken one."""
+    """Refuse every second event twice. Not all: an endpoint where everything fails counts as broken."""
     if subscriber.requests[event_id] == 1 and len(subscriber.requests) % 2:
         subscriber.troubled.add(event_id)
     is_refused = event_id in subscriber.troubled and subscriber.requests[event_id] <= FAILS_FIRST
@@ -92,7 +92,7 @@ async def _take_time(_: DemoSubscriber, __: str) -> int:
 
 
 def demo_subscribers() -> Sequence[DemoSubscriber]:
-    """A fresh set."""
+    """Return new subscribers."""
     return (
         DemoSubscriber("crm", "takes all types", EVENT_TYPES, _accept, is_prompt=True),
         DemoSubscriber(

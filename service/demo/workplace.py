@@ -1,4 +1,4 @@
-"""A private directory that goes when the demo ends. After kill -9 the next demo sweeps it up."""
+"""A private directory that is removed when the demo ends; after kill -9, the next demo removes it."""
 
 import fcntl
 import os
@@ -15,11 +15,11 @@ LOCK: Final = "lock"
 
 @contextmanager
 def demo_directory() -> Iterator[Path]:
-    """Make the directory; remove it at the end, and those that killed demos left."""
+    """Create the directory and remove it at the end; also remove those that killed demos left."""
     _sweep()
     directory = Path(tempfile.mkdtemp(prefix=PREFIX))
     try:
-        # Locked before it bears its name, so that no other demo ever sees this one's lock free while we live.
+        # Locked before it gets its name, so that no other demo sees this lock free while we run.
         draft = directory / "lock.draft"
         with draft.open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

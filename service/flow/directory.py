@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from service.core.endpoints.custom_headers import judge_headers
 from service.core.endpoints.directory import OrganizationDirectory, StoredDirectory
-from service.core.endpoints.endpoint import Endpoint, Secret, StoredEndpoint
+from service.core.endpoints.endpoint import SEALED_HEADERS_ID, Endpoint, Secret, StoredEndpoint
 from service.core.endpoints.filter import Filter, FilterRefused, parse_filter
 from service.core.endpoints.retry_schedule import STANDARD, RetrySchedule, read_retry
 from service.core.endpoints.subscription import Subscription
@@ -16,9 +16,6 @@ from service.ports.secrets import SecretBox
 from service.ports.store import SubscriptionStore
 from webhook_signature import VerificationError
 from webhook_signature.styles import Style, style_named
-
-SEALED_HEADERS_ID = "headers"
-"""The ``secret_id`` under which an endpoint's custom headers are sealed."""
 
 
 class Directory:

@@ -16,9 +16,9 @@ from service.flow.directory import Directory
 from service.flow.dispatch import Dispatch
 from service.flow.judgement import judge, unknown_organization
 from service.flow.surroundings import Surroundings
-from service.ports.entrance import EventSource, IncomingMessage
 from service.ports.errors import RefusedError
 from service.ports.observer import BatchRecorded, EventTaken, MessageParked, MessageRedelivered, Trouble
+from service.ports.source import EventSource, IncomingMessage
 from service.ports.store import DeliveryStore, Disposition, Recorded, Recording, Stale
 from service.ports.surroundings import NewUid
 

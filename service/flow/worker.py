@@ -14,9 +14,9 @@ from service.flow.intake import Intake
 from service.flow.settle import FLUSHERS, Settle
 from service.flow.surroundings import Surroundings
 from service.flow.upkeep import Upkeep
-from service.ports.entrance import EventSource
 from service.ports.exit import Sender
 from service.ports.observer import Trouble
+from service.ports.source import EventSource
 from service.ports.store import DeliveryStore, RetentionStore
 from service.ports.surroundings import NewUid
 

@@ -1,4 +1,4 @@
-"""What an operator decides: one frozen ``Settings``, read once from the environment, every bound checked."""
+"""The operator's settings: one frozen ``Settings``, read from the environment and validated."""
 
 from service.settings.settings import Settings, SettingsError, environment_name, load_settings
 

@@ -1,4 +1,4 @@
-"""The environment's part in the settings: variables, ``NAME_FILE`` for mounted secrets, and names nobody knows."""
+"""Read settings from variables, or for mounted secrets from ``NAME_FILE``, and report unknown names."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -13,14 +13,14 @@ FILE_SUFFIX: Final = "_FILE"
 
 Source = Literal["default", "environment", "file"]
 
-# Kubernetes puts POSTHORN_SERVICE_HOST, POSTHORN_PORT=tcp://… and the like beside a Service named posthorn.
+# Kubernetes puts POSTHORN_SERVICE_HOST, POSTHORN_PORT=tcp://… and the like for a Service named posthorn.
 _SERVICE_LINK_NAME = re.compile(r"\w+_SERVICE_(HOST|PORT(_\w+)?)|\w+_PORT_[0-9]+_(TCP|UDP|SCTP)(_\w+)?")
 _SERVICE_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://\S+")
 
 
 @dataclass(slots=True)
 class Environment:
-    """What was found: raw values and where they came from, by variable name, and what is wrong already."""
+    """Raw values and their sources, by variable name, and the problems found so far."""
 
     values: dict[str, str] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class Environment:
 
 
 def read_environment(environ: Mapping[str, str], names: Collection[str]) -> Environment:
-    """Read the variables called ``names``. An empty variable is as good as none."""
+    """Read the variables called ``names``. An empty variable counts as unset."""
     found = Environment()
     for name in names:
         _read(name, environ, found)
@@ -42,7 +42,7 @@ def read_environment(environ: Mapping[str, str], names: Collection[str]) -> Envi
 def _read(name: str, environ: Mapping[str, str], found: Environment) -> None:
     value, path = environ.get(name, "").strip(), environ.get(name + FILE_SUFFIX, "").strip()
     if value and path:
-        found.problems.append(f"{name}: set either it or {name + FILE_SUFFIX}, not both")
+        found.problems.append(f"{name}: set {name} or {name + FILE_SUFFIX}, not both")
     elif path:
         try:
             value = Path(path).read_text(encoding="utf-8").strip()

@@ -1,4 +1,4 @@
-"""One frozen ``Settings``, read from the environment: units in names, every bound checked, all problems told at once.
+"""One frozen ``Settings``, read from the environment: units in names, all problems reported at once.
 
 Each setting is read from ``NAME`` or, for mounted secrets, from the file that ``NAME_FILE`` names.
 """
@@ -13,7 +13,7 @@ from service.core.endpoints.retry_schedule import STANDARD, RetrySchedule
 from service.core.endpoints.settings import EndpointRules
 from service.core.endpoints.target_policy import CidrRule, EgressPolicy
 from service.core.events.registry import BINDINGS
-from service.ports.entrance import Topology
+from service.ports.source import Topology
 from service.settings.environment import PREFIX, Source, read_environment
 from service.settings.values import (
     DAY_SECONDS,
@@ -38,11 +38,11 @@ from service.settings.values import (
 LEASE_MARGIN_MAX_SECONDS: Final = 5.0
 
 _WITHOUT_PREFIX: Final = {"database_url", "amqp_url", "amqp_declare", "secret_keys", "public_url"}
-_SECRET: Final = {"DATABASE_URL", "AMQP_URL", "SECRET_KEYS", "PUBLIC_URL"}  # values that no message may quote
+_SECRET: Final = {"DATABASE_URL", "AMQP_URL", "SECRET_KEYS", "PUBLIC_URL"}  # messages must not quote their values
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. Its text has one line for every problem, and no secret."""
+    """The settings are not valid. The text has one line for each problem, and no secrets."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("\n".join(problems))
@@ -50,7 +50,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseModel):
-    """Everything an operator decides. ``sources`` says where each value that is not a default came from."""
+    """All settings. ``sources`` has the source of each value that is not a default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
@@ -104,13 +104,13 @@ class Settings(BaseModel):
 
     sources: Mapping[str, Source] = Field(default_factory=dict, repr=False)
 
-    # Rules between two settings sit on the later one, so that they are reported along with all other problems.
+    # Rules between two settings are on the later one, so that they are reported along with all other problems.
 
     @field_validator("endpoint_stall_seconds")
     @classmethod
     def _can_come_before_the_timeout(cls, stall_seconds: float, info: ValidationInfo) -> float:
         timeout_seconds = info.data.get("attempt_timeout_seconds", stall_seconds)
-        if stall_seconds > timeout_seconds:  # no request would ever be in flight for so long
+        if stall_seconds > timeout_seconds:  # no request is ever in flight that long
             rule = f"must be at most {environment_name('attempt_timeout_seconds')}, which is {timeout_seconds:g}"
             raise ValueError(rule)
         return stall_seconds
@@ -129,7 +129,7 @@ class Settings(BaseModel):
         timeout_seconds = info.data.get("attempt_timeout_seconds", 0.0)
         if lease_seconds < timeout_seconds + _margin_seconds(lease_seconds):
             needed = timeout_seconds + min(LEASE_MARGIN_MAX_SECONDS, timeout_seconds / 3)
-            rule = f"must outlast an attempt: at least {needed:g} with an attempt timeout of {timeout_seconds:g} s"
+            rule = f"must be at least {needed:g} with an attempt timeout of {timeout_seconds:g} s"
             raise ValueError(f"{rule} ({environment_name('attempt_timeout_seconds')})")
         return lease_seconds
 
@@ -146,7 +146,9 @@ class Settings(BaseModel):
     def _outlasts_the_retries(cls, retention_days: int, info: ValidationInfo) -> int:
         age_max_seconds = info.data.get("retry_age_max_seconds", 0.0)
         if (retention_days - 1) * DAY_SECONDS < age_max_seconds:
-            rule = f"must outlast {environment_name('retry_age_max_seconds')}, {age_max_seconds:g} s, by a day"
+            rule = (
+                f"must be a day longer than {environment_name('retry_age_max_seconds')}, which is {age_max_seconds:g} s"
+            )
             raise ValueError(rule)
         return retention_days
 
@@ -165,22 +167,22 @@ class Settings(BaseModel):
 
     @property
     def lease_margin_seconds(self) -> float:
-        """What must be left of a lease, beyond the attempt's timeout, for the attempt to begin."""
+        """The lease time that must remain, beyond the attempt's timeout, for an attempt to begin."""
         return _margin_seconds(self.lease_seconds)
 
     @property
     def topology(self) -> Topology:
-        """Where events arrive on the broker."""
+        """The broker's exchanges and queues."""
         return Topology(self.amqp_prefix, self.amqp_bindings)
 
     @property
     def egress_policy(self) -> EgressPolicy:
-        """Where we may connect."""
+        """The addresses that webhooks may be sent to."""
         return EgressPolicy(deny=self.egress_deny, allow=self.egress_allow, allow_http=self.allow_http)
 
     @property
     def retry_schedule(self) -> RetrySchedule:
-        """When a delivery is tried again."""
+        """The default schedule of retries."""
         return RetrySchedule(
             base_seconds=self.retry_base_seconds,
             factor=self.retry_factor,
@@ -192,7 +194,7 @@ class Settings(BaseModel):
 
     @property
     def endpoint_rules(self) -> EndpointRules:
-        """What any endpoint may ask for."""
+        """The rules that every endpoint's settings must meet."""
         timeout_seconds_max = self.lease_seconds - self.lease_margin_seconds
         return EndpointRules(self.egress_policy, self.retry_schedule, timeout_seconds_max)
 
@@ -216,12 +218,12 @@ class Settings(BaseModel):
 
 
 def environment_name(field_name: str) -> str:
-    """The variable that sets a field."""
+    """Return the name of the variable that sets a field."""
     return field_name.upper() if field_name in _WITHOUT_PREFIX else PREFIX + field_name.upper()
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings. Raises ``SettingsError``, which lists every problem by the name of its variable."""
+    """Read the settings. Raises ``SettingsError``, which lists every problem by its variable."""
     fields = {environment_name(name): name for name in Settings.model_fields if name != "sources"}
     found = read_environment(os.environ if environ is None else environ, fields)
     problems = list(found.problems)
@@ -239,8 +241,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 def _problem(field_name: str, message: str, value: object) -> str:
     name = environment_name(field_name)
-    text = message.removeprefix("Value error, ").replace("Input should be", "must be")
-    quoted = "" if name in _SECRET or not isinstance(value, str) else f" (it is {value[:64]!r})"
+    text = message.removeprefix("Value error, ").replace("Input should be", "must be").partition(", unable to")[0]
+    quoted = "" if name in _SECRET or not isinstance(value, str) else f" (got {value[:64]!r})"
     return f"{name}: {text}{quoted}"
 
 

@@ -1,4 +1,4 @@
-"""How each kind of setting is written, and what is said of one written otherwise. No message quotes a secret."""
+"""The types of settings: parsing and error messages. No message quotes a secret."""
 
 import re
 from ipaddress import IPv6Network
@@ -14,7 +14,7 @@ from service.core.endpoints.target_policy import CidrRule, parse_cidr_rule
 DAY_SECONDS: Final = 86_400
 
 UNENCODED: Final = (
-    "it cannot be read; percent-encode the special characters of user and password "
+    "cannot be parsed; percent-encode special characters in the user and password "
     "(@ is %40, / is %2F, # is %23, ? is %3F, % is %25)"
 )
 _DATABASE_PARAMETERS: Final = {
@@ -26,23 +26,23 @@ _DATABASE_PARAMETERS: Final = {
 def _database_url(url: str) -> str:
     address = re.fullmatch(r"postgres(?:ql)?(?:\+asyncpg)?(://.+)", url)
     if address is None:
-        raise ValueError("write postgresql://user:password@host:port/database")
+        raise ValueError("must be postgresql://user:password@host:port/database")
     parts = urlsplit(_well_formed("postgresql" + address[1]))
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     if unknown := query.keys() - _DATABASE_PARAMETERS:
         known = ", ".join(sorted(_DATABASE_PARAMETERS))
-        raise ValueError(f"a parameter after the ? is unknown ({len(unknown)} of {len(query)}); known: {known}")
+        raise ValueError(f"{len(unknown)} of {len(query)} query parameters are unknown; known: {known}")
     return urlunsplit(parts._replace(query=re.sub(r"(^|&)sslmode=", r"\1ssl=", parts.query)))
 
 
 def _amqp_url(url: str) -> str:
     if not re.match(r"amqps?://[^/]", url):
-        raise ValueError("write amqp://user:password@host:port/vhost, or amqps:// for TLS")
+        raise ValueError("must be amqp://user:password@host:port/vhost, or amqps:// for TLS")
     return _well_formed(url)
 
 
 def _well_formed(url: str) -> str:
-    """Refuse what each library would read in its own way, most often with half of a password taken for the host."""
+    """Refuse URLs that libraries parse differently, often with part of a password taken for the host."""
     authority, slash, rest = url.partition("://")[2].partition("/")
     is_split = "@" in slash + rest or authority.count("@") > 1 or "?" in authority.rpartition("@")[0]
     if is_split or "#" in url or re.search(r"%(?![0-9A-Fa-f]{2})", url):
@@ -50,13 +50,13 @@ def _well_formed(url: str) -> str:
     try:
         urlsplit(url).port  # noqa: B018 - reading it is the check
     except ValueError:
-        raise ValueError(f"the port is not a number, or {UNENCODED}") from None
+        raise ValueError(f"the port is not a number, or the URL {UNENCODED}") from None
     return url
 
 
 def _public_url(url: str) -> str:
     if not re.fullmatch(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?", url):
-        raise ValueError("write https://host or https://host/prefix, without user, query or fragment")
+        raise ValueError("must be https://host or https://host/prefix, without user, query or fragment")
     return _well_formed(url).rstrip("/")
 
 
@@ -85,13 +85,13 @@ def _cidr_rules(value: object) -> object:
 
 def _existing_file(path: str) -> str:
     if not Path(path).is_file():
-        raise ValueError("there is no such file; give the path of a PEM file")
+        raise ValueError("no such file; must be the path of a PEM file")
     return path
 
 
 def _host(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.:%-]{1,255}", text):
-        raise ValueError("write an address or a host name, without a port or brackets")
+        raise ValueError("must be an address or a host name, without a port or brackets")
     return text
 
 
@@ -132,7 +132,7 @@ Lowered = BeforeValidator(_lower)
 
 
 def masked(url: str) -> str:
-    """Show a URL without the password, and without the query, which may hold one too."""
+    """Return a URL without its password and its query, which may contain one too."""
     parts = urlsplit(url)
     credentials, at, place = parts.netloc.rpartition("@")
     user, colon, _ = credentials.partition(":")
@@ -141,7 +141,7 @@ def masked(url: str) -> str:
 
 
 def written(rule: CidrRule) -> str:
-    """A rule as an operator writes it."""
+    """Return a rule as an operator writes it."""
     if rule.port is None:
         return str(rule.network)
     return f"[{rule.network}]:{rule.port}" if isinstance(rule.network, IPv6Network) else f"{rule.network}:{rule.port}"

@@ -8,7 +8,7 @@ import pytest
 from pamqp import commands, frame
 from pamqp.base import Frame
 
-from service.adapters.rabbitmq.connection import connect
+from service.adapters.rabbitmq.connection import open_connection
 from service.ports.errors import UnavailableError
 
 START = commands.Connection.Start(server_properties={}, mechanisms="PLAIN", locales="en_US")
@@ -36,7 +36,7 @@ async def broker(*answers: Frame | bytes) -> AsyncIterator[int]:
 
 async def told(url: str) -> str:
     with pytest.raises(UnavailableError) as caught:
-        await connect(url, "test")
+        await open_connection(url, "test")
     sentence = str(caught.value)
     assert "hunter2" not in sentence
     assert "object at 0x" not in sentence

@@ -14,7 +14,7 @@ from service.adapters.postgres.deliveries import statements
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.partitions import DAYS_AHEAD, PARTITIONED, create_partitions, first_uid_of
-from service.adapters.postgres.schema import is_migrated, migrate
+from service.adapters.postgres.schema import is_migrated, migrate_schema
 from service.core.deliveries.attempt import attempt_of
 from service.core.deliveries.delivery import FINAL_STATES, OPEN_STATES, Delivery, DeliveryKey, Lease
 from service.core.deliveries.outcome import Accepted, OutcomeKind
@@ -93,7 +93,7 @@ async def test_an_event_whose_day_is_missing_waits(engine: AsyncEngine) -> None:
 
 async def test_migrating_twice_changes_nothing(database_url: str, engine: AsyncEngine) -> None:
     before = await _schema(engine)
-    await migrate(database_url)
+    await migrate_schema(database_url)
     assert await is_migrated(engine)
     assert await _schema(engine) == before
 

@@ -20,7 +20,7 @@ from service.adapters.postgres.deliveries.reader import DeliveryReader
 from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.events.reader import EventReader
 from service.adapters.postgres.events.story import StoryReader
-from service.adapters.postgres.schema import migrate
+from service.adapters.postgres.schema import migrate_schema
 from service.core.deliveries.delivery import DeliveryKey, State
 from service.core.deliveries.view import DeliveryFilter
 from service.core.events.registry import REGISTRY
@@ -47,7 +47,7 @@ async def engine(postgres_server_url: str) -> AsyncIterator[AsyncEngine]:
     await server.execute(f'CREATE DATABASE "{name}"')
     engine = connect(url, pool_size=1)
     try:
-        await migrate(url)
+        await migrate_schema(url)
         connection = await asyncpg.connect(url)
         await seed(connection, SIZE)
         await connection.close()

@@ -12,9 +12,9 @@ from aiohttp.test_utils import TestClient, TestServer
 from service.adapters.postgres.engine import connect
 from service.adapters.postgres.requests.idempotency import IdempotencyStore
 from service.api.app import make_api
-from service.api.entrance import Entrance
-from service.api.idempotency import Idempotency
-from service.api.rate_limit import RateLimiter
+from service.api.entrance.entrance import Entrance
+from service.api.entrance.idempotency import Idempotency
+from service.api.entrance.rate_limit import RateLimiter
 from service.api.v1.publishing import PublishEvents
 from service.core.api_key import StoredKey, generate_key
 from service.core.events.event import Event, Rejected

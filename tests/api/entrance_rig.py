@@ -19,10 +19,10 @@ from service.adapters.postgres.requests.idempotency import IdempotencyStore
 from service.adapters.postgres.requests.keys import KeyStore
 from service.adapters.postgres.requests.rate_windows import RateWindowStore
 from service.api.app import make_api
-from service.api.entrance import Entrance
-from service.api.idempotency import Idempotency
+from service.api.entrance.entrance import Entrance
+from service.api.entrance.idempotency import Idempotency
+from service.api.entrance.rate_limit import RateLimiter
 from service.api.operation import Answer, Call, Operation
-from service.api.rate_limit import RateLimiter
 from service.api.v1.me import me_operation
 from service.api.validation import AnswerModel, BodyModel
 from service.core.api_key import RANDOM_BYTES, NewKey, generate_key

@@ -15,7 +15,7 @@ from service.core.events.event import Event, parse_event
 from service.core.events.registry import REGISTRY
 from service.core.events.schema import DescribedType, built_in_types
 from service.core.reason import ParkReason
-from service.ports.entrance import Topology
+from service.ports.source import Topology
 from tests.fakes.clock import START
 
 SPECIFICATION = Path(__file__).parent / "documents" / "asyncapi-3.0.0.json.gz"

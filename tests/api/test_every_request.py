@@ -92,7 +92,7 @@ async def test_nothing_there_is_a_404_in_the_one_shape(client: Client) -> None:
         assert response.status == 404
         assert await response.json() == {
             "success": False,
-            "error": "there is nothing here; /docs lists what there is",
+            "error": "no such path; see /docs",
             "code": "NOT_FOUND",
             "statusCode": 404,
         }

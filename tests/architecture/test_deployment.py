@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from service.ports.entrance import Topology
+from service.ports.source import Topology
 from service.settings import Settings, environment_name
 
 ROOT = Path(__file__).resolve().parents[2]

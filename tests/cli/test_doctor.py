@@ -50,7 +50,7 @@ async def test_a_schema_that_is_not_there_points_to_migrate(posthorn: Run, postg
     assert "posthorn migrate" in check(told, "migrations")["advice"]
 
 
-async def test_secrets_that_do_not_open_and_urls_that_are_refused_show(posthorn: Run) -> None:
+async def test_secrets_that_do_not_open_and_urls_that_are_refused_show(posthorn: Run, database_url: str) -> None:
     await posthorn("keys", "create", "--organization", "org_a")
     types = ("--event-types", "message.sent")
     url = ("--url", "http://127.0.0.1:8080/hook/token")
@@ -64,6 +64,10 @@ async def test_secrets_that_do_not_open_and_urls_that_are_refused_show(posthorn:
         assert "1 secret sealed with key 'k1'" in check(told, "secrets")["detail"]
         assert ("the key 'k1' in SECRET_KEYS is not the one" in check(told, "secrets")["detail"]) is (keys == same_id)
         assert "altered" not in told.out
+    connection = await asyncpg.connect(database_url)  # what another key sealed may be headers alone
+    await connection.execute("UPDATE endpoints SET sealed_headers = 'v1:k9:AAAA'")
+    await connection.close()
+    assert "1 secret sealed with key 'k9'" in check(await posthorn("doctor", "--json"), "secrets")["detail"]
     told = await posthorn("doctor", "--json", POSTHORN_EGRESS_ALLOW="")
     assert told.code == 1
     assert added.json["id"] in check(told, "egress")["detail"]

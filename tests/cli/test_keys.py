@@ -27,7 +27,7 @@ async def test_a_key_is_shown_once_and_kept_as_a_digest(posthorn: Run, database_
 async def test_keys_want_a_sound_organization_and_known_scopes(posthorn: Run) -> None:
     bad_id = await posthorn("keys", "create", "--organization", "org a")
     assert (bad_id.code, bad_id.out) == (2, "")
-    assert "'org a' cannot be an organization's id" in bad_id.err
+    assert "'org a' is not a valid organization id" in bad_id.err
     bad_scope = await posthorn("keys", "create", "--organization", "org_a", "--scopes", "read,wrte")
     assert bad_scope.code == 2
     assert "did you mean 'write'?" in bad_scope.err
@@ -76,7 +76,7 @@ async def test_keys_are_listed_with_what_they_may_and_revoked_once(posthorn: Run
 async def test_keys_that_are_not_there(posthorn: Run) -> None:
     unknown = await posthorn("keys", "revoke", "ph_live_mistyped_secret")
     assert (unknown.code, unknown.out) == (1, "")
-    assert "no such key" in unknown.err
+    assert "No such key" in unknown.err
     assert "mistyped" not in unknown.err
     nobody = await posthorn("keys", "list", "--organization", "org_a")
     assert (nobody.code, nobody.out) == (1, "")

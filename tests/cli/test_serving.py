@@ -46,7 +46,7 @@ async def test_it_refuses_to_start_without_what_it_needs(posthorn: Run, environm
             for processes in ("1", "2"):
                 told = await posthorn("serve", "--processes", processes, **{name: port})
                 assert told.code == 1
-                assert f"127.0.0.1:{port} is taken" in told.err
+                assert f"127.0.0.1:{port} is in use" in told.err
                 assert name in told.err
 
 

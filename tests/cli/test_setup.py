@@ -68,7 +68,7 @@ async def test_an_endpoint_that_cannot_be_is_refused_with_a_reason(posthorn: Run
 
 async def test_a_url_that_is_wrong_in_itself_is_refused_without_a_setting_that_would_not_help(posthorn: Run) -> None:
     plain = await add(posthorn, url="http://example.org/hook", POSTHORN_ALLOW_HTTP="")
-    assert plain.err == "--url: the URL must start with https://.\nPOSTHORN_ALLOW_HTTP=true allows http:// as well.\n"
+    assert plain.err == "--url: the URL must start with https://.\nPOSTHORN_ALLOW_HTTP=true allows http:// too.\n"
     for url in ("https://user:hunter2@example.org/hook", "example.org/hook"):
         wrong = await add(posthorn, url=url, POSTHORN_ALLOW_HTTP="")
         assert (wrong.code, wrong.out) == (2, "")

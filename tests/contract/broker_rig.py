@@ -13,7 +13,7 @@ from yarl import URL
 from service.adapters.rabbitmq.publisher import EventPublisher, Publication
 from service.adapters.rabbitmq.source import RabbitSource
 from service.adapters.rabbitmq.topology import Declare, declare_topology
-from service.ports.entrance import EventSource, IncomingMessage, Topology
+from service.ports.source import EventSource, IncomingMessage, Topology
 from tests.contract.relay import Relay
 
 

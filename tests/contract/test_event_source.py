@@ -13,7 +13,7 @@ from pamqp.commands import Basic
 from service.adapters.rabbitmq.publisher import Publication, UnroutableError
 from service.adapters.rabbitmq.source import RabbitSource
 from service.adapters.rabbitmq.topology import declare_topology
-from service.ports.entrance import EventSource
+from service.ports.source import EventSource
 from tests.contract.broker_rig import Bench, Troubles, bodies, take
 from tests.contract.conftest import RABBITMQ_URL
 

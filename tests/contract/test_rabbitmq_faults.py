@@ -19,8 +19,8 @@ from service.adapters.rabbitmq.source import BACKOFF_SECONDS_MAX, BACKOFF_SECOND
 from service.adapters.rabbitmq.topology import declare_topology
 from service.core.reason import ParkReason
 from service.embedded.amqp import LoopbackBroker
-from service.ports.entrance import Topology
 from service.ports.errors import UnavailableError
+from service.ports.source import Topology
 from tests.contract.broker_rig import Bench, Troubles
 
 

@@ -22,7 +22,7 @@ from service.adapters.postgres.deliveries import store as deliveries
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.engine import driver
 from service.adapters.rabbitmq.source import RabbitSource
-from service.app.assembly import serve
+from service.app.assembly import run_process
 from service.app.process import Role
 from service.cli.serving import worker_name
 from service.core.deliveries.request import Request
@@ -130,7 +130,7 @@ async def main(point: str, count: int) -> None:
     settings = load_settings()
     configure_logs(settings.log_format, settings.log_level)
     POINTS[point](Countdown(count))
-    await serve(settings, Role(os.environ.get("TOWN_ROLE", "worker")), asyncio.Event(), name=worker_name())
+    await run_process(settings, Role(os.environ.get("TOWN_ROLE", "worker")), asyncio.Event(), name=worker_name())
 
 
 if __name__ == "__main__":

@@ -107,20 +107,20 @@ def test_two_at_once_do_not_disturb_each_other(home: Path, environment: dict[str
     assert list(home.iterdir()) == []
 
 
-@pytest.mark.parametrize("when", ["Posthorn demo", STARTED, "Look closer"])
+@pytest.mark.parametrize("when", ["Posthorn demo", STARTED, "To look closer"])
 def test_stopped_at_any_moment_it_leaves_nothing(demo: subprocess.Popen[str], home: Path, when: str) -> None:
     read_until(demo, when)
     demo.send_signal(signal.SIGINT)
     said = demo.communicate(timeout=SECONDS_MAX)[0]
     assert "Traceback" not in said
     assert "Stopping" in said
-    assert demo.returncode == (0 if when == "Look closer" else 130)
+    assert demo.returncode == (0 if when == "To look closer" else 130)
     assert processes_in(home) == []
     assert list(home.iterdir()) == []
 
 
 def test_its_last_lines_work_as_pasted(demo: subprocess.Popen[str]) -> None:
-    read_until(demo, "Look closer")
+    read_until(demo, "To look closer")
     curl, posthorn = (line.strip() for line in read_until(demo, "Ctrl-C ends").splitlines()[:2])
     bare = {"PATH": "/usr/bin:/bin", "HOME": "/"}
     shells = [found for name in ("bash", "zsh", "dash") if (found := shutil.which(name)) is not None]

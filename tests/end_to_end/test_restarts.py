@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from service.adapters.postgres.schema import migrate
+from service.adapters.postgres.schema import migrate_schema
 from service.embedded.postgres import EmbeddedPostgres
 from tests.end_to_end.own_rabbitmq import OwnRabbitMQ, missing_program
 from tests.end_to_end.processes import Worker, free_port
@@ -58,7 +58,7 @@ class TestDatabase:
 
     @pytest.fixture
     async def database_url(self, postgres: EmbeddedPostgres) -> str:
-        await migrate(postgres.url)
+        await migrate_schema(postgres.url)
         return postgres.url
 
     @pytest.mark.parametrize("end", ["stopped", "killed"])

@@ -20,7 +20,7 @@ from service.adapters.secret_box import AesSecretBox, parse_secret_keys
 from service.core.api_key import RANDOM_BYTES, generate_key
 from service.core.events.registry import REGISTRY
 from service.core.events.sample import sample_event
-from service.ports.entrance import Topology
+from service.ports.source import Topology
 from tests.end_to_end.oracle import Findings, LedgerReader, judge, read_database
 from tests.end_to_end.processes import ReceiverProcess, Worker
 from tests.end_to_end.receiver_program import secret_of

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from service.core.reason import ParkReason
-from service.ports.entrance import IncomingMessage
+from service.ports.source import IncomingMessage
 
 
 class MemoryEventSource:

@@ -23,7 +23,7 @@ from service.flow.intake import Intake
 from service.flow.settle import Settle
 from service.flow.surroundings import Surroundings
 from service.flow.upkeep import Upkeep
-from service.ports.entrance import IncomingMessage
+from service.ports.source import IncomingMessage
 from tests.fakes.database import DeliveryRow, MemoryDatabase
 from tests.fakes.delivery_store import AFTER_COMMIT, BEFORE_COMMIT, MemoryDeliveryStore
 from tests.fakes.events import CountedUids, body_of

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.engine import driver
+from service.core.endpoints.endpoint import SEALED_HEADERS_ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +37,21 @@ async def server_version(engine: AsyncEngine) -> tuple[str, int]:
 
 
 async def sealed_samples(engine: AsyncEngine) -> Sequence[SealedSample]:
-    """One sample for each key that sealed a valid secret."""
+    """One for each key of SECRET_KEYS that sealed a valid signing secret, or the custom headers of an endpoint."""
     async with driver(engine) as connection:
         rows = await connection.fetch(
-            """SELECT DISTINCT ON (key_id) key_id, count(*) OVER (PARTITION BY key_id) AS sealed_count,
-                      s.id, s.organization_id, s.endpoint_id, s.sealed
-                 FROM (SELECT *, split_part(sealed, ':', 2) AS key_id FROM endpoint_secrets) AS s
-                 JOIN endpoints e ON e.id = s.endpoint_id AND e.removed_at IS NULL
-                WHERE coalesce(s.expires_at > now(), true) ORDER BY key_id, s.created_at DESC"""
+            """WITH sealed AS (
+                   SELECT s.sealed, s.id, s.organization_id, s.endpoint_id, s.created_at
+                     FROM endpoint_secrets s JOIN endpoints e ON e.id = s.endpoint_id AND e.removed_at IS NULL
+                    WHERE coalesce(s.expires_at > now(), true)
+                    UNION ALL
+                   SELECT sealed_headers, $1, organization_id, id, updated_at
+                     FROM endpoints WHERE removed_at IS NULL AND sealed_headers IS NOT NULL)
+               SELECT DISTINCT ON (key_id) key_id, count(*) OVER (PARTITION BY key_id) AS sealed_count,
+                      id, organization_id, endpoint_id, sealed
+                 FROM (SELECT *, split_part(sealed, ':', 2) AS key_id FROM sealed) AS by_key
+                ORDER BY key_id, created_at DESC""",
+            SEALED_HEADERS_ID,
         )
     return [SealedSample(*row) for row in rows]
 

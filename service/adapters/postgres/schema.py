@@ -24,7 +24,7 @@ def _alembic(url: str) -> Config:
     return config
 
 
-async def migrate(url: str) -> None:
+async def migrate_schema(url: str) -> None:
     """Migrate the schema to this release's head and create the first partitions. Idempotent.
 
     Raises ``RefusedError`` for the schema of a newer release.

@@ -30,7 +30,7 @@ type_decoders: dict[str, Callable[[bytes], tuple[int, Any]]] = decode.METHODS
 table_decoders: dict[bytes, Callable[[bytes], tuple[int, Any]]] = decode.TABLE_MAPPING
 
 
-async def connect(url: str, name: str) -> AbstractConnection:
+async def open_connection(url: str, name: str) -> AbstractConnection:
     """Open a connection that the broker lists as ``name``.
 
     Raises ``UnavailableError``, which says in a sentence what is wrong and what to do.

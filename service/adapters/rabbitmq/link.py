@@ -7,9 +7,9 @@ from typing import Any, Self
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from pamqp.commands import Basic
 
-from service.adapters.rabbitmq.connection import connect, hang_up
+from service.adapters.rabbitmq.connection import hang_up, open_connection
 from service.adapters.rabbitmq.topology import Declare, ensure
-from service.ports.entrance import Topology
+from service.ports.source import Topology
 
 OnMessage = Callable[[DeliveredMessage], Coroutine[Any, Any, None]]
 
@@ -39,7 +39,7 @@ class Link:
     ) -> Self:
         """Connect, ensure the topology and consume, all ``within`` these seconds. Raises TopologyError, or anything."""
         async with asyncio.timeout(within):
-            connection = await connect(url, "posthorn intake")
+            connection = await open_connection(url, "posthorn intake")
             try:
                 await ensure(connection, topology, declare)
                 channel = await connection.channel(publisher_confirms=False)

@@ -12,9 +12,9 @@ from aiormq.abc import AbstractChannel
 from aiormq.exceptions import PublishError
 from pamqp.commands import Basic
 
-from service.adapters.rabbitmq.connection import connect, hang_up, unavailable
-from service.ports.entrance import Topology
+from service.adapters.rabbitmq.connection import hang_up, open_connection, unavailable
 from service.ports.errors import UnavailableError
+from service.ports.source import Topology
 
 CONFIRM_SECONDS_MAX = 10
 UNCONFIRMED_MAX = 256
@@ -69,7 +69,7 @@ class Outlet:
         async with self._opening:
             if self._channel is None or self._channel.is_closed:
                 await self.close()  # a channel can close by itself; close its connection too
-                connection = await connect(self._url, self._name)
+                connection = await open_connection(self._url, self._name)
                 try:
                     self._channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
                 except BaseException:

@@ -14,8 +14,8 @@ from service.adapters.rabbitmq.parking import parked_properties
 from service.adapters.rabbitmq.publisher import Outlet, UnroutableError
 from service.adapters.rabbitmq.topology import Declare
 from service.core.reason import ParkReason
-from service.ports.entrance import IncomingMessage, Topology
 from service.ports.errors import UnavailableError
+from service.ports.source import IncomingMessage, Topology
 from service.ports.surroundings import Draw, Pause
 
 BACKOFF_SECONDS_MIN = 0.1

@@ -7,8 +7,8 @@ from typing import Literal
 from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 
-from service.adapters.rabbitmq.connection import connect, hang_up
-from service.ports.entrance import Topology
+from service.adapters.rabbitmq.connection import hang_up, open_connection
+from service.ports.source import Topology
 
 Declare = Literal["active", "passive"]
 """``active`` creates what is missing; ``passive`` only checks, for operators who create the topology themselves."""
@@ -20,7 +20,7 @@ class TopologyError(Exception):
 
 async def declare_topology(url: str, topology: Topology, declare: Declare = "active") -> None:
     """Connect, ``ensure`` the topology, close. Raises ``TopologyError``, or whatever the connection raises."""
-    connection = await connect(url, "posthorn topology")
+    connection = await open_connection(url, "posthorn topology")
     try:
         await ensure(connection, topology, declare)
     finally:

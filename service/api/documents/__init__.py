@@ -1,1 +1,1 @@
-"""Documents made from what runs: OpenAPI from the operations' models, Postman from OpenAPI, AsyncAPI from the types."""
+"""Generated documents: OpenAPI from the operations, Postman from OpenAPI, AsyncAPI from the event types."""

@@ -1,4 +1,4 @@
-"""AsyncAPI 3.0: the broker's side, for producers: where events go, what they look like, where refused ones end up."""
+"""The AsyncAPI 3.0 document for producers: where to publish, event schemas, where refused messages end up."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -6,18 +6,18 @@ from typing import Any, Final
 from service.core.events.event import BODY_BYTES_MAX, CLOUDEVENTS
 from service.core.events.schema import DescribedType, envelope_schema
 from service.core.reason import ParkReason
-from service.ports.entrance import Topology
+from service.ports.source import Topology
 
 Document = dict[str, Any]
 
 _BINDING: Final = {"bindingVersion": "0.3.0"}
 _PERSISTENT: Final = 2
 
-_MESSAGE: Final = f"""At most {BODY_BYTES_MAX} bytes of JSON; CloudEvents 1.0 (`{CLOUDEVENTS}`) are taken too.
+_MESSAGE: Final = f"""At most {BODY_BYTES_MAX} bytes of JSON; CloudEvents 1.0 (`{CLOUDEVENTS}`) are accepted too.
 
-Set `delivery_mode` 2, `type` to the event's type, and `message_id` to its id. Where the envelope has no id, that of the
-message is used; some libraries invent one, and then nothing is deduplicated. Publish with confirms and `mandatory`:
-otherwise an event that no queue is bound to is lost without a word."""
+Set `delivery_mode` to 2, `type` to the event type and `message_id` to the event's id. An envelope without an id gets
+the `message_id`; some libraries generate a new one for each message, which defeats deduplication. Publish with confirms
+and `mandatory`: otherwise an event that no queue is bound to is lost silently."""
 
 _HEADERS: Final = {
     "type": "object",
@@ -27,16 +27,19 @@ _PARKED_HEADERS: Final = {
     "type": "object",
     "required": ["x-posthorn-reason", "x-posthorn-detail"],
     "properties": {
-        "x-posthorn-reason": {"enum": [reason.value for reason in ParkReason], "description": "Why, for programs."},
-        "x-posthorn-detail": {"type": "string", "description": "Why, in a sentence: the field, and what is wrong."},
-        "x-posthorn-exchange": {"type": "string", "description": "Where it was published."},
-        "x-posthorn-routing-key": {"type": "string", "description": "With which routing key."},
+        "x-posthorn-reason": {
+            "enum": [reason.value for reason in ParkReason],
+            "description": "The reason, for programs.",
+        },
+        "x-posthorn-detail": {"type": "string", "description": "The field, and what is wrong with it."},
+        "x-posthorn-exchange": {"type": "string", "description": "The exchange it was published to."},
+        "x-posthorn-routing-key": {"type": "string", "description": "The routing key it was published with."},
     },
 }
 
 
 def asyncapi_document(version: str, event_types: Sequence[DescribedType], topology: Topology) -> Document:
-    """The document, for the types given; an organization's own are in it only where a caller adds them."""
+    """Build the document for these types; organizations' own types are included only if the caller adds them."""
     names = [each.name for each in event_types]
     return {
         "asyncapi": "3.0.0",
@@ -51,12 +54,12 @@ def asyncapi_document(version: str, event_types: Sequence[DescribedType], topolo
             "events": _events_channel(names, topology),
             "intake": _queue_channel(topology.intake_queue, _intake_description(topology), names),
             "parked": _queue_channel(
-                topology.parked, "What cannot be an event, as it came, with the reason.", ["parked"]
+                topology.parked, "Messages that are not valid events, unchanged, with the reason.", ["parked"]
             ),
         },
         "operations": {
-            "takeIn": _operation("receive", "events", names, "Events are taken in, recorded, and only then acked."),
-            "park": _operation("send", "parked", ["parked"], "What cannot be an event is set aside."),
+            "takeIn": _operation("receive", "events", names, "Events are recorded, then acked."),
+            "park": _operation("send", "parked", ["parked"], "Messages that are not valid events are set aside."),
         },
         "components": {
             "messages": {
@@ -64,9 +67,9 @@ def asyncapi_document(version: str, event_types: Sequence[DescribedType], topolo
                 "parked": {
                     "name": "parked",
                     "title": "A parked message",
-                    "summary": "The original bytes and properties; the headers say why.",
+                    "summary": "The original bytes and properties; headers give the reason.",
                     "headers": _PARKED_HEADERS,
-                    "payload": {"description": "Whatever was published."},
+                    "payload": {"description": "The published bytes."},
                 },
             },
             "schemas": {"Envelope": envelope_schema(is_published=True)},
@@ -78,7 +81,7 @@ def _events_channel(names: Sequence[str], topology: Topology) -> Document:
     return {
         "address": "{event_type}",
         "title": f"The exchange {topology.events_exchange}",
-        "description": "The routing key is the event's type. It only serves binding: the envelope's `type` decides.",
+        "description": "The routing key is the event type. It is used for binding only; the envelope's `type` decides.",
         "parameters": {"event_type": {"description": "The routing key.", "enum": list(names)}},
         "messages": _references(names),
         "bindings": {
@@ -111,13 +114,13 @@ def _queue_channel(queue: str, description: str, names: Sequence[str]) -> Docume
 def _intake_description(topology: Topology) -> str:
     patterns = " and ".join(f"`{each}`" for each in topology.bindings)
     return (
-        f"A quorum queue that workers share, bound to {topology.events_exchange} with {patterns}. What the broker had "
-        f"to deliver more than {topology.delivery_limit} times goes to {topology.parked}."
+        f"A quorum queue that workers share, bound to {topology.events_exchange} with {patterns}. Messages "
+        f"delivered more than {topology.delivery_limit} times go to {topology.parked}."
     )
 
 
 def _operation(action: str, channel: str, names: Sequence[str], summary: str) -> Document:
-    """``action`` is Posthorn's: it receives what producers send."""
+    """``action`` is Posthorn's side: it receives what producers send."""
     return {
         "action": action,
         "channel": {"$ref": f"#/channels/{channel}"},

@@ -1,4 +1,4 @@
-"""OpenAPI 3.1 of the native API, from the operations themselves: what validates is what is documented."""
+"""The OpenAPI 3.1 document of ``/v1``, generated from the operations and the models that validate them."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,30 +17,30 @@ _REFERENCE: Final = "#/components/schemas/{model}"
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
 _RESPONSE_HEADERS: Final = {
-    "X-Request-ID": ("The request's name, for questions about it.", {"type": "string"}),
-    "X-RateLimit-Limit": ("Requests allowed in this hour.", {"type": "integer"}),
+    "X-Request-ID": ("The request's ID; quote it when you report a problem.", {"type": "string"}),
+    "X-RateLimit-Limit": ("Requests allowed per hour.", {"type": "integer"}),
     "X-RateLimit-Remaining": ("Requests left in this hour.", {"type": "integer"}),
     "X-RateLimit-Reset": ("When the next hour begins, in Unix seconds.", {"type": "integer"}),
-    "Retry-After": ("After how many seconds to try again.", {"type": "integer", "minimum": 1}),
-    "Idempotency-Replayed": ("`true` when this answer was given before.", {"type": "string", "const": "true"}),
+    "Retry-After": ("Seconds to wait before the next try.", {"type": "integer", "minimum": 1}),
+    "Idempotency-Replayed": ("`true` if this is a stored answer.", {"type": "string", "const": "true"}),
 }
 _ON_EVERY_RESPONSE: Final = ("X-Request-ID",)
 _RATE_HEADERS: Final = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 _RETRY_STATUSES: Final = {409, 429, 503}
 
 _PROBLEMS: Final = {
-    400: "The request is not valid; `errors` names every field.",
-    401: "No key, or one that is not valid, expired or revoked.",
-    403: "The key lacks the scope.",
-    404: "There is no such thing, or it belongs to another organization.",
+    400: "The request is not valid; `errors` names the invalid fields.",
+    401: "The API key is missing, not valid, expired or revoked.",
+    403: "The key lacks the required scope.",
+    404: "It does not exist, or it belongs to another organization.",
     408: "The body did not arrive in time.",
-    409: "It contradicts what is there, or the same request is still running.",
+    409: "The request conflicts with the current state, or the same request is still running.",
     413: "The body is too large.",
-    415: "The body's type is not one that is read here.",
-    422: "The Idempotency-Key was used with another request.",
+    415: "The Content-Type is not supported.",
+    422: "The Idempotency-Key was used with a different request.",
     429: "Too many requests in this hour.",
-    500: "A fault of ours.",
-    503: "The database cannot be reached now.",
+    500: "Internal error.",
+    503: "The database cannot be reached at the moment.",
 }
 
 SECURITY_SCHEMES: Final = {
@@ -53,15 +53,15 @@ _IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "A name for this request: sent again with the same name, it is answered as before. Kept for 24 h.",
+    "description": "Repeating the request with the same key returns the stored answer. Kept for 24 hours.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
 }
 
 
 def openapi_document(operations: Sequence[Operation], *, version: str, envelope_schemas: Document) -> dict[str, Any]:
-    """The document, but for the server's address.
+    """Build the document, without the server's address.
 
-    ``envelope_schemas`` are components that describe events; one of them is called Envelope.
+    ``envelope_schemas`` are components that describe events; one of them is named Envelope.
     """
     schemas = _Schemas(operations)
     paths: dict[str, dict[str, Any]] = {}
@@ -124,7 +124,7 @@ class _Schemas:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A parameter that is left out is None to the model; nobody can send null in a query string."""
+    """Drop the null alternative: an omitted parameter is None in the model, but a query string cannot carry null."""
     choices: list[dict[str, Any]] = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
     if len(choices) != 1:
         return schema

@@ -1,4 +1,4 @@
-"""``/docs``: the OpenAPI document as a page to read, with the way from a key to a verified delivery in front."""
+"""``/docs``: the OpenAPI document as an HTML page, after first steps from a key to a verified delivery."""
 
 import re
 import shlex
@@ -48,7 +48,7 @@ class Entry:
 
 
 def docs_page(openapi: Document, *, base_url: str, samples: Mapping[str, Document]) -> str:
-    """The page. ``samples`` are event envelopes by type, as they are delivered."""
+    """Render the page. ``samples`` maps event types to envelopes as they are delivered."""
     template = _templates.get_template("docs.html")
     return template.render(
         info=openapi["info"],
@@ -61,7 +61,7 @@ def docs_page(openapi: Document, *, base_url: str, samples: Mapping[str, Documen
 
 
 def stylesheet() -> str:
-    """The page's look."""
+    """Return the page's CSS."""
     return _templates.get_template("docs.css").render()
 
 
@@ -75,7 +75,7 @@ def _sections(openapi: Document) -> Mapping[str, list[Entry]]:
 
 
 def _problems(openapi: Document) -> Mapping[str, str]:
-    """What each status of an error means: the same for all operations, so it is told once."""
+    """What each error status means; the same for all operations, so it is shown once."""
     found = {
         status: answer["description"]
         for methods in openapi["paths"].values()
@@ -101,7 +101,7 @@ def _entry(openapi: Document, path: str, method: str, operation: Document) -> En
         parameters=[
             Field(each["name"], _kind(each["schema"], openapi), each["required"], each.get("description", ""))
             for each in operation["parameters"]
-            if each["in"] != "path"  # it stands in the path, and that is all there is to tell
+            if each["in"] != "path"  # the path already shows it
         ],
         body=list(_fields(content.get("schema", {}), openapi)),
         answers=[
@@ -120,7 +120,7 @@ def _schema_of(answer: Document) -> Document:
 
 
 def _curl(path: str, method: str, example: object) -> str:
-    """A command that goes on where the first steps ended: with the variables that they set."""
+    """A curl command that uses the variables set in the first steps."""
     known = path.replace("/endpoints/{id}", "/endpoints/$ENDPOINT_ID").replace(
         "/deliveries/{id}", "/deliveries/$DELIVERY_ID"
     )
@@ -140,15 +140,15 @@ def _resolved(schema: Document, openapi: Document) -> Document:
 
 
 def _fields(schema: Document, openapi: Document, prefix: str = "", depth: int = 0) -> Iterator[Field]:
-    """The fields of an object, those of objects inside it after it, as deep as helps."""
+    """Yield an object's fields, each followed by those of nested objects."""
     schema = _resolved(schema, openapi)
-    schema = _resolved(schema.get("oneOf", [schema])[0], openapi)  # of several forms the first is the plain one
+    schema = _resolved(schema.get("oneOf", [schema])[0], openapi)  # the first alternative is the plain one
     required = schema.get("required", ())
     for name, raw in schema.get("properties", {}).items():
         inner = _inner_object(raw, openapi)
         whole = f"{prefix}{name}"
         yield Field(whole, _kind(raw, openapi), name in required, raw.get("description", ""))
-        if inner is not None and depth < 2:  # noqa: PLR2004 - deeper tables confuse more than they tell
+        if inner is not None and depth < 2:  # noqa: PLR2004 - deeper tables confuse more than they help
             suffix = "[]." if "items" in _resolved(raw, openapi) else "."
             yield from _fields(inner, openapi, whole + suffix, depth + 1)
 
@@ -188,7 +188,7 @@ _CODE: Final = re.compile(r"`([^`]+)`")
 
 
 def _text(plain: str) -> Markup:
-    """A description: paragraphs and tables as Markdown writes them, with `code` marked."""
+    """Render a description: Markdown paragraphs, tables and `code`."""
     parts = [_CODE.sub(r"<code>\1</code>", str(escape(each))) for each in plain.split("\n\n") if each]
     return Markup("".join(map(_block, parts)))  # noqa: S704 - escaped above
 

@@ -14,7 +14,7 @@ _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
 
 def postman_collection(openapi: Document) -> dict[str, Any]:
-    """The collection. Its variables are the server's address and the key; requests are in a folder for each tag."""
+    """Build the collection. Its variables are the server's URL and the API key; each tag is a folder."""
     folders: dict[str, list[dict[str, Any]]] = {}
     for path, methods in openapi["paths"].items():
         for method, operation in methods.items():

@@ -1,4 +1,4 @@
-"""Where the documents are served; none of them needs a key."""
+"""Routes that serve the documents; none of them needs a key."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
@@ -28,9 +28,9 @@ def document_routes(
     configured_url: str | None,
     asyncapi: Mapping[str, Any],
 ) -> Sequence[web.RouteDef]:
-    """The routes. ``configured_url`` is PUBLIC_URL."""
+    """Build the routes. ``configured_url`` is PUBLIC_URL."""
     published = envelope_schema(is_published=True)
-    published["required"] = ["id", *published["required"]]  # over HTTP no broker's message has it
+    published["required"] = ["id", *published["required"]]  # over HTTP there is no message_id to take it from
     envelopes = {"Envelope": envelope_schema(), "PublishedEnvelope": published}
     made = openapi_document(operations, version=__version__, envelope_schemas=envelopes)
     samples = {each.name: each.sample for each in types if each.sample is not None}
@@ -54,7 +54,7 @@ def document_routes(
         return web.Response(text=stylesheet(), content_type="text/css")
 
     async def show_the_way(_: web.Request) -> web.Response:
-        return web.Response(status=302, headers={"Location": "docs"})  # relative: right behind a path prefix, too
+        return web.Response(status=302, headers={"Location": "docs"})  # relative, so that it works behind a path prefix
 
     return (
         web.get("/", show_the_way),

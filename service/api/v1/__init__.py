@@ -1,1 +1,1 @@
-"""The native surface."""
+"""The native API, ``/v1``."""

@@ -1,4 +1,4 @@
-"""``/v1/deliveries``: what became of events, attempt by attempt, and sending one again."""
+"""``/v1/deliveries``: list deliveries, show their attempts, and replay them."""
 
 from typing import Annotated, Final, Literal
 
@@ -23,22 +23,29 @@ TAG: Final = "deliveries"
 
 StateAsked = Annotated[State, WithJsonSchema({"type": "string", "enum": [each.value for each in State]})]
 ReasonAsked = Annotated[Reason, WithJsonSchema({"type": "string", "enum": [each.value for each in Reason]})]
-"""Spelled out where they stand: the parameters of a query have no definitions to refer to."""
+"""Enums inlined: query parameters have no definitions to refer to."""
 
 
 class DeliveriesQuery(EventsQuery):
-    """Which deliveries. Several filters must all hold."""
+    """Filters for deliveries; all of them must hold."""
 
     endpoint_id: str | None = Field(
-        default=None, pattern=ID_PATTERN, description="Only to this endpoint.", examples=["ep_7k2m9x4c1v8b3n6h"]
+        default=None,
+        pattern=ID_PATTERN,
+        description="Only deliveries to this endpoint.",
+        examples=["ep_7k2m9x4c1v8b3n6h"],
     )
-    event_id: str | None = Field(default=None, pattern=ID_PATTERN, description="Only of this event.")
-    state: StateAsked | None = Field(default=None, description="Only those that stand here.")
+    event_id: str | None = Field(default=None, pattern=ID_PATTERN, description="Only deliveries of this event.")
+    state: StateAsked | None = Field(default=None, description="Only deliveries in this state.")
     status_code: int | None = Field(
-        default=None, ge=100, le=999, description="Only those whose last answer had this HTTP status.", examples=[503]
+        default=None,
+        ge=100,
+        le=999,
+        description="Only deliveries whose last answer had this HTTP status.",
+        examples=[503],
     )
     reason: ReasonAsked | None = Field(
-        default=None, description="Only those that ended, or last failed, for this reason.", examples=["timeout"]
+        default=None, description="Only deliveries that ended, or last failed, for this reason.", examples=["timeout"]
     )
 
 
@@ -54,31 +61,31 @@ class DeliveryItem(AnswerModel):
     state: State
     reason: Reason | None = Field(description="Why it ended, or why its last attempt failed.")
     last_status: int | None = Field(description="The HTTP status of the last attempt that got an answer.")
-    attempts_made: int = Field(description="Those that count against the limit.")
+    attempts_made: int = Field(description="Attempts that count towards the limit.")
     created_at: Instant
-    next_attempt_at: Instant | None = Field(description="Of a pending delivery.")
+    next_attempt_at: Instant | None = Field(description="When a pending delivery is due.")
     ended_at: Instant | None
 
 
 class RequestShown(AnswerModel):
-    """The request of an attempt, as far as it is known for sure; signatures and secrets are never shown."""
+    """The request of an attempt, reconstructed; signatures and secrets are never shown."""
 
     method: Literal["POST"] = "POST"
-    url: str = Field(description="The endpoint's URL as it is today.")
+    url: str = Field(description="The endpoint's current URL.")
     headers: dict[str, str] = Field(examples=[{"webhook-id": "evt_1", "webhook-attempt": "1"}])
-    body_bytes: int | None = Field(description="The size of the body, which is the event; null when it is gone.")
+    body_bytes: int | None = Field(description="The size of the body (the event); null if no longer stored.")
 
 
 class AttemptShown(AnswerModel):
-    """One try. `reply` is the start of the answer's body, at most 1 KiB of it."""
+    """One attempt. `reply` is the start of the answer's body, at most 1 KiB."""
 
     number: int
     started_at: Instant
     duration_ms: int
     outcome: OutcomeKind
     reason: Reason | None
-    status: int | None = Field(description="The HTTP status; null where no whole answer came.")
-    is_counted: bool = Field(description="False when the fault was Posthorn's own: it uses up no attempt.")
+    status: int | None = Field(description="The HTTP status; null without a complete answer.")
+    is_counted: bool = Field(description="False if the fault was Posthorn's; not counted towards the limit.")
     detail: str
     request: RequestShown
     reply: str
@@ -91,21 +98,21 @@ class DeliveryShown(DeliveryItem):
 
 
 class DeliveryOperations:
-    """Reading deliveries, and replaying them."""
+    """Reads and replays deliveries."""
 
     def __init__(self, desk: DeliveryDesk, replays: ReplayDesk) -> None:
         self._desk = desk
         self._replays = replays
 
     def operations(self) -> tuple[Operation, ...]:
-        """How they are reached."""
+        """Return the operations."""
         return (
             Operation(
                 "GET",
                 "/v1/deliveries",
                 name="list_deliveries",
                 summary="List deliveries",
-                description="Newest event first. `since` and `until` are about when the event was received.",
+                description="Newest event first. `since` and `until` refer to when the event was received.",
                 tag=TAG,
                 scope="read",
                 handler=self.list,
@@ -116,8 +123,8 @@ class DeliveryOperations:
                 "GET",
                 "/v1/deliveries/{id}",
                 name="get_delivery",
-                summary="Show a delivery",
-                description="With every attempt: its request and its reply.",
+                summary="Get a delivery",
+                description="Includes every attempt with its request and its reply.",
                 tag=TAG,
                 scope="read",
                 handler=self.show,
@@ -128,9 +135,9 @@ class DeliveryOperations:
                 "POST",
                 "/v1/deliveries/{id}/replay",
                 name="replay_delivery",
-                summary="Deliver it again",
-                description="Makes a new delivery of the same event: the same `webhook-id` and body, due at once. 409 "
-                "while the delivery is not final, and when its subscription or its event is gone.",
+                summary="Replay a delivery",
+                description="Creates a new delivery of the same event, due at once, with the same `webhook-id` and "
+                "body. 409 if the delivery is not final yet, or if its subscription or event no longer exists.",
                 tag=TAG,
                 scope="write",
                 handler=self.replay,
@@ -140,7 +147,7 @@ class DeliveryOperations:
         )
 
     async def list(self, call: Call) -> Answer:
-        """One page of deliveries."""
+        """List one page of deliveries."""
         query: DeliveriesQuery = call.query
         wanted = DeliveryFilter(
             organization_id=call.organization_id,
@@ -161,7 +168,7 @@ class DeliveryOperations:
         return Answer(200, page)
 
     async def show(self, call: Call) -> Answer:
-        """One delivery."""
+        """Show one delivery."""
         key = _key(call)
         found = await self._desk.show(key, call.organization_id)
         if found is None:
@@ -170,7 +177,7 @@ class DeliveryOperations:
         return Answer(200, DeliveryShown(**_item(found.delivery).model_dump(), attempts=attempts))
 
     async def replay(self, call: Call) -> Answer:
-        """A new delivery."""
+        """Create a new delivery of the same event."""
         made = await self._replays.replay(call.organization_id, _key(call))
         if made is None:
             raise _no_delivery(call)

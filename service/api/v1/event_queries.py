@@ -1,4 +1,4 @@
-"""What the lists of events and deliveries have in common: their filters by time, type and id."""
+"""Filters that the lists of events and deliveries share: by time, type and id."""
 
 from datetime import datetime
 from typing import Annotated, Final
@@ -18,11 +18,11 @@ def _no_number(value: object) -> object:
 
 
 GivenInstant = Annotated[AwareDatetime, BeforeValidator(_no_number)]
-"""A date-time with an offset. A bare number is none: it may count seconds, or milliseconds."""
+"""A date-time with an offset. A bare number is refused: it could be seconds or milliseconds."""
 
 
 class EventsQuery(PageQuery):
-    """Which events."""
+    """Filters for events."""
 
     event_type: str | None = Field(
         default=None,
@@ -33,11 +33,13 @@ class EventsQuery(PageQuery):
     )
     since: GivenInstant | None = Field(
         default=None,
-        description="Only of events received at this instant or later. A `+` in it is written `%2B`.",
+        description="Only if the event was received at this time or later. Encode `+` as `%2B`.",
         examples=["2026-11-20T00:00:00Z"],
     )
     until: GivenInstant | None = Field(
-        default=None, description="Only of events received before this instant.", examples=["2026-11-21T00:00:00Z"]
+        default=None,
+        description="Only if the event was received before this time.",
+        examples=["2026-11-21T00:00:00Z"],
     )
 
     @property

@@ -1,4 +1,4 @@
-"""``/v1/event-types``: what can be subscribed to and published: the built-in types and the organization's own."""
+"""``/v1/event-types``: list the built-in and the organization's own event types, and register new ones."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ _EXAMPLE_SCHEMA: Final = {
 
 def _not_reserved(name: str) -> str:
     if name.startswith(RESERVED_PREFIXES):
-        raise ValueError(f"must not begin with {' or '.join(RESERVED_PREFIXES)}: such types are Posthorn's own")
+        raise ValueError(f"must not begin with {' or '.join(RESERVED_PREFIXES)} (reserved for Posthorn's own types)")
     return name
 
 
@@ -49,7 +49,7 @@ class NewEventType(BodyModel):
     name: Annotated[str, AfterValidator(_not_reserved)] = Field(
         pattern=f"^{NAME_PATTERN}$",
         max_length=NAME_LENGTH_MAX,
-        description=f"Lower case, dotted. Not beginning with {' or '.join(f'`{each}`' for each in RESERVED_PREFIXES)}.",
+        description=f"Lower case, dotted. Must not begin with {' or '.join(map('`{}`'.format, RESERVED_PREFIXES))}.",
         examples=["order.placed"],
     )
     description: str = Field(
@@ -61,9 +61,9 @@ class NewEventType(BodyModel):
     schema_: dict[str, Any] = Field(
         alias="schema",
         description=(
-            f"JSON Schema (2020-12) of `data`, at most {SCHEMA_BYTES_MAX} bytes. References stay inside it; no "
-            "`patternProperties`; a `pattern` has no groups or alternatives, begins with `^`, has at most three of "
-            "`*`, `+`, `?` and `{m,n}`, and matches texts of up to 256 characters."
+            f"JSON Schema (2020-12) of `data`, at most {SCHEMA_BYTES_MAX} bytes, without external "
+            "references and `patternProperties`. A `pattern` must begin with `^`, have no groups or alternatives, and "
+            "at most three of `*`, `+`, `?` and `{m,n}`; it applies to texts of up to 256 characters."
         ),
         examples=[_EXAMPLE_SCHEMA],
     )
@@ -76,19 +76,19 @@ class EventTypeAnswer(AnswerModel):
     description: str = Field(description="When such an event happens.")
     is_builtin: bool = Field(description="False for a type that the organization registered.")
     schema_: dict[str, Any] = Field(alias="schema", description="JSON Schema (2020-12) of the event's `data`.")
-    sample: dict[str, Any] | None = Field(description="A whole envelope; null for the organization's own types.")
+    sample: dict[str, Any] | None = Field(description="A complete envelope; null for the organization's own types.")
     created_at: Instant | None = Field(description="When it was registered; null for built-in types.")
 
 
 class EventTypeOperations:
-    """The work behind ``/v1/event-types``."""
+    """Handlers of ``/v1/event-types``."""
 
     def __init__(self, desk: EventTypeDesk, now: Callable[[], datetime]) -> None:
         self._desk = desk
         self._now = now
 
     async def page(self, call: Call) -> Answer:
-        """Built-in types first, then the organization's own by name."""
+        """List built-in types first, then the organization's own by name."""
         query: PageQuery = call.query
         (last,) = keyset_of(query, str) or ("",)
         if last and not is_event_type_name(last):
@@ -107,7 +107,7 @@ class EventTypeOperations:
         return Answer(200, Page[EventTypeAnswer](data=shown, has_more=has_more, next_cursor=cursor))
 
     async def get(self, call: Call) -> Answer:
-        """One type, built in or the organization's own."""
+        """Show one type, built in or the organization's own."""
         name = call.path("name")
         if name in REGISTRY:
             return Answer(200, _built_in_answer(self._built_in(call)[name]))
@@ -121,7 +121,7 @@ class EventTypeOperations:
         body: NewEventType = call.body
         if body.name in REGISTRY:
             raise _conflict(f"{body.name} is a built-in type", "is the name of a built-in type")
-        # In a thread: a large schema takes a third of a second, and nobody else should wait for it.
+        # In a thread: a large schema takes a third of a second, which would block the event loop.
         schema = await asyncio.to_thread(write_schema, body.schema_)
         if isinstance(schema, Complaint):
             raise invalid("the schema is not valid", {schema.field: [schema.detail]})
@@ -129,12 +129,12 @@ class EventTypeOperations:
         if row is None:
             raise ApiError(409, Code.CONFLICT, f"limit of {OWN_TYPES_MAX} event types reached")
         if registration is Registration.KNOWN and not is_same_schema(row.schema, schema):
-            sentence = "is registered with another schema, and schemas never change: choose another name"
+            sentence = "is registered with a different schema, and schemas cannot change; choose another name"
             raise _conflict(f"{body.name} {sentence}", sentence)
         return Answer(201 if registration is Registration.NEW else 200, _own_answer(row))
 
     def operations(self) -> tuple[Operation, ...]:
-        """How it is reached."""
+        """Return the operations."""
         return (
             Operation(
                 "GET",
@@ -183,14 +183,15 @@ class EventTypeOperations:
         return {each.name: each for each in built_in_types(call.organization_id, self._now())}
 
 
-_REGISTERING: Final = f"""From then on, events of this type are taken if their `data` satisfies the schema; others are
-refused, with the path of the field that is wrong. A check that takes too long refuses the event.
+_REGISTERING: Final = f"""From then on, events of this type are accepted if their `data` satisfies the schema;
+others are refused, with the path of the invalid field. An event whose check takes too long is refused.
 
-The same name with an equal schema again answers 200 with what is there; with another schema, or with the name of a
-built-in type, 409. An organization has at most {OWN_TYPES_MAX} types. They are never changed and never removed.
+Registering the same name with an equal schema again answers 200 with the existing type; a different schema, or the name
+of a built-in type, answers 409. An organization can have up to {OWN_TYPES_MAX} types. They cannot be changed or
+removed.
 
-The broker brings those events only that its queue is bound to (`POSTHORN_AMQP_BINDINGS`). `POST /v1/events` takes
-all."""
+From the broker, only events that the intake queue is bound to arrive (`POSTHORN_AMQP_BINDINGS`). `POST /v1/events`
+accepts all types."""
 
 
 def _conflict(sentence: str, about_name: str) -> ApiError:

@@ -24,7 +24,7 @@ _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class EventItem(AnswerModel):
-    """An event: the envelope that is delivered, with every key the producer gave it, and when it was received."""
+    """An event: the envelope as it is delivered, with all of the producer's fields, and when it was received."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -38,20 +38,20 @@ class EventItem(AnswerModel):
 
 
 class EventOperations:
-    """Reading events. Their numbers keep the producer's own text: the stored bytes are answered, not a copy of them."""
+    """Reads events. Answers contain the stored bytes, so that numbers keep the producer's notation."""
 
     def __init__(self, desk: EventDesk) -> None:
         self._desk = desk
 
     def operations(self) -> tuple[Operation, ...]:
-        """How they are reached."""
+        """Return the operations."""
         return (
             Operation(
                 "GET",
                 "/v1/events",
                 name="list_events",
                 summary="List events",
-                description="Newest first. A page of very large events may hold fewer than `limit`.",
+                description="Newest first. A page of very large events may have fewer than `limit`.",
                 tag=TAG,
                 scope="read",
                 handler=self.list,
@@ -62,7 +62,7 @@ class EventOperations:
                 "GET",
                 "/v1/events/{event_id}",
                 name="get_event",
-                summary="Show an event",
+                summary="Get an event",
                 tag=TAG,
                 scope="read",
                 handler=self.show,
@@ -72,7 +72,7 @@ class EventOperations:
         )
 
     async def list(self, call: Call) -> Answer:
-        """One page of events."""
+        """List one page of events."""
         query: EventsQuery = call.query
         wanted = EventFilter(call.organization_id, query.event_type, *query.times)
         found, following = await self._desk.list(wanted, limit=query.limit, before=_before(query))
@@ -82,7 +82,7 @@ class EventOperations:
         return Answer(200, text=(b'{"data":[%b],%b' % (items, rest[1:])).decode())
 
     async def show(self, call: Call) -> Answer:
-        """One event."""
+        """Show one event."""
         event_id = call.path("event_id")
         found = await self._desk.find(call.organization_id, event_id)
         if found is None:
@@ -104,7 +104,7 @@ def _before(query: EventsQuery) -> UUID | None:
 
 
 def _item(event: EventView) -> bytes:
-    """The envelope with ``received_at``, which is ours, also where the producer has a key of that name."""
+    """The envelope with our ``received_at``, which replaces a producer's field of that name."""
     fields = _fields_of.decode(event.body)
     fields["received_at"] = msgspec.Raw(msgspec.json.encode(format_timestamp(received_at(event.uid))))
     return b"{" + b",".join(b"%b:%b" % (msgspec.json.encode(name), bytes(raw)) for name, raw in fields.items()) + b"}"

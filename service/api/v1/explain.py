@@ -1,4 +1,4 @@
-"""``GET /v1/events/{event_id}/explain``: did it reach everyone, and if not, why."""
+"""``GET /v1/events/{event_id}/explain``: whether an event reached every subscription, and if not, why."""
 
 from pydantic import Field
 
@@ -14,19 +14,19 @@ from service.core.events.uid import received_at
 from service.core.reason import Reason
 from service.ports.desk import StoryDesk
 
-DESCRIPTION = """For every subscription of the organization, removed ones too, what happened or why nothing did; in the
-order of their ids. `summary` is about all of them, whatever the page.
+DESCRIPTION = """What happened to the event at every subscription of the organization, including removed ones, or why
+nothing happened. Ordered by subscription id. `summary` covers all subscriptions, not only this page.
 
 | finding | |
 |---|---|
-| `delivered` `pending` `leased` `dead` `cancelled` | there is a delivery, in this state |
-| `gated` | there is a pending delivery, and it waits for the endpoint: `gates` says why |
-| `other_event_type` | the subscription asks for another event type |
-| `filtered_out` | the endpoint's filter did not let it through: `filter_clause` |
-| `shadowed` | another subscription of the same endpoint, `shadowed_by`, asks for it more specifically |
-| `subscribed_later` `removed_before` | the subscription was not there yet, or no longer, when the event came |
-| `test_for_another` | a test event goes to one endpoint only |
-| `changed_since` | as things stand today it would match: the endpoint was changed after the event |"""
+| `delivered` `pending` `leased` `dead` `cancelled` | there is a delivery in this state |
+| `gated` | there is a pending delivery, which waits for the endpoint; `gates` says why |
+| `other_event_type` | the subscription is for another event type |
+| `filtered_out` | the endpoint's filter excluded it; see `filter_clause` |
+| `shadowed` | a more specific subscription of the same endpoint, `shadowed_by`, applies |
+| `subscribed_later` `removed_before` | the subscription was created after the event arrived, or removed before |
+| `test_for_another` | it is a test event for another endpoint |
+| `changed_since` | it would match today; the endpoint was changed after the event |"""
 
 
 class ExplainedDelivery(AnswerModel):
@@ -42,7 +42,7 @@ class ExplainedDelivery(AnswerModel):
 
 
 class GateShown(AnswerModel):
-    """What holds an endpoint's deliveries back now; `until` is null where it has no end of its own."""
+    """Why an endpoint's deliveries wait now; `until` is null if no end is set."""
 
     kind: str = Field(examples=["paused"])
     until: Instant | None
@@ -57,12 +57,12 @@ class ClauseShown(AnswerModel):
 
 
 class ExplainedSubscription(AnswerModel):
-    """What became of the event at one subscription."""
+    """What happened to the event at one subscription."""
 
     subscription_id: int
     endpoint_id: str
     url: str
-    event_type: str = Field(description="What the subscription asks for, perhaps a pattern.")
+    event_type: str = Field(description="The subscription's event type or pattern.")
     removed_at: Instant | None
     finding: Finding
     sentence: str
@@ -73,16 +73,16 @@ class ExplainedSubscription(AnswerModel):
 
 
 class ExplainedSummary(AnswerModel):
-    """The answer in one line, over all subscriptions."""
+    """A summary over all subscriptions."""
 
     reached_everyone: bool = Field(description="Whether every delivery of the event, or a replay of it, arrived.")
     sentence: str
     subscription_count: int
-    findings: dict[Finding, int] = Field(description="How many subscriptions there are of each finding.")
+    findings: dict[Finding, int] = Field(description="The number of subscriptions with each finding.")
 
 
 class ExplainedPage(AnswerModel):
-    """What became of an event."""
+    """What happened to an event."""
 
     event_id: str
     event_type: str
@@ -95,19 +95,19 @@ class ExplainedPage(AnswerModel):
 
 
 class ExplainOperations:
-    """Explaining events."""
+    """Explains events."""
 
     def __init__(self, desk: StoryDesk) -> None:
         self._desk = desk
 
     def operations(self) -> tuple[Operation, ...]:
-        """How it is reached."""
+        """Return the operations."""
         return (
             Operation(
                 "GET",
                 "/v1/events/{event_id}/explain",
                 name="explain_event",
-                summary="Did it reach everyone, and if not, why?",
+                summary="Explain an event",
                 description=DESCRIPTION,
                 tag=TAG,
                 scope="read",
@@ -119,7 +119,7 @@ class ExplainOperations:
         )
 
     async def show(self, call: Call) -> Answer:
-        """One event, one page of its subscriptions."""
+        """Explain one event, for one page of its subscriptions."""
         event_id = call.path("event_id")
         query: PageQuery = call.query
         keyset = keyset_of(query, int)

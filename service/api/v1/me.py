@@ -1,12 +1,12 @@
-"""``GET /v1/me``: whose key this is and what it may do. The cheapest test of a credential."""
+"""``GET /v1/me``: the organization and scopes of the request's key; the cheapest test of a key."""
 
 from typing import Annotated
 
 from pydantic import Field
 
+from service.api.entrance.rate_limit import RATE_LIMIT
 from service.api.instant import Instant
 from service.api.operation import Answer, Call, Operation
-from service.api.rate_limit import RATE_LIMIT
 from service.api.validation import AnswerModel
 
 
@@ -14,20 +14,20 @@ class KeyShown(AnswerModel):
     """The API key of this request, without its secret."""
 
     id: Annotated[str, Field(examples=["0f1e2d3c4b5a6978"])]
-    name: Annotated[str, Field(description="What its maker calls it; may be empty.", examples=["zapier"])]
+    name: Annotated[str, Field(description="The name given at creation; may be empty.", examples=["zapier"])]
     scopes: Annotated[
         list[str],
-        Field(description="Of `read`, `write`, `publish` and `admin`.", examples=[["publish", "read", "write"]]),
+        Field(description="Any of `read`, `write`, `publish` and `admin`.", examples=[["publish", "read", "write"]]),
     ]
-    expires_at: Annotated[Instant | None, Field(description="From when on it is refused; null is never.")]
+    expires_at: Annotated[Instant | None, Field(description="When the key expires; null: never.")]
 
 
 class RateLimitShown(AnswerModel):
-    """The hour's requests, this one counted."""
+    """The current hour's requests, including this one."""
 
     limit: Annotated[int, Field(examples=[2500])]
     remaining: Annotated[int, Field(examples=[2499])]
-    reset: Annotated[int, Field(description="When the hour ends, in unix seconds.", examples=[1795199999])]
+    reset: Annotated[int, Field(description="When the hour ends, in Unix seconds.", examples=[1795199999])]
 
 
 class Me(AnswerModel):
@@ -39,7 +39,7 @@ class Me(AnswerModel):
 
 
 async def show_me(call: Call) -> Answer:
-    """What the key says about its holder."""
+    """Describe the caller's key."""
     key, standing = call.key, call.request[RATE_LIMIT]
     shown = KeyShown(id=key.key_id, name=key.name, scopes=sorted(key.scopes), expires_at=key.expires_at)
     limit = RateLimitShown(limit=standing.limit, remaining=standing.remaining, reset=standing.reset)
@@ -47,13 +47,13 @@ async def show_me(call: Call) -> Answer:
 
 
 def me_operation() -> Operation:
-    """How it is reached."""
+    """Return the operation."""
     return Operation(
         "GET",
         "/v1/me",
         name="get_me",
         summary="Who am I?",
-        description="The organization, the key and where it stands with its rate limit.",
+        description="The organization, the key and its rate limit.",
         tag="keys",
         scope=None,
         handler=show_me,

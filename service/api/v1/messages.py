@@ -1,4 +1,4 @@
-"""``GET /v1/messages/{message_id}``: what became of a message, folded from its events."""
+"""``GET /v1/messages/{message_id}``: a message's status, derived from its events."""
 
 from pydantic import Field
 
@@ -12,7 +12,7 @@ from service.ports.desk import EventDesk
 
 
 class ErrorShown(AnswerModel):
-    """Why the message could not be delivered, as the producer put it."""
+    """Why the message could not be delivered, as the producer reported it."""
 
     code: str | int | None = Field(examples=["unreachable"])
     message: str | None = Field(examples=["The handset is not reachable"])
@@ -21,7 +21,7 @@ class ErrorShown(AnswerModel):
 
 
 class ReplyShown(AnswerModel):
-    """What a contact answered."""
+    """A contact's reply to the message."""
 
     event_id: str
     message_id: str
@@ -30,7 +30,7 @@ class ReplyShown(AnswerModel):
 
 
 class ReactionShown(AnswerModel):
-    """A tapback on the message; `at` and `from_urn` are empty where the producer did not say."""
+    """A tapback on the message; `at` and `from_urn` are empty if the producer did not give them."""
 
     type: str = Field(examples=["heart"])
     at: str
@@ -38,7 +38,7 @@ class ReactionShown(AnswerModel):
 
 
 class ClicksShown(AnswerModel):
-    """Visits of its links, those of bots apart."""
+    """Clicks on the message's links; those of bots are counted separately."""
 
     count: int
     last_clicked_at: Instant | None
@@ -46,7 +46,7 @@ class ClicksShown(AnswerModel):
 
 
 class MessageShown(AnswerModel):
-    """A message's status. A failure counts until the message is sent anew, or arrives after all."""
+    """A message's status. A failure counts until the message is sent again or delivered after all."""
 
     message_id: str = Field(examples=["msg_7f8a9b0c"])
     status: MessageState
@@ -54,31 +54,31 @@ class MessageShown(AnswerModel):
     sent_at: Instant | None
     delivered_at: Instant | None
     read_at: Instant | None
-    failed_at: Instant | None = Field(description="The last failure, also where the message arrived later.")
-    received_at: Instant | None = Field(description="Of an inbound message.")
+    failed_at: Instant | None = Field(description="The last failure, even if the message was delivered later.")
+    received_at: Instant | None = Field(description="When an inbound message was received.")
     error: ErrorShown | None
     replies: list[ReplyShown]
     reactions: list[ReactionShown]
     clicks: ClicksShown
-    events: list[str] = Field(description="The ids of the events that this was folded from, by their timestamps.")
-    is_complete: bool = Field(description="False when there are more events than are read for this (1,000, or 4 MiB).")
+    events: list[str] = Field(description="The ids of the events it is derived from, ordered by timestamp.")
+    is_complete: bool = Field(description="False if the message has more events than are read (1,000, or 4 MiB).")
 
 
 class MessageOperations:
-    """Reading messages. There is no table of them: their events are all that is known."""
+    """Reads messages. They have no table; their status is derived from their events."""
 
     def __init__(self, desk: EventDesk) -> None:
         self._desk = desk
 
     def operations(self) -> tuple[Operation, ...]:
-        """How it is reached."""
+        """Return the operations."""
         return (
             Operation(
                 "GET",
                 "/v1/messages/{message_id}",
                 name="get_message",
-                summary="What became of a message",
-                description="Folded from the events that tell of it (`data.message.id`) or answer it "
+                summary="Get a message's status",
+                description="Derived from the events about the message (`data.message.id`) and from replies to it "
                 "(`data.reply_to.message_id`).",
                 tag="messages",
                 scope="read",
@@ -89,7 +89,7 @@ class MessageOperations:
         )
 
     async def show(self, call: Call) -> Answer:
-        """One message."""
+        """Show one message."""
         message_id = call.path("message_id")
         found, is_complete = await self._desk.about_message(call.organization_id, message_id)
         if not found:

@@ -21,9 +21,9 @@ BATCH_BYTES_MAX: Final = 16 * BODY_BYTES_MAX
 SOURCE_NAME: Final = "http"
 
 JudgeEvents = Callable[[Sequence[Event]], Awaitable[Sequence[Judged | Rejected]]]
-"""Says, in order, whether each event may be recorded, and records nothing; ``flow.intake.Intake.judge`` is one."""
+"""Returns, in order, whether each event may be recorded; records nothing. Implemented by ``Intake.judge``."""
 RecordEvents = Callable[[Sequence[Judged], str], Awaitable[Sequence[Disposition | Rejected]]]
-"""Records events together and says, in order, what became of each; ``flow.intake.Intake.record`` is one."""
+"""Records events together and returns, in order, what became of each. Implemented by ``Intake.record``."""
 
 _STATUSES: Final[Mapping[Disposition, Literal["accepted", "duplicate"]]] = {
     Disposition.RECORDED: "accepted",
@@ -35,14 +35,14 @@ _items_of = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Published(AnswerModel):
-    """What became of one event: recorded, or known already."""
+    """The result for one event: recorded, or known already."""
 
     id: str
     status: Literal["accepted", "duplicate"]
 
 
 class PublishedEvents(AnswerModel):
-    """What became of each event, in order."""
+    """The result for each event, in order."""
 
     data: list[Published]
 
@@ -72,7 +72,7 @@ _EXAMPLE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Submission:
-    """The envelopes of one request, as bytes; ``fields`` are those of a single one that is an object."""
+    """The envelopes of one request, as bytes; ``fields`` is set for a single envelope that is a JSON object."""
 
     bodies: Sequence[bytes]
     is_batch: bool
@@ -86,7 +86,7 @@ class _Submission:
 
 
 class PublishEvents:
-    """The work behind ``POST /v1/events``."""
+    """The handler of ``POST /v1/events``."""
 
     def __init__(self, judge: JudgeEvents, record: RecordEvents, now: Callable[[], datetime]) -> None:
         self._judge = judge
@@ -94,7 +94,7 @@ class PublishEvents:
         self._now = now
 
     async def post(self, call: Call) -> Answer:
-        """Take one envelope, or a batch of them: all are valid, or none is stored."""
+        """Record one envelope or a batch; one invalid event refuses the whole batch."""
         submission = _split(call.body_bytes)
         parsed = _parse(submission, call.organization_id, self._now(), call.request.content_type)
         judgements = iter(await self._judge([each for each in parsed if isinstance(each, Event)]))
@@ -110,15 +110,15 @@ class PublishEvents:
         return Answer(202, PublishedEvents(data=data))
 
     def operation(self) -> Operation:
-        """How it is reached."""
+        """Return the operation."""
         return Operation(
             "POST",
             "/v1/events",
             name="publish_events",
             summary="Publish events",
-            description='One envelope, or `{"events": […]}` with 1 to 100. 202 means committed: nothing is lost. '
-            "An event needs an `id`; one that is known already is answered `duplicate` and not sent again. The "
-            "organization is the key's. A batch with a bad event is refused whole.",
+            description='One envelope, or `{"events": […]}` with 1 to 100 of them. 202 means that the events '
+            "are committed. An event needs an `id`; one that is already recorded is answered `duplicate` and not sent "
+            "again. The organization is the key's. One invalid event refuses the whole batch.",
             tag="events",
             scope="publish",
             handler=self.post,
@@ -132,7 +132,7 @@ class PublishEvents:
 
 
 def _split(body: bytes) -> _Submission:
-    """Tell a batch from an envelope: a batch has ``events`` and no ``type``. parse_event rejects what is neither."""
+    """Tell a batch from an envelope: a batch has ``events`` and no ``type``. parse_event rejects anything else."""
     try:
         fields = _fields_of.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -151,7 +151,7 @@ def _split(body: bytes) -> _Submission:
 def _parse(
     submission: _Submission, organization_id: str, now: datetime, content_type: str
 ) -> Sequence[Event | Rejected]:
-    """Each event, in order, or why it is none."""
+    """Parse each event, in order; ``Rejected`` where it is not valid."""
     parsed: list[Event | Rejected] = []
     bodies: dict[str, bytes] = {}
     for body in submission.bodies:
@@ -163,7 +163,7 @@ def _parse(
 
 
 def _all_valid(submission: _Submission, judged: Sequence[Judged | Rejected]) -> Sequence[Judged]:
-    """The batch, if all of it is valid. Raises an error that names everything wrong with it."""
+    """Return the events if all are valid. Raises ``ApiError`` (400, 413) that names every invalid one."""
     rejected = [(index, why) for index, why in enumerate(judged) if isinstance(why, Rejected)]
     if not rejected:
         return [each for each in judged if isinstance(each, Judged)]
@@ -178,9 +178,9 @@ def _all_valid(submission: _Submission, judged: Sequence[Judged | Rejected]) -> 
 
 
 def _checked(event: Event, organization_id: str, bodies: dict[str, bytes]) -> Event | Rejected:
-    """The event, if it is the caller's own and agrees with those before it in the batch."""
+    """Return the event if it belongs to the caller and does not conflict with an earlier one of the batch."""
     if event.organization_id != organization_id:
-        detail = "must be the organization of the API key, or be left out"
+        detail = "must be the organization of the API key, or omitted"
         return Rejected(ParkReason.BAD_FIELD, detail, "organization_id")
     if bodies.setdefault(event.id, event.body) != event.body:
         return Rejected(ParkReason.CONFLICT, "another event of this batch has the same id", "id")
@@ -190,16 +190,16 @@ def _checked(event: Event, organization_id: str, bodies: dict[str, bytes]) -> Ev
 def _refuse_unrecorded(
     submission: _Submission, events: Sequence[Event], outcomes: Sequence[Disposition | Rejected]
 ) -> None:
-    """Name the events that were not recorded. What else is in the batch stays recorded, and may be sent again."""
+    """Raise ``ApiError`` naming the events that were not recorded. The others stay recorded and may be sent again."""
     refused = [(i, outcome) for i, outcome in enumerate(outcomes) if isinstance(outcome, Rejected)]
     if not refused:
         return
     ids = ", ".join(events[index].id for index, _ in refused)
     others = "; the others were accepted" if len(refused) < len(events) else ""
     if any(why.reason is ParkReason.UNRECORDABLE for _, why in refused):  # its detail is about our database
-        raise ApiError(500, Code.INTERNAL_ERROR, f"not recorded, through a fault of ours: {ids}{others}")
+        raise ApiError(500, Code.INTERNAL_ERROR, f"not recorded because of an internal error: {ids}{others}")
     errors = {submission.name(index, why.field): [why.detail] for index, why in refused}
     if any(why.reason is ParkReason.CONFLICT for _, why in refused):
-        sentence = f"another event was recorded first under the id of: {ids}{others}"
+        sentence = f"a different event with the same id is already recorded: {ids}{others}"
         raise ApiError(409, Code.CONFLICT, sentence, errors=errors)
     raise invalid(f"not recorded: {ids}{others}", errors)

@@ -19,12 +19,12 @@ FIELDS_MAX: Final = 100
 
 Fields = Mapping[str, object]
 
-# What aiohttp's reader raises for parts that are none; RuntimeError is an unknown encoding, or parts nested too deeply.
+# What aiohttp's reader raises for malformed parts; RuntimeError is an unknown encoding, or parts nested too deeply.
 _UNREADABLE: Final = (ValueError, LookupError, AssertionError, RuntimeError, HttpProcessingError)
 
 
 async def parse_fields(request: web.Request, body: bytes) -> Fields:
-    """The fields of a body; an empty one has none, whatever its media type says."""
+    """Return the fields of a body; an empty body has none, whatever its media type."""
     if not body:
         return {}
     match request.content_type:
@@ -62,7 +62,7 @@ def _from_form(body: bytes) -> Fields:
 
 
 async def _from_multipart(request: web.Request, body: bytes) -> Fields:
-    """The text fields; a file, like a part within a part, is no field of ours."""
+    """Return the text fields; files and nested parts are ignored."""
     stream = StreamReader(request.protocol, len(body) + 1, loop=asyncio.get_running_loop())
     stream.feed_data(body)
     stream.feed_eof()

@@ -1,10 +1,10 @@
-"""Who is asking, in RapidPro's words. Wrong token: 403 now; missing token: 403 after the method check."""
+"""Authentication with RapidPro's messages. Wrong token: 403 now; missing token: 403 after the method check."""
 
 from typing import Final
 
 from aiohttp import web
 
-from service.api.entrance import Entrance
+from service.api.entrance.entrance import Entrance
 from service.api.errors import ApiError
 from service.api.v2.refusal import refusal
 from service.core.api_key import StoredKey
@@ -19,7 +19,7 @@ _TOKEN_PARTS: Final = 2
 
 
 async def authenticate_token(request: web.Request, entrance: Entrance) -> StoredKey | None:
-    """The caller's key; None without one, as with a scheme that is not ours. Raises ``RefusalError`` (403)."""
+    """Return the caller's key; None without one or with an unknown scheme. Raises ``RefusalError`` (403)."""
     schemes = [_scheme_of(header) for header in request.headers.getall("Authorization", [])]
     if not any(scheme in _KNOWN_SCHEMES for scheme in schemes) and "X-API-Key" not in request.headers:
         return None
@@ -32,7 +32,7 @@ async def authenticate_token(request: web.Request, entrance: Entrance) -> Stored
 
 
 def _scheme_of(header: str) -> str:
-    """The scheme, in lower case. Raises ``RefusalError`` for a token that is none by its form."""
+    """Return the scheme in lower case. Raises ``RefusalError`` for a malformed token."""
     parts = header.split()
     scheme = parts[0].lower() if parts else ""
     if scheme in {"token", "bearer"}:

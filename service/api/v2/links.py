@@ -1,4 +1,4 @@
-"""Links into this surface that work from where the caller stands."""
+"""Absolute links into this surface, with the base URL that the caller uses."""
 
 from typing import Final
 from urllib.parse import urlencode
@@ -18,11 +18,11 @@ class Links:
         self._configured = configured
 
     def to(self, request: web.Request, path: str) -> str:
-        """A path of this surface."""
+        """Link to a path of this surface."""
         return f"{public_url(request, self._configured)}{PREFIX}{path}"
 
     def with_cursor(self, request: web.Request, path: str, cursor: str | None) -> str | None:
-        """The same list at another cursor: all other parameters stay. None without a cursor."""
+        """Link to the same list at another cursor, keeping all other parameters. None without a cursor."""
         if cursor is None:
             return None
         others = [(name, value) for name, value in request.query.items() if name != "cursor"]

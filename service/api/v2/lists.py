@@ -1,4 +1,4 @@
-"""The three lists: a page of rows, and links to the pages beside it."""
+"""The three lists: a page of rows, with links to the next and previous page."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Row = TypeVar("Row")
 
 
 class Lists:
-    """Reads them."""
+    """Reads the lists."""
 
     def __init__(self, desk: ResthookDesk, links: Links, page_size: int) -> None:
         self._desk = desk
@@ -33,14 +33,14 @@ class Lists:
         self._page_size = page_size
 
     async def resthooks(self, call: ResourceCall) -> web.Response:
-        """The event types that can be subscribed to, last modified first, or last with ``?reverse=true``."""
+        """List event types, most recently modified first; ``?reverse=true`` reverses the order."""
         is_descending = (call.parameter("reverse") or "").lower() not in _TRUE
         fetch = partial(self._desk.list_resthooks, call.organization_id)
         page = await read_page(_cursor(call), RESTHOOKS, fetch, self._page_size, is_descending=is_descending)
         return self._answer(call, "/resthooks.json", page, _resthook)
 
     async def subscribers(self, call: ResourceCall) -> web.Response:
-        """Active subscriptions, newest first; of one ``?id=`` or ``?resthook=``."""
+        """List active subscriptions, newest first; ``?id=`` and ``?resthook=`` filter."""
         fetch = partial(
             self._desk.list_subscribers,
             call.organization_id,
@@ -51,7 +51,7 @@ class Lists:
         return self._answer(call, "/resthook_subscribers.json", page, _subscriber)
 
     async def events(self, call: ResourceCall) -> web.Response:
-        """Events, newest first, whether or not anybody subscribed; of one ``?resthook=``."""
+        """List events, newest first, whether or not anybody subscribed; ``?resthook=`` filters."""
         resthook = call.parameter("resthook") or None
         fetch = partial(self._desk.list_events, call.organization_id, resthook=resthook)
         page = await read_page(_cursor(call), EVENTS, fetch, self._page_size)
@@ -85,7 +85,7 @@ def _subscriber(row: Subscriber) -> bytes:
 
 
 def _event(row: ResthookEvent) -> bytes:
-    """The envelope goes in as it lies there: a number that was read and written again might be another one."""
+    """Insert the stored envelope unchanged: decoding and encoding a number could alter it."""
     # The time is the one in the uid, which the list is ordered by.
     created_on = format_timestamp(_EPOCH + timedelta(milliseconds=row.uid.int >> _UUID7_TIME_SHIFT))
     return b'{"resthook":%b,"data":%b,"created_on":%b}' % (_json(row.resthook), row.body or b"null", _json(created_on))

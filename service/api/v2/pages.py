@@ -1,4 +1,4 @@
-"""The documentation and the explorer: pages of our own files alone, under a policy that lets nothing else in."""
+"""The documentation and the explorer: static pages, whose policy forbids any other origin."""
 
 from importlib.resources import files
 from string import Template
@@ -10,7 +10,7 @@ from service.api.v2.refusal import NOT_FOUND, refusal
 from service.api.validation import JSON
 
 RESOURCE_PAGES: Final = ("resthooks", "resthook_subscribers", "resthook_events")
-"""The documented resources; each page is named as its path."""
+"""The documented resources; each page has the name of its path."""
 
 _TITLES: Final = {
     "root": "Posthorn API v2",
@@ -31,7 +31,7 @@ _HEADERS: Final = {
 
 
 class Pages:
-    """The pages, read once."""
+    """The pages, read from their files once."""
 
     def __init__(self) -> None:
         place = files("service.api.v2") / "html"
@@ -47,30 +47,30 @@ class Pages:
         self._files = {name: (place / name).read_text("utf-8") for name in _FILES}
 
     def page(self, name: str) -> web.Response:
-        """A page."""
+        """Return a page."""
         return web.Response(text=self._pages[name], content_type=_HTML, headers=_HEADERS)
 
     def file(self, name: str) -> web.Response:
-        """What pages load. Raises ``RefusalError`` (404)."""
+        """Return a file that pages load. Raises ``RefusalError`` (404)."""
         if name not in self._files:
             raise refusal(404, NOT_FOUND)
         return web.Response(text=self._files[name], content_type=_FILES[name])
 
 
 def prefers_html(request: web.Request) -> bool:
-    """Whether the caller would rather read a page than JSON; ``*/*`` would."""
+    """Whether the caller prefers HTML to JSON; ``*/*`` counts as HTML."""
     accept = ",".join(request.headers.getall("Accept", [])) or "*/*"
     return _rank(accept, _HTML) >= _rank(accept, JSON)
 
 
 def _rank(accept: str, media_type: str) -> tuple[float, int]:
-    """How welcome a media type is: by quality, then by how plainly it is named."""
+    """Rank a media type by its quality, then by how specifically it is named."""
     ranges = {media_type: 2, f"{media_type.partition('/')[0]}/*": 1, "*/*": 0}
     best = (0.0, 0)
     for part in accept.split(","):
         name, *parameters = (piece.strip().lower() for piece in part.split(";"))
         quality = _quality(parameters) if name in ranges else 0.0
-        if quality > 0:  # zero is "not this one"
+        if quality > 0:  # zero means not acceptable
             best = max(best, (quality, ranges[name]))
     return best
 

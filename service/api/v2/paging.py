@@ -1,4 +1,4 @@
-"""Pages: a cursor says beside which row a page lies and on which side, so rows that come and go shift nothing."""
+"""Keyset pagination: a cursor names a row and a side of it, so that added or removed rows do not shift pages."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ Row = TypeVar("Row")
 Key = TypeVar("Key")
 
 Fetch = Callable[[Walk[Key]], Awaitable[Sequence[Row]]]
-"""Reads rows, in the order it walks."""
+"""Reads rows in the order of the walk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keyset(Generic[Row, Key]):
-    """How the key of a row is had and written. ``read`` raises ValueError, or OverflowError, for what is no key.
+    """How to get a row's key and write it to a cursor. ``read`` raises ValueError or OverflowError for a bad key.
 
-    A row that is not whole only shows that the list goes on.
+    A row that is not whole is not shown; it only proves that the list continues.
     """
 
     of: Callable[[Row], Key]
@@ -40,7 +40,7 @@ class Keyset(Generic[Row, Key]):
 
 @dataclass(frozen=True, slots=True)
 class KeysetPage(Generic[Row]):
-    """Rows, and the cursors of the pages beside them."""
+    """Rows, and the cursors of the next and previous page."""
 
     rows: Sequence[Row]
     next_cursor: str | None
@@ -50,12 +50,12 @@ class KeysetPage(Generic[Row]):
 async def read_page(
     cursor: str, keyset: Keyset[Row, Key], fetch: Fetch[Key, Row], size: int, *, is_descending: bool = True
 ) -> KeysetPage[Row]:
-    """The page at ``cursor``, the first one when it is empty. Raises ``RefusalError`` (404) for no cursor of ours."""
+    """Read the page at ``cursor``, the first one if it is empty. Raises ``RefusalError`` (404) for a bad cursor."""
     side, key = _read(cursor, keyset) if cursor else (_AFTER, None)
     is_backwards = side == _BEFORE
-    # One row more than the page has, to learn whether there is one.
+    # One row more than the page, to learn whether more follow.
     found = await fetch(Walk(key, is_descending != is_backwards, size + 1))
-    if is_backwards and not found:  # what lay before is gone, so this is the beginning
+    if is_backwards and not found:  # no rows before the cursor are left: show the first page
         return await read_page("", keyset, fetch, size, is_descending=is_descending)
     rows = list(takewhile(keyset.is_whole, found[:size]))
     has_more = len(found) > len(rows)
@@ -86,13 +86,13 @@ def _microseconds(at: datetime) -> int:
 
 def _at_and_slug(microseconds: int, slug: str) -> tuple[datetime, str]:
     if "\0" in slug:
-        raise ValueError("no slug has a NUL")
+        raise ValueError("a slug cannot contain NUL")
     return _EPOCH + timedelta(microseconds=microseconds), slug
 
 
 def _at_and_id(microseconds: int, number: int) -> tuple[datetime, int]:
     if not 0 <= number <= _ID_MAX:
-        raise ValueError("no id is so large")
+        raise ValueError("the id is out of range")
     return _EPOCH + timedelta(microseconds=microseconds), number
 
 

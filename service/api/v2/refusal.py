@@ -24,7 +24,7 @@ Body = Mapping[str, str | list[str]]
 
 
 class RefusalError(Exception):
-    """An answer that is not the one asked for."""
+    """Ends the request with an error response."""
 
     def __init__(self, status: int, body: Body, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(f"{status}: {body}")
@@ -33,23 +33,23 @@ class RefusalError(Exception):
         self.headers = headers or {}
 
     def response(self) -> web.Response:
-        """The refusal as it is sent."""
+        """Build the response."""
         return json_response(self.body, self.status, self.headers)
 
 
 def refusal(status: int, detail: str, headers: Mapping[str, str] | None = None) -> RefusalError:
-    """A refusal that is one sentence."""
+    """A refusal with one sentence as its ``detail``."""
     return RefusalError(status, {"detail": detail}, headers)
 
 
 def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """``body`` as compact JSON, in ASCII: whatever text came in, it can be sent back."""
+    """``body`` as compact JSON in ASCII, so that any text that came in can be sent back."""
     text = json.dumps(body, separators=(",", ":"))
     return web.Response(body=text.encode(), status=status, headers=headers, content_type=JSON)
 
 
 def refusal_middleware(observer: Observer) -> Middleware:
-    """Answer whatever is raised below in the one shape. Faults of ours are told to ``observer``, not to the caller."""
+    """Turn exceptions into error responses. ``observer`` gets the details of internal errors, the caller does not."""
 
     @web.middleware
     async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -68,7 +68,7 @@ def refusal_middleware(observer: Observer) -> Middleware:
             observer.tell(Trouble("api", error))
             sentence = "The service cannot reach its database now. Try again."
             return refusal(503, sentence, {"Retry-After": str(RETRY_AFTER_SECONDS)}).response()
-        except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the caller gets the one shape
+        except Exception as error:  # noqa: BLE001 - the boundary: every failure gets the error shape
             observer.tell(Trouble("api", error))
             return refusal(500, "Something went wrong on our side.").response()
 
@@ -79,7 +79,7 @@ _STATUS_HERE: Final = {401: 403, 422: 400}
 
 
 def _from_entrance(error: ApiError) -> RefusalError:
-    """What the parts that both surfaces share refuse, in the words RapidPro has for it."""
+    """Convert an error of the shared checks to RapidPro's status and words."""
     sentence = error.sentence
     if error.status == web.HTTPTooManyRequests.status_code:
         seconds = int(error.headers["Retry-After"])

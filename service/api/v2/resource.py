@@ -1,4 +1,4 @@
-"""A resource of this surface: a path, and what each method does there."""
+"""A resource of this surface: a path and its methods."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,21 +18,21 @@ _ID_MAX: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class ResourceCall:
-    """One request, by a key that may make it."""
+    """One authorised request."""
 
     request: web.Request
     organization_id: str
     body: bytes = b""
 
     def parameter(self, name: str) -> str | None:
-        """A query parameter, the last where there are several. Raises ``RefusalError`` (400)."""
+        """Return a query parameter, the last if it is repeated. Raises ``RefusalError`` (400)."""
         values = self.request.query.getall(name, [])
         if values and "\0" in values[-1]:
             raise RefusalError(400, {name: [UNSTORABLE]})
         return values[-1] if values else None
 
     def id(self) -> int | None:
-        """The id in the path or in the query; 0, which nothing has, for one beyond 64 bits. Raises ``RefusalError``."""
+        """Return the id from the path or query; 0, which no row has, beyond 64 bits. Raises ``RefusalError`` (400)."""
         text = self.request.match_info.get("id") or self.parameter("id")
         if text is None:
             return None
@@ -47,7 +47,7 @@ Verb = Callable[[ResourceCall], Awaitable[web.Response]]
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A path under the prefix. ``page`` names its documentation, which stands at the path without a suffix."""
+    """A path under the prefix. ``page`` names its documentation, which is served at the path without a suffix."""
 
     path: str
     verbs: Mapping[str, Verb]

@@ -1,4 +1,4 @@
-"""Subscribing a URL to a resthook, and ending it."""
+"""Subscribe a URL to a resthook, and end the subscription."""
 
 from typing import Final, assert_never
 
@@ -7,7 +7,7 @@ from aiohttp import web
 from service.api.v2.bodies import parse_fields
 from service.api.v2.refusal import PERMISSION_DENIED, RefusalError, json_response, refusal
 from service.api.v2.resource import ResourceCall
-from service.api.v2.subscribing import problems_here, read_wish
+from service.api.v2.subscribing import problems_here, read_subscriber
 from service.core.endpoints.refusals import InvalidWish, NoSuchOrganization, OtherSecret
 from service.core.endpoints.view import Registered, Subscriber
 from service.core.timestamp import format_timestamp
@@ -21,16 +21,16 @@ OTHER_SECRET: Final = "This URL already has an endpoint, which signs with anothe
 
 
 class Subscribers:
-    """Makes and ends subscriptions."""
+    """Creates and ends subscriptions."""
 
     def __init__(self, desk: EndpointDesk) -> None:
         self._desk = desk
 
     async def create(self, call: ResourceCall) -> web.Response:
-        """Subscribe a URL; the secret is shown when its endpoint was made for it. No request is made to the URL."""
+        """Subscribe a URL; the secret is shown if a new endpoint was created. No request is sent to the URL."""
         if "id" in call.request.query:
             raise refusal(400, NO_UPDATES)
-        wish = read_wish(await parse_fields(call.request, call.body))
+        wish = read_subscriber(await parse_fields(call.request, call.body))
         match await self._desk.subscribe(call.organization_id, wish):
             case Registered(_, secret, (made,)):
                 shown = {} if secret is None else {"secret": secret}
@@ -57,7 +57,7 @@ class Subscribers:
 
 
 def as_object(row: Subscriber) -> dict[str, object]:
-    """A subscriber as it is listed."""
+    """Return the JSON object of a subscriber."""
     return {
         "id": row.id,
         "resthook": row.resthook,

@@ -1,6 +1,6 @@
-"""What a new subscriber must look like: every error at once, in Django REST framework's sentences.
+"""Validate a new subscriber: every error at once, in Django REST framework's sentences.
 
-What it may be, an endpoint's own rules say, and their findings are put into this surface's words here.
+The rules are those of an endpoint; this module translates their findings into this surface's words.
 """
 
 import re
@@ -35,10 +35,10 @@ _NAMES: Final = {"event_types": "resthook", "url": "target_url", "secret": "secr
 """What this surface calls the fields of an endpoint."""
 
 
-def read_wish(fields: Fields) -> EndpointWish:
-    """The endpoint that a body asks for, with one event type; names we do not know are let be."""
+def read_subscriber(fields: Fields) -> EndpointWish:
+    """Convert a body to an endpoint's wish with one event type; unknown fields are ignored."""
     resthook = _text(fields, "resthook")
-    if isinstance(resthook, str) and "*" in resthook:  # a pattern is no resthook
+    if isinstance(resthook, str) and "*" in resthook:  # a pattern is not a resthook
         resthook = _Problem(_no_resthook(resthook))
     read = {"event_types": resthook, "url": _url(fields)}
     if "secret" in fields:
@@ -51,7 +51,7 @@ def read_wish(fields: Fields) -> EndpointWish:
 
 
 def problems_here(problems: Mapping[str, Sequence[str]], wish: EndpointWish) -> dict[str, list[str]]:
-    """What is wrong with a wish, under this surface's names and, of a resthook, in its words."""
+    """Translate a wish's problems to this surface's field names and sentences."""
     told: dict[str, list[str]] = {}
     for path, sentences in problems.items():
         name = path.partition("[")[0]
@@ -65,7 +65,7 @@ def _no_resthook(slug: str) -> str:
 
 
 def _text(fields: Fields, name: str) -> str | _Problem:
-    """A field as text, without the space around it; a number is its text."""
+    """Return a field as text without surrounding space; numbers are converted."""
     if name not in fields:
         return _Problem(REQUIRED)
     value = fields[name]

@@ -1,6 +1,6 @@
-"""The surface as a sub-application, and the order in which a request is checked.
+"""The surface as a sub-application, with the order in which a request is checked.
 
-A wrong token, the method, the permission, the throttle, the body: RapidPro's order, which clients' tests rely on.
+Token, method, permission, throttle, body: this is RapidPro's order, which clients' tests rely on.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
-from service.api.entrance import Entrance
+from service.api.entrance.entrance import Entrance
 from service.api.v2.bodies import MEDIA_TYPES
 from service.api.v2.credentials import authenticate_token
 from service.api.v2.links import Links
@@ -69,7 +69,7 @@ def _resources(endpoints: EndpointDesk, resthooks: ResthookDesk, links: Links, p
 
 
 def _open_resources(pages: Pages, links: Links) -> Sequence[Resource]:
-    """What needs no key: the documentation, and where it leads from a path without its last slash."""
+    """Resources without a key: the documentation, and redirects from paths without the trailing slash."""
 
     async def root(call: ResourceCall) -> web.Response:
         if prefers_html(call.request):
@@ -98,12 +98,12 @@ def _open_resources(pages: Pages, links: Links) -> Sequence[Resource]:
 
 
 def _to(place: str) -> web.Response:
-    """Relative, so that it holds under any prefix."""
+    """Redirect to a relative path, which works under any prefix."""
     return web.Response(status=301, headers={"Location": place})
 
 
 class _Route:
-    """The way into one resource."""
+    """The handler of one resource."""
 
     def __init__(self, entrance: Entrance, resource: Resource, pages: Pages) -> None:
         self._entrance = entrance
@@ -111,7 +111,7 @@ class _Route:
         self._pages = pages
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Check, then do. The documentation is for anybody; its empty JSON stand-in is for callers."""
+        """Check the request, then run it. The documentation needs no key; its empty JSON stand-in does."""
         key = await authenticate_token(request, self._entrance)
         verb = self._verb(request)
         if verb is None:
@@ -135,13 +135,13 @@ class _Route:
         )
 
     async def answer_anybody(self, request: web.Request) -> web.Response:
-        """Check what can be checked without a key, then do."""
+        """Check what can be checked without a key, then run the request."""
         await authenticate_token(request, self._entrance)
         verb = self._verb(request)
         return await verb(ResourceCall(request, "")) if verb is not None else self._options()
 
     def _verb(self, request: web.Request) -> Verb | None:
-        """What the method does here; None for OPTIONS. Raises ``RefusalError`` (405)."""
+        """Return the method's handler; None for OPTIONS. Raises ``RefusalError`` (405)."""
         if request.method == "OPTIONS":
             return None
         verb = self._resource.verbs.get("GET" if request.method == "HEAD" else request.method)
@@ -155,7 +155,7 @@ class _Route:
 
 
 async def _settled(verb: Verb, call: ResourceCall) -> web.Response:
-    """What the verb answers, a refusal as well: under an Idempotency-Key it is kept like any other answer."""
+    """Return the verb's answer, refusals included: an Idempotency-Key stores them like any other answer."""
     try:
         return await verb(call)
     except RefusalError as error:

@@ -45,18 +45,18 @@ class Condition:
         """What is expected, for people."""
         match self.operator:
             case Operator.EQ:
-                return shown(self.operand)
+                return as_json(self.operand)
             case Operator.IN:
                 ellipsis = ", …" if len(self.operand) > _SHOWN_VALUES_MAX else ""
-                return "one of " + ", ".join(map(shown, self.operand[:_SHOWN_VALUES_MAX])) + ellipsis
+                return "one of " + ", ".join(map(as_json, self.operand[:_SHOWN_VALUES_MAX])) + ellipsis
             case Operator.PREFIX:
-                return f"text that begins with {shown(self.operand)}"
+                return f"text that begins with {as_json(self.operand)}"
             case Operator.EXISTS:
                 return "a value" if self.operand else "no value"
             case Operator.NOT:
                 return "anything but " + " and ".join(map(str, self.operand))
             case _:
-                return f"{_EXPECTED_NUMBERS[self.operator]} {shown(self.operand)}"
+                return f"{_EXPECTED_NUMBERS[self.operator]} {as_json(self.operand)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def value_at(envelope: Mapping[str, Any], path: tuple[str, ...]) -> object:
     return value
 
 
-def shown(value: object) -> str:
+def as_json(value: object) -> str:
     """Any value as a short text on one line that can always be encoded as UTF-8."""
     if value is None:
         return "nothing"

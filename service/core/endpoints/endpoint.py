@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from service.core.endpoints.filter import Filter
 from service.core.endpoints.retry_schedule import RetrySchedule
 from webhook_signature.sign import KEYS_MAX
 from webhook_signature.styles import STYLES, Style
+
+SEALED_HEADERS_ID: Final = "headers"
+"""The id under which an endpoint's custom headers are sealed, where a secret has its own id."""
 
 
 @dataclass(frozen=True, slots=True)

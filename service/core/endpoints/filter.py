@@ -31,8 +31,8 @@ from service.core.endpoints.clause import (
     Condition,
     Mismatch,
     Operator,
+    as_json,
     is_number,
-    shown,
     value_at,
 )
 
@@ -57,7 +57,7 @@ class Filter:
         for clause in self.clauses:
             value = value_at(envelope, clause.path)
             if not clause.condition.holds(value):
-                return Mismatch(clause.name, str(clause.condition), shown(value))
+                return Mismatch(clause.name, str(clause.condition), as_json(value))
         return None
 
 

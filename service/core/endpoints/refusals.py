@@ -84,6 +84,13 @@ class TooManySecrets:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangedTooOften:
+    """Each time the wish was judged, another change of the organization's endpoints overtook it."""
+
+    sentence = "the endpoints of this organization are changing too often; try again"
+
+
+@dataclass(frozen=True, slots=True)
 class OtherSecret:
     """The URL already has an endpoint, and it signs with a different secret."""
 
@@ -98,5 +105,6 @@ EndpointRefusal = (
     | UrlTaken
     | SecretMisfit
     | TooManySecrets
+    | ChangedTooOften
     | OtherSecret
 )

@@ -138,7 +138,7 @@ UNREADABLE: Sequence[tuple[str, bytes, int, str]] = [
     ("application/x-www-form-urlencoded", b"a=1&" * 200, 400, "Form parse error - "),
     ("text/plain", b"resthook=message.sent", 415, 'Unsupported media type "text/plain" in request.'),
     ("application/xml", b"<a/>", 415, 'Unsupported media type "application/xml" in request.'),
-    ("application/json", b" " * 70_000, 413, "the request body may have at most 65536 bytes"),
+    ("application/json", b" " * 70_000, 413, "the request body exceeds the limit of 65536 bytes"),
 ]
 
 

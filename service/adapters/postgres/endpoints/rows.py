@@ -11,13 +11,12 @@ from dataclasses import fields
 import asyncpg
 
 from service.adapters.postgres.endpoints.ids import new_id
+from service.core.endpoints.endpoint import SEALED_HEADERS_ID
 from service.core.endpoints.gate import GateKind
 from service.core.endpoints.settings import EndpointSettings
 from service.core.endpoints.view import EndpointState, EndpointView, SecretHint, Subscriber
 from service.ports.errors import SecretUnopenableError
 from service.ports.secrets import SecretBox
-
-HEADERS_SECRET_ID = "headers"  # noqa: S105 - the id under which custom headers are sealed
 
 COLUMNS = tuple(each.name for each in fields(EndpointSettings) if each.name not in {"event_types", "headers"})
 """The columns named after their setting: event types are stored as subscriptions, and headers are sealed."""
@@ -95,7 +94,7 @@ async def write_settings(
             json.dumps(dict(settings.headers)),
             organization_id=organization_id,
             endpoint_id=endpoint_id,
-            secret_id=HEADERS_SECRET_ID,
+            secret_id=SEALED_HEADERS_ID,
         )
     await connection.execute(
         _WRITE,
@@ -167,7 +166,7 @@ def _opened(row: asyncpg.Record, secret_box: SecretBox) -> Mapping[str, str] | N
             row["sealed_headers"],
             organization_id=row["organization_id"],
             endpoint_id=row["id"],
-            secret_id=HEADERS_SECRET_ID,
+            secret_id=SEALED_HEADERS_ID,
         )
     except SecretUnopenableError:
         return None

@@ -31,6 +31,7 @@ from service.adapters.postgres.endpoints.secrets import end_secrets, insert_secr
 from service.adapters.postgres.endpoints.version import bump_directory, directory_version, lock_directory
 from service.adapters.postgres.engine import driver
 from service.core.endpoints.refusals import (
+    ChangedTooOften,
     EndpointGone,
     EndpointRefusal,
     InvalidWish,
@@ -52,7 +53,6 @@ from service.core.endpoints.settings import (
 from service.core.endpoints.view import EndpointState, EndpointView, Registered, RemovalReason, Rotated
 from service.core.reason import Reason
 from service.ports.desk import EndpointKeyset
-from service.ports.errors import UnavailableError
 from service.ports.secrets import SecretBox
 from webhook_signature.sign import KEYS_MAX
 
@@ -192,7 +192,7 @@ class EndpointStore:
             async with driver(self._engine) as connection, connection.transaction():
                 if await lock_directory(connection, organization_id) == known.version:
                     return await self._write(connection, organization_id, known.endpoint, after)
-        raise UnavailableError("too many concurrent changes to this organization's endpoints; try again")
+        return ChangedTooOften()
 
     def _judged(self, wish: EndpointWish, known: _Known) -> EndpointSettings | EndpointRefusal:
         if known.endpoint.state is EndpointState.GONE:

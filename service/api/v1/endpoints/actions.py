@@ -1,4 +1,4 @@
-"""What can be done with an endpoint: rotate its secret, try it, count its deliveries."""
+"""Actions on an endpoint: rotate its secret, send a test, count its deliveries."""
 
 import uuid
 from collections.abc import Awaitable, Callable, Collection
@@ -20,11 +20,11 @@ from service.ports.desk import DeliveryDesk, EndpointDesk, HealthDesk
 from webhook_signature.sign import KEYS_MAX
 
 SendTest = Callable[[Event, str], Awaitable[DeliveryKey | None]]
-"""Records an event with one delivery, to the endpoint with this id; ``flow.intake.Intake.send_test`` is one."""
+"""Records an event with one delivery, to the endpoint with this id. Implemented by ``Intake.send_test``."""
 
 
 class EndpointActions:
-    """The work behind ``/v1/endpoints/{id}/…``. ``now`` is an aware UTC instant."""
+    """Handlers of ``/v1/endpoints/{id}/…``. ``now`` returns an aware UTC datetime."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class EndpointActions:
         )
 
     async def test(self, call: Call) -> Answer:
-        """Send the endpoint a sample."""
+        """Send the endpoint a sample event."""
         body: TestRequest = call.body
         organization_id = call.organization_id
         own = await self._desk.own_event_types(organization_id)
@@ -63,7 +63,7 @@ class EndpointActions:
         event = self._sample(body.event_type or _first_of(endpoint.settings.event_types, own), organization_id)
         key = await self._send_test(event, endpoint.id)
         found = await self._deliveries.show(key, organization_id) if key is not None else None
-        if found is None:  # it ended between two of these lines
+        if found is None:  # it was deleted concurrently
             raise problem_of(NoSuchEndpoint(endpoint.id))
         return Answer(202, DeliveryItem.model_validate(found.delivery, from_attributes=True))
 
@@ -87,11 +87,11 @@ class EndpointActions:
         )
         event = parse_event(body, now)
         if isinstance(event, Rejected):
-            raise TypeError(f"our own sample of {event_type} is no event: {event.detail}")
+            raise TypeError(f"the sample of {event_type} is not a valid event: {event.detail}")
         return event
 
     def operations(self) -> tuple[Operation, ...]:
-        """How all this is reached."""
+        """Return the operations."""
         return (
             on_endpoint(
                 "POST",
@@ -99,9 +99,8 @@ class EndpointActions:
                 "rotate_endpoint_secret",
                 "Rotate the signing secret",
                 self.rotate_secret,
-                f"With an overlap, `standard` and `t-v1` carry a signature of each secret, at most {KEYS_MAX}; "
-                "one more is refused with 409. `sha256-body` has room for one: the oldest secret's, until the overlap "
-                "ends.",
+                "During the overlap, `standard` and `t-v1` send a signature for each secret; `sha256-body` sends "
+                f"the oldest secret's. An endpoint can have {KEYS_MAX} secrets at most; one more is refused with 409.",
                 answers={200: RotatedSecret},
                 body=Rotation,
                 problems=WITH_BODY_POSSIBLE | {404, 409},
@@ -113,9 +112,9 @@ class EndpointActions:
                 "test_endpoint",
                 "Send a test webhook",
                 self.test,
-                "A sample, flagged `test: true`, goes to this endpoint alone, whatever its filter and event types; "
-                "to a paused one when it is resumed. An event type of your own gets a general sample, which does not "
-                "follow its schema.",
+                "Sends a sample with `test: true` to this endpoint only, whatever its filter and event types. A paused "
+                "endpoint gets it when it is resumed. For your own event types, the sample is generic and does not "
+                "follow the schema.",
                 answers={202: DeliveryItem},
                 body=TestRequest,
                 problems=WITH_BODY_POSSIBLE | {404, 409},
@@ -135,7 +134,7 @@ class EndpointActions:
 
 
 def _first_of(patterns: tuple[str, ...], own_event_types: Collection[str]) -> str:
-    """The first event type that the first of these patterns stands for."""
+    """Return the first event type that the first pattern covers."""
     names = (*REGISTRY, *own_event_types)
     if patterns[0] in names:
         return patterns[0]

@@ -1,4 +1,4 @@
-"""What is answered about endpoints."""
+"""Response models of endpoints."""
 
 from dataclasses import fields
 from typing import Any, Literal
@@ -14,20 +14,20 @@ from service.core.endpoints.view import EndpointView
 
 
 class HealthShown(AnswerModel):
-    """How deliveries fared in the last 24 hours: the newest five of each event type, and what is being retried."""
+    """Deliveries of the last 24 hours: the newest five of each event type, and those being retried."""
 
     status: Literal["healthy", "failing", "idle"] = Field(
-        description="`failing`: the newest outcome is a failure; `idle`: there was none."
+        description="`failing`: the newest outcome is a failure; `idle`: there was no outcome."
     )
-    consecutive_failures: int = Field(description="Deliveries that failed since the last success, as far as looked.")
+    consecutive_failures: int = Field(description="Failed deliveries since the last success, among those examined.")
     last_success_at: Instant | None
     last_failure_at: Instant | None
     last_failure_reason: str | None
-    last_failure_status: int | None = Field(description="The HTTP status of that failure, where there was a reply.")
+    last_failure_status: int | None = Field(description="The HTTP status of the last failure; null without a reply.")
 
     @classmethod
     def of(cls, stored: Health) -> "HealthShown":
-        """The health, judged."""
+        """Build it from the stored counts."""
         is_failing = stored.failures_in_a_row > 0
         return cls(
             status="failing" if is_failing else "healthy" if stored.last_success_at else "idle",
@@ -40,11 +40,11 @@ class HealthShown(AnswerModel):
 
 
 class SecretShown(AnswerModel):
-    """A signing secret that is valid."""
+    """An active signing secret."""
 
     hint: str = Field(description="Its last four characters.")
     created_at: Instant
-    expires_at: Instant | None = Field(description="When it ends, after a rotation; null for the newest.")
+    expires_at: Instant | None = Field(description="When it expires, after a rotation; null for the newest.")
 
 
 class EndpointShown(AnswerModel):
@@ -55,7 +55,7 @@ class EndpointShown(AnswerModel):
     event_types: list[str]
     description: str
     headers: dict[str, str] | None = Field(
-        description=f"The names of the extra headers, each with `{HIDDEN}`; null when they cannot be decrypted."
+        description=f"The names of the extra headers, each with `{HIDDEN}`; null if they cannot be decrypted."
     )
     signature_style: Style
     signature_header: str | None
@@ -63,9 +63,9 @@ class EndpointShown(AnswerModel):
     retry: Retry | None
     timeout_seconds: float | None
     metadata: dict[str, str]
-    state: State = Field(description="`paused`: deliveries wait. `gone`: the receiver answered 410, so it ended.")
+    state: State = Field(description="`paused`: deliveries wait. `gone`: it ended because the receiver answered 410.")
     health: HealthShown
-    secrets: list[SecretShown] = Field(description="The secrets that sign, newest first.")
+    secrets: list[SecretShown] = Field(description="The active secrets, newest first.")
     created_at: Instant
     updated_at: Instant
 
@@ -73,15 +73,15 @@ class EndpointShown(AnswerModel):
 class CreatedEndpoint(EndpointShown):
     """A new endpoint, with its secret."""
 
-    secret: str = Field(description="Give it to the receiver: it is shown this once.")
+    secret: str = Field(description="Give it to the receiver; it is shown only once.")
 
 
 class RotatedSecret(AnswerModel):
     """The new secret."""
 
-    id: str = Field(description="The endpoint's.")
-    secret: str = Field(description="Give it to the receiver: it is shown this once.")
-    overlap_ends_at: Instant | None = Field(description="Until when older secrets sign too; null: they ended at once.")
+    id: str = Field(description="The endpoint's id.")
+    secret: str = Field(description="Give it to the receiver; it is shown only once.")
+    overlap_ends_at: Instant | None = Field(description="Until when older secrets also sign; null: they ended at once.")
 
 
 class PercentilesShown(AnswerModel):
@@ -92,24 +92,24 @@ class PercentilesShown(AnswerModel):
 
     @classmethod
     def of(cls, stored: Percentiles) -> "PercentilesShown":
-        """The same, rounded."""
+        """Round the stored percentiles."""
         p50, p95 = (None if each is None else round(each, 1) for each in (stored.p50_ms, stored.p95_ms))
         return cls(p50=p50, p95=p95)
 
 
 class EndpointStats(AnswerModel):
-    """An endpoint's deliveries, counted."""
+    """Counts of an endpoint's deliveries."""
 
     hours: int
     by_state: dict[str, int] = Field(
-        description="delivered, dead, cancelled: of events received in this time. pending, leased: all there are."
+        description="delivered, dead, cancelled: of events received in this period. pending, leased: all of them."
     )
     by_reason: dict[str, int] = Field(description="Why deliveries ended dead or cancelled.")
     success_rate: float | None = Field(description="delivered / (delivered + dead); null when there were none.")
     latency_ms: PercentilesShown = Field(description="From intake to success.")
-    duration_ms: PercentilesShown = Field(description="Of single attempts, of the newest deliveries.")
+    duration_ms: PercentilesShown = Field(description="Of single attempts, over the newest deliveries.")
     oldest_pending_age_seconds: float | None
-    is_capped: bool = Field(description="Whether only a part was looked at: the newest deliveries of each event type.")
+    is_capped: bool = Field(description="True if only the newest deliveries of each event type were counted.")
 
     @classmethod
     def of(cls, hours: int, stored: Stats) -> "EndpointStats":
@@ -131,7 +131,7 @@ class EndpointStats(AnswerModel):
 
 
 def shown_fields(endpoint: EndpointView, health: Health) -> dict[str, Any]:
-    """The fields of an ``EndpointShown``; no value of a header is among them."""
+    """The fields of an ``EndpointShown``; the values of headers are hidden."""
     settings = endpoint.settings
     return {each.name: getattr(settings, each.name) for each in fields(settings)} | {
         "id": endpoint.id,

@@ -1,4 +1,4 @@
-"""What a caller may send about endpoints."""
+"""Request models of endpoints."""
 
 from typing import Annotated, Any, Final
 
@@ -31,7 +31,7 @@ def _known_style(name: str) -> str:
 
 Style = Annotated[str, AfterValidator(_known_style), WithJsonSchema({"type": "string", "enum": list(STYLES)})]
 State = Annotated[EndpointState, WithJsonSchema({"type": "string", "enum": [each.value for each in EndpointState]})]
-"""Spelled out where it stands: the parameters of a query have no definitions to refer to."""
+"""Enum inlined: query parameters have no definitions to refer to."""
 
 _FILTER_EXAMPLE: Final = {
     "scope": {"campaign_id": ["camp_A"]},
@@ -57,12 +57,12 @@ _RETRY_SCHEMA: Final = {
 }
 
 Headers = Annotated[dict[str, str], WithJsonSchema(_HEADERS_SCHEMA)]
-Filter = Annotated[Any, WithJsonSchema(_FILTER_SCHEMA)]  # judged by core.filter, in its own words
+Filter = Annotated[Any, WithJsonSchema(_FILTER_SCHEMA)]  # validated by the core's filter parser
 Retry = Annotated[Any, WithJsonSchema(_RETRY_SCHEMA)]
 Url = Annotated[
     str,
     Field(
-        description="Where to POST, https://…. Registering it makes no request.",
+        description="The URL to POST to, https://…. Registering it sends no request.",
         examples=["https://example.com/hooks"],
         json_schema_extra={"minLength": 1, "maxLength": URL_MAX_CHARACTERS},
     ),
@@ -71,7 +71,7 @@ EventTypes = Annotated[
     list[str],
     Field(
         json_schema_extra={"minItems": 1, "maxItems": EVENT_TYPES_MAX},
-        description="Which events to send: names, `message.*` for all that begin so, or `*` for all.",
+        description="The events to send: names, `message.*` for all with this prefix, or `*` for all.",
         examples=[["message.sent", "link.*"], ["*"], list(REGISTRY)],
     ),
 ]
@@ -85,32 +85,32 @@ Metadata = Annotated[dict[str, str], WithJsonSchema(_METADATA_SCHEMA)]
 
 _SECRET: Final = Field(
     default=None,
-    description="A signing secret of your own: `whsec_` and 24 to 64 bytes in base64, or with a `signature_style` "
-    "other than `standard` any text of at least 16 characters. One is made otherwise.",
+    description="Your own signing secret: `whsec_` and 24 to 64 bytes in base64; with a `signature_style` "
+    "other than `standard`, any text of at least 16 characters. Default: generated.",
     json_schema_extra={"writeOnly": True},
 )
 
 
 class _Settings(BodyModel):
-    """What may be asked of an endpoint; null is the default of each. Limits are told here, and judged by the core."""
+    """Settings of an endpoint; null selects the default. Limits are documented here and checked by the core."""
 
     description: Annotated[str, Field(json_schema_extra={"maxLength": DESCRIPTION_CHARACTERS_MAX})] | None = Field(
         default=None, examples=["CRM"]
     )
     headers: Headers | None = Field(
         default=None,
-        description="Sent with every webhook: values by name. Stored encrypted, never shown again.",
+        description="Extra headers sent with every webhook. Values are stored encrypted and never shown.",
         examples=[{"X-Api-Key": "value"}],
     )
     signature_style: Style | None = Field(
         default=None,
-        description="How webhooks are signed; `standard` by default. `standard` uses the bytes that the part of the "
-        "secret after `whsec_` encodes; the others use the whole secret as text. While secrets overlap, `standard` and "
-        "`t-v1` send a signature of each, and `sha256-body` that of the oldest.",
+        description="How webhooks are signed; default: `standard`. The key of `standard` is the base64-decoded part of "
+        "the secret after `whsec_`; the others use the whole secret as text. While secrets overlap, `standard` and "
+        "`t-v1` send a signature for each, and `sha256-body` that of the oldest.",
     )
     signature_header: Annotated[str, Field(json_schema_extra={"pattern": f"^{NAME_PATTERN}$"})] | None = Field(
         default=None,
-        description="The signature's header; with `t-v1` only; null: `X-Webhook-Signature`.",
+        description="The header of the signature, for `t-v1` only; null: `X-Webhook-Signature`.",
         examples=["X-Blooio-Signature"],
     )
     filter: Filter | None = Field(
@@ -118,20 +118,22 @@ class _Settings(BodyModel):
     )
     retry: Retry | None = Field(
         default=None,
-        description="A preset's name, or the delays between attempts in seconds, at most 20 of up to 86400: n delays "
-        "are n + 1 attempts. `politicalcomms` is `[4, 16, 64]`; null: the service's own.",
+        description="A preset's name, or up to 20 delays between attempts, in seconds, of at most 86400: n delays "
+        "make n + 1 attempts. `politicalcomms` is `[4, 16, 64]`; null: the service's default.",
         examples=["politicalcomms", [4, 16, 64]],
     )
     timeout_seconds: Annotated[float, Field(json_schema_extra={"exclusiveMinimum": 0})] | None = Field(
-        default=None, description="How long an attempt may take; null: the service's own limit.", examples=[10]
+        default=None, description="Time limit of an attempt; null: the service's default.", examples=[10]
     )
     metadata: Metadata | None = Field(
-        default=None, description="Yours: texts by name, kept and shown, never read.", examples=[{"team": "crm"}]
+        default=None,
+        description="Your own texts by name, stored and shown, not interpreted.",
+        examples=[{"team": "crm"}],
     )
 
 
 class NewEndpoint(_Settings):
-    """An endpoint to make."""
+    """A new endpoint."""
 
     url: Url
     event_types: EventTypes
@@ -139,9 +141,9 @@ class NewEndpoint(_Settings):
 
 
 class EndpointPatch(_Settings):
-    """What to change of an endpoint; what is left out stays, null is the default."""
+    """Changes to an endpoint: omitted fields stay, null restores the default."""
 
-    # A factory, as a default would show in the documents: these two are either given or left alone, never null.
+    # A factory, because a default would show in the documents: these two can be omitted, but not null.
     url: Url = Field(default_factory=str)
     event_types: EventTypes = Field(default_factory=list)
 
@@ -153,20 +155,20 @@ class Rotation(BodyModel):
         default=86_400,
         ge=0,
         le=OVERLAP_SECONDS_MAX,
-        description="For how long older secrets sign too; 0: they end at once, "
-        "but for what a worker has taken up already.",
+        description="How long older secrets also sign; 0: they end at once, "
+        "except for deliveries that a worker has already claimed.",
     )
     secret: str | None = _SECRET
 
 
 class TestRequest(BodyModel):
-    """Which event to try."""
+    """Which test event to send."""
 
     __test__ = False  # pytest would take it for a test
 
     event_type: str | None = Field(
         default=None,
-        description="The sample's type; by default the endpoint's first, or the first that its pattern covers.",
+        description="The sample's type; default: the endpoint's first, or the first that its pattern covers.",
         examples=["message.sent"],
     )
 
@@ -174,11 +176,13 @@ class TestRequest(BodyModel):
 class EndpointsQuery(PageQuery):
     """Which endpoints to list."""
 
-    url: str | None = Field(default=None, description="The one with exactly this URL.")
-    state: State | None = Field(default=None, description="Those in this state.")
+    url: str | None = Field(default=None, description="Only the endpoint with exactly this URL.")
+    state: State | None = Field(default=None, description="Only endpoints in this state.")
 
 
 class StatsQuery(QueryModel):
-    """The time to count over."""
+    """The period to count."""
 
-    hours: int = Field(default=24, ge=1, le=168, description="Events received in the last so many hours.")
+    hours: int = Field(
+        default=24, ge=1, le=168, description="How many hours back to count, by when the event was received."
+    )

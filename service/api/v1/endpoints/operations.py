@@ -1,4 +1,4 @@
-"""``/v1/endpoints``: where webhooks go. Every change is in force before it is answered."""
+"""``/v1/endpoints``: create, list, change and delete endpoints. A change is in effect before it is answered."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,15 +19,15 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _EXAMPLE: Final = {"url": "https://example.com/hooks", "event_types": ["message.sent", "message.failed"]}
 _ALL_AT_ONCE: Final = (
-    "Everything that is wrong with the fields is reported at once. "
+    "All field errors are reported at once. "
     "`rate_limit_per_second` and `max_in_flight` are not supported by this release."
 )
 
 
 class EndpointOperations:
-    """The work behind ``/v1/endpoints``; but for pause and resume, actions on one are ``EndpointActions``'.
+    """Handlers of ``/v1/endpoints``, pause and resume; ``EndpointActions`` has the other actions.
 
-    ``now`` is an aware UTC instant.
+    ``now`` returns an aware UTC datetime.
     """
 
     def __init__(self, desk: EndpointDesk, health: HealthDesk, now: Callable[[], datetime]) -> None:
@@ -36,7 +36,7 @@ class EndpointOperations:
         self._now = now
 
     async def create(self, call: Call) -> Answer:
-        """Make an endpoint, or find the one that has this URL."""
+        """Create an endpoint, or return the one with this URL."""
         wish = read_wish(NewEndpoint, call.body_bytes)
         made = granted(await self._desk.create(call.organization_id, wish))
         (fields,) = await self._fields(call, [made.endpoint])
@@ -45,7 +45,7 @@ class EndpointOperations:
         return Answer(201, CreatedEndpoint(**fields, secret=made.secret))
 
     async def list(self, call: Call) -> Answer:
-        """A page of endpoints, newest first."""
+        """List a page of endpoints, newest first."""
         query: EndpointsQuery = call.query
         found = await self._desk.list(
             call.organization_id, url=query.url, state=query.state, limit=query.limit + 1, after=_read_keyset(query)
@@ -57,25 +57,25 @@ class EndpointOperations:
         return Answer(200, Page[EndpointShown](data=data, has_more=has_more, next_cursor=cursor))
 
     async def get(self, call: Call) -> Answer:
-        """One endpoint."""
+        """Show one endpoint."""
         return await self._shown(call, granted(await self._desk.find(call.organization_id, endpoint_id_of(call))))
 
     async def patch(self, call: Call) -> Answer:
-        """Change what is given."""
+        """Change the given fields."""
         endpoint_id, wish = endpoint_id_of(call), read_wish(EndpointPatch, call.body_bytes)
         return await self._shown(call, granted(await self._desk.change(call.organization_id, endpoint_id, wish)))
 
     async def delete(self, call: Call) -> Answer:
-        """End the endpoint."""
+        """Delete the endpoint."""
         granted(await self._desk.remove(call.organization_id, endpoint_id_of(call)))
         return Answer(204)
 
     async def pause(self, call: Call) -> Answer:
-        """Shut the gate."""
+        """Pause the endpoint."""
         return await self._set_paused(call, is_paused=True)
 
     async def resume(self, call: Call) -> Answer:
-        """Open the gate."""
+        """Resume the endpoint."""
         return await self._set_paused(call, is_paused=False)
 
     async def _set_paused(self, call: Call, *, is_paused: bool) -> Answer:
@@ -93,15 +93,15 @@ class EndpointOperations:
         return [shown_fields(each, health[each.id]) for each in endpoints]
 
     def operations(self) -> tuple[Operation, ...]:
-        """How all this is reached."""
+        """Return the operations."""
         return (
             Operation(
                 "POST",
                 PATH,
                 name="create_endpoint",
                 summary="Create an endpoint",
-                description="The secret is shown this once. A URL that the organization has already is answered with "
-                "200 and the endpoint there is, unchanged and without its secret: nothing of this body is taken over. "
+                description="The secret is shown only once. If the organization already has this URL, the answer is "
+                "200 with the existing endpoint, unchanged and without its secret; the rest of the body is ignored. "
                 + _ALL_AT_ONCE,
                 scope="write",
                 handler=self.create,
@@ -116,8 +116,8 @@ class EndpointOperations:
                 PATH,
                 name="list_endpoints",
                 summary="List endpoints",
-                description="Newest first. Deleted endpoints are not listed; those that ended by a 410 are, as `gone`, "
-                "until they are deleted.",
+                description="Newest first. Deleted endpoints are not listed. Endpoints whose receiver answered 410 are "
+                "listed as `gone` until they are deleted.",
                 scope="read",
                 handler=self.list,
                 answers={200: Page[EndpointShown]},
@@ -136,10 +136,11 @@ class EndpointOperations:
                 "update_endpoint",
                 "Change an endpoint",
                 self.patch,
-                "Only given fields change; each is replaced whole, and null is its default. In `headers`, `***` keeps "
-                "the value that is stored. An event type that is left out of `event_types` ends its subscription, and "
-                "cancels what waits for it. A changed `url` keeps id and secrets. A changed `signature_style` keeps "
-                "the secrets, and uses them in another way: `standard` as bytes, the others as text. " + _ALL_AT_ONCE,
+                "Only the given fields change; each is replaced as a whole, and null restores its default. In "
+                "`headers`, `***` keeps the stored value. Removing an event type from `event_types` ends its "
+                "subscription and cancels its pending deliveries. Changing `url` keeps id and secrets. Changing "
+                "`signature_style` keeps the secrets, but uses them differently: `standard` as bytes, the others as "
+                "text. " + _ALL_AT_ONCE,
                 body_schema=_patch_schema(),
                 problems=WITH_BODY_POSSIBLE | {404, 409},
                 example={"event_types": ["message.*"], "timeout_seconds": 10},
@@ -150,7 +151,7 @@ class EndpointOperations:
                 "delete_endpoint",
                 "Delete an endpoint",
                 self.delete,
-                "What waits for it is cancelled; what was delivered stays on record. Again: 204 too.",
+                "Pending deliveries are cancelled; past ones stay on record. Deleting it again answers 204, too.",
                 answers={204: None},
             ),
             on_endpoint(
@@ -159,8 +160,8 @@ class EndpointOperations:
                 "pause_endpoint",
                 "Pause an endpoint",
                 self.pause,
-                "Deliveries wait, and use no attempts. What a worker has taken up already is still sent. Again changes "
-                "nothing.",
+                "Deliveries wait and use no attempts. Deliveries that a worker has already claimed are still sent. "
+                "Pausing again changes nothing.",
                 problems=frozenset({404, 409}),
             ),
             on_endpoint(
@@ -169,14 +170,14 @@ class EndpointOperations:
                 "resume_endpoint",
                 "Resume an endpoint",
                 self.resume,
-                "What waits becomes due. Again changes nothing.",
+                "Waiting deliveries become due. Resuming again changes nothing.",
                 problems=frozenset({404, 409}),
             ),
         )
 
 
 def _patch_schema() -> dict[str, Any]:
-    """Without defaults: what is left out stays, and a client that sent the defaults would reset everything."""
+    """Return the schema without defaults: a client that sent them would reset the fields it meant to omit."""
     schema = EndpointPatch.model_json_schema()
     for each in schema["properties"].values():
         each.pop("default", None)

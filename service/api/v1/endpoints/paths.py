@@ -1,4 +1,4 @@
-"""What the operations on one endpoint have in common: their paths, and what they answer when it cannot be."""
+"""What the operations on one endpoint share: paths, ids, and errors for refusals."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -8,6 +8,7 @@ from service.api.errors import ApiError, Code, invalid
 from service.api.operation import Answer, Call, Operation
 from service.api.v1.endpoints.answers import EndpointShown
 from service.core.endpoints.refusals import (
+    ChangedTooOften,
     EndpointGone,
     EndpointRefusal,
     InvalidWish,
@@ -36,7 +37,7 @@ def on_endpoint(
     description: str = "",
     **others: Any,  # noqa: ANN401 - the other fields of an Operation
 ) -> Operation:
-    """An operation under ``/v1/endpoints/{id}``: it writes, answers with the endpoint, and may find none."""
+    """An operation under ``/v1/endpoints/{id}``: by default it writes, and answers with the endpoint or 404."""
     defaults = {"scope": "write", "answers": {200: EndpointShown}, "problems": frozenset({404})}
     return Operation(
         method,
@@ -51,7 +52,7 @@ def on_endpoint(
 
 
 def endpoint_id_of(call: Call) -> str:
-    """The endpoint's id from the path. Raises ``ApiError`` (404) for what no endpoint can be called."""
+    """Return the endpoint's id from the path. Raises ``ApiError`` (404) for a malformed id."""
     endpoint_id = call.path("id")
     if not _ID.fullmatch(endpoint_id):
         raise problem_of(NoSuchEndpoint(endpoint_id))
@@ -59,28 +60,29 @@ def endpoint_id_of(call: Call) -> str:
 
 
 def granted(outcome: Outcome | EndpointRefusal) -> Outcome:
-    """The outcome, when it is what was asked for. Raises ``ApiError``."""
+    """Return the outcome. Raises ``ApiError`` if it is a refusal."""
     if isinstance(outcome, EndpointRefusal):
         raise problem_of(outcome)
     return outcome
 
 
 def problem_of(refusal: EndpointRefusal) -> ApiError:
-    """A refusal in the shape of this surface."""
+    """Convert a refusal to this surface's error."""
     match refusal:
         case InvalidWish():
             return invalid(refusal.sentence, refusal.problems)
         case NoSuchEndpoint() | NoSuchOrganization():
             return ApiError(404, Code.NOT_FOUND, refusal.sentence)
         case EndpointGone():
-            return ApiError(409, Code.CONFLICT, f"{refusal.sentence}. POST /v1/endpoints makes a new one")
+            return ApiError(409, Code.CONFLICT, f"{refusal.sentence}; create a new one with POST /v1/endpoints")
         case UrlTaken():
-            errors = {"url": [f"belongs to the endpoint {refusal.endpoint_id}"]}
+            errors = {"url": [f"belongs to endpoint {refusal.endpoint_id}"]}
             return ApiError(409, Code.CONFLICT, refusal.sentence, errors=errors)
         case SecretMisfit():
             errors = {"signature_style": [refusal.sentence]}
             return ApiError(409, Code.CONFLICT, refusal.sentence, errors=errors)
-        case TooManySecrets() | OtherSecret():
-            return ApiError(409, Code.CONFLICT, refusal.sentence)
+        case ChangedTooOften() | TooManySecrets() | OtherSecret():
+            later = {"Retry-After": "1"} if isinstance(refusal, ChangedTooOften) else {}
+            return ApiError(409, Code.CONFLICT, refusal.sentence, headers=later)
         case _:
             assert_never(refusal)

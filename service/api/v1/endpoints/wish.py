@@ -1,4 +1,4 @@
-"""From a request's body to a wish: what the models cannot read is reported along with what the core refuses."""
+"""Convert a request body to a wish; the models' errors are reported together with the core's refusals."""
 
 from typing import Final
 
@@ -7,12 +7,12 @@ from pydantic import BaseModel
 from service.api.validation import problems_of, read_object
 from service.core.endpoints.settings import EndpointWish
 
-# Their engine comes with a later release. Until then nobody shall believe that they hold.
+# Planned for a later release; refused until then, so that nobody relies on them.
 _NOT_SUPPORTED: Final = ("rate_limit_per_second", "max_in_flight")
 
 
 def read_wish(model: type[BaseModel], body: bytes) -> EndpointWish:
-    """What the body asks for. Raises ``ApiError`` (400) for what is no JSON object."""
+    """Parse the body. Raises ``ApiError`` (400) if it is not a JSON object."""
     value = read_object(body)
     unreadable = dict(problems_of(model, value))
     unreadable |= {name: ["is not supported by this release"] for name in _NOT_SUPPORTED if name in unreadable}

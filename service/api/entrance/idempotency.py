@@ -1,13 +1,13 @@
-"""Idempotency-Key: a request that names itself is done once, and answered again as it was answered first.
+"""Idempotency-Key: a request with a key runs once; the same request with the same key gets the stored answer.
 
-What was answered is sealed as a whole, for it may show a secret. Answers that asking again may change (5xx, 429, 401,
-403) are not kept, and a request that ended without an answer may run again at once.
+Stored answers are sealed, because they may contain a secret. Answers that a retry may change (5xx, 429, 401, 403) are
+not stored, and a request that ended without an answer may run again at once.
 
-If this process dies while it runs a request, the same request may run again after ``RUNS_SECONDS_MAX``, whether or not
-the first run committed. So a second run must do no harm, and for each operation it does little: publishing finds its
-events recorded (``duplicate``); creating an endpoint or a subscriber finds it there, and no longer shows its secret, so
-the subscriber rotates it; registering an event type finds it there; changes, pauses and removals come to the same;
-rotating rotates once more, and the secret of the run before overlaps; a test or a replay is delivered twice.
+If the process dies during a request, the same request may run again after ``RUNS_SECONDS_MAX``, whether or not the
+first run committed. So a second run must do no harm: publishing answers ``duplicate``; creating an endpoint or a
+subscriber finds the existing one and does not show its secret again, so the subscriber rotates it; registering an
+event type finds the existing one; changes, pauses and removals have the same result; rotating rotates once more, and
+the previous run's secret overlaps; a test or a replay is delivered twice.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from service.ports.secrets import SecretBox
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"
 PATH_CHARS_MAX: Final = 1024
-"""Beyond any path that leads anywhere; a longer one would not fit into the row's unique key."""
+"""Longer than any real path; a longer one would not fit into the row's unique key."""
 
 _KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
 _NEVER_KEPT: Final = frozenset({401, 403, 429})
@@ -38,7 +38,7 @@ Run = Callable[[], Awaitable[web.Response]]
 
 
 class _Response(msgspec.Struct, tag="response"):
-    """An answer as the handler made it; what every response carries is added to it again."""
+    """The handler's response, without the headers that every response gets."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -46,7 +46,7 @@ class _Response(msgspec.Struct, tag="response"):
 
 
 class _Refusal(msgspec.Struct, tag="refusal"):
-    """An ``ApiError``; whichever surface asks renders it again, as it did before."""
+    """An ``ApiError``; on replay, the surface renders it again."""
 
     status: int
     code: Code
@@ -59,14 +59,14 @@ _read_answer = msgspec.json.Decoder(_Response | _Refusal)
 
 
 class Idempotency:
-    """Runs a request once for each Idempotency-Key of an organization, method and path, within 24 hours."""
+    """Runs a request once per organization, method, path and Idempotency-Key within 24 hours."""
 
     def __init__(self, store: AnswerStore, secret_box: SecretBox) -> None:
         self._store = store
         self._secret_box = secret_box
 
     async def once(self, request: web.Request, key: StoredKey, body_bytes: bytes, run: Run) -> web.Response:
-        """Run, or answer as before. Raises what ``run`` raises, and ``ApiError`` (400, 404, 409, 422)."""
+        """Run, or repeat the stored answer. Raises what ``run`` raises, and ``ApiError`` (400, 404, 409, 422)."""
         named = _named(request, key.organization_id, body_bytes)
         if named is None:
             return await run()
@@ -79,11 +79,11 @@ class Idempotency:
                 sentence = f"the request with this {IDEMPOTENCY_KEY} is still running"
                 raise ApiError(409, Code.CONFLICT, sentence, headers={"Retry-After": "1"})
             case Reused():
-                sentence = f"this {IDEMPOTENCY_KEY} was used for another request; use a new one"
+                sentence = f"this {IDEMPOTENCY_KEY} was used with a different request; use a new one"
                 raise ApiError(422, Code.IDEMPOTENCY_KEY_REUSED, sentence)
 
     async def _run(self, named: NamedRequest, begun: Begun, run: Run) -> web.Response:
-        """Run, then keep the answer or free the key. What is done is done: the database's absence now hides nothing."""
+        """Run, then store the answer or free the key. If storing fails, the caller still gets the answer."""
         answer: _Response | _Refusal | None = None
         try:
             response = await run()
@@ -107,7 +107,7 @@ class Idempotency:
         try:
             answer = _read_answer.decode(self._secret_box.open(sealed, **_row_of(named)))
         except SecretUnopenableError:
-            sentence = f"this {IDEMPOTENCY_KEY} was answered, but the answer can no longer be read; use a new one"
+            sentence = f"the stored answer for this {IDEMPOTENCY_KEY} cannot be decrypted; use a new one"
             raise ApiError(409, Code.CONFLICT, sentence) from None
         if isinstance(answer, _Refusal):
             headers = {**answer.headers, REPLAYED: "true"}
@@ -118,17 +118,17 @@ class Idempotency:
 
 
 def _named(request: web.Request, organization_id: str, body_bytes: bytes) -> NamedRequest | None:
-    """What the request's key stands for; None without one. Raises ``ApiError`` (400, 404)."""
+    """Return what the request's Idempotency-Key identifies; None without one. Raises ``ApiError`` (400, 404)."""
     given = set(request.headers.getall(IDEMPOTENCY_KEY, []))
     if not given:
         return None
     key = given.pop()
     if given or not _KEY.fullmatch(key):
-        sentence = f"the header {IDEMPOTENCY_KEY} must be one text of 1 to 255 printable ASCII characters"
+        sentence = f"the header {IDEMPOTENCY_KEY} must appear once, with 1 to 255 printable ASCII characters"
         raise invalid(sentence, {IDEMPOTENCY_KEY: ["must be 1 to 255 printable ASCII characters"]})
     path = request.rel_url.raw_path
     if len(path) > PATH_CHARS_MAX or not path.isascii():
-        raise ApiError(404, Code.NOT_FOUND, "there is nothing here")
+        raise ApiError(404, Code.NOT_FOUND, "no such path; see /docs")
     digest = hashlib.sha256()
     content_type = request.headers.get("Content-Type", "")
     for part in (_bytes(request.rel_url.raw_query_string), _bytes(content_type), body_bytes):
@@ -137,13 +137,13 @@ def _named(request: web.Request, organization_id: str, body_bytes: bytes) -> Nam
 
 
 def _row_of(named: NamedRequest) -> dict[str, str]:
-    """What the sealed answer is bound to: it opens for no other request."""
+    """What the sealed answer is bound to, so that no other request can open it."""
     secret_id = f"{named.method} {named.path} {named.digest.hex()} {named.key}"
     return {"organization_id": named.organization_id, "endpoint_id": "idempotency", "secret_id": secret_id}
 
 
 def _bytes(text: str) -> bytes:
-    """A text of the request's head as it came: what was not UTF-8 is in it as lone surrogates."""
+    """The original bytes of text from the request's head, where aiohttp decodes invalid UTF-8 to lone surrogates."""
     return text.encode(errors="surrogateescape")
 
 

@@ -1,4 +1,4 @@
-"""Who is asking: one key, in any of its carriers, looked up by its id and compared in constant time."""
+"""Authentication: find the request's API key, look it up by its id, and compare digests in constant time."""
 
 import base64
 import binascii
@@ -19,7 +19,10 @@ _NO_DIGEST: Final = bytes(32)
 
 
 async def authenticate(request: web.Request, keys: KeyRing, now: datetime) -> StoredKey:
-    """The caller's key. Only who holds the whole key learns that it expired or was revoked. Raises ``ApiError``."""
+    """Return the caller's key. Only a caller with the whole key learns that it expired or was revoked.
+
+    Raises ``ApiError`` (400, 401).
+    """
     given = set(_given_keys(request))
     if not given:
         raise _refused(_where_to_put_it(request))
@@ -27,7 +30,7 @@ async def authenticate(request: web.Request, keys: KeyRing, now: datetime) -> St
         raise invalid("the request carries two different API keys")
     text = given.pop()
     key_id = parse_key(text)
-    if key_id is None:  # what has not the form of a key may hold anything, and is not looked at further
+    if key_id is None:  # not in a key's form: no lookup
         raise _refused("the API key is not valid")
     key = await keys.find(key_id)
     is_right = hmac.compare_digest(digest_of(text), key.digest if key is not None else _NO_DIGEST)
@@ -45,14 +48,14 @@ def _refused(sentence: str) -> ApiError:
 
 
 def _where_to_put_it(request: web.Request) -> str:
-    where = "an API key is required: Authorization: Bearer <key>, or X-API-Key: <key>"
+    where = "an API key is required: send Authorization: Bearer <key>, or X-API-Key: <key>"
     if any(PREFIX in value for value in request.query.values()):
-        return f"{where}. One in the query string is not read: it ends up in logs, so revoke it and use a new one"
+        return f"{where}. A key in the query string is ignored, and ends up in logs: revoke it and create a new one"
     return where
 
 
 def _given_keys(request: web.Request) -> Iterator[str]:
-    """What the request carries as keys, in order, unchecked; empty for ``Token`` alone. Raises ``ApiError`` (401)."""
+    """Yield the keys in the headers, unchecked; a scheme without a key yields "". Raises ``ApiError`` (401)."""
     for header in request.headers.getall("X-API-Key", []):
         yield header.strip()
     for header in request.headers.getall("Authorization", []):
@@ -63,12 +66,12 @@ def _given_keys(request: web.Request) -> Iterator[str]:
             case "basic":
                 yield _password_of(rest)
             case _:
-                raise _refused("the Authorization header must be: Bearer <key>, Token <key>, or Basic")
+                raise _refused("the Authorization header must be Bearer <key>, Token <key> or Basic")
 
 
 def _password_of(encoded: str) -> str:
-    """The key is the password, never the user name: that one is written to the access logs of proxies."""
+    """Return the password, which is the key. The user name is never read: proxies write it to access logs."""
     try:
         return base64.b64decode(encoded.strip(), validate=True).decode().partition(":")[2]
     except (binascii.Error, ValueError):
-        raise _refused("the Basic credentials cannot be read") from None
+        raise _refused("the Basic credentials cannot be decoded") from None

@@ -1,19 +1,19 @@
-"""What every request with a key passes: who is asking, whether too often, and whether it was asked before."""
+"""The checks that every request with a key passes: authentication, rate limit, Idempotency-Key."""
 
 from collections.abc import Callable
 from datetime import datetime
 
 from aiohttp import web
 
-from service.api.auth import authenticate
-from service.api.idempotency import Idempotency, Run
-from service.api.rate_limit import RateLimiter
+from service.api.entrance.auth import authenticate
+from service.api.entrance.idempotency import Idempotency, Run
+from service.api.entrance.rate_limit import RateLimiter
 from service.core.api_key import StoredKey
 from service.ports.requests import KeyRing
 
 
 class Entrance:
-    """The way in, shared by both surfaces."""
+    """The checks, shared by both surfaces."""
 
     def __init__(
         self, keys: KeyRing, limiter: RateLimiter, idempotency: Idempotency, now: Callable[[], datetime]
@@ -24,13 +24,13 @@ class Entrance:
         self.now = now
 
     async def authenticate(self, request: web.Request) -> StoredKey:
-        """The caller's key. Raises ``ApiError`` (400, 401)."""
+        """Return the caller's key. Raises ``ApiError`` (400, 401)."""
         return await authenticate(request, self._keys, self.now())
 
     async def count(self, request: web.Request, key: StoredKey) -> None:
-        """Count the request against its limit, which the response's headers tell. Raises ``ApiError`` (429)."""
+        """Count the request against the limit that the response's headers show. Raises ``ApiError`` (429)."""
         await self._limiter.count(request, key)
 
     async def once(self, request: web.Request, key: StoredKey, body_bytes: bytes, run: Run) -> web.Response:
-        """Run, or answer as before when this Idempotency-Key was answered. Raises ``ApiError`` (400, 404, 409, 422)."""
+        """Run, or repeat the stored answer for this Idempotency-Key. Raises ``ApiError`` (400, 404, 409, 422)."""
         return await self._idempotency.once(request, key, body_bytes, run)

@@ -1,4 +1,4 @@
-"""How often a caller may ask: so many requests an hour, told on every response to it."""
+"""The hourly rate limit, shown on every response."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from service.ports.requests import RateWindows
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """Where a caller stands. ``reset`` is in unix seconds."""
+    """A caller's limit in this hour. ``reset`` is when the hour ends, in Unix seconds."""
 
     limit: int
     remaining: int
@@ -31,20 +31,20 @@ class RateLimiter:
         self._limit_per_hour = limit_per_hour
 
     async def count(self, request: web.Request, key: StoredKey) -> None:
-        """Count the request, and leave where the caller stands on it. Raises ``ApiError`` (429)."""
+        """Count the request and attach its ``RateLimit``. Raises ``ApiError`` (429)."""
         own = key.rate_limit_per_hour
         bucket = f"org:{key.organization_id}" if own is None else f"key:{key.key_id}"
         limit = self._limit_per_hour if own is None else own
         window = await self._windows.count(bucket, limit, key.key_id)
         request[RATE_LIMIT] = RateLimit(limit, max(0, limit - window.used), math.ceil(window.resets_at.timestamp()))
         if window.used > limit:
-            wait_seconds = max(1, math.ceil(window.resets_in_seconds))  # clients take no 0, and no fraction
-            sentence = f"more than {limit} requests within an hour; try again in {wait_seconds} seconds"
+            wait_seconds = max(1, math.ceil(window.resets_in_seconds))  # Retry-After: whole seconds, not 0
+            sentence = f"limit of {limit} requests per hour reached; try again in {wait_seconds} seconds"
             raise ApiError(429, Code.RATE_LIMIT_EXCEEDED, sentence, headers={"Retry-After": str(wait_seconds)})
 
 
 async def show_rate_limit(request: web.Request, response: web.StreamResponse) -> None:
-    """Put where the caller stands on the response, an error too. aiohttp asks this of sub-applications' as well."""
+    """Add the rate limit headers, to errors too. aiohttp calls this for sub-applications as well."""
     standing = request.get(RATE_LIMIT)
     if standing is not None:
         response.headers["X-RateLimit-Limit"] = str(standing.limit)
