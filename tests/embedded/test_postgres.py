@@ -230,7 +230,7 @@ def test_without_any_programs_it_says_what_to_install(tmp_path: Path, monkeypatc
 def test_data_of_a_version_that_is_not_here_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "cluster").mkdir()
     (tmp_path / "cluster" / "PG_VERSION").write_text("9.6\n")
-    with pytest.raises(EmbeddedPostgresError, match=r"made by PostgreSQL 9\.6"):
+    with pytest.raises(EmbeddedPostgresError, match=r"created by PostgreSQL 9\.6"):
         EmbeddedPostgres(tmp_path).start()
 
 

@@ -85,16 +85,16 @@ class TooManySecrets:
 
 @dataclass(frozen=True, slots=True)
 class ChangedTooOften:
-    """Each time the wish was judged, another change of the organization's endpoints overtook it."""
+    """Every time the request was judged, another change to the organization's endpoints was committed first."""
 
-    sentence = "the endpoints of this organization are changing too often; try again"
+    sentence = "too many concurrent changes to this organization's endpoints; try again"
 
 
 @dataclass(frozen=True, slots=True)
 class OtherSecret:
     """The URL already has an endpoint, and it signs with a different secret."""
 
-    sentence = "this URL already has an endpoint, which signs with a different secret"
+    sentence = "this URL already has an endpoint, which signs with another secret"
 
 
 EndpointRefusal = (

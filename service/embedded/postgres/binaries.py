@@ -37,7 +37,7 @@ def find_binaries(cluster: Path) -> Path:
         if _major_version(directory) == made_by:
             return directory
     there = ", ".join(_major_version(directory) for directory in found)
-    raise EmbeddedPostgresError(f"{cluster} was created by PostgreSQL {made_by}; only {there} is installed. {HINT}")
+    raise EmbeddedPostgresError(f"{cluster} was created by PostgreSQL {made_by}; installed here: {there}. {HINT}")
 
 
 def _candidates() -> Iterator[Path]:

@@ -79,7 +79,7 @@ CANNOT_BE: Sequence[tuple[Any, Mapping[str, Any]]] = [
     (BODY | {"secret": ""}, {"secret": BLANK}),
     (BODY | {"secret": {}}, {"secret": NOT_TEXT}),
     (BODY | {"secret": "hunter2"}, {"secret": ["a secret must be text that starts with whsec_"]}),
-    (BODY | {"secret": "whsec_c2hvcnQ="}, {"secret": ["a key has 24 to 64 bytes, not 5"]}),
+    (BODY | {"secret": "whsec_c2hvcnQ="}, {"secret": ["a key must have 24 to 64 bytes, not 5"]}),
     (
         {"resthook": "none", "target_url": "x", "secret": "y"},
         {
