@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -246,6 +247,20 @@ def test_numbers_that_hash_alike_are_held_apart_in_linear_time() -> None:
     started = time.process_time()
     assert _judge({"a": alike}, {"properties": {"a": {"uniqueItems": True}}}) is None
     assert time.process_time() - started < 0.25
+
+
+def _deeper(calls: int, judge: Callable[[], Complaint | None]) -> Complaint | None:
+    return judge() if calls == 0 else _deeper(calls - 1, judge)
+
+
+@pytest.mark.parametrize("around", ["not", "allOf", "items"])
+def test_a_circle_is_a_complaint_wherever_the_stack_ends(around: str) -> None:
+    circle = {"$ref": "#"}
+    own = OwnEventType("a.b", json.dumps({around: [circle] if around == "allOf" else circle, "not": circle}))
+    for calls in range(60):
+        complaint = _deeper(calls, lambda: own.judge(b'{"data":{"a":{}}}'))
+        assert complaint is not None
+        assert "too deeply nested" in complaint.detail
 
 
 def test_what_the_library_raises_is_a_complaint() -> None:

@@ -35,7 +35,7 @@ def first_complaint(schema_text: str, data: object) -> Complaint | None:
     Raises ``TooMuchWorkError``, ``RecursionError``, and whatever the library raises for a schema that was not checked.
     """
     _steps_left.set([STEPS_MAX])
-    error = next(iter(_validator(schema_text).iter_errors(data)), None)
+    error = _first_error(schema_text, data)
     if error is None:
         return None
     path = path_of("data", error)
@@ -47,6 +47,16 @@ def first_complaint(schema_text: str, data: object) -> Complaint | None:
     # Show the rule but not the value: park reasons are logged, and data is about people.
     rule = json.dumps(error.validator_value, ensure_ascii=False)
     return Complaint(path, f"does not satisfy {cut(f'{error.validator}: {rule}')}")
+
+
+def _first_error(schema_text: str, data: object) -> Any:  # noqa: ANN401 - the library is not typed
+    try:
+        return next(iter(_validator(schema_text).iter_errors(data)), None)
+    except BaseException as error:
+        # Where the stack ends inside rpds, which is Rust, it panics; that is no Exception, and would end the worker.
+        if type(error).__name__ == "PanicException":
+            raise RecursionError from None
+        raise
 
 
 def path_of(root: str, error: Any) -> str:  # noqa: ANN401 - the library is not typed
