@@ -66,7 +66,7 @@ def list_deliveries(
     *,
     event_type: Annotated[str | None, typer.Option(help="Only deliveries of this event type.")] = None,
     status_code: Annotated[
-        int | None, typer.Option(min=100, max=999, help="Only deliveries whose last answer had this status.")
+        int | None, typer.Option(min=0, max=999, help="Only deliveries whose last answer had this status.")
     ] = None,
     reason: Annotated[
         Reason | None,

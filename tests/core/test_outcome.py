@@ -61,6 +61,11 @@ def test_everything_else_failed_and_is_tried_again(status: int) -> None:
     assert outcome.kind is OutcomeKind.FAILED
 
 
+@pytest.mark.parametrize(("status", "told"), [(0, "000"), (7, "007"), (99, "099")])
+def test_a_status_that_means_nothing_is_treated_as_a_5xx_and_told_as_it_came(status: int, told: str) -> None:
+    assert classify(Reply(status, 1), NOW) == Failed(Reason.HTTP_STATUS, f"the receiver answered {told}")
+
+
 @pytest.mark.parametrize("reason", list(Reason))
 def test_a_fault_keeps_its_reason_and_only_ours_is_ours(reason: Reason) -> None:
     outcome = classify(Fault(reason, 1, "why"), NOW)

@@ -39,7 +39,7 @@ class DeliveriesQuery(EventsQuery):
     state: StateAsked | None = Field(default=None, description="Only deliveries in this state.")
     status_code: int | None = Field(
         default=None,
-        ge=100,
+        ge=0,
         le=999,
         description="Only deliveries whose last answer had this HTTP status.",
         examples=[503],

@@ -16,6 +16,8 @@ FORM: Final = "application/x-www-form-urlencoded"
 MULTIPART: Final = "multipart/form-data"
 MEDIA_TYPES: Final = (JSON, FORM, MULTIPART)
 FIELDS_MAX: Final = 100
+CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
+"""What a body or a part may say it is written in; all are read as UTF-8."""
 
 Fields = Mapping[str, object]
 
@@ -29,18 +31,28 @@ async def parse_fields(request: web.Request, body: bytes) -> Fields:
         return {}
     match request.content_type:
         case "application/json":
-            return _from_json(body)
+            return _from_json(body, request.charset)
         case "application/x-www-form-urlencoded":
-            return _from_form(body)
+            return _from_form(body, request.charset)
         case "multipart/form-data":
             return await _from_multipart(request, body)
         case other:
             raise refusal(415, f'Unsupported media type "{other}" in request.')
 
 
-def _from_json(body: bytes) -> Fields:
+def _text(body: bytes | bytearray, charset: str | None) -> str:
+    """Decode UTF-8. Raises ValueError for another charset.
+
+    A caller could name any codec of Python's: some take seconds for a body of this size, some read escapes.
+    """
+    if charset and charset.lower() not in CHARSETS:
+        raise ValueError("the charset must be utf-8")
+    return body.decode()
+
+
+def _from_json(body: bytes, charset: str | None) -> Fields:
     try:
-        value = json.loads(body.decode(), parse_constant=_refuse_constant)
+        value = json.loads(_text(body, charset), parse_constant=_refuse_constant)
     except RecursionError:
         raise refusal(400, "JSON parse error - nested too deeply") from None
     except ValueError as error:
@@ -54,15 +66,18 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"Out of range float values are not JSON compliant: {name}")
 
 
-def _from_form(body: bytes) -> Fields:
+def _from_form(body: bytes, charset: str | None) -> Fields:
     try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS_MAX))
+        return dict(parse_qsl(_text(body, charset), keep_blank_values=True, max_num_fields=FIELDS_MAX))
     except ValueError as error:
         raise refusal(400, f"Form parse error - {error}") from None
 
 
 async def _from_multipart(request: web.Request, body: bytes) -> Fields:
-    """Return the text fields; files and nested parts are ignored."""
+    """Return the text fields; files and nested parts are ignored.
+
+    A part that names no charset has the request's.
+    """
     stream = StreamReader(request.protocol, len(body) + 1, loop=asyncio.get_running_loop())
     stream.feed_data(body)
     stream.feed_eof()
@@ -74,7 +89,8 @@ async def _from_multipart(request: web.Request, body: bytes) -> Fields:
             if part_count > FIELDS_MAX:
                 raise ValueError("too many parts")
             if isinstance(part, BodyPartReader) and part.name is not None and part.filename is None:
-                fields[part.name] = await part.text()
+                data = await part.read(decode=True)
+                fields[part.name] = _text(data, part.get_charset(request.charset or "utf-8"))
     except _UNREADABLE:
         raise refusal(400, "Multipart form parse error - the parts cannot be read") from None
     return fields

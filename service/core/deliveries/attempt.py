@@ -24,8 +24,9 @@ class AttemptStarted(Struct, frozen=True, gc=False):
 class Attempt(Struct, frozen=True, gc=False):
     """A row of the attempts table.
 
-    ``status`` is None unless a whole status line arrived. ``reply`` is the start of the reply's body as text;
-    ``detail`` explains a failure to people who read the table. ``is_counted`` is False when Posthorn was at fault.
+    ``status`` is None unless a whole status line arrived; it may be any three digits. ``reply`` is the start of the
+    reply's body as text; ``detail`` explains a failure to people who read the table. ``is_counted`` is False when
+    Posthorn was at fault.
     """
 
     number: int
@@ -56,10 +57,15 @@ def attempt_of(
         reason=outcome.reason,
         status=reply.status if isinstance(reply, Reply) else None,
         reply=_as_text(reply.body) if isinstance(reply, Reply) else "",
-        detail=detail,
+        detail=_storable(detail),
         is_counted=not (isinstance(outcome, Failed) and outcome.is_ours),
     )
 
 
 def _as_text(body: bytes) -> str:
-    return body[:REPLY_STORED_BYTES_MAX].decode(errors="replace").replace("\0", "\ufffd")
+    return _storable(body[:REPLY_STORED_BYTES_MAX].decode(errors="replace"))
+
+
+def _storable(text: str) -> str:
+    """Replace what PostgreSQL cannot store, U+0000 and halves of surrogate pairs: a receiver may send either."""
+    return text.encode(errors="replace").decode().replace("\0", "\ufffd")

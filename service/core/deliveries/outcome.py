@@ -58,7 +58,10 @@ Outcome = Accepted | Gone | Failed
 
 
 def classify(reply: Reply | Fault, now: datetime) -> Outcome:
-    """Classify a reply. Total: every status and every fault has an outcome."""
+    """Classify a reply. Total: every status and every fault has an outcome.
+
+    A status outside 100 to 599 means nothing, and is treated as a 5xx (RFC 9110 §15): a failure, to be tried again.
+    """
     if isinstance(reply, Fault):
         return Failed(reply.reason, reply.detail, is_ours=reply.reason is Reason.INTERNAL)
     status = reply.status
@@ -73,7 +76,7 @@ def classify(reply: Reply | Fault, now: datetime) -> Outcome:
     if status == 413:
         return Failed(Reason.PAYLOAD_TOO_LARGE, "the receiver refuses bodies of this size", hint)
     is_throttled = status in {429, 503} and hint is not None
-    return Failed(Reason.HTTP_STATUS, f"the receiver answered {status}", hint, gates_endpoint=is_throttled)
+    return Failed(Reason.HTTP_STATUS, f"the receiver answered {status:03}", hint, gates_endpoint=is_throttled)
 
 
 def retry_after_seconds(values: tuple[str, ...], now: datetime) -> int | None:

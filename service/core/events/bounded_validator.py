@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from service.core.events.registry import Complaint
-from service.core.events.schema_rules import looseness
+from service.core.events.schema_rules import search_steps
 
 STEPS_MAX: Final = 20_000
 """The budget for one event: about a step for each keyword and each value it is checked against; some 0.4 s."""
@@ -19,7 +19,7 @@ PATTERN_TEXT_LENGTH_MAX: Final = 256
 """A text longer than this fails every ``pattern``."""
 
 _TOLD_LENGTH_MAX: Final = 200
-_PATTERN_STEPS: Final = 10_000
+_PATTERN_STEPS: Final = 15_000
 """How many steps of a regular expression search, which runs in C, count as one step of the budget."""
 
 _steps_left: ContextVar[list[int]] = ContextVar("steps_left")
@@ -35,7 +35,7 @@ def first_complaint(schema_text: str, data: object) -> Complaint | None:
     Raises ``TooMuchWorkError``, ``RecursionError``, and whatever the library raises for a schema that was not checked.
     """
     _steps_left.set([STEPS_MAX])
-    error = next(iter(_validator(schema_text).iter_errors(data)), None)
+    error = _first_error(schema_text, data)
     if error is None:
         return None
     path = path_of("data", error)
@@ -47,6 +47,16 @@ def first_complaint(schema_text: str, data: object) -> Complaint | None:
     # Show the rule but not the value: park reasons are logged, and data is about people.
     rule = json.dumps(error.validator_value, ensure_ascii=False)
     return Complaint(path, f"does not satisfy {cut(f'{error.validator}: {rule}')}")
+
+
+def _first_error(schema_text: str, data: object) -> Any:  # noqa: ANN401 - the library is not typed
+    try:
+        return next(iter(_validator(schema_text).iter_errors(data)), None)
+    except BaseException as error:
+        # Where the stack ends inside rpds, which is Rust, it panics; that is no Exception, and would end the worker.
+        if type(error).__name__ == "PanicException":
+            raise RecursionError from None
+        raise
 
 
 def path_of(root: str, error: Any) -> str:  # noqa: ANN401 - the library is not typed
@@ -72,12 +82,25 @@ def _size(value: object) -> int:
     return len(value) if isinstance(value, (dict, list)) else 0
 
 
+def _whole_size(value: object) -> int:
+    """How many values there are in it, at any depth."""
+    count, waiting = 0, [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, (dict, list)):
+            count += len(each)
+            waiting += each.values() if isinstance(each, dict) else each
+    return count
+
+
 Check = Callable[[Any, Any, Any, Any], Iterator[Any] | None]
 
 
-def _counted(check: Check) -> Check:
+def _counted(name: str, check: Check) -> Check:
+    size = _whole_size if name in _COMPARED_WHOLE else _size
+
     def counted(validator: object, value: object, instance: object, schema: object) -> Iterator[Any]:
-        _spend(1 + (_size(value) + _size(instance)) // 2)
+        _spend(1 + (size(value) + size(instance)) // 2)
         yield from check(validator, value, instance, schema) or ()
 
     return counted
@@ -88,31 +111,48 @@ def _pattern(_: object, pattern: str, instance: object, __: object) -> Iterator[
         return
     is_short = len(instance) <= PATTERN_TEXT_LENGTH_MAX
     if is_short:
-        _spend(len(instance) ** looseness(pattern) // _PATTERN_STEPS)
-    if not is_short or not re.search(pattern, instance):
+        _spend(search_steps(pattern, len(instance)) // _PATTERN_STEPS)
+    if not is_short or not _compiled(pattern).search(instance):
         yield ValidationError("does not match")
+
+
+@lru_cache(maxsize=4096)  # re itself keeps 512: a schema has room for more
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
 
 
 def _unique_items(_: object, is_wanted: object, instance: object, __: object) -> Iterator[Any]:
     # The library compares every object in a list with every other.
-    if is_wanted is True and isinstance(instance, list) and len(set(map(_comparable, instance))) < len(instance):
+    if is_wanted is True and isinstance(instance, list) and len(set(map(_canonical, instance))) < len(instance):
         yield ValidationError("has an item twice")
 
 
-def _comparable(value: object) -> object:
-    """A hashable value, equal exactly where JSON Schema says equal: 1 equals 1.0, but 1 does not equal true."""
+def _canonical(value: object) -> str:
+    """A text, the same exactly where JSON Schema says equal: 1 equals 1.0, but 1 does not equal true.
+
+    A set of texts is safe from hostile ones: Python salts their hashes. Numbers can be chosen so that all hash alike.
+    """
     _spend(1)
-    if isinstance(value, dict):
-        return frozenset((key, _comparable(each)) for key, each in value.items())
-    if isinstance(value, list):
-        return tuple(map(_comparable, value))
-    return (bool, value) if isinstance(value, bool) else value
+    match value:
+        case dict():
+            members = sorted(f"{json.dumps(key)}:{_canonical(each)}" for key, each in value.items())
+            return "{" + ",".join(members) + "}"
+        case list():
+            return "[" + ",".join(map(_canonical, value)) + "]"
+        case float() if value.is_integer():
+            return f"{int(value):x}"
+        case int() if not isinstance(value, bool):
+            return f"{value:x}"  # unlike decimal digits, these take linear time
+        case _:
+            return json.dumps(value)
 
 
+_COMPARED_WHOLE: Final = {"const", "enum"}
+"""The library compares these at every depth by itself; other keywords meet what is inside as keywords of their own."""
 _OURS: Final[Mapping[str, Check]] = {"pattern": _pattern, "uniqueItems": _unique_items}
 _Bounded: Final = extend(  # type: ignore[no-untyped-call] # missing from its stubs
     Draft202012Validator,
-    {name: _counted(_OURS.get(name, check)) for name, check in Draft202012Validator.VALIDATORS.items()},
+    {name: _counted(name, _OURS.get(name, check)) for name, check in Draft202012Validator.VALIDATORS.items()},
 )
 
 

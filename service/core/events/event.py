@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -155,7 +156,7 @@ def _refuse_duplicate_keys(body: bytes, fields: Mapping[str, msgspec.Raw]) -> No
     except ValueError as error:
         raise _Invalid(ParkReason.BAD_JSON, f"not JSON: {error}") from None
     if len(names) != len(fields):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, count in Counter(names).items() if count > 1)
         raise _Invalid(ParkReason.DUPLICATE_KEY, f"the key {twice!r} appears twice", twice)
 
 

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from math import comb
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -15,10 +17,12 @@ _REFUSED_KEYWORDS: Final = {"$anchor", "$dynamicAnchor", "$dynamicRef", "pattern
 _OF_THE_WHOLE: Final = {"$id", "$schema"}
 
 # A pattern is a sequence of characters, classes and escapes, each with an optional quantifier. Without groups and
-# alternatives, a pattern with k loose quantifiers takes at most n^k steps on n characters; both are small here.
+# alternatives, a pattern with k loose quantifiers has some n^k ways through n characters; both are small here.
 _ATOM = r"(?:\\[^0-9]|\[\^?\]?(?:\\.|[^\[\]\\])*\]|[^\\\[\](){}|*+?])"
 _PLAIN_PATTERN = re.compile(rf"(?:{_ATOM}(?:[*+?]|\{{[0-9]{{1,4}}(?:,[0-9]{{0,4}})?\}})?)*", re.DOTALL)
-_LOOSE_QUANTIFIER = re.compile(rf"{_ATOM}(?P<loose>[*+?]|\{{[0-9]+,[0-9]*\}})?", re.DOTALL)
+_QUANTIFIED = re.compile(
+    rf"(?P<atom>{_ATOM})(?:(?P<loose>[*+?]|\{{[0-9]+,[0-9]*\}})|\{{(?P<count>[0-9]+)\}})?", re.DOTALL
+)
 _LOOSENESS_MAX: Final = 3
 
 
@@ -34,9 +38,22 @@ def schema_complaint(schema: Mapping[str, Any]) -> Complaint | None:
 
 
 def looseness(pattern: str) -> int:
-    """The exponent k such that searching a text of length n takes at most about n^k steps."""
-    quantifiers = sum(found["loose"] is not None for found in _LOOSE_QUANTIFIER.finditer(pattern))
+    """In how many places a search chooses how far to go: where it starts, and at each loose quantifier."""
+    quantifiers = sum(found["loose"] is not None for found in _QUANTIFIED.finditer(pattern))
     return quantifiers + (not pattern.startswith("^"))  # without ^, the search starts at every place in the text
+
+
+@lru_cache(maxsize=4096)  # more than a schema has room for
+def search_steps(pattern: str, length: int) -> int:
+    """How many comparisons a search in a text of this length takes at most.
+
+    Each choice ends at or after the one before it, so there are comb(length + k, k) ways to make all k. Each way goes
+    on with the rest of the pattern: an atom repeated {m} times is compared as often, and a class may be compared
+    character by character.
+    """
+    choices = looseness(pattern)
+    width = sum(len(found["atom"]) * min(int(found["count"] or 1), length) for found in _QUANTIFIED.finditer(pattern))
+    return width * comb(length + choices, choices)
 
 
 def _problem(schema: object, depth: int, key: str, value: object) -> str | None:

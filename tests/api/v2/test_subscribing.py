@@ -5,6 +5,7 @@ import gzip
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from aiohttp import FormData
@@ -27,6 +28,7 @@ ONE_OBJECT = {"non_field_errors": ["Request body should be a single JSON object"
 LONG = f"https://hooks.example.com/{'a' * 2022}"
 
 DEEP = b"[" * 60_000
+NOT_UTF8 = ("punycode", "idna", "utf-7", "utf-16", "unicode_escape", "rot13", "hex", "latin-1", "cp949", "none")
 NESTED = b"".join(
     b"--b%b\r\nContent-Type: multipart/mixed; boundary=b%d\r\n\r\n" % (b"%d" % n if n else b"", n + 1)
     for n in range(1_000)
@@ -148,6 +150,53 @@ async def test_bodies_that_cannot_be_read(surface: Surface) -> None:
         found, body = await surface.call("POST", SUBSCRIBERS, data=data, headers=headers)
         assert (found, list(body)) == (status, ["detail"]), (content_type, data[:80])
         assert body["detail"].startswith(expected)
+
+
+def _fields(charset: str) -> bytes:
+    """The fields of a subscriber as parts in this charset."""
+    parts = [
+        f'--b\r\nContent-Disposition: form-data; name="{name}"\r\nContent-Type: text/plain{charset}\r\n\r\n{value}\r\n'
+        for name, value in BODY.items()
+    ]
+    return "".join(parts).encode() + b"--b--"
+
+
+def _by_default(charset: str) -> bytes:
+    """The same with a part that names the charset of those that follow."""
+    return b"--b\r\nContent-Disposition: form-data; name=_charset_\r\n\r\n%b\r\n" % charset.encode() + _fields("")
+
+
+@pytest.mark.parametrize("charset", NOT_UTF8)
+async def test_a_body_is_utf8_or_refused(surface: Surface, charset: str) -> None:
+    quoted = f'; charset="{charset}"'
+    bodies = [
+        (f"application/json{quoted}", json.dumps(BODY).encode(), "JSON parse error - the charset must be utf-8"),
+        (f"application/x-www-form-urlencoded{quoted}", b"resthook=a", "Form parse error - the charset must be utf-8"),
+        (f"multipart/form-data; boundary=b{quoted}", _fields(""), "Multipart form parse error - "),
+        ("multipart/form-data; boundary=b", _fields(quoted), "Multipart form parse error - "),
+        ("multipart/form-data; boundary=b", _by_default(charset), "Multipart form parse error - "),
+    ]
+    for content_type, data, expected in bodies:
+        headers = surface.headers(**{"Content-Type": content_type})
+        status, body = await surface.call("POST", SUBSCRIBERS, data=data, headers=headers)
+        assert (status, list(body)) == (400, ["detail"]), (content_type, data)
+        assert body["detail"].startswith(expected)
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF-8", "utf8", "us-ascii", ""])
+async def test_a_body_may_say_that_it_is_utf8(surface: Surface, charset: str) -> None:
+    named = f"; charset={charset}"
+    bodies = [
+        (f"application/json{named}", json.dumps(BODY).encode()),
+        (f"application/x-www-form-urlencoded{named}", urlencode(BODY).encode()),
+        (f"multipart/form-data; boundary=b{named}", _fields("")),
+        ("multipart/form-data; boundary=b", _fields(named)),
+    ]
+    for content_type, data in bodies:
+        headers = surface.headers(**{"Content-Type": content_type})
+        status, row = await surface.call("POST", SUBSCRIBERS, data=data, headers=headers)
+        assert (status, row.get("target_url")) == (201, TARGET), (content_type, row)
+        await surface.call("DELETE", f"{PREFIX}/resthook_subscribers/{row['id']}", headers=surface.headers())
 
 
 async def test_an_empty_body_is_an_empty_object(surface: Surface) -> None:
