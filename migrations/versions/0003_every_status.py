@@ -15,6 +15,9 @@ branch_labels = None
 depends_on = None
 
 STATEMENTS = (
+    # A long reader, such as a dump, would make the ALTER wait, and every settlement behind it: better to fail and be
+    # run again.
+    "SET LOCAL lock_timeout = '10s'",
     # The lock that stops every settlement is held for a moment only: NOT VALID skips reading the attempts there are,
     # and they have kept the narrower rule. Both halves reach every partition, and each new one copies the new rule.
     """ALTER TABLE attempts
