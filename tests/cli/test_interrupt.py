@@ -35,7 +35,8 @@ def interrupted(environ: dict[str, str], moment: str, *arguments: str, ignoring:
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=(lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if ignoring else None,
+        # Not inherited: whoever runs the tests in the background has SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN if ignoring else signal.SIG_DFL),
     )
     return done.returncode, done.stdout + done.stderr
 
