@@ -26,7 +26,7 @@ from service.cli.terminal import (
     print_line,
     tell,
 )
-from service.core.api_key import RANDOM_BYTES, SCOPES, ListedKey, generate_key, parse_key
+from service.core.api_key import RANDOM_BYTES, SCOPES, ListedKey, StoredKey, generate_key, parse_key
 from service.settings import load_settings
 
 DAYS_MAX: Final = 36_500
@@ -130,15 +130,18 @@ def revoke_key(
     settings = load_settings()
     given_id = parse_key(key_id) or key_id  # who finds a leaked key has the whole key
 
-    async def revoke() -> datetime | None:
+    async def revoke() -> StoredKey | None:
         async with connected(settings) as engine:
-            return await KeyStore(engine).revoke(given_id)
+            store = KeyStore(engine)
+            await store.revoke(given_id)
+            return await store.find(given_id)
 
-    revoked_at = asyncio.run(revoke())
-    if revoked_at is None:
+    revoked = asyncio.run(revoke())
+    if revoked is None:
         # Not quoted: it may be a mistyped key.
         raise CommandError("No such key; 'posthorn keys list --organization ID' lists the ids.")
     if as_json:
-        print_json({"key_id": given_id, "revoked_at": revoked_at})
+        print_json({"key_id": given_id, "revoked_at": revoked.revoked_at})
     else:
         tell(f"Revoked {given_id}.")
+        suggest(words("keys", "list", "--organization", revoked.organization_id))

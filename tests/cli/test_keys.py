@@ -70,6 +70,7 @@ async def test_keys_are_listed_with_what_they_may_and_revoked_once(posthorn: Run
     revoked = await posthorn("keys", "revoke", made["key_id"], "--json")
     assert (revoked.code, revoked.json.keys()) == (0, {"key_id", "revoked_at"})
     assert (await posthorn("keys", "revoke", made["key"], "--json")).json == revoked.json  # the whole key, once more
+    assert (await posthorn("keys", "revoke", made["key_id"])).err.endswith("keys list --organization org_a\n")
     assert (await posthorn("keys", "list", "--organization", "org_a", "--json")).json["data"][0]["revoked_at"]
 
 
