@@ -62,7 +62,10 @@ TRIES_MAX: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """An endpoint as of ``version`` of the directory, with what is needed to judge a wish about it."""
+    """An endpoint as of ``version`` of the directory, with what is needed to judge a wish about it.
+
+    ``secrets`` are opened only for a wish that gives a signature style: no other is judged by them.
+    """
 
     version: int | None
     endpoint: EndpointView
@@ -183,7 +186,7 @@ class EndpointStore:
     ) -> EndpointView | EndpointRefusal:
         """Change the given fields. Leaving out an event type ends its subscription and cancels its deliveries."""
         for _ in range(TRIES_MAX):
-            known = await self._known(organization_id, endpoint_id)
+            known = await self._known(organization_id, endpoint_id, with_secrets="signature_style" in wish.given)
             if known is None:
                 return NoSuchEndpoint(endpoint_id)
             after = self._judged(wish, known)
@@ -299,7 +302,7 @@ class EndpointStore:
             await lock_directory(connection, organization_id)
             yield connection
 
-    async def _known(self, organization_id: str, endpoint_id: str) -> _Known | None:
+    async def _known(self, organization_id: str, endpoint_id: str, *, with_secrets: bool) -> _Known | None:
         async with driver(self._engine) as connection:
             # Read the version first: everything read after it is as new or newer, so a change in between is noticed.
             version = await directory_version(connection, organization_id)
@@ -307,7 +310,9 @@ class EndpointStore:
             if endpoint is None:
                 return None
             own = await _own_event_types(connection, organization_id)
-            secrets = await open_secrets(connection, self._secret_box, organization_id, endpoint_id)
+            secrets: Sequence[str | None] = ()
+            if with_secrets:
+                secrets = await open_secrets(connection, self._secret_box, organization_id, endpoint_id)
         return _Known(version, endpoint, own, secrets)
 
     async def _read(
