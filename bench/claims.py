@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import statistics
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import asyncpg
@@ -15,13 +16,12 @@ from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.partitions import first_uid_of
 from service.adapters.postgres.schema import migrate_schema
-from service.core.deliveries.delivery import Lease
-from service.core.endpoints.endpoint import Endpoint
+from service.core.deliveries.fairness.fair_share import Turn, fair_shares
+from service.core.deliveries.settlement import Release, Settled
 
 DATABASE = "posthorn_bench_claims"
 ENDPOINTS = 1_000
 CLAIM = 100
-ENDPOINT = Endpoint("unused", "o", "http://127.0.0.1/", ())
 
 SEED = f"""
 INSERT INTO open_deliveries (event_uid, subscription_id, organization_id, endpoint_id, event_id, event_type, state,
@@ -64,15 +64,17 @@ async def main(backlogs: list[int], admin_url: str) -> None:
 
 
 async def _median_ms(store: PostgresDeliveryStore, kind: str) -> float:
-    full = {f"ep_{number:04}": 0 for number in range(ENDPOINTS)} if kind == "none" else {}
+    def shares(turns: Sequence[Turn]) -> Mapping[str, int]:
+        return fair_shares(turns, limit=CLAIM, per_endpoint_limit=10) if kind == "some" else {}
+
     times = []
     for _ in range(30):
         started = time.perf_counter()
-        claims = await store.claim_due(CLAIM, per_endpoint_limit=10, room=full)
+        claims = await store.claim_due(shares)
         times.append((time.perf_counter() - started) * 1000)
-        assert len(claims) == (0 if full else CLAIM)
+        assert len(claims) == (CLAIM if kind == "some" else 0)
         if claims:
-            await store.release([Lease(each.delivery, ENDPOINT, each.claim_number, 0) for each in claims])
+            await store.settle([Settled(each.delivery, each.claim_number, Release(), None) for each in claims])
     return statistics.median(times)
 
 

@@ -25,7 +25,7 @@ async def listening(engine: AsyncEngine) -> AsyncIterator[Ran]:
     ran: Ran = {}
 
     def remember(record: Any) -> None:  # noqa: ANN401 - asyncpg's LoggedQuery
-        if record.query.lstrip()[:6].upper() in {"SELECT", "WITH R", "WITH N"}:
+        if record.query.lstrip()[:6].upper() in {"SELECT", "WITH R", "WITH N", "WITH M"}:
             ran[record.query] = tuple(record.args)
 
     async with driver(engine) as connection:

@@ -121,19 +121,31 @@ class Wire:
         if is_multiple or tag == self._floor + 1:
             self._floor = tag
 
-    def _ask(self, command: Any, channel: int = 1) -> Any:  # noqa: ANN401 - any of pamqp's commands
-        self._socket.sendall(frame.marshal(command, channel))
-        return self._answer()
+    def close(self) -> None:
+        """Close the connection, without a word."""
+        self._socket.close()
 
-    def _answer(self) -> Any:  # noqa: ANN401
+    def ask_for_frame(self, command: Any) -> bytes:  # noqa: ANN401 - any of pamqp's commands
+        """Send a command; returns the frame that answers it, as it is."""
+        self._socket.sendall(frame.marshal(command, 1))
+        return self.next_frame()
+
+    def next_frame(self) -> bytes:
+        """Wait for a frame; returns it as it is."""
         while True:  # a frame: 7 bytes, the last 4 of which are a size; that many bytes; 1 more
             if len(self._received) >= 7:  # noqa: PLR2004
                 size = int.from_bytes(self._received[3:7]) + 8
                 if len(self._received) >= size:
-                    found = frame.unmarshal(self._received[:size])[2]
-                    self._received = self._received[size:]
+                    found, self._received = self._received[:size], self._received[size:]
                     return found
             self._receive()
+
+    def _ask(self, command: Any, channel: int = 1) -> Any:  # noqa: ANN401
+        self._socket.sendall(frame.marshal(command, channel))
+        return self._answer()
+
+    def _answer(self) -> Any:  # noqa: ANN401
+        return frame.unmarshal(self.next_frame())[2]
 
     def _receive(self) -> None:
         data = self._socket.recv(262_144)

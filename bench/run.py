@@ -166,6 +166,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=30_000)
     parser.add_argument("--endpoints", type=int, default=10, help="organizations, with --fan-out endpoints each")
     parser.add_argument("--fan-out", type=int, default=1)
+    parser.add_argument("--order-by", help="the endpoints' order_by: data.message.id, or organization_id for one line")
     parser.add_argument("--rate", type=float, default=0, help="events per second; 0: fill the queue first")
     parser.add_argument("--ladder", action="store_true", help="full load, 50/s, 1,000/s and half load, in turn")
     parser.add_argument(

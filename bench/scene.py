@@ -26,6 +26,7 @@ from service.adapters.postgres.engine import connect
 from service.adapters.postgres.schema import migrate_schema
 from service.adapters.rabbitmq.topology import declare_topology
 from service.adapters.secret_box import AesSecretBox, parse_secret_keys
+from service.adapters.system import command_actor
 from service.core.endpoints.settings import EndpointWish
 from service.ports.source import Topology
 from service.settings import load_settings
@@ -187,10 +188,11 @@ class Scene:
         secret_box = AesSecretBox(parse_secret_keys(self._environ["SECRET_KEYS"]))
         endpoints = EndpointStore(engine, secret_box, load_settings(self._environ).endpoint_rules)
         for number, organization in enumerate(self._organizations):
-            await OrganizationStore(engine).create(organization)
+            await OrganizationStore(engine).create(organization, by=command_actor())
             for copy in range(self.options.fan_out):
                 url = f"http://127.0.0.1:{self._port}/{number}/{copy}"
-                await endpoints.create(organization, EndpointWish({"url": url, "event_types": ["message.sent"]}))
+                given = {"url": url, "event_types": ["message.sent"], "order_by": self.options.order_by}
+                await endpoints.create(organization, EndpointWish(given), by=command_actor())
         await engine.dispose()
 
     async def _drop_queues(self) -> None:

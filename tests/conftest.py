@@ -1,12 +1,14 @@
 """The servers the tests share: one PostgreSQL and one broker per run of a worker, a clean database per test.
 
-TEST_DATABASE_URL names a PostgreSQL where databases may be made, TEST_AMQP_URL a RabbitMQ; without them the embedded
-ones are used.
+TEST_DATABASE_URL names a PostgreSQL where databases and roles may be made, TEST_AMQP_URL a RabbitMQ; without them the
+embedded ones are used. As in ``docker-compose.yml``, one role owns and migrates the database, and the service connects
+as another, which has only what ``posthorn migrate --grant-to`` gives it.
 """
 
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -59,17 +61,33 @@ def _assert_no_process_uses(directory: Path) -> None:
         assert str(directory) not in (process.info["cmdline"] or []), f"{process} still uses {directory}"
 
 
+@dataclass(frozen=True, slots=True)
+class MigratedDatabase:
+    """A database, as the service's role and as the role that owns it see it."""
+
+    url: str
+    owner_url: str
+
+
 @pytest.fixture(scope="session")
-async def migrated_database_url(postgres_server_url: str) -> AsyncIterator[str]:
+async def migrated_database(postgres_server_url: str) -> AsyncIterator[MigratedDatabase]:
     """A database at the head of the migrations, made for this worker of the run, dropped after it."""
     name = f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'only')}_{secrets.token_hex(4)}"
-    url = make_url(postgres_server_url).set(database=name).render_as_string(hide_password=False)
-    await _on_server(postgres_server_url, f'CREATE DATABASE "{name}"')
+    owner, service, password = f"{name}_owner", f"{name}_service", secrets.token_hex(16)
+    url = make_url(postgres_server_url).set(database=name, password=password)
+    made = MigratedDatabase(
+        *(url.set(username=role).render_as_string(hide_password=False) for role in (service, owner))
+    )
+    for role in (owner, service):
+        await _on_server(postgres_server_url, f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{password}'")
+    await _on_server(postgres_server_url, f'GRANT "{service}" TO "{owner}"')
+    await _on_server(postgres_server_url, f'CREATE DATABASE "{name}" OWNER "{owner}"')
     try:
-        await migrate_schema(url)
-        yield url
+        await migrate_schema(made.owner_url, service_role=service)
+        yield made
     finally:
         await _on_server(postgres_server_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+        await _on_server(postgres_server_url, f'DROP ROLE "{owner}", "{service}"')
 
 
 async def _on_server(url: str, statement: str) -> None:
@@ -80,16 +98,33 @@ async def _on_server(url: str, statement: str) -> None:
         await connection.close()
 
 
+@pytest.fixture(scope="module")
+async def migrated_database_url(migrated_database: MigratedDatabase) -> str:
+    """The migrated database, empty when the module begins, for the service's role."""
+    await _empty_for_tests(migrated_database)
+    return migrated_database.url
+
+
 @pytest.fixture
-async def database_url(migrated_database_url: str, request: pytest.FixtureRequest) -> str:
-    """The migrated database, empty."""
+async def database_url(migrated_database: MigratedDatabase, request: pytest.FixtureRequest) -> str:
+    """The migrated database, empty, for the service's role."""
     assert request.node.get_closest_marker("servers"), "it asks for a server in a way that is not seen beforehand"
-    connection = await asyncpg.connect(migrated_database_url)
+    await _empty_for_tests(migrated_database)
+    return migrated_database.url
+
+
+async def _empty_for_tests(database: MigratedDatabase) -> None:
+    connection = await asyncpg.connect(database.owner_url)
     try:
         await _empty(connection)
     finally:
         await connection.close()
-    return migrated_database_url
+
+
+@pytest.fixture
+def owner_database_url(migrated_database: MigratedDatabase, database_url: str) -> str:
+    """The same for the role that migrates it: for what a test does that no service may."""
+    return migrated_database.owner_url
 
 
 # With a foreign key before what it refers to, for any depth of them.
@@ -109,9 +144,11 @@ SELECT relname FROM own JOIN ranked USING (oid) GROUP BY relname ORDER BY max(ra
 async def _empty(connection: asyncpg.Connection) -> None:
     """Delete every row. TRUNCATE makes new files for some 200 partitions and indexes, which takes a second."""
     tables = [row["relname"] for row in await connection.fetch(TABLES, NEVER_EMPTIED)]
+    await connection.execute("ALTER TABLE audit_log DISABLE TRIGGER USER")  # entries are kept from everybody else
     deleted = [int((await connection.execute(f'DELETE FROM "{table}"')).split()[1]) for table in tables]  # noqa: S608
     if sum(deleted) > DELETED_MAX:  # else the next test finds tables that are large, and empty
         await connection.execute(f"TRUNCATE {', '.join(tables)}")
+    await connection.execute("ALTER TABLE audit_log ENABLE TRIGGER USER")
     await connection.execute(
         "SELECT setval(format('%I', sequencename)::regclass, 1, false) FROM pg_sequences WHERE schemaname = 'public'"
     )

@@ -85,17 +85,21 @@ NUMBERS = [
 ]
 
 
+CAPS = {"max_endpoints", "max_subscriptions", "max_event_types", "max_secrets"}
+OFF_AT_ZERO = {"retry_jitter", "breaker_failures", "disable_after_days", *CAPS}
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "inf", "-inf", "nan", "many", "1e400"])
 @pytest.mark.parametrize("name", NUMBERS)
 def test_every_number_has_bounds(name: str, value: str) -> None:
-    if (name, value) == ("retry_jitter", "0"):
-        assert load_settings({environment_name(name): value}).retry_jitter == 0  # no jitter is a choice
+    if value == "0" and name in OFF_AT_ZERO:
+        assert getattr(load_settings({environment_name(name): value}), name) == 0
         return
     assert problem_of(**{environment_name(name): value}).startswith(f"{environment_name(name)}: ")
 
 
 UNITS = ("_seconds", "_days", "_max", "_per_hour", "_port")
-WITHOUT_UNIT = {"retry_factor", "retry_jitter", "prefetch"}
+WITHOUT_UNIT = {"retry_factor", "retry_jitter", "prefetch", "breaker_failures", *CAPS}
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -111,13 +115,20 @@ def test_every_setting_is_used() -> None:
     assert Settings.model_fields.keys() - used == set()
 
 
-def test_a_lease_must_outlast_an_attempt() -> None:
-    assert "at least 20" in problem_of(POSTHORN_LEASE_SECONDS="19.9")
-    assert load_settings({"POSTHORN_LEASE_SECONDS": "20"}).lease_margin_seconds == 5
-    assert "POSTHORN_LEASE_SECONDS" in problem_of(POSTHORN_ATTEMPT_TIMEOUT_SECONDS="56")
-    short = load_settings({"POSTHORN_LEASE_SECONDS": "2", "POSTHORN_ATTEMPT_TIMEOUT_SECONDS": "1.5"})
-    assert short.lease_margin_seconds == 0.5
-    assert "at least 2 " in problem_of(POSTHORN_LEASE_SECONDS="1.9", POSTHORN_ATTEMPT_TIMEOUT_SECONDS="1.5")
+def test_a_lease_must_outlast_an_attempt_and_the_way_to_it() -> None:
+    assert "at least 25 " in problem_of(POSTHORN_LEASE_SECONDS="24.9")
+    assert "POSTHORN_LEASE_SECONDS" in problem_of(POSTHORN_ATTEMPT_TIMEOUT_SECONDS="51")
+    assert "at least 3 " in problem_of(POSTHORN_LEASE_SECONDS="2.9", POSTHORN_ATTEMPT_TIMEOUT_SECONDS="1.5")
+
+
+@pytest.mark.parametrize("timeout_seconds", [0.5, 1.5, 10, 15, 600])
+def test_the_least_lease_that_is_named_is_permitted_and_leaves_time_to_wait_in_memory(timeout_seconds: float) -> None:
+    timeout = {"POSTHORN_ATTEMPT_TIMEOUT_SECONDS": f"{timeout_seconds:g}", "POSTHORN_ENDPOINT_STALL_SECONDS": "0.5"}
+    named = re.search(r"at least (\S+) with", problem_of(POSTHORN_LEASE_SECONDS="0.6", **timeout))
+    assert named
+    least = load_settings({"POSTHORN_LEASE_SECONDS": named[1], **timeout})
+    waiting_seconds = least.lease_seconds - least.lease_margin_seconds - timeout_seconds
+    assert waiting_seconds == least.lease_margin_seconds == min(5, timeout_seconds / 2)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +169,8 @@ def test_egress_rules_are_read_and_all_bad_ones_named() -> None:
         {"SECRET_KEYS": "k1:hunter2"},
         {"SECRET_KEYS": "hunter2"},
         {"PUBLIC_URL": "https://u:hunter2@h"},
+        {"POSTHORN_EGRESS_PROXY": "http://u:hunter2@h"},
+        {"POSTHORN_EGRESS_PROXY": "http://u:hunter2@h:port"},
     ],
 )
 def test_no_message_quotes_a_secret(environ: dict[str, str]) -> None:
@@ -171,6 +184,23 @@ def test_not_even_pydantics_own_error_quotes_a_key() -> None:
         Settings.model_validate({"secret_keys": f"k1:{KEY},k1:{KEY}"})
     assert KEY not in str(caught.value)
     assert KEY not in repr(caught.value)
+
+
+def test_source_addresses_are_read_and_bad_ones_named() -> None:
+    settings = load_settings({"POSTHORN_SOURCE_ADDRESSES": "127.0.0.2, 2001:DB8::1"})
+    assert settings.source_addresses == ("127.0.0.2", "2001:db8::1")
+    for wrong in (
+        "0.0.0.0/0",
+        "::",
+        "224.0.0.1",
+        "fe80::1%eth0",
+        "::ffff:127.0.0.1",
+        "host",
+        "10.0.0.0/8",
+        "127.0.0.2:80",
+    ):
+        assert wrong in problem_of(POSTHORN_SOURCE_ADDRESSES=f"127.0.0.2,{wrong}")
+    assert "twice" in problem_of(POSTHORN_SOURCE_ADDRESSES="127.0.0.2,127.0.0.2")
 
 
 def test_every_problem_is_told_at_once() -> None:
@@ -203,6 +233,7 @@ def test_what_is_shown_holds_no_password_and_is_json() -> None:
             "DATABASE_URL": "postgresql://u:hunter2@h/d?password=hunter2",
             "AMQP_URL": "amqps://u:hunter2@h/v",
             "SECRET_KEYS": f"k2:{KEY}",
+            "POSTHORN_EGRESS_PROXY": "http://u:hunter2@proxy:4750",
             "POSTHORN_EGRESS_ALLOW": "127.0.0.0/8:80,[fd00::/8]:443",
         }
     )
@@ -215,8 +246,9 @@ def test_what_is_shown_holds_no_password_and_is_json() -> None:
         assert KEY not in text
         assert repr(key) not in text
     assert shown["DATABASE_URL"] == {"value": "postgresql://u:***@h/d?***", "source": "environment"}
+    assert shown["POSTHORN_EGRESS_PROXY"]["value"] == "http://u:***@proxy:4750"
     assert shown["POSTHORN_EGRESS_ALLOW"]["value"] == ["127.0.0.0/8:80", "[fd00::/8]:443"]
-    assert shown["POSTHORN_PREFETCH"] == {"value": 2000, "source": "default"}
+    assert shown["POSTHORN_PREFETCH"] == {"value": 256, "source": "default"}
 
 
 def test_settings_are_frozen_and_public_urls_lose_their_last_slash() -> None:
@@ -268,3 +300,10 @@ def test_parameters_of_the_database_url_are_known_ones() -> None:
     problem = problem_of(DATABASE_URL="postgresql://u:p@h/d?hunter=2")
     assert "sslmode" in problem
     assert "hunter" not in problem
+
+
+def test_a_cap_of_0_is_none() -> None:
+    caps = load_settings({"POSTHORN_MAX_ENDPOINTS": "0", "POSTHORN_MAX_SECRETS": "7"}).caps
+    assert (caps.endpoints_max, caps.subscriptions_max, caps.event_types_max, caps.secrets_max) == (0, 100_000, 200, 7)
+    assert load_settings({}).endpoint_rules.caps.endpoints_max == 20_000
+    assert problem_of(POSTHORN_MAX_ENDPOINTS="-1").startswith("POSTHORN_MAX_ENDPOINTS: must be greater than or equal")

@@ -42,31 +42,42 @@ def decode_secret(text: str) -> bytes:
     """
     if not isinstance(text, str) or not text.startswith(SECRET_PREFIX):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise VerificationError("bad_secret", f"a secret must be text that starts with {SECRET_PREFIX}")
-    encoded = text[len(SECRET_PREFIX) :]
-    try:
-        key = binascii.a2b_base64(encoded)
-    except ValueError:
-        # "from None": the library's message adds nothing useful, and a traceback must not show the secret.
-        raise VerificationError("bad_secret", f"the part after {SECRET_PREFIX} is not base64") from None
+    key = strict_base64(text, SECRET_PREFIX)
     if not KEY_BYTES_MIN <= len(key) <= KEY_BYTES_MAX:
         raise VerificationError(
             "bad_secret", f"a key must have {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes, not {len(key)}"
         )
-    # a2b_base64 skips characters outside its alphabet, so a mistyped secret would yield a different key. So the key
-    # must encode back to exactly the given text.
-    if encode(key) != encoded:
-        raise VerificationError("bad_secret", f"the part after {SECRET_PREFIX} is not strict base64")
     return key
+
+
+def strict_base64(text: str, prefix: str) -> bytes:
+    """Return the bytes that ``text`` spells in base64 after ``prefix``, in their only spelling.
+
+    Raises VerificationError(bad_secret).
+    """
+    encoded = text[len(prefix) :]
+    try:
+        data = binascii.a2b_base64(encoded)
+    except ValueError:
+        # "from None": the library's message adds nothing useful, and a traceback must not show the secret.
+        raise VerificationError("bad_secret", f"the part after {prefix} is not base64") from None
+    # a2b_base64 skips characters outside its alphabet, so a mistyped secret would yield a different key. So the bytes
+    # must encode back to exactly the given text.
+    if encode(data) != encoded:
+        raise VerificationError("bad_secret", f"the part after {prefix} is not strict base64")
+    return data
 
 
 def encode_text_secret(text: str) -> bytes:
     """Return the key of a secret whose whole text is the key, as UTF-8: what ``sha256-body`` and ``t-v1`` sign with.
 
-    Raises VerificationError(bad_secret) if the text is empty, too long, or has white space around it (often a stray
-    newline).
+    Raises VerificationError(bad_secret) if the text is empty, too long, an ed25519 key, or has white space around it
+    (often a stray newline).
     """
     if not isinstance(text, str) or not text or text != text.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
         raise VerificationError("bad_secret", "a secret must be non-empty text without white space around it")
+    if text.startswith(("whpk_", "whsk_")):  # with a public key as the shared secret, anybody could sign
+        raise VerificationError("bad_secret", "this is an ed25519 key; use it with the style ed25519")
     try:
         key = text.encode()
     except UnicodeEncodeError:
@@ -82,11 +93,8 @@ def sign_standard(keys: Sequence[bytes], message_id: str, timestamp_seconds: int
     One ``v1,<base64>`` per key, in the order of ``keys``, separated by single spaces. ``timestamp_seconds`` is Unix
     time. Raises ValueError unless there are one to three keys and the id and timestamp have a form that verifies.
     """
-    _check_keys(keys)
-    timestamp = _timestamp(timestamp_seconds)
-    if MESSAGE_ID.fullmatch(message_id) is None:
-        raise ValueError(f"an id must match {MESSAGE_ID.pattern}")
-    content = standard_content(message_id, timestamp, body)
+    check_keys(keys)
+    content = checked_content(message_id, timestamp_seconds, body)
     return " ".join([f"v1,{encode(hmac_sha256(key, content))}" for key in keys])
 
 
@@ -97,7 +105,7 @@ def sign_sha256_body(keys: Sequence[bytes], body: bytes) -> str:
     the whole overlap to switch to the new one. Neither id nor time is signed: a captured request can be replayed at any
     time. Raises ValueError unless there are one to three keys.
     """
-    _check_keys(keys)
+    check_keys(keys)
     return "sha256=" + hmac_sha256(keys[-1], body).hex()
 
 
@@ -106,13 +114,14 @@ def sign_t_v1(keys: Sequence[bytes], timestamp_seconds: int, body: bytes) -> str
 
     Raises ValueError unless there are one to three keys and the timestamp has a form that verifies.
     """
-    _check_keys(keys)
+    check_keys(keys)
     timestamp = _timestamp(timestamp_seconds)
     content = t_v1_content(timestamp, body)
     return ",".join([f"t={timestamp}", *(f"v1={hmac_sha256(key, content).hex()}" for key in keys)])
 
 
-def _check_keys(keys: Sequence[bytes]) -> None:
+def check_keys(keys: Sequence[object]) -> None:
+    """Raise ValueError unless there are one to three keys."""
     if not 1 <= len(keys) <= KEYS_MAX:
         raise ValueError(f"sign with 1 to {KEYS_MAX} keys, not {len(keys)}")
 
@@ -124,6 +133,14 @@ def _timestamp(seconds: int) -> str:
     return timestamp
 
 
+def checked_content(message_id: str, timestamp_seconds: int, body: bytes) -> bytes:
+    """Return what Standard Webhooks signs. Raises ValueError for an id or a timestamp that does not verify."""
+    timestamp = _timestamp(timestamp_seconds)
+    if MESSAGE_ID.fullmatch(message_id) is None:
+        raise ValueError(f"an id must match {MESSAGE_ID.pattern}")
+    return standard_content(message_id, timestamp, body)
+
+
 def t_v1_content(timestamp: str, body: bytes) -> bytes:
     """Return the bytes that the style ``t-v1`` signs: ``{timestamp}.{body}``."""
     return f"{timestamp}.".encode() + body
@@ -132,6 +149,12 @@ def t_v1_content(timestamp: str, body: bytes) -> bytes:
 def standard_content(message_id: str, timestamp: str, body: bytes) -> bytes:
     """Return the bytes that Standard Webhooks signs: ``{id}.{timestamp}.{body}``."""
     return f"{message_id}.{timestamp}.".encode() + body
+
+
+def hmac_matches(key: bytes, content: bytes, signatures: Sequence[bytes]) -> bool:
+    """Whether one of the signatures is ``content``'s. Each is compared in constant time, without stopping early."""
+    digest = hmac_sha256(key, content)
+    return any([hmac.compare_digest(digest, signature) for signature in signatures])  # noqa: C419 - no early exit
 
 
 def hmac_sha256(key: bytes, content: bytes) -> bytes:

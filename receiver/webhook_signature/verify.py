@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import time
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from webhook_signature.errors import VerificationError
 from webhook_signature.headers import Headers, pick
 from webhook_signature.sign import KEYS_MAX
-from webhook_signature.styles import style_named
+from webhook_signature.styles import Key, style_named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +27,8 @@ class Verified:
     attempt was signed, in Unix seconds. ``key_index`` says which of the secrets matched, 0 being the first: once it
     is always 0, the older secrets can be removed.
 
-    Only the style ``standard`` signs an id: with the others ``id`` is empty, and the event's id is in the body.
-    ``sha256-body`` signs no time either: ``timestamp`` is 0.
+    The styles ``standard`` and ``ed25519`` sign an id: with the others ``id`` is empty, and the event's id is in the
+    body. ``sha256-body`` signs no time either: ``timestamp`` is 0.
     """
 
     id: str
@@ -48,7 +47,8 @@ class Verified:
 class Webhook:
     """Verifies the requests to one endpoint. Immutable, and safe to share between threads and tasks.
 
-    ``secrets``: the endpoint's ``whsec_`` secrets, newest first; more than one during a rotation.
+    ``secrets``: the endpoint's ``whsec_`` secrets, or with ``ed25519`` its public ``whpk_`` keys, newest first; more
+    than one during a rotation.
     ``tolerance_seconds``: how far the signed timestamp may be from this clock, in either direction.
     ``style``: how the sender signs, a name in ``STYLES``. ``signature_header``: the header that
     carries the signature, for a ``t-v1`` sender that uses another name (``Stripe-Signature``).
@@ -76,7 +76,7 @@ class Webhook:
         self._style = style_named(style, signature_header)
         if replay_store is not None and not self._style.signs_time:
             raise ValueError(f"the style {style} does not sign the time, so retries look like replays")
-        self._keys = tuple(self._style.decode_secret(text) for text in _secret_texts(secrets))
+        self._keys: tuple[Key, ...] = tuple(self._style.decode_secret(text) for text in _secret_texts(secrets))
         self._tolerance_seconds = tolerance_seconds
         self._replay_store = replay_store
         self._body_bytes_max = body_bytes_max
@@ -112,7 +112,8 @@ class Webhook:
     def sign(self, id: str, timestamp: int, body: bytes) -> dict[str, str]:  # noqa: A002 - the header's own name
         """Return the headers a sender would send, signed with every secret: for a receiver's own tests.
 
-        ``timestamp`` is Unix seconds. Raises ValueError for an id or timestamp that no sender sends.
+        ``timestamp`` is Unix seconds. Raises ValueError for an id or timestamp that no sender sends, and for a key that
+        is public.
         """
         return self._style.write(self._keys, id, timestamp, body)
 
@@ -125,15 +126,8 @@ class Webhook:
             )
 
     def _match(self, content: bytes, signatures: Sequence[bytes]) -> int:
-        # Compare every key with every signature in constant time, without stopping early, so that the duration does
-        # not reveal which secret is in use or how close a guess came.
-        digests = [self._style.digest(key, content) for key in self._keys]
-        matches = [
-            index
-            for index, digest in enumerate(digests)
-            for signature in signatures
-            if hmac.compare_digest(digest, signature)
-        ]
+        # Ask every key, so that the duration does not reveal which secret is in use.
+        matches = [index for index, key in enumerate(self._keys) if self._style.matches(key, content, signatures)]
         if not matches:
             raise VerificationError("no_match", "no signature matches; check the secret, and pass the raw body")
         return matches[0]

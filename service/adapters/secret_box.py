@@ -88,6 +88,11 @@ class AesSecretBox:
                 "secret was moved or changed in the database"
             ) from None
 
+    @property
+    def sealing_key_id(self) -> str:
+        """The id of the first key, which seals."""
+        return self._sealing_key_id
+
     def needs_rewrap(self, sealed: str) -> bool:
         """Whether it was sealed with a key other than the first."""
         return not sealed.startswith(f"{_VERSION}:{self._sealing_key_id}:")

@@ -1,11 +1,18 @@
 """What the operating system provides: time, randomness and ids."""
 
+import os
+import pwd
 import random
+import secrets
+import socket
 import time
 from datetime import UTC, datetime
 from uuid import UUID
 
 import uuid_utils.compat
+
+from service.core.api_key import RANDOM_BYTES, NewKey, generate_key
+from service.core.audit.actor import Actor, ActorKind
 
 
 class SystemClock:
@@ -28,3 +35,18 @@ def draw() -> float:
 def new_uid() -> UUID:
     """A UUIDv7: its first 48 bits are the time, so a day's events are stored together."""
     return uuid_utils.compat.uuid7()
+
+
+def new_key() -> NewKey:
+    """An API key."""
+    return generate_key(secrets.token_bytes(RANDOM_BYTES))
+
+
+def command_actor() -> Actor:
+    """Who runs this process: the operating system's user and host. The environment's names could be anybody's."""
+    user_id = os.geteuid()
+    try:
+        user = pwd.getpwuid(user_id).pw_name
+    except KeyError:  # in a container a user may have no name
+        user = str(user_id)
+    return Actor(ActorKind.CLI, f"{user}@{socket.gethostname()}")

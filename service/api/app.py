@@ -21,6 +21,9 @@ from service.ports.observer import Observer
 CLIENT_BYTES_MAX: Final = 8 * 1024 * 1024
 """aiohttp's upper bound for a body; each operation has its own, smaller limit."""
 
+HANDLER_ARGUMENTS: Final = {"auto_decompress": False}
+"""For aiohttp's server: ``read_body`` unpacks."""
+
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -37,6 +40,7 @@ def make_api(
     app = web.Application(
         middlewares=[request_id_middleware(new_request_id), error_middleware(observer), _drop_slash(surfaces)],
         client_max_size=CLIENT_BYTES_MAX,
+        handler_args=HANDLER_ARGUMENTS,
     )
     app.on_response_prepare.append(show_request_id)
     app.on_response_prepare.append(show_rate_limit)

@@ -5,13 +5,16 @@ The router, the validation and the documents are all built from these values, so
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from enum import Enum, auto
+from typing import Any, Final, assert_never
 
 from aiohttp import web
 from pydantic import BaseModel
 
+from service.api.entrance.caller import actor_of
 from service.api.entrance.entrance import Entrance
 from service.api.errors import ApiError, Code
+from service.api.patience import Patience
 from service.api.validation import (
     BODY_BYTES_MAX,
     JSON,
@@ -21,13 +24,24 @@ from service.api.validation import (
     read_body,
     require_media_type,
 )
-from service.core.api_key import StoredKey
+from service.core.api_key import NOBODY, StoredKey
+from service.core.audit.actor import Actor
 
 ALWAYS_POSSIBLE: Final = frozenset({400, 401, 403, 429, 500, 503})
 """Error statuses that every operation may answer."""
 NAMED_POSSIBLE: Final = frozenset({404, 409, 422})
 """Further error statuses of a request with an Idempotency-Key."""
 WITH_BODY_POSSIBLE: Final = frozenset({408, 413, 415})
+
+
+class Limit(Enum):
+    """By what a key's scope may be limited, and still be of use for an operation."""
+
+    NONE = auto()
+    ENDPOINT = auto()
+    """By the endpoint whose id the path has."""
+    EVENT_TYPE = auto()
+    """By event types, which the operation itself compares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,11 @@ class Call:
     def organization_id(self) -> str:
         """Whose data this call may see."""
         return self.key.organization_id
+
+    @property
+    def actor(self) -> Actor:
+        """Who makes the change, for the audit log."""
+        return actor_of(self.request, self.key)
 
     def path(self, name: str) -> str:
         """Return a path parameter. Raises ``ApiError`` (404) for text that PostgreSQL cannot store."""
@@ -68,8 +87,11 @@ class Operation:
     """One method of one path.
 
     ``answers`` maps success statuses to models; ``problems`` are the error statuses beyond ``ALWAYS_POSSIBLE``.
-    ``scope`` None allows any key. ``example`` is a valid body, for the documents. With a ``body_schema`` instead of a
-    model, the handler gets the body as bytes.
+    ``scope`` None allows any key; ``limit`` says which keys with a limited scope are let in. ``example`` is a valid
+    body, for the documents. With a ``body_schema`` instead of a model, the handler gets the body as bytes. An answer
+    that ``shows_key`` is repeated for an Idempotency-Key only to the API key that asked first: another one may be
+    unable to give the same. An operation that does not need a key (``needs_key``) has nobody's limits, and takes no
+    Idempotency-Key.
     """
 
     method: str
@@ -88,6 +110,9 @@ class Operation:
     body_bytes_max: int = BODY_BYTES_MAX
     problems: frozenset[int] = frozenset()
     example: Mapping[str, Any] | None = None
+    shows_key: bool = False
+    limit: Limit = Limit.NONE
+    needs_key: bool = True
 
     @property
     def reads_body(self) -> bool:
@@ -95,20 +120,33 @@ class Operation:
         return self.body is not None or self.body_schema is not None
 
     @property
+    def possible_problems(self) -> frozenset[int]:
+        """Every error status that it may answer."""
+        always = ALWAYS_POSSIBLE if self.needs_key else ALWAYS_POSSIBLE - {401, 403}
+        return always | self.problems | (NAMED_POSSIBLE if self.changes else frozenset())
+
+    @property
     def changes(self) -> bool:
         """Whether the operation takes an Idempotency-Key."""
-        return self.method in {"POST", "PATCH", "DELETE"}
+        return self.needs_key and self.method in {"POST", "PATCH", "DELETE"}
 
 
 def bind(operation: Operation, entrance: Entrance) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """Build the aiohttp handler: authenticate, count, check scope and input, then call the operation's handler."""
+    if not operation.needs_key:
+        return _bind_open(operation)
 
-    async def handle(request: web.Request) -> web.StreamResponse:
+    async def enter(request: web.Request) -> StoredKey:
         key = await entrance.authenticate(request)
         await entrance.count(request, key)  # before any refusal, so that every response shows the limit
-        if operation.scope is not None and operation.scope not in key.scopes:
-            raise ApiError(403, Code.PERMISSION_DENIED, f"this API key lacks the scope {operation.scope!r}")
-        body_bytes = await read_body(request, operation.body_bytes_max) if operation.reads_body else b""
+        return key
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        patience = Patience()
+        key = await patience.wait(enter(request))
+        _require_scope(operation, key, request)
+        holder, bytes_max = key.organization_id, operation.body_bytes_max
+        body_bytes = await read_body(request, bytes_max, holder) if operation.reads_body else b""
         if body_bytes or operation.body_schema:
             require_media_type(request, *operation.media_types)
 
@@ -118,9 +156,47 @@ def bind(operation: Operation, entrance: Entrance) -> Callable[[web.Request], Aw
             answer = await operation.handler(Call(request, key, query, body, body_bytes))
             return _response(answer)
 
-        return await entrance.once(request, key, body_bytes, run) if operation.changes else await run()
+        named_bytes = body_bytes + key.key_id.encode() if operation.shows_key else body_bytes
+        return await patience.wait(entrance.once(request, key, named_bytes, run) if operation.changes else run())
 
     return handle
+
+
+def _bind_open(operation: Operation) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """The handler of an operation that needs no key: check the input, then call the operation's handler."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        body_bytes = await read_body(request, operation.body_bytes_max)
+        if body_bytes:
+            require_media_type(request, *operation.media_types)
+        body = parse_body(operation.body, body_bytes) if operation.body else None
+
+        async def run() -> web.Response:
+            return _response(await operation.handler(Call(request, NOBODY, None, body, body_bytes)))
+
+        return await Patience().wait(run())
+
+    return handle
+
+
+def _require_scope(operation: Operation, key: StoredKey, request: web.Request) -> None:
+    """Raise ``ApiError`` (403) if the key may not do this."""
+    scope = operation.scope
+    if scope is None:
+        return
+    match operation.limit:
+        case Limit.NONE:
+            has_it = key.may(scope)
+        case Limit.ENDPOINT:
+            has_it = key.may(scope, request.match_info["id"])
+        case Limit.EVENT_TYPE:
+            has_it = key.may_somewhere(scope)
+        case _:
+            assert_never(operation.limit)
+    if not has_it:
+        limited = sorted(each for each in key.scopes if each.startswith(f"{scope}:"))
+        only = f"; it has only {', '.join(limited)}" if limited else ""
+        raise ApiError(403, Code.PERMISSION_DENIED, f"this API key lacks the scope {scope!r}{only}")
 
 
 def _response(answer: Answer) -> web.Response:

@@ -2,14 +2,23 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from aiohttp import web
 
 CHECKS_SECONDS_MAX: Final = 5.0
 
-Checks = Callable[[], Awaitable[Mapping[str, tuple[bool, str]]]]
-"""Checks what the service needs; maps each name to whether it is well, and a short detail."""
+
+class Check(NamedTuple):
+    """Whether something is well, with a short detail. What is not needed is shown, and decides nothing."""
+
+    is_well: bool
+    detail: str
+    is_needed: bool = True
+
+
+Checks = Callable[[], Awaitable[Mapping[str, Check]]]
+"""Checks what the service uses, by name."""
 
 
 class Metrics(Protocol):
@@ -30,10 +39,13 @@ def make_ops(checks: Checks, metrics: Metrics) -> web.Application:
 
     async def readyz(_: web.Request) -> web.Response:
         found = await _run(checks)
-        is_ready = all(is_well for is_well, _ in found.values())
+        is_ready = all(check.is_well or not check.is_needed for check in found.values())
         body = {
             "status": "ready" if is_ready else "not ready",
-            "checks": {name: {"ok": is_well, "detail": detail} for name, (is_well, detail) in found.items()},
+            "checks": {
+                name: {"ok": check.is_well, "needed": check.is_needed, "detail": check.detail}
+                for name, check in found.items()
+            },
         }
         return web.json_response(body, status=200 if is_ready else 503, headers=_NO_STORE)
 
@@ -48,11 +60,11 @@ def make_ops(checks: Checks, metrics: Metrics) -> web.Application:
     return app
 
 
-async def _run(checks: Checks) -> Mapping[str, tuple[bool, str]]:
+async def _run(checks: Checks) -> Mapping[str, Check]:
     try:
         async with asyncio.timeout(CHECKS_SECONDS_MAX):
             return await checks()
     except TimeoutError:
-        return {"checks": (False, f"no answer within {CHECKS_SECONDS_MAX:g} s")}
+        return {"checks": Check(is_well=False, detail=f"no answer within {CHECKS_SECONDS_MAX:g} s")}
     except Exception as error:  # noqa: BLE001 - any failure means not ready
-        return {"checks": (False, type(error).__name__)}
+        return {"checks": Check(is_well=False, detail=type(error).__name__)}

@@ -1,19 +1,25 @@
 """Paginated lists: ``{"data": […], "has_more": …, "next_cursor": …}``."""
 
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import Field
 
-from service.api.cursor import read_cursor
+from service.api.cursor import read_cursor, write_cursor
 from service.api.errors import ApiError, invalid
 from service.api.validation import AnswerModel, QueryModel, is_storable
+from service.ports.desk import TimeKeyset
 
 LIMIT_MAX: Final = 200
 LIMIT_DEFAULT: Final = 50
 
 _BIGINT_MAX: Final = 2**63 - 1
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 Item = TypeVar("Item")
+Row = TypeVar("Row")
 
 
 class PageQuery(QueryModel):
@@ -41,6 +47,28 @@ def keyset_of(query: PageQuery, *kinds: type) -> tuple[Any, ...] | None:
     if parts is None or not all(map(_can_be_bound, parts)):
         raise bad_cursor()
     return parts
+
+
+def time_keyset_of(query: PageQuery) -> TimeKeyset | None:
+    """Decode the cursor of a list that is ordered by time; None for the first page. Raises ``ApiError`` (400)."""
+    parts = keyset_of(query, int, str)
+    if parts is None:
+        return None
+    try:
+        return _EPOCH + parts[0] * _MICROSECOND, parts[1]
+    except OverflowError:
+        raise bad_cursor() from None
+
+
+def page_by_time(
+    found: Sequence[Row], limit: int, place: Callable[[Row], TimeKeyset]
+) -> tuple[Sequence[Row], str | None]:
+    """The rows of a page, and the cursor of the next one (None at the end). One row more was asked for."""
+    shown = found[:limit]
+    if len(found) == len(shown):
+        return shown, None
+    at, last_id = place(shown[-1])
+    return shown, write_cursor((at - _EPOCH) // _MICROSECOND, last_id)
 
 
 def bad_cursor() -> ApiError:

@@ -1,9 +1,12 @@
 """Parse bodies and query strings into models; all errors are reported at once, by field."""
 
 import asyncio
+import json
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
@@ -11,11 +14,17 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
-from service.api.errors import ApiError, Code, FieldErrors, invalid
+from service.api.errors import RETRY_AFTER_SECONDS, ApiError, Code, FieldErrors, invalid
+from service.api.room import ROOM
 
 BODY_BYTES_MAX: Final = 64 * 1024
 BODY_SECONDS_MAX: Final = 30.0
+ERRORS_MAX: Final = 100
+"""How many fields an answer complains of; beyond them it says only that there are more."""
 JSON: Final = "application/json"
+
+_WINDOW_BITS: Final = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+"""Which packed bodies are taken, and how zlib is asked for each format."""
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
@@ -38,23 +47,62 @@ class AnswerModel(BaseModel):
     """A JSON object in a response."""
 
 
-async def read_body(request: web.Request, bytes_max: int = BODY_BYTES_MAX) -> bytes:
-    """Read the body. Raises ``ApiError`` if it is too large, too slow, or does not match its Content-Encoding."""
+async def read_body(request: web.Request, bytes_max: int = BODY_BYTES_MAX, holder: str = "") -> bytes:
+    """Read the body. Raises ``ApiError`` if it is too large, too slow, or does not match its Content-Encoding.
+
+    ``holder`` is who has sent it. While others are sending large ones, there may be no room for another (503).
+    """
     try:
         async with asyncio.timeout(BODY_SECONDS_MAX):
-            body = await request.clone(client_max_size=bytes_max).read()  # bounds memory
+            body = await _received(request, bytes_max, holder)
     except TimeoutError:
         sentence = f"the request body did not arrive within {BODY_SECONDS_MAX:g} s"
         raise ApiError(408, Code.REQUEST_TIMEOUT, sentence, headers={"Connection": "close"}) from None
-    except web.RequestPayloadError:  # incomplete, or does not match its Content-Encoding
+    except (web.RequestPayloadError, ConnectionError):  # incomplete; or the client is gone, and nobody reads the answer
         raise invalid("the request body cannot be read") from None
-    except web.HTTPRequestEntityTooLarge:
-        raise too_large(bytes_max) from None
+    encoding = ", ".join(request.headers.getall("Content-Encoding", ["identity"])).strip().lower()
+    body = body if encoding == "identity" else _unpacked(body, encoding, bytes_max)
     if len(body) > bytes_max:
         raise too_large(bytes_max)
-    if not body and "Content-Encoding" in request.headers:  # aiohttp returns as much as it could decode
-        raise invalid("the request body cannot be read")
     return body
+
+
+async def _received(request: web.Request, bytes_max: int, holder: str) -> bytes:
+    body, taken_bytes = bytearray(), 0
+    try:
+        while piece := await request.content.readany():
+            body += piece
+            if len(body) > bytes_max:
+                raise too_large(bytes_max)
+            wanted_bytes = max(0, len(body) - BODY_BYTES_MAX) - taken_bytes  # what is not large needs no room
+            if wanted_bytes:
+                if not ROOM.take(holder, wanted_bytes):
+                    headers = {"Retry-After": str(RETRY_AFTER_SECONDS), "Connection": "close"}
+                    sentence = "too many large request bodies are arriving; try again, or send smaller ones"
+                    raise ApiError(503, Code.UNAVAILABLE, sentence, headers=headers)
+                taken_bytes += wanted_bytes
+        return bytes(body)
+    finally:
+        if taken_bytes:
+            ROOM.give_back(holder, taken_bytes)
+
+
+def _unpacked(body: bytes, encoding: str, bytes_max: int) -> bytes:
+    """Unpack a body, and no more than one byte beyond the limit. Raises ``ApiError`` (400, 415).
+
+    aiohttp would unpack while it receives, a thousandfold, without a pause, and before anybody has shown a key.
+    """
+    if encoding not in _WINDOW_BITS:
+        sentence = f"the Content-Encoding must be one of {', '.join(_WINDOW_BITS)}, or left out"
+        raise ApiError(415, Code.UNSUPPORTED_MEDIA_TYPE, sentence, headers={"Accept-Encoding": ", ".join(_WINDOW_BITS)})
+    unpacker = zlib.decompressobj(_WINDOW_BITS[encoding])
+    try:
+        found = unpacker.decompress(body, bytes_max + 1)
+    except zlib.error:
+        raise invalid("the request body is not what its Content-Encoding says") from None
+    if not found or (len(found) <= bytes_max and (not unpacker.eof or unpacker.unused_data)):
+        raise invalid("the request body is not what its Content-Encoding says")
+    return found
 
 
 def too_large(bytes_max: int) -> ApiError:
@@ -82,7 +130,30 @@ def read_object(body: bytes) -> dict[str, Any]:
         raise invalid(f"the request body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise invalid("the request body must be a JSON object")
+    try:
+        _check_keys(body.decode() or "{}")
+    except DuplicateKeyError as error:
+        raise invalid(f"the request body is not valid: {error}", {error.key: ["appears twice"]}) from None
     return value
+
+
+class DuplicateKeyError(ValueError):
+    """A JSON object has a key twice. Parsers disagree on which of the two counts, so neither does."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the key {key!r} appears twice")
+        self.key = key
+
+
+def unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The pairs of a JSON object, as an ``object_pairs_hook``. Raises ``DuplicateKeyError``."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise DuplicateKeyError(next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1))
+    return found
+
+
+_check_keys: Final = json.JSONDecoder(object_pairs_hook=unique_keys, parse_int=str, parse_float=str).decode
 
 
 def problems_of(model: type[BaseModel], value: Mapping[str, Any]) -> FieldErrors:
@@ -115,13 +186,24 @@ def _validate(
 def _read(
     model: type[Model], value: Mapping[str, Any], problems: FieldErrors = MappingProxyType({})
 ) -> Model | dict[str, Sequence[str]]:
-    """Return the model, or every error, including ``problems``."""
-    errors = {_path(at): ["must not contain the character U+0000"] for at in _unstorable(value)} | dict(problems)
+    """Return the model, or every error, including ``problems``; at most ``ERRORS_MAX``, and one that there are more.
+
+    A body of 64 kB has room for thousands.
+    """
+    unstorable = islice(_unstorable(value), ERRORS_MAX + 1)
+    errors = {_path(at): ["must not contain the character U+0000"] for at in unstorable} | dict(problems)
     try:
         found = model.model_validate(value)
     except ValidationError as error:
-        return field_errors(error) | errors
-    return errors or found
+        return _bounded(field_errors(error) | errors)
+    return _bounded(errors) if errors else found
+
+
+def _bounded(errors: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    told = dict(islice(errors.items(), ERRORS_MAX))
+    if len(errors) > ERRORS_MAX:
+        told[_path(())] = [f"has more errors; {ERRORS_MAX} are told"]
+    return told
 
 
 def _unstorable(value: object, at: tuple[int | str, ...] = ()) -> Iterator[tuple[int | str, ...]]:
@@ -142,9 +224,14 @@ def _unstorable(value: object, at: tuple[int | str, ...] = ()) -> Iterator[tuple
 
 
 def field_errors(error: ValidationError) -> dict[str, list[str]]:
-    """Pydantic's errors as sentences, by the field's path, such as ``retry.delays_seconds[2]``."""
+    """Pydantic's errors as sentences, by the field's path, such as ``retry.delays_seconds[2]``.
+
+    At most one more than are told: some 20 microseconds each.
+    """
     found: dict[str, list[str]] = {}
-    for each in error.errors(include_url=False, include_context=True):
+    for each in error.errors(include_url=False, include_context=True, include_input=False):
+        if len(found) > ERRORS_MAX:
+            break
         sentence = _sentence(each)
         told = found.setdefault(_path(each["loc"]), [])
         if sentence not in told:

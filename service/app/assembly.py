@@ -4,33 +4,44 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
-from aiohttp import web
-
+from service.adapters.exit.authorised import TOKENS_KEPT_MAX
 from service.adapters.exit.sender import HttpSender
+from service.adapters.exit.sources import SourceAddresses
+from service.adapters.exit.tunnel import EgressProxy, read_proxy
 from service.adapters.observers.all import Observers
 from service.adapters.observers.logs import LogObserver
 from service.adapters.observers.metrics import MetricsObserver
+from service.adapters.postgres.deliveries.fan_outs import PostgresFanOutStore
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
+from service.adapters.postgres.endpoints.failing import PostgresFailingStore
 from service.adapters.postgres.engine import connect_pools
+from service.adapters.postgres.replays.steps import PostgresReplayStore
+from service.adapters.postgres.retention import PostgresRetentionStore
 from service.adapters.rabbitmq.source import RabbitSource
 from service.adapters.secret_box import AesSecretBox
 from service.adapters.system import SystemClock, draw, new_uid
 from service.api.ops import make_ops
+from service.app.descriptors import OPS_CONNECTIONS_MAX, api_connections_max, idle_connections_max
 from service.app.http import Parts, api_of
+from service.app.listening import listen
 from service.app.process import Role, Service
-from service.core.deliveries.lane import LaneLimits
-from service.flow.directory import Directory
+from service.core.deliveries.fairness.lanes import LaneLimits
+from service.core.endpoints.breaker import BreakerLimits
+from service.flow.directory.directory import Directory
 from service.flow.dispatch import ClaimLimits
-from service.flow.intake import Intake
+from service.flow.intake.intake import Intake
 from service.flow.surroundings import Surroundings
 from service.flow.worker import Worker, WorkerLimits
-from service.ports.observer import Trouble
+from service.ports.observer import Observer, Trouble
 from service.settings import Settings
 
 __all__ = ["Role", "Service", "assembled", "run_process"]
+
+_PROXY_ANSWERS_WITHIN = 0.9  # of an attempt's timeout: before the attempt ends, since the dial is not in it
 
 
 @asynccontextmanager
@@ -55,24 +66,64 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
             engine,
             worker_name=name,
             lease_seconds=lease_seconds,
-            retention_days=settings.retention_days,
             small_batches=small_batches,
+            breaker=BreakerLimits(settings.breaker_failures, settings.breaker_open_seconds),
         )
-        directory = Directory(PostgresSubscriptionStore(engine), secret_box, schedule=settings.retry_schedule)
+        directory = Directory(
+            PostgresSubscriptionStore(engine), secret_box, schedule=settings.retry_schedule, slices=around.slices
+        )
         worker = source = None
         if role is Role.API:
             batch_max = settings.intake_batch_max
             intake = Intake(store, directory, None, new_uid, around, batch_max=batch_max, lease_seconds=lease_seconds)
         else:
-            sender = HttpSender(settings.egress_policy, on_blocked=observer.tell, extra_ca_file=settings.extra_ca_file)
-            await stack.enter_async_context(sender)
+            idle_max = idle_connections_max(settings)
+            sender = await stack.enter_async_context(_sender(settings, observer, idle_max=idle_max))
             source = _source(settings, observer)
             if source is not None:
                 stack.push_async_callback(source.close)
-            schedule, limits = settings.retry_schedule, _limits(settings)
-            worker = Worker(store, store, directory, sender, source, new_uid, around, schedule=schedule, limits=limits)
+            worker = Worker(
+                store,
+                PostgresRetentionStore(
+                    engine,
+                    retention_days=settings.retention_days,
+                    audit_retention_days=settings.audit_retention_days,
+                ),
+                directory,
+                sender,
+                source,
+                new_uid,
+                around,
+                fan_outs=PostgresFanOutStore(engine),
+                failing=PostgresFailingStore(engine),
+                replays=PostgresReplayStore(engine, retention_days=settings.retention_days),
+                schedule=settings.retry_schedule,
+                limits=_limits(settings),
+            )
             intake = worker.intake
         yield Service(role, around, engine, secret_box, metrics, intake, source, worker)
+
+
+def _sender(
+    settings: Settings, observer: Observer, *, idle_max: int, auths_kept_max: int = TOKENS_KEPT_MAX
+) -> HttpSender:
+    """The guarded exit, the same for deliveries and for challenges."""
+    return HttpSender(
+        settings.egress_policy,
+        on_blocked=observer.tell,
+        extra_ca_file=settings.extra_ca_file,
+        idle_max=idle_max,
+        auths_kept_max=auths_kept_max,
+        sources=SourceAddresses(settings.source_addresses),
+        proxy=_proxy(settings),
+    )
+
+
+def _proxy(settings: Settings) -> EgressProxy | None:
+    if not settings.egress_proxy:
+        return None
+    answer_seconds = _PROXY_ANSWERS_WITHIN * settings.attempt_timeout_seconds
+    return read_proxy(settings.egress_proxy, answer_seconds=answer_seconds)
 
 
 def _limits(settings: Settings) -> WorkerLimits:
@@ -83,6 +134,7 @@ def _limits(settings: Settings) -> WorkerLimits:
             lane_in_flight_max=settings.endpoint_in_flight_max,
             in_flight_max=settings.in_flight_max,
             stall_seconds=settings.endpoint_stall_seconds,
+            breaker_failures=settings.breaker_failures,
         ),
         claims=ClaimLimits(
             batch_max=settings.claim_batch_max,
@@ -98,6 +150,7 @@ def _limits(settings: Settings) -> WorkerLimits:
         timeout_seconds=settings.attempt_timeout_seconds,
         rescue_seconds=min(5.0, settings.lease_seconds / 4),
         drain_seconds=settings.drain_seconds,
+        disable_after_seconds=timedelta(days=settings.disable_after_days).total_seconds(),
     )
 
 
@@ -126,33 +179,41 @@ async def run_process(
     """Run one process: its HTTP servers and its loops. Under a supervisor, ``ops_socket`` replaces the ops port."""
     gc.freeze()  # what is loaded by now stays, so the collector need not scan it
     gc.set_threshold(20_000, 20, 20)  # the hot path creates many small values and no cycles
+    connections_max = api_connections_max(settings, delivers=role is not Role.API)
     async with assembled(settings, role, name=name) as service, AsyncExitStack() as stack:
         ops = make_ops(service.readiness, service.metrics)
-        await _listen(stack, ops, settings.ops_host, settings.ops_port, ops_socket)
+        await listen(
+            stack,
+            ops,
+            settings.ops_host,
+            settings.ops_port,
+            connections_max=OPS_CONNECTIONS_MAX,
+            socket=ops_socket,
+        )
         if role is not Role.WORKER:
             around = service.around
+            # A challenge is sent once, so what it needed is of no use to another one.
+            challenger = _sender(settings, around.observer, idle_max=0, auths_kept_max=1)
+            sender = await stack.enter_async_context(challenger)
             api = api_of(
-                Parts(settings, service.engine, service.secret_box, service.intake, around.observer, around.clock.now)
+                Parts(
+                    settings,
+                    service.engine,
+                    service.secret_box,
+                    service.intake,
+                    around.observer,
+                    around.clock.now,
+                    sender,
+                )
             )
-            await _listen(stack, api, settings.http_host, settings.http_port, is_shared=ops_socket is not None)
+            await listen(
+                stack,
+                api,
+                settings.http_host,
+                settings.http_port,
+                connections_max=connections_max,
+                is_shared=ops_socket is not None,
+            )
         if on_started is not None:
             on_started.set()
         await service.run(stop)
-
-
-async def _listen(
-    stack: AsyncExitStack,
-    application: web.Application,
-    host: str,
-    port: int,
-    socket: Path | None = None,
-    *,
-    is_shared: bool = False,
-) -> None:
-    runner = web.AppRunner(application, access_log=None, handle_signals=False)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    site = (
-        web.UnixSite(runner, str(socket)) if socket else web.TCPSite(runner, host, port, reuse_port=is_shared or None)
-    )
-    await site.start()

@@ -8,17 +8,21 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service import __version__
+from service.adapters.postgres.audit.log import AuditReader
 from service.adapters.postgres.deliveries.reader import DeliveryReader
 from service.adapters.postgres.deliveries.replays import Replays
 from service.adapters.postgres.endpoints.health import EndpointHealth
+from service.adapters.postgres.endpoints.public_keys import PublicKeyReader
 from service.adapters.postgres.endpoints.resthooks import ResthookReader
 from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.events.reader import EventReader
 from service.adapters.postgres.events.story import StoryReader
 from service.adapters.postgres.events.types import EventTypeStore
+from service.adapters.postgres.replays.jobs import ReplayJobs
 from service.adapters.postgres.requests.idempotency import IdempotencyStore
 from service.adapters.postgres.requests.keys import KeyStore
 from service.adapters.postgres.requests.rate_windows import RateWindowStore
+from service.adapters.system import new_key
 from service.api.app import make_api
 from service.api.documents.asyncapi import asyncapi_document
 from service.api.documents.routes import document_routes
@@ -26,18 +30,25 @@ from service.api.entrance.entrance import Entrance
 from service.api.entrance.idempotency import Idempotency
 from service.api.entrance.rate_limit import RateLimiter
 from service.api.operation import Operation
+from service.api.v1.audit import AuditOperations
 from service.api.v1.deliveries import DeliveryOperations
 from service.api.v1.endpoints.actions import EndpointActions
 from service.api.v1.endpoints.operations import EndpointOperations
+from service.api.v1.endpoints.ownership import Ownership
+from service.api.v1.endpoints.public_keys import PublicKeyDocuments
 from service.api.v1.event_types import EventTypeOperations
 from service.api.v1.events import EventOperations
 from service.api.v1.explain import ExplainOperations
+from service.api.v1.keys.leaked import LeakedKeys
+from service.api.v1.keys.operations import KeyOperations
 from service.api.v1.me import me_operation
 from service.api.v1.messages import MessageOperations
 from service.api.v1.publishing import PublishEvents
+from service.api.v1.replays.operations import ReplayOperations
 from service.api.v2 import PREFIX, make_v2
 from service.core.events.schema import built_in_types
-from service.flow.intake import Intake
+from service.flow.intake.intake import Intake
+from service.ports.exit import Sender
 from service.ports.observer import Observer
 from service.ports.secrets import SecretBox
 from service.settings import Settings
@@ -55,6 +66,8 @@ class Parts:
     intake: Intake
     observer: Observer
     now: Callable[[], datetime]
+    sender: Sender
+    """For challenges to receivers, which are few."""
 
 
 def api_of(parts: Parts) -> web.Application:
@@ -76,17 +89,24 @@ def v1_operations(parts: Parts) -> Sequence[Operation]:
     """Every operation of the native API."""
     engine, now = parts.engine, parts.now
     endpoints, health = _endpoints(parts), EndpointHealth(engine)
+    ownership = Ownership(parts.sender, RateWindowStore(engine), now)
+    keys = KeyStore(engine)
     events, deliveries = EventReader(engine), DeliveryReader(engine)
     return (
         me_operation(),
-        *EndpointOperations(endpoints, health, now).operations(),
+        LeakedKeys(keys, keys, parts.observer, now).operation(),
+        *KeyOperations(keys, endpoints, new_key, now).operations(),
+        *EndpointOperations(endpoints, health, ownership, now).operations(),
         *EndpointActions(endpoints, health, deliveries, parts.intake.send_test, now).operations(),
-        *EventTypeOperations(EventTypeStore(engine), now).operations(),
+        PublicKeyDocuments(PublicKeyReader(engine)).operation(),
+        *EventTypeOperations(EventTypeStore(engine, parts.settings.caps), parts.intake.turns.run, now).operations(),
         PublishEvents(parts.intake.judge, parts.intake.record, now).operation(),
         *EventOperations(events).operations(),
         *ExplainOperations(StoryReader(engine)).operations(),
         *MessageOperations(events).operations(),
         *DeliveryOperations(deliveries, Replays(engine)).operations(),
+        *ReplayOperations(ReplayJobs(engine), endpoints).operations(),
+        AuditOperations(AuditReader(engine)).operation(),
     )
 
 

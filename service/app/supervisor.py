@@ -19,11 +19,12 @@ from typing import Final
 
 import aiohttp
 import structlog
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from service.adapters.observers.exposition import MULTIPROCESS_VARIABLE, process_ended, render
-from service.api.ops import make_ops
+from service.api.ops import Check, make_ops
+from service.app.descriptors import OPS_CONNECTIONS_MAX
+from service.app.listening import listen
 from service.settings import Settings
 
 PR_SET_PDEATHSIG: Final = 1
@@ -36,7 +37,7 @@ DRAIN_MARGIN_SECONDS: Final = 5.0
 ECHO_SECONDS: Final = 0.1
 """A second signal this soon is an echo: a sender that signals the process group may also forward the signal."""
 
-Checks = Mapping[str, tuple[bool, str]]
+Checks = Mapping[str, Check]
 
 
 def follow(supervisor_id: int) -> None:
@@ -155,10 +156,8 @@ class Supervisor:
     # ------------------------------------------------------------------ shared by all children
 
     async def _serve_ops(self, stack: AsyncExitStack) -> None:
-        runner = web.AppRunner(make_ops(self._readiness, self), access_log=None, handle_signals=False)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, self._settings.ops_host, self._settings.ops_port).start()
+        ops, settings = make_ops(self._readiness, self), self._settings
+        await listen(stack, ops, settings.ops_host, settings.ops_port, connections_max=OPS_CONNECTIONS_MAX)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The metrics of all processes, added up."""
@@ -172,12 +171,12 @@ class Supervisor:
 def merge(answers: "list[Checks | None]") -> Checks:
     """Combine the checks of all processes: each is well only if it is well in all. None means no answer."""
     present = [answer for answer in answers if answer is not None]
-    merged: dict[str, tuple[bool, str]] = {}
+    merged: dict[str, Check] = {}
     for answer in present:
-        for name, (is_well, detail) in answer.items():
-            if name not in merged or (merged[name][0] and not is_well):
-                merged[name] = (is_well, detail)
-    merged["processes"] = (len(present) == len(answers), f"{len(present)} of {len(answers)} answer")
+        for name, check in answer.items():
+            if name not in merged or (merged[name].is_well and not check.is_well):
+                merged[name] = check
+    merged["processes"] = Check(len(present) == len(answers), f"{len(present)} of {len(answers)} answer")
     return merged
 
 
@@ -190,7 +189,10 @@ async def _ask(socket: Path) -> Checks | None:
             session.get("http://child/readyz") as reply,
         ):
             found = await reply.json()
-        return {name: (bool(check["ok"]), str(check["detail"])) for name, check in found["checks"].items()}
+        return {
+            name: Check(bool(each["ok"]), str(each["detail"]), bool(each["needed"]))
+            for name, each in found["checks"].items()
+        }
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError):
         return None
 

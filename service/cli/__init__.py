@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from service import __version__
+from service.cli.audit import audit
 from service.cli.deliveries import deliveries
 from service.cli.doctor import doctor
 from service.cli.endpoints import endpoints
@@ -13,6 +14,8 @@ from service.cli.hints import called_as, suggest
 from service.cli.keys import keys
 from service.cli.migrate import migrate
 from service.cli.organizations import organizations
+from service.cli.replays import replays
+from service.cli.secrets import secrets
 from service.cli.serving import serve
 from service.cli.signing import sign, verify
 from service.cli.tables import Column, print_table
@@ -83,6 +86,9 @@ for name, group in {
     "keys": keys,
     "endpoints": endpoints,
     "deliveries": deliveries,
+    "replays": replays,
+    "secrets": secrets,
+    "audit": audit,
     "config": config,
 }.items():
     application.add_typer(group, name=name, epilog=EXIT_CODES)

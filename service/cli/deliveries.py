@@ -10,6 +10,7 @@ import typer
 
 from service.adapters.postgres.deliveries.reader import LIMIT_MAX, DeliveryReader
 from service.adapters.postgres.deliveries.replays import Replays
+from service.adapters.system import command_actor
 from service.cli.database import connected
 from service.cli.hints import suggest, words
 from service.cli.organizations import require_organization
@@ -186,7 +187,9 @@ def replay_delivery(
     async def replay() -> DeliveryView | ReplayRefused | None:
         async with connected(settings) as engine:
             found = await DeliveryReader(engine).show(key)
-            return await Replays(engine).replay(found.delivery.organization_id, key) if found is not None else None
+            if found is None:
+                return None
+            return await Replays(engine).replay(found.delivery.organization_id, key, by=command_actor())
 
     made = asyncio.run(replay())
     if made is None:

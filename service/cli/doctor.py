@@ -2,43 +2,42 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres.engine import clock_skew_seconds, connect
-from service.adapters.postgres.inspection import registered_urls, sealed_samples, server_version
+from service.adapters.postgres.engine import clock_skew_seconds, connect, driver
+from service.adapters.postgres.inspection import expiring_certificates, registered_urls, server_version
+from service.adapters.postgres.partitions import days_ahead
+from service.adapters.postgres.requests.keys import KeyStore
+from service.adapters.postgres.retention import ages_of
 from service.adapters.postgres.schema import is_migrated
 from service.adapters.rabbitmq.connection import unavailable
 from service.adapters.rabbitmq.topology import TopologyError, declare_topology
-from service.adapters.secret_box import AesSecretBox
 from service.adapters.system import SystemClock
+from service.cli.check import Check
 from service.cli.database import NO_DATABASE_URL, NO_SECRET_KEYS, NOT_MIGRATED, unreachable
 from service.cli.hints import suggest
+from service.cli.sealed import check_secrets
 from service.cli.terminal import FAILED, JsonOption, print_json, print_line
 from service.core.endpoints.target_policy import TargetRefused
+from service.core.timestamp import format_timestamp
 from service.core.wording import count_of, signed_seconds
-from service.ports.errors import RefusedError, SecretUnopenableError, UnavailableError
+from service.ports.errors import RefusedError, UnavailableError
+from service.ports.requests import KEYS_EXPIRING_WITHIN_DAYS
 from service.settings import Settings, SettingsError, load_settings
 from service.settings.values import masked, written
 
 CLOCK_SKEW_SECONDS_MAX: Final = 5.0
+DAYS_AHEAD_MIN: Final = 3
 DATABASE_VERSION_MIN: Final = 15
 ENDPOINTS_MAX: Final = 10_000
+CERTIFICATES_EXPIRING_WITHIN_DAYS: Final = 30
 NAMED_MAX: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """The result of one check. ``advice`` says how to fix a failure."""
-
-    name: str
-    ok: bool
-    detail: str
-    advice: str = ""
 
 
 def doctor(*, as_json: JsonOption = False) -> None:
@@ -96,6 +95,14 @@ async def _database(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Ch
         yield Check(name, ok=True, detail="the schema matches this release")
         name = "clock"
         yield await _clock(engine)
+        name = "days"
+        yield await _days(engine)
+        name = "retention"
+        yield await _retention(engine, settings)
+        name = "keys"
+        yield await _keys(engine)
+        name = "certificates"
+        yield await _certificates(engine)
         name = "secrets"
         yield await check_secrets(engine, settings)
         name = "egress"
@@ -122,28 +129,65 @@ async def _clock(engine: AsyncEngine) -> Check:
     return Check("clock", ok=False, detail=detail, advice=advice)
 
 
-async def check_secrets(engine: AsyncEngine, settings: Settings) -> Check:
-    """Open one secret of each key, which finds missing keys as well as wrong keys under a known id."""
-    samples = await sealed_samples(engine)
-    keys = settings.secret_keys
-    if not keys:
-        return Check("secrets", ok=False, detail="SECRET_KEYS is not set", advice=NO_SECRET_KEYS)
-    box, closed = AesSecretBox(keys), []
-    for each in samples:
-        try:
-            box.open(
-                each.sealed,
-                organization_id=each.organization_id,
-                endpoint_id=each.endpoint_id,
-                secret_id=each.secret_id,
-            )
-        except SecretUnopenableError as error:
-            closed.append(f"{count_of(each.sealed_count, 'secret')} sealed with key {each.key_id!r}: {error}")
-    if closed:
-        advice = "Put the key that sealed them back into SECRET_KEYS; until then, nothing is sent to their endpoints."
-        return Check("secrets", ok=False, detail="; ".join(closed), advice=advice)
-    count = sum(each.sealed_count for each in samples)
-    return Check("secrets", ok=True, detail=f"{count_of(count, 'secret')} stored; SECRET_KEYS opened one of each key")
+async def _days(engine: AsyncEngine) -> Check:
+    async with driver(engine) as connection:
+        ahead_count = await days_ahead(connection)
+    if ahead_count >= DAYS_AHEAD_MIN:
+        return Check("days", ok=True, detail=f"{count_of(ahead_count, 'day')} ahead have their partitions")
+    detail = (
+        "today has no partitions" if ahead_count < 0 else f"only {count_of(ahead_count, 'day')} ahead have partitions"
+    )
+    advice = "Run 'posthorn migrate', which makes a week of them. A worker does, too: see in its log why it could not."
+    return Check("days", ok=False, detail=detail, advice=advice)
+
+
+async def _retention(engine: AsyncEngine, settings: Settings) -> Check:
+    """Check whether deliveries wait for so long that retention will soon end them."""
+    async with driver(engine) as connection:
+        ages = await ages_of(connection, settings.retention_days)
+    kept = f"of {count_of(ages.retention_days, 'day')} that events are kept"
+    if not ages.ageing:
+        return Check(
+            "retention", ok=True, detail=f"the oldest open delivery is {ages.oldest_age_days:.1f} days old, {kept}"
+        )
+    told = [
+        f"{each.endpoint_id} of {each.organization_id} ({', '.join(each.gates) or 'no gate shut'}): "
+        f"{count_of(each.delivery_count, 'delivery', 'deliveries')}, up to {each.oldest_age_days:.1f} days old"
+        for each in ages.ageing[:NAMED_MAX]
+    ]
+    more = f"; and {len(ages.ageing) - NAMED_MAX} more" if len(ages.ageing) > NAMED_MAX else ""
+    advice = (
+        "They end as past_retention unless they go out soon. Resume or remove these endpoints, or raise\n"
+        "POSTHORN_RETENTION_DAYS: posthorn endpoints --help"
+    )
+    return Check("retention", ok=False, detail=f"{'; '.join(told)}{more}; {kept}", advice=advice)
+
+
+async def _keys(engine: AsyncEngine) -> Check:
+    """Check whether API keys are about to expire."""
+    days = count_of(KEYS_EXPIRING_WITHIN_DAYS, "day")
+    count, soonest = await KeyStore(engine).expiring(timedelta(days=KEYS_EXPIRING_WITHIN_DAYS), NAMED_MAX)
+    if not count:
+        return Check("keys", ok=True, detail=f"no API key expires within {days}")
+    told = [f"{each.key_id} of {each.organization_id}: at {format_timestamp(each.expires_at)}" for each in soonest]
+    more = f"; and {count - len(told)} more" if count > len(told) else ""
+    advice = "Replace those that are used: posthorn keys rotate KEY_ID --expires-in-days N\nRevoke the others."
+    detail = f"{count_of(count, 'API key')} within {days} of expiry; {'; '.join(told)}{more}"
+    return Check("keys", ok=False, detail=detail, advice=advice)
+
+
+async def _certificates(engine: AsyncEngine) -> Check:
+    """Check whether client certificates of endpoints are about to expire."""
+    days = count_of(CERTIFICATES_EXPIRING_WITHIN_DAYS, "day")
+    within = timedelta(days=CERTIFICATES_EXPIRING_WITHIN_DAYS)
+    count, soonest = await expiring_certificates(engine, within, NAMED_MAX)
+    if not count:
+        return Check("certificates", ok=True, detail=f"no client certificate of an endpoint expires within {days}")
+    told = [f"{each.endpoint_id} of {each.organization_id}: at {format_timestamp(each.expires_at)}" for each in soonest]
+    more = f"; and {count - len(told)} more" if count > len(told) else ""
+    detail = f"{count_of(count, 'client certificate')} within {days} of expiry; {'; '.join(told)}{more}"
+    advice = "Give these endpoints a new one: PATCH /v1/endpoints/{id} with auth."
+    return Check("certificates", ok=False, detail=detail, advice=advice)
 
 
 async def _egress(engine: AsyncEngine, settings: Settings) -> Check:

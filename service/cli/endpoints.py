@@ -1,15 +1,19 @@
 """``endpoints``: the API's use cases, directly on the database."""
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Final, assert_never
 
 import typer
 
 from service.adapters.postgres.endpoints.organizations import OrganizationStore
+from service.adapters.system import command_actor
 from service.cli.database import connected, endpoint_store, require_secret_keys
 from service.cli.hints import called_as, suggest, words
 from service.cli.organizations import OrganizationOption, no_organization, require_organization
+from service.cli.replays import TIME_FORM, DryRunOption, NoWaitOption, RateOption, begin, time_of
 from service.cli.tables import Column, moment, print_table
 from service.cli.terminal import (
     BAD_USAGE,
@@ -21,13 +25,24 @@ from service.cli.terminal import (
     split_names,
     tell,
 )
-from service.core.endpoints.refusals import InvalidWish, NoSuchOrganization, OtherSecret
+from service.core.endpoints.auth import expiry_of, shown_auth
+from service.core.endpoints.refusals import (
+    CapReached,
+    EndpointGone,
+    InvalidWish,
+    NoSuchEndpoint,
+    NoSuchOrganization,
+    OtherSecret,
+)
 from service.core.endpoints.settings import EndpointWish
 from service.core.endpoints.subscription import covers
 from service.core.endpoints.target_policy import Target, TargetRefused, Verdict
-from service.core.endpoints.view import EndpointState, EndpointView, Registered
+from service.core.endpoints.view import EndpointState, EndpointView, NewSecret, Registered
 from service.core.events.registry import REGISTRY
+from service.core.events.types.operational import OPERATIONAL
+from service.core.replays.job import RATE_DEFAULT, RECOVERED, ReplayWish
 from service.settings import load_settings
+from webhook_signature.styles import STYLES, StyleName
 
 PAGE_SIZE: Final = 200
 
@@ -39,7 +54,16 @@ _COLUMNS: Final = (
     Column("url", moves=True),
 )
 
-endpoints = typer.Typer(no_args_is_help=True, help="Add, list and remove the URLs that events are delivered to.")
+AuthFileOption = Annotated[
+    Path | None,
+    typer.Option(help="A JSON file with the endpoint's auth, as /v1 takes it; it keeps secrets off the command line."),
+]
+OrderByOption = Annotated[
+    str | None, typer.Option(help="In order, one after the other, where this value is the same: data.message.id.")
+]
+OrderWaitOption = Annotated[float | None, typer.Option(help="How long one that failed holds up the others.")]
+
+endpoints = typer.Typer(no_args_is_help=True, help="Add, list, show, recover and remove the URLs that events go to.")
 
 
 def add_command(organization_id: str) -> str:
@@ -55,28 +79,44 @@ def add_endpoint(
     event_types: Annotated[
         str,
         typer.Option(
-            help=f"Comma-separated: {', '.join(REGISTRY)}, your own types, 'message.*' or '*'.", show_default=False
+            help=f"Comma-separated: {', '.join(REGISTRY)}, your own types, 'message.*' or '*'; and, which '*' does not "
+            f"cover: {', '.join(OPERATIONAL)}.",
+            show_default=False,
         ),
     ],
     secret: Annotated[str | None, typer.Option(help="whsec_<base64>; default: generated.")] = None,
+    signature_style: Annotated[
+        StyleName | None,
+        typer.Option(metavar="STYLE", help=f"How to sign: {', '.join(STYLES)}; default: standard."),
+    ] = None,
+    rate_limit_per_second: Annotated[float | None, typer.Option(help="At most so many requests a second.")] = None,
+    max_in_flight: Annotated[int | None, typer.Option(help="At most so many requests at once.")] = None,
     *,
+    auth_file: AuthFileOption = None,
+    order_by: OrderByOption = None,
+    order_wait_seconds: OrderWaitOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Subscribe a URL to event types. A URL that is already registered gets the types added and keeps its secret."""
     settings = load_settings()
     given: dict[str, Any] = {"url": url, "event_types": split_names(event_types)}
-    wish = EndpointWish(given if secret is None else {**given, "secret": secret})
+    asked: dict[str, Any] = {"secret": secret, "signature_style": signature_style, "max_in_flight": max_in_flight}
+    asked |= {"rate_limit_per_second": rate_limit_per_second, "order_by": order_by}
+    asked |= {"order_wait_seconds": order_wait_seconds, "auth": auth_file and _read_json(auth_file)}
+    wish = EndpointWish({**given, **{name: value for name, value in asked.items() if value is not None}})
     require_secret_keys(settings)
 
     async def add() -> Registered:
         async with connected(settings) as engine:
-            match await endpoint_store(engine, settings).subscribe(organization_id, wish):
+            match await endpoint_store(engine, settings).subscribe(organization_id, wish, by=command_actor()):
                 case Registered() as made:
                     return made
                 case InvalidWish(problems):
                     raise CommandError(_in_options(problems, settings.egress_policy.judge_url(url)), BAD_USAGE)
                 case OtherSecret() as refused:
                     raise CommandError(f"--secret: {refused.sentence}.", BAD_USAGE)
+                case CapReached() as capped:
+                    raise CommandError(f"--{capped.field.replace('_', '-')}: {capped.sentence}.")
                 case NoSuchOrganization():
                     raise no_organization(organization_id, await OrganizationStore(engine).list())
                 case other:
@@ -87,15 +127,13 @@ def add_endpoint(
         "id": made.endpoint.id,
         "url": made.endpoint.settings.url,
         "event_types": made.endpoint.settings.event_types,
-        "secret": made.secret,
+        "secret": made.new_secret and made.new_secret.text,
+        "public_key": made.new_secret and made.new_secret.public_key,
     }
     if as_json:
         print_json(shown)
         return
-    if made.secret is None:
-        tell("This URL was already registered: it keeps its endpoint and its secret.")
-    else:
-        tell("Give the secret to the receiver; it is shown only once.")
+    tell(_of_secret(made.new_secret))
     print_fields(shown)
     trigger = words("trigger", _first_of(given["event_types"][0]), "--organization", organization_id)
     if settings.amqp_url is None:
@@ -103,6 +141,23 @@ def add_endpoint(
         key = words("keys", "create", "--organization", organization_id, *options)
         trigger += f' --via http --key "$({called_as()} {key} 2>/dev/null)"'
     suggest(trigger, when=", while 'posthorn serve' runs")
+
+
+def _of_secret(made: NewSecret | None) -> str:
+    if made is None:
+        return "This URL was already registered: it keeps its endpoint, its secret and its settings."
+    if made.public_key is not None:
+        return "Give the public key to the receiver; the private one stays here."
+    return "Give the secret to the receiver; it is shown only once."
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CommandError(f"--auth-file: {path}: {error.strerror}.", BAD_USAGE) from None
+    except ValueError:  # its text may quote a secret
+        raise CommandError(f"--auth-file: {path} is not JSON in UTF-8.", BAD_USAGE) from None
 
 
 def _first_of(pattern: str) -> str:
@@ -155,7 +210,7 @@ def list_endpoints(organization_id: OrganizationOption, *, as_json: JsonOption =
         print_json({"data": [_shown(each) for each in found]})
         return
     rows = [
-        (each.state, each.settings.event_types, moment(each.created_at), each.id, each.settings.url) for each in found
+        (_state(each), each.settings.event_types, moment(each.created_at), each.id, each.settings.url) for each in found
     ]
     print_table(_COLUMNS, rows, nothing=f"{organization_id} has no endpoints yet.")
     if found:
@@ -164,13 +219,90 @@ def list_endpoints(organization_id: OrganizationOption, *, as_json: JsonOption =
         suggest(add_command(organization_id))
 
 
+@endpoints.command("show", epilog=EXIT_CODES)
+def show_endpoint(
+    endpoint_id: Annotated[str, typer.Argument(metavar="ID", help="The endpoint's id.")],
+    organization_id: OrganizationOption,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show an endpoint, and why its deliveries wait if they do."""
+    settings = load_settings()
+
+    async def find() -> EndpointView | NoSuchEndpoint:
+        async with connected(settings) as engine:
+            await require_organization(engine, organization_id)
+            return await endpoint_store(engine, settings).find(organization_id, endpoint_id)
+
+    found = asyncio.run(find())
+    if isinstance(found, NoSuchEndpoint):
+        raise _no_endpoint(organization_id, endpoint_id)
+    if as_json:
+        print_json(_shown(found))
+        return
+    print_fields({**_shown(found), "gates": "; ".join(each.sentence for each in found.gates) or None})
+    suggest(words("deliveries", "list", "--organization", organization_id, "--endpoint", found.id))
+
+
+@endpoints.command("resume", epilog=EXIT_CODES)
+def resume_endpoint(
+    endpoint_id: Annotated[str, typer.Argument(metavar="ID", help="The endpoint's id.")],
+    organization_id: OrganizationOption,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Resume an endpoint that is paused, or that was disabled because it failed for days. What waits is due at once."""
+    settings = load_settings()
+
+    async def resume() -> EndpointView | NoSuchEndpoint | EndpointGone:
+        async with connected(settings) as engine:
+            await require_organization(engine, organization_id)
+            store, by = endpoint_store(engine, settings), command_actor()
+            return await store.set_paused(organization_id, endpoint_id, is_paused=False, by=by)
+
+    resumed = asyncio.run(resume())
+    if isinstance(resumed, NoSuchEndpoint):
+        raise _no_endpoint(organization_id, endpoint_id)
+    if isinstance(resumed, EndpointGone):
+        raise CommandError(f"{endpoint_id} cannot be resumed: {resumed.sentence}.")
+    if as_json:
+        print_json(_shown(resumed))
+        return
+    tell(f"{endpoint_id} is {_state(resumed)}. What waited for it is due.")
+    suggest(words("endpoints", "show", endpoint_id, "--organization", organization_id))
+
+
+def _state(endpoint: EndpointView) -> str:
+    """The state, and the gates that it does not name."""
+    others = [str(each.kind) for each in endpoint.gates if str(each.kind) != endpoint.state.value]
+    return f"{endpoint.state} ({', '.join(others)})" if others else endpoint.state.value
+
+
+def _no_endpoint(organization_id: str, endpoint_id: str) -> CommandError:
+    lists = f"'posthorn endpoints list --organization {organization_id}' lists its endpoints"
+    return CommandError(f"{organization_id} has no endpoint {endpoint_id!r}: {lists}.")
+
+
 def _shown(endpoint: EndpointView) -> dict[str, Any]:
     return {
         "id": endpoint.id,
         "url": endpoint.settings.url,
         "event_types": endpoint.settings.event_types,
+        "signature_style": endpoint.settings.signature_style,
+        "public_keys": [each.public_key for each in endpoint.secrets if each.public_key is not None],
+        "auth": shown_auth(endpoint.settings.auth),
+        "auth_expires_at": expiry_of(endpoint.settings.auth),
+        "rate_limit_per_second": endpoint.settings.rate_limit_per_second,
+        "max_in_flight": endpoint.settings.max_in_flight,
+        "order_by": endpoint.settings.order_by,
+        "order_wait_seconds": endpoint.settings.order_wait_seconds,
         "state": endpoint.state,
         "is_paused": endpoint.state is EndpointState.PAUSED,
+        "gates": [
+            {"kind": each.kind, "reason": each.reason, "since": each.since, "until": each.until}
+            for each in endpoint.gates
+        ],
+        "verified_at": endpoint.verified_at,
         "created_at": endpoint.created_at,
     }
 
@@ -188,13 +320,34 @@ def remove_endpoint(
     async def remove() -> bool:
         async with connected(settings) as engine:
             await require_organization(engine, organization_id)
-            return await endpoint_store(engine, settings).remove(organization_id, endpoint_id) is None
+            store, by = endpoint_store(engine, settings), command_actor()
+            return await store.remove(organization_id, endpoint_id, by=by) is None
 
     if not asyncio.run(remove()):
-        lists = f"'posthorn endpoints list --organization {organization_id}' lists its endpoints"
-        raise CommandError(f"{organization_id} has no endpoint {endpoint_id!r}: {lists}.")
+        raise _no_endpoint(organization_id, endpoint_id)
     if as_json:
         print_json({"id": endpoint_id, "removed": True})
     else:
         tell(f"Removed {endpoint_id}.")
         suggest(words("endpoints", "list", "--organization", organization_id))
+
+
+@endpoints.command("recover", epilog=EXIT_CODES)
+def recover_endpoint(
+    endpoint_id: Annotated[str, typer.Argument(metavar="ID", help="The endpoint's id.")],
+    organization_id: OrganizationOption,
+    since: Annotated[
+        str, typer.Option(help=f"Only events received at this time or later: {TIME_FORM}.", show_default=False)
+    ],
+    rate: RateOption = RATE_DEFAULT,
+    *,
+    resume: Annotated[bool, typer.Option("--resume", help="Also resume it if it is paused or disabled.")] = False,
+    dry_run: DryRunOption = False,
+    no_wait: NoWaitOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay what failed at an endpoint since then: makes a replay job and shows its progress."""
+    if resume and dry_run:
+        raise CommandError("--resume: not with --dry-run, which changes nothing.", BAD_USAGE)
+    wish = ReplayWish(endpoint_id, since=time_of(since, "--since"), states=RECOVERED, rate=rate)
+    begin(organization_id, wish, is_dry=dry_run, resumes=resume, waits=not no_wait, as_json=as_json)

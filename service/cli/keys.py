@@ -1,17 +1,18 @@
-"""``keys``: create, list and revoke API keys."""
+"""``keys``: create, list, rotate and revoke API keys."""
 
 import asyncio
-import secrets
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
 import typer
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.endpoints.organizations import OrganizationStore
 from service.adapters.postgres.requests.keys import KeyStore
-from service.cli.database import connected
+from service.adapters.system import command_actor, new_key
+from service.cli.database import connected, endpoint_store
 from service.cli.endpoints import add_command
 from service.cli.hints import suggest, words
 from service.cli.organizations import OrganizationOption, check_organization_id, require_organization
@@ -21,37 +22,53 @@ from service.cli.terminal import (
     EXIT_CODES,
     CommandError,
     JsonOption,
-    known_names,
     print_json,
     print_line,
+    split_names,
     tell,
 )
-from service.core.api_key import RANDOM_BYTES, SCOPES, ListedKey, StoredKey, generate_key, parse_key
-from service.settings import load_settings
+from service.core.api_key import ListedKey, StoredKey, parse_key
+from service.core.api_key_grant import (
+    EXPIRES_IN_DAYS_MAX,
+    NAME_CHARACTERS_MAX,
+    OVERLAP_SECONDS_MAX,
+    KeyEnded,
+    KeyReplaced,
+    KeyWish,
+    TooManyKeys,
+)
+from service.core.api_scope import SCOPES, endpoint_of, scope_problem
+from service.core.endpoints.refusals import NoSuchEndpoint
+from service.settings import Settings, load_settings
 
-DAYS_MAX: Final = 36_500
 RATE_LIMIT_MAX: Final = 1_000_000_000
-NAME_CHARS_MAX: Final = 200
+NO_SUCH_KEY: Final = "No such key; 'posthorn keys list --organization ID' lists the ids."
+"""The id is not quoted: it may be a mistyped key."""
 
 _COLUMNS: Final = (
     Column("state"),
     Column("scopes", moves=True),
     Column("limit/h", is_right=True),
     Column("last used (UTC)"),
+    Column("id", moves=True),
     Column("key", moves=True),
     Column("name", moves=True),
 )
 
-keys = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
+keys = typer.Typer(no_args_is_help=True, help="Create, list, rotate and revoke API keys.")
+
+KeyIdArgument = Annotated[str, typer.Argument(metavar="KEY_ID", help="Its id, or the whole key.")]
 
 
 @keys.command("create", epilog=EXIT_CODES)
 def create_key(
     organization_id: OrganizationOption,
     name: Annotated[str, typer.Option(help="What it is for; GET /v1/me and 'keys list' show it.")] = "",
-    scopes: Annotated[str, typer.Option(help="Comma-separated: read, write, publish, admin.")] = "read,write",
+    scopes: Annotated[
+        str, typer.Option(help="Comma-separated: read, write, publish, admin; or publish:TYPE, read:EP, write:EP.")
+    ] = "read,write",
     expires_in_days: Annotated[
-        int | None, typer.Option(min=1, max=DAYS_MAX, help="Days until it expires; default: never.")
+        int | None, typer.Option(min=1, max=EXPIRES_IN_DAYS_MAX, help="Days until it expires; default: never.")
     ] = None,
     rate_limit_per_hour: Annotated[
         int | None,
@@ -63,31 +80,49 @@ def create_key(
     """Create an API key, and the organization if it does not exist yet. The key is shown only once."""
     settings = load_settings()
     check_organization_id(organization_id)
-    if len(name) > NAME_CHARS_MAX or not name.isprintable():
-        raise CommandError(f"--name: must be at most {NAME_CHARS_MAX} printable characters.", BAD_USAGE)
-    chosen = known_names(scopes, sorted(SCOPES), "scope")
-    new = generate_key(secrets.token_bytes(RANDOM_BYTES))
+    if len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
+        raise CommandError(f"--name: must be at most {NAME_CHARACTERS_MAX} printable characters.", BAD_USAGE)
+    wish = KeyWish(_read_scopes(scopes), name, _days(expires_in_days), rate_limit_per_hour)
+    new = new_key()
 
-    async def create() -> None:
+    async def create() -> ListedKey | TooManyKeys:
         async with connected(settings) as engine:
-            await OrganizationStore(engine).create(organization_id)
-            await KeyStore(engine).create_key(
-                organization_id,
-                new.key_id,
-                new.digest,
-                chosen,
-                name=name,
-                expires_in=timedelta(days=expires_in_days) if expires_in_days is not None else None,
-                rate_limit_per_hour=rate_limit_per_hour,
-            )
+            await OrganizationStore(engine).create(organization_id, by=command_actor())
+            await _require_endpoints(engine, settings, organization_id, wish)
+            return await KeyStore(engine).create_key(organization_id, new, wish, by=command_actor())
 
-    asyncio.run(create())
+    made = asyncio.run(create())
+    if isinstance(made, TooManyKeys):
+        raise CommandError(f"{organization_id}: {made.sentence}.")
     if as_json:
         print_json({"organization_id": organization_id, "key_id": new.key_id, "key": new.text})
         return
-    tell(f"A key of {organization_id} ({', '.join(sorted(chosen))}). It is shown only once:")
+    tell(f"A key of {organization_id} ({', '.join(made.scopes)}). It is shown only once:")
     print_line(new.text)
     suggest(add_command(organization_id))
+
+
+def _read_scopes(text: str) -> frozenset[str]:
+    """Read a comma-separated list of scopes. Raises ``CommandError`` for the first that is none."""
+    scopes = split_names(text)
+    if not scopes:
+        raise CommandError(f"--scopes: give at least one of {', '.join(sorted(SCOPES))}.", BAD_USAGE)
+    for problem in filter(None, map(scope_problem, scopes)):
+        raise CommandError(f"--scopes: {problem}", BAD_USAGE)
+    return frozenset(scopes)
+
+
+async def _require_endpoints(engine: AsyncEngine, settings: Settings, organization_id: str, wish: KeyWish) -> None:
+    """Raise ``CommandError`` if a scope names an endpoint that the organization does not have."""
+    store = endpoint_store(engine, settings)
+    for endpoint_id in filter(None, map(endpoint_of, sorted(wish.scopes))):
+        found = await store.find(organization_id, endpoint_id)
+        if isinstance(found, NoSuchEndpoint):
+            raise CommandError(f"--scopes: {found.sentence} of {organization_id}.")
+
+
+def _days(count: int | None) -> timedelta | None:
+    return timedelta(days=count) if count is not None else None
 
 
 @keys.command("list", epilog=EXIT_CODES)
@@ -105,7 +140,10 @@ def list_keys(organization_id: OrganizationOption, *, as_json: JsonOption = Fals
         print_json({"data": [asdict(each) for each in found]})
         return
     rows = [
-        (_standing(each), each.scopes, each.rate_limit_per_hour, moment(each.last_used_at), each.key_id, each.name)
+        (
+            *(_standing(each), each.scopes, each.rate_limit_per_hour, moment(each.last_used_at)),
+            *(each.key_id, each.shown, each.name),
+        )
         for each in found
     ]
     print_table(_COLUMNS, rows, nothing=f"{organization_id} has no keys yet.")
@@ -120,9 +158,57 @@ def _standing(key: ListedKey) -> str:
     return f"{'expires' if key.expires_at > datetime.now(UTC) else 'expired'} {key.expires_at:%Y-%m-%d}"
 
 
+@keys.command("rotate", epilog=EXIT_CODES)
+def rotate_key(
+    key_id: KeyIdArgument,
+    overlap_seconds: Annotated[
+        int, typer.Option(min=0, max=OVERLAP_SECONDS_MAX, help="How long the old key stays valid; 0: not at all.")
+    ] = 86_400,
+    expires_in_days: Annotated[
+        int | None,
+        typer.Option(min=1, max=EXPIRES_IN_DAYS_MAX, help="Days until the new key expires; default: with the old one."),
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Make another key with the same scopes, name and rate limit; the old one ends after an overlap."""
+    settings = load_settings()
+    given_id, new = parse_key(key_id) or key_id, new_key()
+    overlap, expires_in = timedelta(seconds=overlap_seconds), _days(expires_in_days)
+
+    async def rotate() -> tuple[StoredKey, tuple[ListedKey, datetime] | KeyReplaced | KeyEnded | TooManyKeys] | None:
+        async with connected(settings) as engine:
+            store = KeyStore(engine)
+            old = await store.find(given_id)
+            if old is None:
+                return None
+            rotated = await store.rotate(
+                *(old.organization_id, old.key_id, new),
+                overlap=overlap,
+                expires_in=expires_in,
+                by=command_actor(),
+            )
+            return (old, rotated) if rotated is not None else None
+
+    found = asyncio.run(rotate())
+    if found is None:
+        raise CommandError(NO_SUCH_KEY)
+    old, rotated = found
+    if isinstance(rotated, KeyReplaced | KeyEnded | TooManyKeys):
+        raise CommandError(f"{old.key_id}: {rotated.sentence}.")
+    made, ends_at = rotated
+    if as_json:
+        ids = {"organization_id": old.organization_id, "key_id": made.key_id, "replaces": old.key_id}
+        print_json(ids | {"key": new.text, "overlap_ends_at": ends_at})
+        return
+    tell(f"It replaces {old.key_id}, which ends at {moment(ends_at)} UTC. It is shown only once:")
+    print_line(new.text)
+    suggest(words("keys", "list", "--organization", old.organization_id))
+
+
 @keys.command("revoke", epilog=EXIT_CODES)
 def revoke_key(
-    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="Its id, or the whole key.")],
+    key_id: KeyIdArgument,
     *,
     as_json: JsonOption = False,
 ) -> None:
@@ -133,13 +219,12 @@ def revoke_key(
     async def revoke() -> StoredKey | None:
         async with connected(settings) as engine:
             store = KeyStore(engine)
-            await store.revoke(given_id)
+            await store.revoke(given_id, by=command_actor())
             return await store.find(given_id)
 
     revoked = asyncio.run(revoke())
     if revoked is None:
-        # Not quoted: it may be a mistyped key.
-        raise CommandError("No such key; 'posthorn keys list --organization ID' lists the ids.")
+        raise CommandError(NO_SUCH_KEY)
     if as_json:
         print_json({"key_id": given_id, "revoked_at": revoked.revoked_at})
     else:

@@ -1,6 +1,9 @@
 """``migrate``: upgrade the database schema to this release."""
 
 import asyncio
+from typing import Annotated
+
+import typer
 
 from service.adapters.postgres.engine import translated
 from service.adapters.postgres.schema import migrate_schema
@@ -10,11 +13,18 @@ from service.cli.terminal import tell
 from service.settings import load_settings
 
 
-def migrate() -> None:
+def migrate(
+    grant_to: Annotated[
+        str,
+        typer.Option(metavar="ROLE", help="The role that the service connects as: give it what it needs, and no more."),
+    ] = "",
+) -> None:
     """Upgrade the database schema to this release. Safe to repeat."""
     settings = load_settings()
     url = database_url_of(settings)
     with explained(settings), translated():
-        asyncio.run(migrate_schema(url))
+        asyncio.run(migrate_schema(url, service_role=grant_to))
     tell("The database schema matches this release.")
+    if grant_to:
+        tell(f"The role {grant_to} has what the service needs.")
     suggest("keys create --organization org_a")

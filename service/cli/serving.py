@@ -15,12 +15,14 @@ from typing import Annotated, Final
 import structlog
 import typer
 
+from service.adapters.exit.sources import SourceAddressError, SourceAddresses
 from service.adapters.observers.logs import configure_logs
 from service.adapters.postgres.schema import is_migrated
+from service.app.descriptors import TooFewDescriptorsError, api_connections_max
 from service.app.supervisor import ECHO_SECONDS, Supervisor, follow
 from service.cli.database import NOT_MIGRATED, connected, database_url_of, require_secret_keys
-from service.cli.doctor import check_secrets
-from service.cli.terminal import CommandError
+from service.cli.sealed import require_openable
+from service.cli.terminal import BAD_USAGE, CommandError
 from service.settings import Settings, environment_name, load_settings
 
 PROCESSES_MAX: Final = 64
@@ -48,6 +50,8 @@ def serve(
     settings = load_settings()
     database_url_of(settings)
     require_secret_keys(settings)
+    _require_descriptors(settings, role)
+    _require_source_addresses(settings, role)
     configure_logs(settings.log_format, settings.log_level)
     asyncio.run(_look(settings, is_alone=supervisor_id is None))
     if processes > 1:
@@ -60,16 +64,11 @@ def serve(
 
 
 async def _look(settings: Settings, *, is_alone: bool) -> None:
-    """Refuse a database without this release's schema; log once if SECRET_KEYS does not open some secrets.
-
-    Such secrets stop only their own endpoints, so the service runs for all others.
-    """
+    """Refuse a database without this release's schema, or whose secrets were all sealed with other keys."""
     async with connected(settings) as engine:
         if not await is_migrated(engine):
             raise CommandError(NOT_MIGRATED)
-        secrets_check = await check_secrets(engine, settings)
-    if is_alone and not secrets_check.ok:
-        structlog.get_logger().error("secrets.unopenable", detail=secrets_check.detail, advice=secrets_check.advice)
+        await require_openable(engine, settings, tells=is_alone)
 
 
 async def _serve(settings: Settings, role: RoleName, ops_socket: Path | None) -> None:
@@ -134,6 +133,24 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     except ImportError:
         return asyncio.new_event_loop
     return uvloop.new_event_loop
+
+
+def _require_descriptors(settings: Settings, role: RoleName) -> None:
+    """Refuse settings that need more open files than a process may have."""
+    try:
+        api_connections_max(settings, delivers=role is not RoleName.API)
+    except TooFewDescriptorsError as error:
+        raise CommandError(str(error), BAD_USAGE) from None
+
+
+def _require_source_addresses(settings: Settings, role: RoleName) -> None:
+    """Refuse addresses that connections cannot come from."""
+    if role is RoleName.API:
+        return
+    try:
+        SourceAddresses(settings.source_addresses)
+    except SourceAddressError as error:
+        raise CommandError(f"{environment_name('source_addresses')}: {error.strerror}.", BAD_USAGE) from None
 
 
 def _require_free_port(settings: Settings, role: RoleName) -> None:

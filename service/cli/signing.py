@@ -12,7 +12,9 @@ from webhook_signature import VerificationError, Webhook
 from webhook_signature.styles import StyleName
 
 BodyArgument = Annotated[str, typer.Argument(metavar="FILE", help="The raw body; - reads standard input.")]
-SecretOption = Annotated[list[str], typer.Option(help="whsec_<base64>; repeat it during a rotation.")]
+SecretOption = Annotated[
+    list[str], typer.Option(help="whsec_<base64>, or whsk_… or whpk_… for ed25519; repeat it during a rotation.")
+]
 StyleOption = Annotated[
     StyleName, typer.Option(metavar="STYLE", help=f"The endpoint's signature style: {', '.join(get_args(StyleName))}.")
 ]
@@ -26,7 +28,7 @@ def sign(
     body_file: BodyArgument,
     secret: SecretOption,
     message_id: Annotated[
-        str, typer.Option("--id", help="The event's id; required for the style standard.", show_default=False)
+        str, typer.Option("--id", help="The event's id; required for standard and ed25519.", show_default=False)
     ] = "",
     timestamp: Annotated[int | None, typer.Option(help="Unix seconds; default: now.")] = None,
     *,

@@ -20,17 +20,26 @@ class Reason(StrEnum):
     STALE_CONNECTION = "stale_connection"
     LOST = "lost"
     INTERNAL = "internal"
+    EGRESS_PROXY = "egress_proxy"
+    AUTH_REFUSED = "auth_refused"
+    AUTH_UNAVAILABLE = "auth_unavailable"
     # Only final deliveries carry these.
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
     AGE_EXCEEDED = "age_exceeded"
     CRASHES_WORKER = "crashes_worker"
     SUBSCRIPTION_DELETED = "subscription_deleted"
+    PAST_RETENTION = "past_retention"
+
+
+NOT_THE_RECEIVERS = frozenset({Reason.INTERNAL, Reason.EGRESS_PROXY, Reason.AUTH_REFUSED, Reason.AUTH_UNAVAILABLE})
+"""Faults on the way to the receiver, which are never booked against it: no attempt is used, no breaker counts them."""
 
 
 class ParkReason(StrEnum):
     """Why a broker message cannot become an event; also the ``code`` of a refused publish."""
 
     TOO_LARGE = "too_large"
+    BAD_PROPERTIES = "bad_properties"
     INVALID_UTF8 = "invalid_utf8"
     BAD_JSON = "bad_json"
     NOT_AN_OBJECT = "not_an_object"
@@ -43,7 +52,9 @@ class ParkReason(StrEnum):
     BAD_TIMESTAMP = "bad_timestamp"
     TIMESTAMP_IN_FUTURE = "timestamp_in_future"
     UNKNOWN_TYPE = "unknown_type"
+    RESERVED_TYPE = "reserved_type"
     UNKNOWN_ORGANIZATION = "unknown_organization"
     BAD_DATA = "bad_data"
+    COSTLY = "costly"
     CONFLICT = "conflict"
     UNRECORDABLE = "unrecordable"

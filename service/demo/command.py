@@ -28,9 +28,12 @@ from service.adapters.postgres.schema import migrate_schema
 from service.adapters.rabbitmq.publisher import EventPublisher, UnroutableError
 from service.adapters.rabbitmq.topology import TopologyError
 from service.adapters.secret_box import AesSecretBox
+from service.adapters.system import command_actor, new_key
 from service.app.assembly import run_process
+from service.app.descriptors import TooFewDescriptorsError
 from service.app.process import Role
-from service.core.api_key import RANDOM_BYTES, SCOPES, generate_key
+from service.core.api_key_grant import KeyWish
+from service.core.api_scope import SCOPES
 from service.core.endpoints.settings import EndpointWish
 from service.core.endpoints.view import Registered
 from service.demo.broker import DemoBroker, demo_broker
@@ -61,7 +64,10 @@ def run_demo(*, events: int, once: bool, command: str) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - the command's own words
         return 2
-    except (EmbeddedPostgresError, TopologyError, UnavailableError, UnroutableError, RefusedError, OSError) as error:
+    except (
+        *(EmbeddedPostgresError, TopologyError, UnavailableError, UnroutableError, RefusedError),
+        *(TooFewDescriptorsError, OSError),
+    ) as error:
         print(f"demo: {safe_text(str(error))}", file=sys.stderr)  # noqa: T201
         return 1
 
@@ -134,6 +140,7 @@ def _settings(database_url: str, broker: DemoBroker, receiver_url: str) -> Setti
             # Repeated with its port: a free port may be a well-known database port, which is refused by default.
             "POSTHORN_EGRESS_ALLOW": f"127.0.0.0/8,::1/128,127.0.0.1/32:{urlsplit(receiver_url).port}",
             "POSTHORN_ALLOW_HTTP": "true",
+            "POSTHORN_IN_FLIGHT_MAX": "128",  # so that 1,024 open files are enough
             "POSTHORN_RETRY_BASE_SECONDS": "0.5",
             "POSTHORN_RETRY_FACTOR": "2",
             "POSTHORN_DRAIN_SECONDS": "3",
@@ -153,18 +160,19 @@ async def _subscribe(
     engine: AsyncEngine, settings: Settings, subscribers: Sequence[DemoSubscriber], receiver_url: str
 ) -> str:
     """Register the receivers; return an API key of the organization."""
-    await OrganizationStore(engine).create(ORGANIZATION_ID)
+    by = command_actor()
+    await OrganizationStore(engine).create(ORGANIZATION_ID, by=by)
     endpoints = EndpointStore(engine, AesSecretBox(settings.secret_keys), settings.endpoint_rules)
     for subscriber in subscribers:
         url = f"{receiver_url}/{subscriber.name}"
         wish = EndpointWish({"url": url, "event_types": subscriber.event_types})
-        made = await endpoints.create(ORGANIZATION_ID, wish)
+        made = await endpoints.create(ORGANIZATION_ID, wish, by=by)
         if not isinstance(made, Registered):
             raise TypeError(f"the demo's own endpoint was refused: {made}")
         subscriber.endpoint_id = made.endpoint.id
-        subscriber.webhook = Webhook(made.secret or "")
-    key = generate_key(os.urandom(RANDOM_BYTES))
-    await KeyStore(engine).create_key(ORGANIZATION_ID, key.key_id, key.digest, SCOPES)
+        subscriber.webhook = Webhook((made.new_secret and made.new_secret.text) or "")
+    key = new_key()
+    await KeyStore(engine).create_key(ORGANIZATION_ID, key, KeyWish(SCOPES), by=by)
     return key.text
 
 

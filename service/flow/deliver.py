@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from service.core.deliveries.allowance import PROMPT_SECONDS
 from service.core.deliveries.attempt import AttemptStarted
 from service.core.deliveries.delivery import Lease
 from service.core.deliveries.request import Request, build_request
@@ -25,15 +26,22 @@ class Deliver:
     margin_seconds: float
 
     async def __call__(self, lease: Lease) -> Settled | None:
-        """Attempt the delivery; what to settle, or None when too little of the lease is left to begin."""
-        left_seconds = lease.expires_at_monotonic - self.around.clock.monotonic() - self.margin_seconds
+        """Attempt the delivery; what to settle, or None when it is too late to begin with this lease."""
+        now = self.around.clock.monotonic()
+        left_seconds = lease.expires_at_monotonic - now - self.margin_seconds
         if left_seconds < self.timeout_seconds:
             return None  # we were stopped or stalled: by the time a reply came, another worker might own it
+        if (
+            lease.grant is not None
+            and lease.grant.must_begin_promptly
+            and now > lease.granted_at_monotonic + PROMPT_SECONDS
+        ):
+            return None  # what was held up would be sent together with what the endpoint's rate lets through now
         endpoint = lease.endpoint
         timeout_seconds = min(endpoint.timeout_seconds or self.timeout_seconds, left_seconds)
         started = AttemptStarted(lease.delivery, lease.claim_number, endpoint.url, self.around.clock.now())
         self.around.observer.tell(started)
-        request = build_request(lease, started.at, timeout_seconds)
+        request = build_request(lease, started.at, timeout_seconds, left_seconds)
         reply = await self.sender.send(request) if isinstance(request, Request) else request
         # Dying on this line sends the event twice: the receiver has it, and we have not said so. The copy carries
         # the same webhook-id and the same bytes; "at least once" is what we promise.

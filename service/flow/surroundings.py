@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,8 +12,26 @@ from service.ports.surroundings import Clock, Draw, Pause
 
 PAUSE_MIN_SECONDS = 0.1
 PAUSE_MAX_SECONDS = 5.0
+SLICE_SECONDS = 0.005
+"""Long work on the event loop is cut into slices of this, a tenth of what the loop may be held up for."""
 
 Result = TypeVar("Result")
+
+
+class Slices:
+    """Awaited again and again by long work: lets the other tasks run, once a slice of time is used up."""
+
+    __slots__ = ("_clock", "_since")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since = clock.monotonic()
+
+    async def __call__(self) -> None:
+        """Let others run if it is their turn."""
+        if self._clock.monotonic() - self._since >= SLICE_SECONDS:
+            await asyncio.sleep(0)
+            self._since = self._clock.monotonic()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +46,16 @@ class Surroundings:
     async def rest(self, seconds: float) -> None:
         """Pause for ``seconds`` with jitter, so that workers that started together do not stay in step."""
         await self.pause(seconds * (1 + 0.2 * self.draw()))
+
+    async def rest_until(self, event: asyncio.Event, seconds: float) -> None:
+        """Rest until ``event``, for ``seconds`` at most; clears it."""
+        with suppress(TimeoutError):
+            await self.within("resting", seconds * (1 + 0.2 * self.draw()), event.wait())
+        event.clear()
+
+    def slices(self) -> "Slices":
+        """For work that might take long: await the result after each small part of it."""
+        return Slices(self.clock)
 
     async def within(self, what: str, seconds: float, step: Coroutine[Any, Any, Result]) -> Result:
         """Run ``step`` for at most ``seconds``; after that it is cancelled. Raises ``TimeoutError``."""

@@ -5,19 +5,28 @@ from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from service.core.deliveries.lane import LaneLimits, Lanes
+from service.core.deliveries.fairness.lanes import LaneLimits, Lanes
+from service.core.endpoints.failing import DisablingPolicy
 from service.core.endpoints.retry_schedule import RetrySchedule
+from service.flow.attempts import Attempts
 from service.flow.deliver import Deliver
-from service.flow.directory import Directory
+from service.flow.directory.directory import Directory
 from service.flow.dispatch import ClaimLimits, Dispatch
-from service.flow.intake import Intake
+from service.flow.fan_out import FanOut
+from service.flow.intake.intake import Intake
+from service.flow.replay import Replay
 from service.flow.settle import FLUSHERS, Settle
 from service.flow.surroundings import Surroundings
-from service.flow.upkeep import Upkeep
+from service.flow.suspects import Suspects
+from service.flow.upkeep.failing import Failing
+from service.flow.upkeep.retention import Retention
+from service.flow.upkeep.upkeep import Upkeep
 from service.ports.exit import Sender
+from service.ports.failing import FailingStore
 from service.ports.observer import Trouble
+from service.ports.retention import RetentionStore
 from service.ports.source import EventSource
-from service.ports.store import DeliveryStore, RetentionStore
+from service.ports.store import DeliveryStore, FanOutStore, ReplayStore
 from service.ports.surroundings import NewUid
 
 COMMIT_SECONDS_MAX = 2.0  # the part of a drain that is reserved for the last commits
@@ -41,6 +50,7 @@ class WorkerLimits:
     drain_seconds: float
     claims: ClaimLimits = ClaimLimits()
     settle_batch_max: int = 1000
+    disable_after_seconds: float = 0.0
 
 
 class Worker:
@@ -56,6 +66,9 @@ class Worker:
         new_uid: NewUid,
         around: Surroundings,
         *,
+        fan_outs: FanOutStore,
+        failing: FailingStore,
+        replays: ReplayStore,
         schedule: RetrySchedule,
         limits: WorkerLimits,
     ) -> None:
@@ -67,16 +80,19 @@ class Worker:
         self.lanes = Lanes(limits.lanes)
         self.deliver = Deliver(sender, schedule, around, limits.timeout_seconds, limits.margin_seconds)
         self.settle = Settle(store, around, batch_max=limits.settle_batch_max, unsettled_max=limits.unsettled_max)
+        self.suspects = Suspects(store, self.deliver, self.settle, around)
         self.dispatch = Dispatch(
             store,
             directory,
-            self.deliver,
+            Attempts(store, self.deliver, self.suspects, around),
             self.settle,
             self.lanes,
             around,
             claim_limits=limits.claims,
             lease_seconds=limits.lease_seconds,
         )
+        self.fan_out = FanOut(fan_outs, self.dispatch, around)
+        self.replay = Replay(replays, self.dispatch, around)
         self.intake = Intake(
             store,
             directory,
@@ -85,10 +101,11 @@ class Worker:
             around,
             batch_max=limits.intake_batch_max,
             lease_seconds=limits.lease_seconds,
+            on_deferred=self.fan_out.wake,
         )
-        self.upkeep = Upkeep(
-            store, retention, self.settle, directory, schedule, around, rescue_seconds=limits.rescue_seconds
-        )
+        self.upkeep = Upkeep(store, self.settle, directory, schedule, around, rescue_seconds=limits.rescue_seconds)
+        self.retention = Retention(retention, around)
+        self.failing = Failing(failing, DisablingPolicy(limits.disable_after_seconds), around)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop``, then drain. An error in any loop is a bug: it ends the worker and is raised here."""
@@ -108,37 +125,43 @@ class Worker:
         if self._source is not None:
             loops |= {"source": self._source.run(), "intake": self.intake.run(self._source)}
         return loops | {
+            "fan_out": self.fan_out.run(),
+            "replay": self.replay.run(),
             "dispatch": self.dispatch.run(),
+            "limited": self.dispatch.run_limited(),
             "rescue": self.upkeep.run_rescue(),
             "backlog": self.upkeep.run_backlog(),
-            "retention": self.upkeep.run_retention(),
+            "retention": self.retention.run(),
+            "vacuum": self.retention.run_vacuum(),
+            "failing": self.failing.run(),
         }
 
     async def _drain(self, tasks: Mapping[str, asyncio.Task[None]]) -> None:
-        """Take nothing new, release the leases not yet started, and finish the attempts in flight.
+        """Take nothing new, give back at once the leases not yet begun, and finish the attempts in flight.
 
         Dying on any line of this loses nothing: unacked messages are sent again, leased deliveries are rescued. So a
         step that takes too long is reported and abandoned.
         """
         self.is_draining = True
         ends_at = self._around.clock.monotonic() + self._drain_seconds
-        self.dispatch.reserve_no_more()
-        await _cancel([tasks[name] for name in ("rescue", "backlog", "retention")])
-        if self._source is not None:  # at most half of the time: the lanes must be emptied whatever the broker does
+        self.dispatch.stop()  # before anything that may take long: whatever then hangs, other workers have these leases
+        background = ("fan_out", "replay", "rescue", "backlog", "retention", "vacuum", "failing")
+        await _cancel([tasks[name] for name in background])
+        if self._source is not None:  # at most half of the time: the rest belongs to the attempts in flight
             stopped = self._stop_intake(self._source, tasks["intake"])
             await self._at_most("stopping the source", self._drain_seconds / 2, stopped)
         left_seconds = ends_at - self._around.clock.monotonic()
-        emptied = self._stop_dispatch(tasks["dispatch"], left_seconds)
+        emptied = self._finish([tasks["dispatch"], tasks["limited"]], left_seconds)
         await self._at_most("emptying the lanes", left_seconds, emptied)
 
     async def _stop_intake(self, source: EventSource, intake: asyncio.Task[None]) -> None:
         await source.stop()
         await asyncio.wait([intake])  # its last batch is committed and acked
 
-    async def _stop_dispatch(self, dispatch: asyncio.Task[None], left_seconds: float) -> None:
-        self.dispatch.stop()
-        await asyncio.wait([dispatch])  # its last claim is in the lanes
-        await self.dispatch.drain(left_seconds - min(COMMIT_SECONDS_MAX, left_seconds / 4))
+    async def _finish(self, claiming: Collection[asyncio.Task[None]], left_seconds: float) -> None:
+        await self.dispatch.finish(left_seconds - min(COMMIT_SECONDS_MAX, left_seconds / 4))
+        await asyncio.wait(claiming)  # their last claims are given back
+        await self.settle.drained()
 
     async def _at_most(self, what: str, seconds: float, step: Coroutine[Any, Any, None]) -> None:
         try:

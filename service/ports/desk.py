@@ -1,18 +1,25 @@
 """The desk: what people look up and change through the API, the command line or a page.
 
 Every verb concerns one organization and may raise ``UnavailableError``. A refused request is returned as a value.
+A verb that changes something takes ``by``, who asks for it, and enters the change in the audit log with it: neither is
+there without the other. What was refused, or changed nothing, is not entered.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
+from service.core.api_key import ListedKey, NewKey, StoredKey
+from service.core.api_key_grant import KeyEnded, KeyReplaced, KeyWish, TooManyKeys
+from service.core.audit.actor import Actor
+from service.core.audit.entry import EntryFilter, EntryView
 from service.core.deliveries.delivery import DeliveryKey
 from service.core.deliveries.story import Story
 from service.core.deliveries.view import DeliveryDetail, DeliveryFilter, DeliveryView, ReplayRefused
 from service.core.endpoints.health import Health, Stats
 from service.core.endpoints.refusals import (
+    CapReached,
     EndpointGone,
     EndpointRefusal,
     InvalidWish,
@@ -21,8 +28,9 @@ from service.core.endpoints.refusals import (
     OtherSecret,
     TooManySecrets,
 )
-from service.core.endpoints.settings import EndpointWish
+from service.core.endpoints.settings import EndpointSettings, EndpointWish
 from service.core.endpoints.view import (
+    Changed,
     EndpointState,
     EndpointView,
     Registered,
@@ -33,20 +41,38 @@ from service.core.endpoints.view import (
     Walk,
 )
 from service.core.events.view import EventFilter, EventView, OwnTypeView, Registration
+from service.core.replays.job import (
+    OrderRefused,
+    ReplayCount,
+    ReplayJob,
+    ReplayOrder,
+    ReplayState,
+    ReplayWish,
+    TooManyReplays,
+)
 
-EndpointKeyset = tuple[datetime, str]
-"""Where a list of endpoints continues: ``created_at`` and id of the last endpoint shown."""
+TimeKeyset = tuple[datetime, str]
+"""Where a list that is ordered by time continues: the time and the id of the last one shown."""
+
+
+CheckOwnership = Callable[[EndpointSettings, Sequence[str]], Awaitable[str | None]]
+"""Asks the receiver of an endpoint with these settings and secrets; returns what is wrong, None if it has agreed."""
 
 
 class EndpointDesk(Protocol):
     """Endpoints and their subscriptions. When a verb returns, its change applies to every worker's next batch."""
 
-    async def create(self, organization_id: str, wish: EndpointWish) -> Registered | InvalidWish | NoSuchOrganization:
-        """Create an endpoint. If one has the URL already, it stays unchanged and is returned without a secret."""
+    async def create(
+        self, organization_id: str, wish: EndpointWish, check_ownership: CheckOwnership | None = None, *, by: Actor
+    ) -> Registered | InvalidWish | NoSuchOrganization | CapReached:
+        """Create an endpoint. If one has the URL already, it stays unchanged and is returned without a secret.
+
+        With ``check_ownership`` a new URL's receiver is asked first; unless it agrees, nothing is created.
+        """
 
     async def subscribe(
-        self, organization_id: str, wish: EndpointWish
-    ) -> Registered | InvalidWish | NoSuchOrganization | OtherSecret:
+        self, organization_id: str, wish: EndpointWish, *, by: Actor
+    ) -> Registered | InvalidWish | NoSuchOrganization | OtherSecret | CapReached:
         """Subscribe a URL to event types, through its existing endpoint or a new one.
 
         ``added`` is empty if the URL was subscribed to all of them already.
@@ -62,33 +88,49 @@ class EndpointDesk(Protocol):
         url: str | None = None,
         state: EndpointState | None = None,
         limit: int,
-        after: EndpointKeyset | None = None,
+        after: TimeKeyset | None = None,
     ) -> Sequence[EndpointView]:
         """Endpoints, newest first, at most ``limit``; without removed ones, but with those that are gone."""
 
     async def change(
-        self, organization_id: str, endpoint_id: str, wish: EndpointWish
-    ) -> EndpointView | EndpointRefusal:
-        """Change the given fields. Leaving out an event type ends its subscription and cancels its deliveries."""
+        self,
+        organization_id: str,
+        endpoint_id: str,
+        wish: EndpointWish,
+        check_ownership: CheckOwnership | None = None,
+        *,
+        by: Actor,
+    ) -> Changed | EndpointRefusal:
+        """Change the given fields. Leaving out an event type ends its subscription and cancels its deliveries.
+
+        With ``check_ownership`` the receiver is asked first; unless it agrees, nothing is changed.
+        """
 
     async def set_paused(
-        self, organization_id: str, endpoint_id: str, *, is_paused: bool
+        self, organization_id: str, endpoint_id: str, *, is_paused: bool, by: Actor
     ) -> EndpointView | NoSuchEndpoint | EndpointGone:
         """Pause or resume."""
 
     async def rotate_secret(
-        self, organization_id: str, endpoint_id: str, secret: str | None, overlap: timedelta
-    ) -> Rotated | NoSuchEndpoint | EndpointGone | TooManySecrets | InvalidWish:
+        self, organization_id: str, endpoint_id: str, secret: str | None, overlap: timedelta, *, by: Actor
+    ) -> Rotated | NoSuchEndpoint | EndpointGone | TooManySecrets | InvalidWish | CapReached:
         """Add a new secret (None: a random one). Older secrets expire after ``overlap``, or sooner if already due."""
 
-    async def remove(self, organization_id: str, endpoint_id: str) -> NoSuchEndpoint | None:
+    async def remove(self, organization_id: str, endpoint_id: str, *, by: Actor) -> NoSuchEndpoint | None:
         """Remove the endpoint, also from the list if it is gone. Repeating this changes nothing."""
 
-    async def unsubscribe(self, organization_id: str, subscription_id: int) -> bool:
+    async def unsubscribe(self, organization_id: str, subscription_id: int, *, by: Actor) -> bool:
         """End a subscription and cancel its deliveries; the last one ends its endpoint. False if it does not exist."""
 
     async def own_event_types(self, organization_id: str) -> Sequence[str]:
         """The names of the event types that the organization registered."""
+
+
+class PublicKeyDesk(Protocol):
+    """What receivers verify with. It is public: the one verb that names no organization."""
+
+    async def of(self, endpoint_id: str) -> Sequence[str]:
+        """The public keys (``whpk_``) that the endpoint's webhooks verify with now, newest first; () if it has none."""
 
 
 class HealthDesk(Protocol):
@@ -138,8 +180,36 @@ class DeliveryDesk(Protocol):
 class ReplayDesk(Protocol):
     """New deliveries of old events."""
 
-    async def replay(self, organization_id: str, key: DeliveryKey) -> DeliveryView | ReplayRefused | None:
+    async def replay(self, organization_id: str, key: DeliveryKey, *, by: Actor) -> DeliveryView | ReplayRefused | None:
         """Create a new delivery, pending and due now; None if the organization has no delivery ``key``."""
+
+
+class ReplayJobDesk(Protocol):
+    """Replay jobs. A worker does them."""
+
+    async def count(self, organization_id: str, wish: ReplayWish) -> ReplayCount:
+        """What a job would do; it stops counting after a second or so. Nothing is stored."""
+
+    async def create(self, organization_id: str, wish: ReplayWish, *, by: Actor) -> ReplayJob | TooManyReplays:
+        """Store a job. It deals with what has ended by now; one that finds no endpoint is done at once."""
+
+    async def find(self, organization_id: str, job_id: str) -> ReplayJob | None:
+        """The organization's job with this id; None if it does not exist."""
+
+    async def list(
+        self,
+        organization_id: str,
+        *,
+        state: ReplayState | None = None,
+        limit: int,
+        after: TimeKeyset | None = None,
+    ) -> Sequence[ReplayJob]:
+        """Jobs, newest first, at most ``limit``."""
+
+    async def order(
+        self, organization_id: str, job_id: str, order: ReplayOrder, *, by: Actor
+    ) -> ReplayJob | OrderRefused | None:
+        """Pause, resume or cancel a job, once its current step is over; None if it does not exist."""
 
 
 class EventDesk(Protocol):
@@ -174,6 +244,53 @@ class EventTypeDesk(Protocol):
         """The event types after ``name``, sorted by name, at most ``limit``."""
 
     async def register(
-        self, organization_id: str, name: str, description: str, schema: str
-    ) -> tuple[Registration, OwnTypeView | None]:
-        """Register a type, unless the name is taken or the limit reached; returns the type now under this name."""
+        self, organization_id: str, name: str, description: str, schema: str, *, by: Actor
+    ) -> tuple[Registration, OwnTypeView] | CapReached:
+        """Register a type, unless the name is taken; returns the type now under this name."""
+
+
+class KeyDesk(Protocol):
+    """An organization's API keys."""
+
+    async def find(self, key_id: str) -> StoredKey | None:
+        """The key with this id, of any organization, even if expired or revoked."""
+
+    async def page(self, organization_id: str, *, limit: int, after: TimeKeyset | None = None) -> Sequence[ListedKey]:
+        """The organization's keys, newest first, at most ``limit``, including ended ones."""
+
+    async def show(self, organization_id: str, key_id: str) -> ListedKey | None:
+        """The organization's key with this id; None if it does not exist."""
+
+    async def create_key(
+        self, organization_id: str, new: NewKey, wish: KeyWish, *, by: Actor
+    ) -> ListedKey | TooManyKeys:
+        """Store a key's digest; the organization must exist. What ended long ago, or before many others, goes."""
+
+    async def rotate(
+        self,
+        organization_id: str,
+        key_id: str,
+        new: NewKey,
+        *,
+        overlap: timedelta,
+        expires_in: timedelta | None,
+        by: Actor,
+    ) -> tuple[ListedKey, datetime] | KeyReplaced | KeyEnded | TooManyKeys | None:
+        """Make ``new`` follow a key, which is valid for ``overlap`` longer, or less if it expires before.
+
+        Returns the new key and when the old one ends; None if there is no such key. With ``expires_in`` None the new
+        key expires when the old one would have.
+        """
+
+    async def revoke(self, key_id: str, organization_id: str | None = None, *, by: Actor) -> datetime | None:
+        """Revoke a key at once; returns when it was first revoked.
+
+        None if it does not exist, or does not belong to the organization, if one is given.
+        """
+
+
+class AuditDesk(Protocol):
+    """The audit log. Every verb that changes something writes to it; nobody else does."""
+
+    async def list(self, wanted: EntryFilter, *, limit: int, after: TimeKeyset | None = None) -> Sequence[EntryView]:
+        """Entries, newest first, at most ``limit``."""

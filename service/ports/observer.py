@@ -7,8 +7,12 @@ from msgspec import Struct
 
 from service.core.deliveries.attempt import AttemptStarted
 from service.core.deliveries.settlement import Settled
+from service.core.endpoints.failing import Recovery, StageReached
 from service.core.endpoints.target_policy import Verdict
 from service.core.reason import ParkReason
+from service.core.replays.job import ReplayState
+from service.ports.requests import ExpiringKey
+from service.ports.retention import Ageing, Ages, Expired
 from service.ports.store import Backlog, Disposition
 
 
@@ -42,6 +46,22 @@ class BatchRecorded(Struct, frozen=True, gc=False):
     seconds: float
 
 
+class FannedOut(Struct, frozen=True, gc=False):
+    """Deliveries of an event whose fan-out was deferred were committed."""
+
+    delivery_count: int
+
+
+class ReplaysMade(Struct, frozen=True, gc=False):
+    """A step of a replay job was committed; ``state`` is the job's after it, ``reason`` why it ended so."""
+
+    job_id: str
+    made_count: int
+    skipped_count: int
+    state: ReplayState
+    reason: str | None
+
+
 class AttemptSettled(Struct, frozen=True, gc=False):
     """An attempt's outcome was committed. ``has_moved`` is False if the delivery had moved on already."""
 
@@ -66,6 +86,62 @@ class BacklogMeasured(Struct, frozen=True, gc=False):
     """The backlog was measured."""
 
     backlog: Backlog
+
+
+class DaysMade(Struct, frozen=True, gc=False):
+    """The days ahead were made: there are ``ahead_count`` of them after today."""
+
+    ahead_count: int
+
+
+class DeliveriesExpired(Struct, frozen=True, gc=False):
+    """Deliveries that were still open when their events were about to be deleted ended as dead."""
+
+    expired: Expired
+
+
+class AgesMeasured(Struct, frozen=True, gc=False):
+    """It was measured how near open deliveries are to the end of retention."""
+
+    ages: Ages
+
+
+class EndpointAges(Struct, frozen=True, gc=False):
+    """Deliveries to an endpoint will end as ``past_retention`` unless they go out soon."""
+
+    ageing: Ageing
+    retention_days: int
+
+
+class EndpointJudged(Struct, frozen=True, gc=False):
+    """An endpoint that fails came to the next stage: its organization was warned, or the endpoint disabled."""
+
+    reached: StageReached
+
+
+class EndpointRecovers(Struct, frozen=True, gc=False):
+    """An endpoint of which that was told works again, or begins anew."""
+
+    recovery: Recovery
+
+
+class KeysMeasured(Struct, frozen=True, gc=False):
+    """It was counted how many API keys are about to expire."""
+
+    expiring_count: int
+
+
+class KeyLeaked(Struct, frozen=True, gc=False):
+    """Somebody who has an API key, and need not be its owner, had it revoked."""
+
+    organization_id: str
+    key_id: str
+
+
+class KeyExpires(Struct, frozen=True, gc=False):
+    """An API key is about to expire, and no other one has followed it."""
+
+    key: ExpiringKey
 
 
 class LoadMeasured(Struct, frozen=True, gc=False):
@@ -101,11 +177,22 @@ Happening = (
     | MessageParked
     | MessageRedelivered
     | BatchRecorded
+    | FannedOut
+    | ReplaysMade
     | AttemptStarted
     | AttemptSettled
     | BatchSettled
     | LeasesRescued
     | BacklogMeasured
+    | DaysMade
+    | DeliveriesExpired
+    | AgesMeasured
+    | EndpointAges
+    | EndpointJudged
+    | EndpointRecovers
+    | KeysMeasured
+    | KeyLeaked
+    | KeyExpires
     | LoadMeasured
     | AddressBlocked
     | Trouble

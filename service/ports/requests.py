@@ -1,8 +1,9 @@
 """What the API stores about requests: keys, counts for rate limits, and answers by Idempotency-Key."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import Final, Protocol
 
 from service.core.api_key import StoredKey
 
@@ -12,6 +13,33 @@ class KeyRing(Protocol):
 
     async def find(self, key_id: str) -> StoredKey | None:
         """The key with this id, even if expired or revoked. May raise ``UnavailableError``."""
+
+    async def recent(self, count_max: int) -> Mapping[str, bytes]:
+        """The digests, by key id, of the valid keys that were made or used last; the very last comes first.
+
+        May raise ``UnavailableError``.
+        """
+
+
+KEYS_EXPIRING_WITHIN_DAYS: Final = 14
+"""How long before its expiry a key is told of."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiringKey:
+    """A valid key that is about to expire, and that no other one has followed."""
+
+    organization_id: str
+    key_id: str
+    expires_at: datetime
+    last_used_at: datetime | None
+
+
+class ExpiringKeyStore(Protocol):
+    """The keys by when they expire."""
+
+    async def expiring(self, within: timedelta, named_max: int) -> tuple[int, Sequence[ExpiringKey]]:
+        """How many keys expire within that time, and the first of them. May raise ``UnavailableError``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,3 +11,14 @@ class SecretBox(Protocol):
 
     def open(self, sealed: str, *, organization_id: str, endpoint_id: str, secret_id: str) -> str:
         """Decrypt. Raises ``SecretUnopenableError``."""
+
+
+class RewrappingBox(SecretBox, Protocol):
+    """A box with several keys: it seals with the first and opens with any."""
+
+    @property
+    def sealing_key_id(self) -> str:
+        """The id of the first key, which seals."""
+
+    def needs_rewrap(self, sealed: str) -> bool:
+        """Whether another key than the first one sealed it."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from service.core.events.event import Rejected
 from service.core.events.registry import BINDINGS
 from service.core.reason import ParkReason
 
@@ -13,6 +14,7 @@ class IncomingMessage:
     """A broker message that may carry an event.
 
     ``receipt`` is the source's own: the source needs it to ack the message, or to notice that its channel is closed.
+    ``fault`` says why it cannot be an event, if the source knows before anyone has read the body.
     """
 
     body: bytes
@@ -20,6 +22,7 @@ class IncomingMessage:
     message_id: str | None = None
     content_type: str | None = None
     is_redelivered: bool = False
+    fault: Rejected | None = None
 
 
 class EventSource(Protocol):
@@ -38,10 +41,16 @@ class EventSource(Protocol):
         """Wait for a message, then take what else has arrived, at most ``limit``. Empty only after ``stop``."""
 
     async def ack(self, batch: Sequence[IncomingMessage]) -> None:
-        """Ack ``batch`` and every message before it. A lost channel is not an error: copies are deduplicated."""
+        """Ack these messages, and no others. A lost channel is not an error: copies are deduplicated.
+
+        A message that is being parked is left out. The source acks it once it is parked.
+        """
 
     async def park(self, message: IncomingMessage, reason: ParkReason, detail: str) -> None:
-        """Park the original bytes with the reason, confirmed. The caller acks. Raises ``UnavailableError``."""
+        """Take a message over, to park its bytes with the reason. Returns at once, and raises nothing.
+
+        While it cannot be parked it stays unacked, so that it is never lost, and is tried again; others go on.
+        """
 
     async def stop(self) -> None:
         """Consume nothing more; messages already taken can still be acked until ``close``."""

@@ -9,9 +9,13 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from service.adapters.exit.certificates import read_certificate
+from service.core.audit.entry import KEPT_DAYS
+from service.core.endpoints.caps import Caps
 from service.core.endpoints.retry_schedule import STANDARD, RetrySchedule
 from service.core.endpoints.settings import EndpointRules
 from service.core.endpoints.target_policy import CidrRule, EgressPolicy
+from service.core.events.own_types.own_type import OWN_TYPES_MAX
 from service.core.events.registry import BINDINGS
 from service.ports.source import Topology
 from service.settings.environment import PREFIX, Source, read_environment
@@ -21,13 +25,16 @@ from service.settings.values import (
     AmqpPatterns,
     AmqpUrl,
     Batch,
+    Cap,
     CidrRules,
     Count,
     DatabaseUrl,
     ExistingFile,
     Host,
     Lowered,
+    OwnAddresses,
     Port,
+    ProxyUrl,
     PublicUrl,
     Seconds,
     SecretKeys,
@@ -38,7 +45,8 @@ from service.settings.values import (
 LEASE_MARGIN_MAX_SECONDS: Final = 5.0
 
 _WITHOUT_PREFIX: Final = {"database_url", "amqp_url", "amqp_declare", "secret_keys", "public_url"}
-_SECRET: Final = {"DATABASE_URL", "AMQP_URL", "SECRET_KEYS", "PUBLIC_URL"}  # messages must not quote their values
+# Messages must not quote their values.
+_SECRET: Final = {"DATABASE_URL", "AMQP_URL", "SECRET_KEYS", "PUBLIC_URL", "POSTHORN_EGRESS_PROXY"}
 
 
 class SettingsError(Exception):
@@ -73,6 +81,8 @@ class Settings(BaseModel):
     egress_deny: CidrRules = ()
     allow_http: bool = False
     extra_ca_file: ExistingFile | None = None
+    source_addresses: OwnAddresses = ()
+    egress_proxy: ProxyUrl | None = Field(None, repr=False)
 
     attempt_timeout_seconds: Annotated[Seconds, Field(le=600)] = 15.0
     endpoint_stall_seconds: Annotated[Seconds, Field(le=600)] = 1.0
@@ -85,7 +95,7 @@ class Settings(BaseModel):
     retry_age_max_seconds: Seconds = STANDARD.age_max_seconds
     retry_jitter: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = STANDARD.jitter
 
-    prefetch: Annotated[int, Field(gt=0, le=65_535)] = 2_000  # AMQP carries it in 16 bits
+    prefetch: Annotated[int, Field(gt=0, le=2_048)] = 256  # each holds at most 384 KiB: see ADR 20
     intake_batch_max: Batch = 500
     settle_batch_max: Batch = 1_000
     claim_batch_max: Batch = 500
@@ -93,10 +103,18 @@ class Settings(BaseModel):
     claim_poll_seconds: Annotated[Seconds, Field(le=60)] = 0.25
     in_flight_max: Annotated[int, Field(gt=0, le=100_000)] = 512
     endpoint_in_flight_max: Annotated[int, Field(gt=0, le=10_000)] = 64
+    breaker_failures: Annotated[int, Field(ge=0, le=1_000)] = 10
+    breaker_open_seconds: Annotated[Seconds, Field(le=3_600)] = 60.0
 
+    disable_after_days: Annotated[float, Field(ge=0, le=365, allow_inf_nan=False)] = 5  # 0: never
     retention_days: Annotated[int, Field(gt=0, le=3_650)] = 30
+    audit_retention_days: Annotated[int, Field(ge=KEPT_DAYS, le=3_650)] = 365
     drain_seconds: Annotated[Seconds, Field(le=3_600)] = 25.0
     rate_limit_per_hour: Count = 2_500
+    max_endpoints: Cap = 20_000
+    max_subscriptions: Cap = 100_000
+    max_event_types: Cap = OWN_TYPES_MAX
+    max_secrets: Cap = 60_000
 
     log_format: Annotated[Literal["auto", "json", "console"], Lowered] = "auto"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Lowered] = "info"
@@ -127,8 +145,10 @@ class Settings(BaseModel):
     @classmethod
     def _outlasts_an_attempt(cls, lease_seconds: float, info: ValidationInfo) -> float:
         timeout_seconds = info.data.get("attempt_timeout_seconds", 0.0)
-        if lease_seconds < timeout_seconds + _margin_seconds(lease_seconds):
-            needed = timeout_seconds + min(LEASE_MARGIN_MAX_SECONDS, timeout_seconds / 3)
+        # A margin for the attempt itself, and as much for the way there: a commit, and waiting in memory for a slot.
+        # With nothing for the way, no attempt could ever begin; with little, most leases would go back unused.
+        if lease_seconds < timeout_seconds + 2 * _margin_seconds(lease_seconds):
+            needed = timeout_seconds + min(2 * LEASE_MARGIN_MAX_SECONDS, timeout_seconds)
             rule = f"must be at least {needed:g} with an attempt timeout of {timeout_seconds:g} s"
             raise ValueError(f"{rule} ({environment_name('attempt_timeout_seconds')})")
         return lease_seconds
@@ -196,7 +216,12 @@ class Settings(BaseModel):
     def endpoint_rules(self) -> EndpointRules:
         """The rules that every endpoint's settings must meet."""
         timeout_seconds_max = self.lease_seconds - self.lease_margin_seconds
-        return EndpointRules(self.egress_policy, self.retry_schedule, timeout_seconds_max)
+        return EndpointRules(self.egress_policy, self.retry_schedule, timeout_seconds_max, read_certificate, self.caps)
+
+    @property
+    def caps(self) -> Caps:
+        """The most that an organization may have."""
+        return Caps(self.max_endpoints, self.max_subscriptions, self.max_event_types, self.max_secrets)
 
     def redacted(self) -> dict[str, dict[str, Any]]:
         """Every setting by its variable's name, with its value and source; passwords masked, keys by id only."""
@@ -210,7 +235,7 @@ class Settings(BaseModel):
         if name == "secret_keys":
             return [key.id for key in self.secret_keys]
         value = getattr(self, name)
-        if name in {"database_url", "amqp_url"} and value is not None:
+        if name in {"database_url", "amqp_url", "egress_proxy"} and value is not None:
             return masked(value)
         if isinstance(value, tuple):
             return [written(each) if isinstance(each, CidrRule) else each for each in value]

@@ -1,13 +1,14 @@
 """The types of settings: parsing and error messages. No message quotes a secret."""
 
 import re
-from ipaddress import IPv6Network
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from service.adapters.exit.tunnel import read_proxy
 from service.adapters.secret_box import SecretKey, parse_secret_keys
 from service.core.endpoints.target_policy import CidrRule, parse_cidr_rule
 
@@ -51,6 +52,30 @@ def _well_formed(url: str) -> str:
         urlsplit(url).port  # noqa: B018 - reading it is the check
     except ValueError:
         raise ValueError(f"the port is not a number, or the URL {UNENCODED}") from None
+    return url
+
+
+def _own_addresses(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    texts = [part.strip() for part in value.split(",") if part.strip()]
+    addresses = []
+    for text in texts:
+        try:
+            address = ip_address(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not an address; write IPv4 or IPv6 addresses of this host") from None
+        is_specific = not address.is_unspecified and not address.is_multicast
+        if not is_specific or (isinstance(address, IPv6Address) and (address.scope_id or address.ipv4_mapped)):
+            raise ValueError(f"{text!r} cannot be the source of a connection")
+        addresses.append(str(address))
+    if len(addresses) != len(set(addresses)):
+        raise ValueError("names an address twice")
+    return tuple(addresses)
+
+
+def _proxy_url(url: str) -> str:
+    read_proxy(_well_formed(url))
     return url
 
 
@@ -116,6 +141,8 @@ def _amqp_patterns(value: object) -> object:
 
 
 Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
+Cap = Annotated[int, Field(ge=0, le=1_000_000_000)]
+"""0: no cap."""
 Batch = Annotated[int, Field(gt=0, le=10_000)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=365 * DAY_SECONDS, allow_inf_nan=False)]
@@ -125,6 +152,8 @@ CidrRules = Annotated[tuple[CidrRule, ...], BeforeValidator(_cidr_rules)]
 Host = Annotated[str, AfterValidator(_host)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 AmqpUrl = Annotated[str, AfterValidator(_amqp_url)]
+OwnAddresses = Annotated[tuple[str, ...], BeforeValidator(_own_addresses), Field(max_length=64)]
+ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
 SecretKeys = Annotated[tuple[SecretKey, ...], BeforeValidator(_secret_keys)]
 ExistingFile = Annotated[str, AfterValidator(_existing_file)]

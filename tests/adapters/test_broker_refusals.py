@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
+from aiormq.connection import FrameReceiver
 from pamqp import commands, frame
 from pamqp.base import Frame
 
@@ -69,6 +71,17 @@ async def test_a_wrong_password(user: str) -> None:
 async def test_something_that_is_no_broker() -> None:
     async with broker(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
         assert "AMQP" in await told(f"amqp://someone:hunter2@127.0.0.1:{port}/")
+    async with broker() as port:
+        assert "closed the connection before it spoke AMQP" in await told(f"amqp://someone:hunter2@127.0.0.1:{port}/")
+
+
+async def test_a_broker_that_is_gone_before_it_is_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that is just starting: it takes connections and drops them, and aiormq says so in a way of its own."""
+
+    async def at_its_end(_: FrameReceiver) -> Any:
+        raise StopAsyncIteration
+
+    monkeypatch.setattr(FrameReceiver, "get_frame", at_its_end)
     async with broker() as port:
         assert "closed the connection before it spoke AMQP" in await told(f"amqp://someone:hunter2@127.0.0.1:{port}/")
 

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.postgres.endpoints.organizations import OrganizationStore
 from service.adapters.postgres.endpoints.store import TRIES_MAX, EndpointStore
 from service.adapters.postgres.engine import connect, driver
-from service.core.endpoints.gate import GateKind
+from service.core.endpoints.caps import NO_CAPS
+from service.core.endpoints.gate import STORED
 from service.core.endpoints.refusals import (
     ChangedTooOften,
     EndpointGone,
@@ -23,7 +24,9 @@ from service.core.endpoints.refusals import (
     OtherSecret,
 )
 from service.core.endpoints.settings import EndpointSettings, EndpointWish, GrantedWish
-from service.core.endpoints.view import EndpointView, Registered, RemovalReason
+from service.core.endpoints.signing import Signing
+from service.core.endpoints.view import Changed, NewSecret, Registered, RemovalReason
+from tests.fakes.actor import SOMEBODY
 from tests.fakes.administration import LOOPBACK_ALLOWED
 from tests.fakes.secret_box import PlainSecretBox
 from webhook_signature.styles import STYLES
@@ -35,23 +38,29 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 class WatchedRules:
     """The rules, with something that happens at each judgement: in a thread, as judging itself awaits nothing."""
 
+    caps = NO_CAPS
+
     def __init__(self) -> None:
         self.while_judging: Callable[[], Any] = lambda: None
         self.judged_count = 0
 
     def judge(
-        self, wish: EndpointWish, before: EndpointSettings, own_event_types: Collection[str]
+        self,
+        wish: EndpointWish,
+        before: EndpointSettings,
+        own_event_types: Collection[str],
+        former: Collection[Signing] | None = None,
     ) -> GrantedWish | InvalidWish:
         self.judged_count += 1
         with ThreadPoolExecutor(1) as aside:
             aside.submit(lambda: asyncio.run(self.while_judging())).result()
-        return LOOPBACK_ALLOWED.judge(wish, before, own_event_types)
+        return LOOPBACK_ALLOWED.judge(wish, before, own_event_types, former)
 
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     engine = connect(database_url)
-    await OrganizationStore(engine).create("org_1")
+    await OrganizationStore(engine).create("org_1", by=SOMEBODY)
     yield engine
     await engine.dispose()
 
@@ -66,7 +75,9 @@ def store_on(engine: AsyncEngine, rules: Any = LOOPBACK_ALLOWED) -> EndpointStor
 
 
 async def made(engine: AsyncEngine, **given: Any) -> Registered:
-    found = await store_on(engine).create("org_1", EndpointWish({"url": URL, "event_types": ["message.*"], **given}))
+    found = await store_on(engine).create(
+        "org_1", EndpointWish({"url": URL, "event_types": ["message.*"], **given}), by=SOMEBODY
+    )
     assert isinstance(found, Registered), found
     return found
 
@@ -84,9 +95,11 @@ async def test_nobody_waits_while_a_change_is_judged(
             await connection.close()
 
     rules.while_judging = take_the_lock
-    changed = await store_on(engine, rules).change("org_1", endpoint.id, EndpointWish({"description": "new"}))
-    assert isinstance(changed, EndpointView)
-    assert (changed.settings.description, rules.judged_count) == ("new", 1)
+    changed = await store_on(engine, rules).change(
+        "org_1", endpoint.id, EndpointWish({"description": "new"}), by=SOMEBODY
+    )
+    assert isinstance(changed, Changed)
+    assert (changed.endpoint.settings.description, rules.judged_count) == ("new", 1)
 
 
 async def test_what_changed_during_the_judgement_is_judged_again(
@@ -97,13 +110,17 @@ async def test_what_changed_during_the_judgement_is_judged_again(
     async def change_once() -> None:
         if rules.judged_count == 1:
             other = connect(database_url)
-            await store_on(other).change("org_1", endpoint.id, EndpointWish({"event_types": ["link.clicked"]}))
+            await store_on(other).change(
+                "org_1", endpoint.id, EndpointWish({"event_types": ["link.clicked"]}), by=SOMEBODY
+            )
             await other.dispose()
 
     rules.while_judging = change_once
-    changed = await store_on(engine, rules).change("org_1", endpoint.id, EndpointWish({"description": "new"}))
-    assert isinstance(changed, EndpointView)
-    assert (changed.settings.event_types, changed.settings.description) == (("link.clicked",), "new")
+    changed = await store_on(engine, rules).change(
+        "org_1", endpoint.id, EndpointWish({"description": "new"}), by=SOMEBODY
+    )
+    assert isinstance(changed, Changed)
+    assert (changed.endpoint.settings.event_types, changed.endpoint.settings.description) == (("link.clicked",), "new")
     assert rules.judged_count == 2
 
 
@@ -118,19 +135,21 @@ async def test_a_change_that_is_overtaken_each_time_gives_up_and_says_so(
         await connection.close()
 
     rules.while_judging = bump
-    changed = await store_on(engine, rules).change("org_1", endpoint.id, EndpointWish({"description": "new"}))
+    changed = await store_on(engine, rules).change(
+        "org_1", endpoint.id, EndpointWish({"description": "new"}), by=SOMEBODY
+    )
     assert changed == ChangedTooOften()
     assert rules.judged_count == TRIES_MAX
 
 
 async def test_subscribing_adds_to_the_endpoint_that_has_the_url(engine: AsyncEngine) -> None:
     first = await made(engine, secret=SECRET)
-    assert first.secret == SECRET
+    assert first.new_secret == NewSecret(SECRET)
     wish = {"url": URL, "event_types": ["message.*", "link.clicked"]}
     for secret in ({}, {"secret": SECRET}, {"secret": None}):
-        found = await store_on(engine).subscribe("org_1", EndpointWish(wish | secret))
+        found = await store_on(engine).subscribe("org_1", EndpointWish(wish | secret), by=SOMEBODY)
         assert isinstance(found, Registered)
-        assert (found.endpoint.id, found.secret) == (first.endpoint.id, None)
+        assert (found.endpoint.id, found.new_secret) == (first.endpoint.id, None)
         assert found.endpoint.settings.event_types == ("message.*", "link.clicked")
         assert [each.resthook for each in found.added] == (["link.clicked"] if not secret else [])
 
@@ -138,7 +157,7 @@ async def test_subscribing_adds_to_the_endpoint_that_has_the_url(engine: AsyncEn
 async def test_another_secret_for_a_known_url_is_refused_and_changes_nothing(engine: AsyncEngine) -> None:
     first = await made(engine)
     wish = EndpointWish({"url": URL, "event_types": ["*"], "secret": SECRET})
-    assert await store_on(engine).subscribe("org_1", wish) == OtherSecret()
+    assert await store_on(engine).subscribe("org_1", wish, by=SOMEBODY) == OtherSecret()
     assert await store_on(engine).find("org_1", first.endpoint.id) == first.endpoint
 
 
@@ -146,29 +165,29 @@ async def test_another_secret_for_a_known_url_is_refused_and_changes_nothing(eng
 async def test_every_face_meets_the_same_rules(engine: AsyncEngine, verb: str) -> None:
     ask = getattr(store_on(engine), verb)
     wish = EndpointWish({"url": "https://10.0.0.1/", "event_types": ["mesage.sent"], "secret": "whsec_short"})
-    refused = await ask("org_1", wish)
+    refused = await ask("org_1", wish, by=SOMEBODY)
     assert isinstance(refused, InvalidWish)
     assert refused.problems.keys() == {"url", "event_types[0]", "secret"}
     assert "did you mean 'message.sent'?" in refused.problems["event_types[0]"][0]
     valid = EndpointWish({"url": URL, "event_types": ["*"]})
-    assert await ask("org_unknown", valid) == NoSuchOrganization("org_unknown")
+    assert await ask("org_unknown", valid, by=SOMEBODY) == NoSuchOrganization("org_unknown")
 
 
 async def test_what_is_not_there_or_gone_takes_no_change(engine: AsyncEngine) -> None:
     store, endpoint = store_on(engine), (await made(engine)).endpoint
-    assert await store.change("org_1", "ep_0", EndpointWish({})) == NoSuchEndpoint("ep_0")
-    assert await store.set_paused("org_2", endpoint.id, is_paused=True) == NoSuchEndpoint(endpoint.id)
+    assert await store.change("org_1", "ep_0", EndpointWish({}), by=SOMEBODY) == NoSuchEndpoint("ep_0")
+    assert await store.set_paused("org_2", endpoint.id, is_paused=True, by=SOMEBODY) == NoSuchEndpoint(endpoint.id)
     async with driver(engine) as connection:
         await connection.execute("UPDATE subscriptions SET removed_at = now(), removed_because = 'gone'")
         await connection.execute("UPDATE endpoints SET removed_at = (SELECT removed_at FROM subscriptions)")
-    assert await store.change("org_1", endpoint.id, EndpointWish({"url": "x"})) == EndpointGone()
-    assert await store.set_paused("org_1", endpoint.id, is_paused=True) == EndpointGone()
+    assert await store.change("org_1", endpoint.id, EndpointWish({"url": "x"}), by=SOMEBODY) == EndpointGone()
+    assert await store.set_paused("org_1", endpoint.id, is_paused=True, by=SOMEBODY) == EndpointGone()
 
 
 @pytest.mark.parametrize(
     ("table", "column", "values"),
     [
-        ("gates", "kind", GateKind),
+        ("gates", "kind", STORED),
         ("subscriptions", "removed_because", RemovalReason),
         ("endpoints", "signature_style", STYLES),
     ],

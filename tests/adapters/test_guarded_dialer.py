@@ -2,12 +2,15 @@
 
 import asyncio
 import socket
+from typing import Any, cast
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import AsyncResolver
 
 from service.adapters.exit import dialer as guarded_dialer
 from service.adapters.exit.dialer import DestinationBlockedError, GuardedResolver, socket_factory
+from service.adapters.exit.sources import SourceAddresses
 from service.core.endpoints.target_policy import ADDRESS_REFUSED, EgressPolicy, parse_cidr_rule
 
 SHIPPED = EgressPolicy()
@@ -119,6 +122,39 @@ async def test_a_silent_dns_is_an_error_in_time(monkeypatch: pytest.MonkeyPatch)
         await GuardedResolver(SHIPPED, resolver=names).resolve("a.example", 443)
 
 
+class NameServer(asyncio.DatagramProtocol):
+    """Answers with 1.1.1.1, but to names that begin with "dead" not at all."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, query: bytes, address: Any) -> None:
+        if query[13:17] == b"dead":
+            return
+        end = query.index(b"\0", 12) + 5
+        wants_ipv4 = query[end - 3] == 1
+        answer = b"\xc0\x0c\0\1\0\1\0\0\0\x1e\0\4\1\1\1\1" if wants_ipv4 else b""
+        head = query[:2] + b"\x81\x80\0\1" + bytes([0, wants_ipv4]) + b"\0\0\0\0"
+        self.transport.sendto(head + query[12:end] + answer, address)
+
+
+async def test_names_that_are_not_answered_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarded_dialer, "LOOKUP_SECONDS_MAX", 300)
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(NameServer, ("127.0.0.1", 0))
+    server = "127.0.0.1:{}".format(transport.get_extra_info("sockname")[1])
+    resolver = GuardedResolver(SHIPPED, resolver=AsyncResolver(nameservers=[server], timeout=5, tries=20))
+    dead = [asyncio.create_task(resolver.resolve(f"dead{number}.example", 443)) for number in range(200)]
+    for number in range(20):
+        (found,) = await resolver.resolve(f"well{number}.example", 443)
+        assert found["host"] == "1.1.1.1"
+    assert not any(task.done() for task in dead)
+    for task in dead:
+        task.cancel()
+    await asyncio.gather(*dead, return_exceptions=True)
+    await resolver.close()
+    transport.close()
+
+
 async def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guarded_dialer, "CACHED_NAMES_MAX", 2)
     names = Names(a=[["1.1.1.1"]], b=[["1.1.1.1"]], c=[["1.1.1.1"]])
@@ -154,9 +190,13 @@ async def test_names_of_the_hosts_file_work_when_both_families_are_allowed() -> 
 def test_no_socket_is_made_for_a_forbidden_address(sockaddr: tuple[str, int]) -> None:
     family = socket.AF_INET6 if ":" in sockaddr[0] else socket.AF_INET
     with pytest.raises(DestinationBlockedError):
-        socket_factory(SHIPPED)((family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", sockaddr))
+        socket_factory(SHIPPED, SourceAddresses().open_socket)(
+            (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", sockaddr)
+        )
 
 
 def test_an_allowed_address_gets_its_socket() -> None:
-    with socket_factory(LOOPBACK)((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 8080))) as made:
+    with socket_factory(LOOPBACK, SourceAddresses().open_socket)(
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 8080))
+    ) as made:
         assert made.family == socket.AF_INET

@@ -1,21 +1,17 @@
 """The sender against real sockets on loopback: hostile replies, stale connections, and addresses it must not touch."""
 
 import asyncio
-import datetime as dt
 import errno
-import ipaddress
 import socket
 import ssl
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Self
+from time import monotonic
+from typing import Any
 
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.adapters.exit import sender as http_sender
 from service.adapters.exit.dialer import GuardedResolver
@@ -25,60 +21,10 @@ from service.core.deliveries.request import Fault, Reply, Request
 from service.core.endpoints.target_policy import ADDRESS_REFUSED, EgressPolicy, parse_cidr_rule
 from service.core.reason import Reason
 from service.ports.observer import AddressBlocked
+from tests.adapters.receiver import HEADERS, OK, Answer, Names, Receiver
 
 LOOPBACK = EgressPolicy(allow=(parse_cidr_rule("127.0.0.0/8"), parse_cidr_rule("::1/128")), allow_http=True)
 SHIPPED = EgressPolicy(allow_http=True)
-HEADERS = {"Content-Type": "application/json", "User-Agent": "Posthorn/0.1.0", "webhook-id": "evt_1"}
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-Answer = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
-"""Answers the POST of this number (1 is the first of the receiver's life)."""
-
-
-class Receiver:
-    """A server on loopback that counts what reaches it and answers byte by byte as it is told."""
-
-    def __init__(self, answer: Answer | bytes, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
-        self.answer = answer
-        self.accept_count = 0
-        self.posts: list[bytes] = []
-        self._tls = tls
-        self._host = host
-        self._tasks: list[asyncio.Task[object]] = []
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, self._host, 0, ssl=self._tls, backlog=512)
-        self.port: int = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accept_count += 1
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.append(task)
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-                self.posts.append(head + await reader.readexactly(length))
-                if isinstance(self.answer, bytes):
-                    writer.write(self.answer)
-                else:
-                    await self.answer(len(self.posts), writer)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-
-    def post(self, path: str = "/hook", *, scheme: str = "http", host: str = "", seconds: float = 5.0) -> Request:
-        return Request(f"{scheme}://{host or self._host}:{self.port}{path}", HEADERS, b'{"a":1}', seconds)
 
 
 @pytest.fixture
@@ -125,6 +71,20 @@ async def test_connections_are_kept_alive_and_nothing_queues_for_one(sender: Htt
         await asyncio.gather(*(sender.send(receiver.post(f"/{number}")) for number in range(150)))
         assert len(receiver.posts) == 155
         assert receiver.accept_count > 100
+
+
+async def test_of_many_hosts_the_connections_used_last_are_kept() -> None:
+    async with AsyncExitStack() as stack:
+        sender = await stack.enter_async_context(HttpSender(LOOPBACK, idle_max=3))
+        receivers = [await stack.enter_async_context(Receiver(OK)) for _ in range(6)]
+        for receiver in receivers:
+            assert isinstance(await sender.send(receiver.post()), Reply)
+        for receiver in receivers[:3]:
+            await receiver.until_hung_up()
+        for receiver in receivers:
+            assert isinstance(reply := await sender.send(receiver.post()), Reply)
+            assert not reply.is_second_connection, "a connection that we closed ourselves is not taken for a stale one"
+        assert [receiver.accept_count for receiver in receivers] == [2, 2, 2, 2, 2, 2]
 
 
 async def test_an_empty_path_and_an_ipv6_host(sender: HttpSender) -> None:
@@ -186,6 +146,9 @@ async def test_a_header_that_would_break_the_request_is_our_fault_and_is_not_sen
 MALFORMED = {
     "not HTTP": b"hello world\r\n\r\n",
     "HTTP/2": b"HTTP/2 200 OK\r\n\r\n",
+    "HTTP/2.0": b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/0.9": b"HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.9": b"HTTP/1.9 200 OK\r\nContent-Length: 0\r\n\r\n",
     "status of four digits": b"HTTP/1.1 1000 X\r\nContent-Length: 0\r\n\r\n",
     "bad content-length": b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\nhi",
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nhi",
@@ -338,6 +301,57 @@ async def test_the_deadline_covers_a_server_that_never_finishes_its_header(sende
         assert isinstance(fault, Fault)
         assert fault.reason is Reason.TIMEOUT
         assert 140 <= fault.duration_ms < 10_000
+
+
+def _hold_the_loop_up(seconds: float) -> None:
+    until = monotonic() + seconds
+    while monotonic() < until:
+        pass
+
+
+@pytest.mark.parametrize(("limit_seconds", "reason"), [(60.0, None), (0.3, Reason.INTERNAL)])
+async def test_time_in_which_our_loop_is_held_up_is_not_the_receivers(
+    sender: HttpSender, limit_seconds: float, reason: Reason | None
+) -> None:
+    async def answer(_: int, writer: asyncio.StreamWriter) -> None:
+        _hold_the_loop_up(0.6)
+        if reason is None:
+            writer.write(OK)
+        else:
+            await asyncio.Event().wait()
+
+    async with Receiver(answer) as receiver:
+        request = receiver.post(seconds=0.3)
+        reply = await sender.send(Request(request.url, HEADERS, request.body, 0.3, limit_seconds))
+    if reason is None:
+        assert isinstance(reply, Reply), reply
+    else:
+        assert isinstance(reply, Fault)
+        assert reply.reason is reason
+        assert "held up" in reply.detail
+
+
+async def test_a_worker_that_was_stopped_past_its_lease_writes_nothing(
+    sender: HttpSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stopped between its look at the lease and the write: by now another worker may be sending this."""
+    async with Receiver(OK) as receiver:
+        request = receiver.post(seconds=5)
+        assert isinstance(await sender.send(request), Reply)
+        connector = sender._connector
+        assert connector is not None
+        connect = connector.connect
+
+        async def stopped(*arguments: Any) -> Any:
+            connection = await connect(*arguments)  # kept alive, so without a turn of the event loop
+            _hold_the_loop_up(0.4)
+            return connection
+
+        monkeypatch.setattr(connector, "connect", stopped)
+        reply = await sender.send(Request(request.url, HEADERS, request.body, 0.3, 0.3))
+        assert isinstance(reply, Fault)
+        assert reply.reason is Reason.INTERNAL
+        assert len(receiver.posts) == 1
 
 
 async def test_a_body_that_drips_past_the_deadline_leaves_the_status_standing(sender: HttpSender) -> None:
@@ -535,7 +549,7 @@ async def test_running_out_of_sockets_is_our_fault(monkeypatch: pytest.MonkeyPat
     def no_sockets(*_: object) -> socket.socket:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(http_sender, "socket_factory", lambda _: no_sockets)
+    monkeypatch.setattr(http_sender, "socket_factory", lambda *_: no_sockets)
     fault = await sender.send(Request("http://127.0.0.1:8080/", HEADERS, b"", 5.0))
     assert isinstance(fault, Fault)
     assert fault.reason is Reason.INTERNAL
@@ -549,34 +563,11 @@ async def test_the_unexpected_is_our_fault(
     def broken(*_: object) -> socket.socket:
         raise error
 
-    monkeypatch.setattr(http_sender, "socket_factory", lambda _: broken)
+    monkeypatch.setattr(http_sender, "socket_factory", lambda *_: broken)
     fault = await sender.send(Request("http://127.0.0.1:8080/", HEADERS, b"", 5.0))
     assert isinstance(fault, Fault)
     assert fault.reason is Reason.INTERNAL
     assert type(error).__name__ in fault.detail or str(error) in fault.detail
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for 127.0.0.1, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "receiver")])
-    today = dt.datetime.now(dt.UTC)
-    built = (
-        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(today - dt.timedelta(days=1))
-        .not_valid_after(today + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "receiver.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path.write_bytes(private + built.public_bytes(serialization.Encoding.PEM))
-    return path
 
 
 @pytest.mark.clock
@@ -609,21 +600,6 @@ async def test_https_to_a_server_that_speaks_no_tls(sender: HttpSender) -> None:
 
 
 # ------------------------------------------------------------------ addresses we must not touch
-
-
-class Names(AbstractResolver):
-    """DNS that gives each lookup the next answer, and the last one for ever."""
-
-    def __init__(self, *answers: list[str]) -> None:
-        self.answers = list(answers)
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return [ResolveResult(hostname=host, host=a, port=port, family=family, proto=0, flags=0) for a in answer]
-
-    async def close(self) -> None: ...
 
 
 WAYS_IN = [

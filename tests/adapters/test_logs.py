@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,7 +15,19 @@ from service.adapters.observers.logs import LogAttempts, LogFormat, LogObserver,
 from service.core.endpoints.target_policy import Verdict
 from service.core.reason import ParkReason
 from service.ports.errors import UnavailableError
-from service.ports.observer import AddressBlocked, AttemptSettled, LeasesRescued, MessageParked, Trouble
+from service.ports.observer import (
+    AddressBlocked,
+    AttemptSettled,
+    DeliveriesExpired,
+    EndpointAges,
+    KeyExpires,
+    KeyLeaked,
+    LeasesRescued,
+    MessageParked,
+    Trouble,
+)
+from service.ports.requests import ExpiringKey
+from service.ports.retention import Ageing, Expired
 from tests.adapters.settled import ACCEPTED, BURIED, CANCELLED, FAILED, GONE
 
 
@@ -93,6 +106,33 @@ def test_parked_rescued_and_trouble_are_told(stream: io.StringIO) -> None:
     assert (bug["level"], bug["error_type"], bug["delivery_id"]) == ("error", "ValueError", "dlv_1")
     assert bug["raised_at"].startswith("test_logs.py:")
     assert "hunter2" not in stream.getvalue()
+
+
+def test_who_nears_the_end_of_retention_and_who_reached_it_are_told(stream: io.StringIO) -> None:
+    observer = Observers(LogObserver())
+    observer.tell(EndpointAges(Ageing("org_a", "ep_1", 5, 25.04, ("paused",)), 30))
+    observer.tell(DeliveriesExpired(Expired("org_a", "ep_1", 5)))
+    near, over = lines(stream)
+    of = {"organization_id": "org_a", "endpoint_id": "ep_1", "count": 5, "level": "warning"}
+    assert near == near | of | {"oldest_age_days": 25.0, "retention_days": 30, "gates": ["paused"]}
+    assert over == over | of
+    assert (near["event"], over["event"]) == ("endpoint.ageing", "deliveries.expired")
+
+
+def test_whose_key_expires_is_told(stream: io.StringIO) -> None:
+    at = datetime(2026, 11, 30, 18, 30, tzinfo=UTC)
+    Observers(LogObserver()).tell(KeyExpires(ExpiringKey("org_a", "0011223344556677", at, None)))
+    (line,) = lines(stream)
+    assert (line["event"], line["level"], line["organization_id"]) == ("key.expiring", "warning", "org_a")
+    assert (line["key_id"], line["expires_at"]) == ("0011223344556677", "2026-11-30T18:30:00.000000Z")
+    assert line["last_used_at"] is None
+
+
+def test_whose_key_leaked_is_told(stream: io.StringIO) -> None:
+    Observers(LogObserver()).tell(KeyLeaked("org_a", "0011223344556677"))
+    (line,) = lines(stream)
+    told = (line["event"], line["level"], line["organization_id"], line["key_id"])
+    assert told == ("key.leaked", "warning", "org_a", "0011223344556677")
 
 
 def test_the_log_names_the_address_that_the_customer_is_not_told(stream: io.StringIO) -> None:

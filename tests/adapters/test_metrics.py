@@ -17,12 +17,16 @@ from service.core.reason import ParkReason, Reason
 from service.ports.errors import UnavailableError
 from service.ports.observer import (
     AddressBlocked,
+    AgesMeasured,
     AttemptSettled,
     BacklogMeasured,
     BatchRecorded,
     BatchSettled,
+    DaysMade,
+    DeliveriesExpired,
     EventTaken,
     Happening,
+    KeysMeasured,
     LeasesRescued,
     LoadMeasured,
     MessageParked,
@@ -30,6 +34,7 @@ from service.ports.observer import (
     Observer,
     Trouble,
 )
+from service.ports.retention import Ages, Expired
 from service.ports.store import Backlog, Disposition
 from tests.adapters.settled import ACCEPTED, BURIED, CANCELLED, CREATED_AT, FAILED, GONE, delivery, settled
 
@@ -95,13 +100,13 @@ def test_settling_rescue_and_trouble_are_counted(metrics: MetricsObserver) -> No
 
 
 def test_gauges_follow_and_forget(metrics: MetricsObserver) -> None:
-    tell(metrics, LoadMeasured(3, 9, {"moving": 2, "stalled": 1}))
+    tell(metrics, LoadMeasured(3, 9, {"moving": 2, "slow": 1}))
     tell(metrics, LoadMeasured(1, 2, {"moving": 1}))
     tell(metrics, BacklogMeasured(Backlog(10, 2.5, 4, 60.0, {"paused": 2})))
     tell(metrics, BacklogMeasured(Backlog(9, 1.5, 0, 0.0, {})))
     metrics.broker_connected(connected=True)
     assert (value(metrics, "in_flight"), value(metrics, "leases_held")) == (1, 2)
-    assert (value(metrics, "lanes", state="moving"), value(metrics, "lanes", state="stalled")) == (1, 0)
+    assert (value(metrics, "lanes", state="moving"), value(metrics, "lanes", state="slow")) == (1, 0)
     assert (value(metrics, "due_backlog"), value(metrics, "oldest_due_age_seconds")) == (9, 1.5)
     assert (value(metrics, "gated_backlog"), value(metrics, "oldest_gated_age_seconds")) == (0, 0)
     assert value(metrics, "gates", kind="paused") == 0
@@ -177,3 +182,25 @@ def test_processes_share_one_page(tmp_path: Path) -> None:
     assert "posthorn_in_flight 2.0" in after  # the ended process's gauges are gone
     assert "posthorn_broker_connected 1.0" in after
     assert 'posthorn_events_received_total{outcome="recorded",source="http"} 2.0' in after  # its counts are not
+
+
+def test_what_was_not_measured_yet_is_no_alarm() -> None:
+    metrics = MetricsObserver()
+    assert b"posthorn_days_ahead NaN" in metrics.render()[0]
+    metrics.hears[DaysMade](DaysMade(7))
+    assert b"posthorn_days_ahead 7.0" in metrics.render()[0]
+
+
+def test_keys_that_expire_soon_are_counted() -> None:
+    metrics = MetricsObserver()
+    metrics.hears[KeysMeasured](KeysMeasured(3))
+    assert b"posthorn_keys_expiring 3.0" in metrics.render()[0]
+
+
+def test_retention_is_counted() -> None:
+    metrics = MetricsObserver()
+    metrics.hears[DeliveriesExpired](DeliveriesExpired(Expired("org_1", "ep_1", 3)))
+    metrics.hears[AgesMeasured](AgesMeasured(Ages(30, 27.0)))
+    shown = metrics.render()[0].decode()
+    assert 'posthorn_deliveries_finished_total{reason="past_retention",state="dead"} 3.0' in shown
+    assert "posthorn_oldest_open_retention_ratio 0.9" in shown

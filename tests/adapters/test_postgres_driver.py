@@ -3,10 +3,13 @@
 import asyncio
 from contextlib import AsyncExitStack
 
+import asyncpg
 import pytest
+from sqlalchemy import make_url
 
 from service.adapters.postgres.engine import connect, connect_pools, driver, in_use
 from service.ports.errors import UnavailableError
+from tests.contract.relay import Relay
 
 
 async def test_a_statement_cancelled_half_way_gives_its_connection_back(database_url: str) -> None:
@@ -21,6 +24,38 @@ async def test_a_statement_cancelled_half_way_gives_its_connection_back(database
         async with driver(engine) as connection:
             assert not connection.is_in_transaction()
             assert await connection.fetchval("SELECT 1") == 1
+    await engine.dispose()
+
+
+async def test_a_transaction_that_begins_after_nobody_waits_for_it_is_not_handed_out(database_url: str) -> None:
+    """Whoever got its connection would write into it, ack, and never commit."""
+    url = make_url(database_url)
+    async with Relay(url.host or "127.0.0.1", url.port or 5432) as relay:
+        through = url.set(host="127.0.0.1", port=relay.port).render_as_string(hide_password=False)
+        engine = connect(through, pool_size=1)
+        async with driver(engine) as connection:
+            await connection.execute("SELECT 1")
+        relay.sink()
+        with pytest.raises(UnavailableError):
+            async with driver(engine) as connection:
+                await connection.execute("BEGIN", timeout=0.1)
+        relay.flow()  # now PostgreSQL gets it
+        async with driver(engine) as connection:
+            await connection.execute("INSERT INTO organizations (id) VALUES ('org_kept')")
+        observer = await asyncpg.connect(database_url)
+        try:
+            assert await observer.fetchval("SELECT count(*) FROM organizations") == 1
+        finally:
+            await observer.close()
+            await engine.dispose()
+
+
+async def test_a_connection_that_was_closed_while_it_was_lent_is_replaced(database_url: str) -> None:
+    engine = connect(database_url, pool_size=1)
+    async with driver(engine) as connection:
+        connection.terminate()
+    async with driver(engine) as connection:
+        assert await connection.fetchval("SELECT 1") == 1
     await engine.dispose()
 
 

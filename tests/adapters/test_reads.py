@@ -20,13 +20,18 @@ from service.adapters.postgres.deliveries.reader import DeliveryReader
 from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.events.reader import EventReader
 from service.adapters.postgres.events.story import StoryReader
+from service.adapters.postgres.replays.jobs import ReplayJobs
+from service.adapters.postgres.replays.statements import FOR_A_STEP
+from service.adapters.postgres.replays.steps import PostgresReplayStore
 from service.adapters.postgres.schema import migrate_schema
-from service.core.deliveries.delivery import DeliveryKey, State
+from service.core.deliveries.delivery import FINAL_STATES, DeliveryKey, State
 from service.core.deliveries.view import DeliveryFilter
 from service.core.events.registry import REGISTRY
 from service.core.events.uid import received_at
 from service.core.events.view import EventFilter
 from service.core.reason import Reason
+from service.core.replays.job import ReplayJob, ReplayWish
+from tests.fakes.actor import SOMEBODY
 from tests.fakes.events import new_uid
 
 pytestmark = pytest.mark.clock
@@ -253,6 +258,66 @@ async def test_pages_have_no_gap_and_no_repeat_while_deliveries_end_and_come(eng
     assert len(seen) == len(set(seen))
     assert before <= set(seen)
     assert seen == sorted(seen, key=key_parts, reverse=True)
+
+
+DELIVER_REPLAYS = """
+WITH ended AS (DELETE FROM open_deliveries o USING replay_made m
+                WHERE o.event_uid = m.event_uid AND o.subscription_id = m.subscription_id
+                  AND o.replay_number = m.replay_number RETURNING o.*)
+INSERT INTO final_deliveries (event_uid, subscription_id, replay_number, organization_id, endpoint_id, event_id,
+                              event_type, state, created_at, claims_made, attempts_made)
+SELECT event_uid, subscription_id, replay_number, organization_id, endpoint_id, event_id, event_type, 'delivered',
+       created_at, claims_made, attempts_made FROM ended
+RETURNING event_uid, subscription_id, replay_number
+"""
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        ReplayWish("ep_org_large_3", states=tuple(FINAL_STATES), rate=1000),
+        ReplayWish("ep_org_large_4", since=UNTIL - timedelta(days=2), until=UNTIL - timedelta(days=1), rate=1000),
+        ReplayWish(event_type="message.failed", states=(State.DELIVERED,), rate=1000),
+    ],
+)
+async def test_a_replay_makes_what_the_model_says_and_each_of_its_steps_walks_indexes(
+    engine: AsyncEngine, wish: ReplayWish
+) -> None:
+    rows = [row for row in await rows_of(engine, "final_deliveries") if row["organization_id"] == LARGE]
+    wanted = DeliveryFilter(LARGE, wish.endpoint_id, event_type=wish.event_type, since=wish.since, until=wish.until)
+    matching = sorted(key_of(row) for row in rows if is_wanted(wanted, row) and row["state"] in wish.states)
+    newest = {key_of(row)[:2]: row["replay_number"] for row in sorted(await rows_of(engine, "deliveries"), key=key_of)}
+    stored = {row["uid"] for row in await rows_of(engine, "events")}
+    jobs, store = ReplayJobs(engine), PostgresReplayStore(engine, retention_days=3650)
+    job = await jobs.create(LARGE, wish, by=SOMEBODY)
+    assert isinstance(job, ReplayJob)
+    made: list[tuple[UUID, int, int]] = []
+    async with listening(engine) as ran:
+        while job.ended_at is None:
+            assert await store.step(LARGE, "") is not None
+            async with driver(engine) as connection:
+                made += [key_of(row) for row in await connection.fetch(DELIVER_REPLAYS)]
+                await connection.execute("UPDATE replay_jobs SET measured_at = measured_at - interval '1 second'")
+            found = await jobs.find(LARGE, job.id)
+            assert found is not None
+            job = found
+    expected = [(uid, subscription_id, number + 1) for uid, subscription_id, number in matching
+                if newest[uid, subscription_id] == number and uid in stored]  # fmt: skip
+    assert sorted(made) == expected
+    assert expected
+    assert (job.total_count, job.created_count) == (len(matching), len(expected))
+    assert job.skipped_count == len(matching) - len(expected)
+    steps = {text: values for text, values in ran.items() if text.startswith(("\nWITH next", "\nWITH made"))}
+    assert len(steps) >= 2
+    async with driver(engine) as connection:
+        for statement, arguments in steps.items():
+            async with connection.transaction(readonly=True):
+                await connection.execute(FOR_A_STEP)
+                plans = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *arguments)
+            nodes = list(nodes_of(plans[0]["Plan"]))
+            assert not [node for node in nodes if node["Node Type"] in {"Seq Scan", "Bitmap Heap Scan"}]
+            walked = {node["Index Name"] for node in nodes if node.get("Relation Name", "").startswith("final_")}
+            assert all("endpoint_id_event_type_event" in name or "pkey" in name for name in walked)
 
 
 def key_parts(delivery_id: str) -> tuple[UUID, int, int]:

@@ -1,7 +1,7 @@
 """The API on a real socket, with a publish that remembers and a key ring that tests fill."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -21,7 +21,7 @@ from service.core.events.event import Event, Rejected
 from service.core.events.judged import Judged
 from service.core.events.registry import REGISTRY
 from service.core.reason import ParkReason
-from service.ports.observer import Happening, Trouble
+from service.ports.observer import Happening, KeyLeaked, Trouble
 from service.ports.requests import RateWindow
 from service.ports.store import Disposition
 from tests.fakes.secret_box import PlainSecretBox
@@ -45,6 +45,9 @@ class Ring:
         if self.error is not None:
             raise self.error
         return self.keys.get(key_id)
+
+    async def recent(self, count_max: int) -> Mapping[str, bytes]:
+        return {key.key_id: key.digest for key in [*self.keys.values()][:count_max]}
 
     def change(self, **changes: Any) -> None:
         self.keys[KEY.key_id] = replace(self.keys[KEY.key_id], **changes)
@@ -74,11 +77,15 @@ class Publishing:
 
 @dataclass
 class Troubles:
-    """Hears of troubles; the API tells an observer nothing else."""
+    """Hears of troubles, and of keys that leaked; the API tells an observer nothing else."""
 
     heard: list[BaseException] = field(default_factory=list)
+    leaked: list[KeyLeaked] = field(default_factory=list)
 
     def tell(self, happening: Happening, /) -> None:
+        if isinstance(happening, KeyLeaked):
+            self.leaked.append(happening)
+            return
         assert isinstance(happening, Trouble)
         assert happening.where == "api"
         self.heard.append(happening.error)

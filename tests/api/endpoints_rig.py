@@ -8,22 +8,26 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.adapters.exit.certificates import read_certificate
 from service.adapters.postgres.deliveries.reader import DeliveryReader
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
 from service.adapters.postgres.endpoints.health import EndpointHealth
 from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.engine import connect
+from service.adapters.postgres.requests.rate_windows import RateWindowStore
 from service.adapters.secret_box import AesSecretBox, SecretKey
 from service.adapters.system import SystemClock, draw, new_uid
 from service.api.v1.endpoints.actions import EndpointActions
 from service.api.v1.endpoints.operations import EndpointOperations
+from service.api.v1.endpoints.ownership import Ownership
 from service.core.api_key import NewKey
+from service.core.deliveries.request import Fault, Reply, Request
 from service.core.endpoints.retry_schedule import STANDARD
 from service.core.endpoints.settings import EndpointRules
 from service.core.endpoints.target_policy import EgressPolicy
-from service.flow.directory import Directory
-from service.flow.intake import Intake
+from service.flow.directory.directory import Directory
+from service.flow.intake.intake import Intake
 from service.flow.surroundings import Surroundings
 from tests.api.conftest import Client, Troubles
 from tests.api.entrance_rig import Told, ask, bearing, make_key, real_entrance, serving
@@ -31,8 +35,19 @@ from tests.fakes.observer import RecordingObserver
 
 SECRET_BOX = AesSecretBox([SecretKey("k1", bytes(range(32)))])
 TIMEOUT_SECONDS_MAX = 15.0
-RULES = EndpointRules(EgressPolicy(), STANDARD, TIMEOUT_SECONDS_MAX)
+RULES = EndpointRules(EgressPolicy(), STANDARD, TIMEOUT_SECONDS_MAX, read_certificate)
 URL = "https://hooks.example.com/a"
+
+
+class NobodyAsked:
+    """The exit of tests in which no receiver is asked."""
+
+    async def send(self, request: Request) -> Reply | Fault:
+        raise AssertionError(f"a request was sent to {request.url}")
+
+
+def nobody_asked(engine: AsyncEngine) -> Ownership:
+    return Ownership(NobodyAsked(), RateWindowStore(engine), lambda: datetime.now(UTC))
 
 
 async def no_pause(_: float) -> None:
@@ -99,7 +114,7 @@ async def town_on(database_url: str) -> AsyncIterator[Town]:
             return datetime.now(UTC)
 
         operations = [
-            *EndpointOperations(store, health, now).operations(),
+            *EndpointOperations(store, health, nobody_asked(engine), now).operations(),
             *EndpointActions(store, health, DeliveryReader(engine), intake_on(engine).send_test, now).operations(),
         ]
         keys = {name: await make_key(engine, name) for name in ("org_1", "org_2")}

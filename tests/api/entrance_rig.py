@@ -26,8 +26,10 @@ from service.api.operation import Answer, Call, Operation
 from service.api.v1.me import me_operation
 from service.api.validation import AnswerModel, BodyModel
 from service.core.api_key import RANDOM_BYTES, NewKey, generate_key
+from service.core.api_key_grant import KeyWish
 from service.ports.secrets import SecretBox
 from tests.api.conftest import Client, Troubles
+from tests.fakes.actor import SOMEBODY
 from tests.fakes.administration import Administration
 from tests.fakes.secret_box import PlainSecretBox
 
@@ -47,7 +49,7 @@ async def make_key(
     """A new key; the organization too, where it is missing."""
     await Administration(engine, PlainSecretBox()).create_organization(organization_id)
     key = generate_key(secrets.token_bytes(RANDOM_BYTES))
-    await KeyStore(engine).create_key(organization_id, key.key_id, key.digest, scopes, **options)
+    await KeyStore(engine).create_key(organization_id, key, KeyWish(frozenset(scopes), **options), by=SOMEBODY)
     return key
 
 

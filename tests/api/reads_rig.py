@@ -11,13 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.postgres.deliveries.reader import DeliveryReader
 from service.adapters.postgres.deliveries.replays import Replays
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
+from service.adapters.postgres.endpoints.health import EndpointHealth
+from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.engine import connect
 from service.adapters.postgres.events.reader import EventReader
 from service.adapters.postgres.events.story import StoryReader
+from service.adapters.postgres.replays.jobs import ReplayJobs
 from service.api.v1.deliveries import DeliveryOperations
+from service.api.v1.endpoints.operations import EndpointOperations
 from service.api.v1.events import EventOperations
 from service.api.v1.explain import ExplainOperations
 from service.api.v1.messages import MessageOperations
+from service.api.v1.replays.operations import ReplayOperations
 from service.core.api_key import NewKey
 from service.core.deliveries.attempt import attempt_of
 from service.core.deliveries.delivery import Delivery
@@ -25,11 +30,12 @@ from service.core.deliveries.outcome import classify
 from service.core.deliveries.request import Fault, Reply
 from service.core.deliveries.settlement import Settled, Settlement
 from service.core.events.event import Event, parse_event
-from service.flow.intake import Intake
+from service.flow.intake.intake import Intake
 from tests.api.conftest import Client, Troubles
-from tests.api.endpoints_rig import SECRET_BOX, intake_on
+from tests.api.endpoints_rig import RULES, SECRET_BOX, intake_on, nobody_asked
 from tests.api.entrance_rig import Told, ask, bearing, make_key, real_entrance, serving
 from tests.fakes.administration import Administration
+from tests.fakes.delivery_store import alike
 from tests.fakes.events import body_of
 
 
@@ -74,7 +80,7 @@ class Reading:
 
     async def attempt(self, settlement: Settlement, *, status: int | None = 200, count: int = 100) -> list[Delivery]:
         """Claim what is due and settle it so; ``status`` None: no answer came."""
-        claims = await self.store.claim_due(count, per_endpoint_limit=count, room={})
+        claims = await self.store.claim_due(alike(count))
         reply = Reply(status, 12, b"said so") if status is not None else Fault(settlement_reason(settlement), 12)
         now = datetime.now(UTC)
         batch = [
@@ -99,12 +105,16 @@ async def reading_on(database_url: str) -> AsyncIterator[Reading]:
     engine = connect(database_url)
     troubles = Troubles()
     try:
-        events = EventReader(engine)
+        events, endpoints = EventReader(engine), EndpointStore(engine, SECRET_BOX, RULES)
         operations = [
             *EventOperations(events).operations(),
             *ExplainOperations(StoryReader(engine)).operations(),
             *MessageOperations(events).operations(),
             *DeliveryOperations(DeliveryReader(engine), Replays(engine)).operations(),
+            *ReplayOperations(ReplayJobs(engine), endpoints).operations(),
+            *EndpointOperations(
+                endpoints, EndpointHealth(engine), nobody_asked(engine), lambda: datetime.now(UTC)
+            ).operations(),
         ]
         keys = {name: await make_key(engine, name, ("read", "write")) for name in ("org_1", "org_2")}
         keys["reader"] = await make_key(engine, "org_1", ("read",))

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
+from pamqp.header import ContentHeader
 
+from service.adapters.rabbitmq.delivery import Delivery
 from service.adapters.rabbitmq.parking import parked_properties
 from service.api.documents.asyncapi import asyncapi_document
 from service.core.events.event import Event, parse_event
-from service.core.events.registry import REGISTRY
+from service.core.events.registry import BUILT_IN, REGISTRY
 from service.core.events.schema import DescribedType, built_in_types
+from service.core.events.types.operational import OPERATIONAL
 from service.core.reason import ParkReason
 from service.ports.source import Topology
 from tests.fakes.clock import START
@@ -60,7 +63,7 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 
 def test_there_is_a_message_for_every_type_and_its_example_is_an_event(document: dict[str, Any]) -> None:
     messages = document["components"]["messages"]
-    assert list(messages) == [*REGISTRY, "order.placed", "parked"]
+    assert list(messages) == [*BUILT_IN, "order.placed", "parked"]
     for name in REGISTRY:
         (example,) = messages[name]["examples"]
         Draft202012Validator(messages[name]["payload"]).validate(example["payload"])
@@ -69,6 +72,17 @@ def test_there_is_a_message_for_every_type_and_its_example_is_an_event(document:
         assert event.type == name
     assert "examples" not in messages["order.placed"]
     assert messages["order.placed"]["payload"]["properties"]["data"] == OWN.schema
+
+
+def test_what_posthorn_itself_publishes_is_sent_to_endpoints_and_not_taken_in(document: dict[str, Any]) -> None:
+    operations, channels = document["operations"], document["channels"]
+    taken = [each["$ref"].rpartition("/")[2] for each in operations["takeIn"]["messages"]]
+    assert taken == [*REGISTRY, "order.placed"] == list(channels["intake"]["messages"])
+    assert list(channels["webhooks"]["messages"]) == list(OPERATIONAL)
+    for name in OPERATIONAL:
+        message = document["components"]["messages"][name]
+        (example,) = message["examples"]
+        Draft202012Validator(message["payload"]).validate(example["payload"])
 
 
 def test_the_names_are_those_of_the_topology(document: dict[str, Any]) -> None:
@@ -82,15 +96,10 @@ def test_the_names_are_those_of_the_topology(document: dict[str, Any]) -> None:
 
 
 def test_the_headers_of_a_parked_message_are_those_it_gets(document: dict[str, Any]) -> None:
-    class Original:
-        exchange, routing_key = "hooks.events", "message.sent"
-
-        class header:  # noqa: N801 - aiormq's name
-            class properties:  # noqa: N801 - the same
-                content_type = content_encoding = headers = correlation_id = None
-                message_id = timestamp = message_type = app_id = None
-
-    headers = parked_properties(Original(), ParkReason.BAD_JSON, "not JSON").headers  # type: ignore[arg-type]
+    original = Delivery(1, False, b"hooks.events", b"message.sent", b"\x00\x01", 0)  # noqa: FBT003 - its own field
+    header = ContentHeader()
+    header.unmarshal(bytes(12) + parked_properties(original, ParkReason.BAD_PROPERTIES, "unknown flags"))
+    headers = header.properties.headers
     schema = document["components"]["messages"]["parked"]["headers"]
     assert headers is not None
     assert set(headers) == set(schema["properties"])

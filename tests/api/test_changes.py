@@ -11,7 +11,9 @@ from tests.api.tenancy import Territory, path_of
 from tests.api.whole_rig import OTHER_PARTS, OWNER, SUBSCRIBERS, Things, Whole, make_things, whole_on
 from tests.end_to_end.known_ids import all_operations
 
-CHANGES_NO_DIRECTORY = {"publish_events", "replay_delivery", "test_endpoint"}
+REPLAYS = {"create_replay", "recover_endpoint", "pause_replay", "resume_replay", "cancel_replay"}
+KEYS = {"create_key", "rotate_key", "revoke_key"}  # looked up at each request
+CHANGES_NO_DIRECTORY = {"publish_events", "replay_delivery", "test_endpoint", *REPLAYS, *KEYS}
 SECRET = "whsec_" + base64.b64encode(b"a secret that nobody may read..").decode()
 HEADER_VALUE = "Basic-cHJpdmF0ZS1wYXNz"
 NAMED = {"Idempotency-Key": "named"}
@@ -58,9 +60,12 @@ async def test_no_table_keeps_a_secret_in_the_clear(whole: Whole) -> None:
     await whole.made("PATCH", path, {"headers": {"X-Pass": "***", "X-Other": HEADER_VALUE[::-1]}}, **NAMED)
     subscriber = {"resthook": "link.clicked", "target_url": "https://two.example/"}
     subscribed = await whole.made("POST", f"{SUBSCRIBERS}.json", subscriber, **NAMED)
+    new_key = await whole.made("POST", "/v1/keys", {"scopes": ["read"]}, **NAMED)
+    next_key = await whole.made("POST", f"/v1/keys/{new_key['id']}/rotate", {}, **NAMED)
     kept = await everything_in(whole)
     assert made["id"] in kept
-    secrets = (SECRET, rotated["secret"], subscribed["secret"], HEADER_VALUE, HEADER_VALUE[::-1], *keys_of(whole))
+    secrets = [SECRET, rotated["secret"], subscribed["secret"], HEADER_VALUE, HEADER_VALUE[::-1], *keys_of(whole)]
+    secrets += [each["key"].split("_", 3)[3] for each in (new_key, next_key)]
     for secret in secrets:
         text = secret.removeprefix("whsec_")
         for form in (text, text.encode().hex(), base64.b64encode(text.encode()).decode().rstrip("=")):

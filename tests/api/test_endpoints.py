@@ -13,7 +13,7 @@ from service.adapters.postgres.endpoints.removal import remove_subscriptions
 from service.adapters.postgres.engine import driver
 from service.api.v1.endpoints.answers import EndpointShown
 from service.api.v1.endpoints.bodies import EndpointPatch, NewEndpoint
-from service.core.endpoints.directory import StoredDirectory
+from service.core.endpoints.directory import BEGINNING, DirectoryPage
 from service.core.endpoints.settings import EndpointSettings
 from service.core.endpoints.view import RemovalReason
 from tests.api.endpoints_rig import URL, Town, town_on
@@ -23,11 +23,22 @@ FILTER = {"scope": {"campaign_id": ["camp_A"]}, "match": {"data.message.segments
 EVERYTHING: dict[str, Any] = {
     "description": "CRM",
     "headers": {"X-Api-Key": "open-sesame", "X-Team": "crm"},
+    "auth": {
+        "type": "oauth2",
+        "token_url": "https://auth.example.com/token",
+        "client_id": "posthorn",
+        "client_secret": "hunter2",
+        "scope": "hooks",
+    },
     "signature_style": "t-v1",
     "signature_header": "X-Blooio-Signature",
     "filter": FILTER,
     "retry": [4, 16, 64],
     "timeout_seconds": 10,
+    "rate_limit_per_second": 2.5,
+    "max_in_flight": 1,
+    "order_by": "data.contact.id",
+    "order_wait_seconds": 60,
     "metadata": {"team": "crm"},
 }
 
@@ -38,8 +49,8 @@ async def town(database_url: str) -> AsyncIterator[Town]:
         yield town
 
 
-async def directory(town: Town) -> StoredDirectory:
-    (found,) = await PostgresSubscriptionStore(town.engine).load(["org_1"])
+async def directory(town: Town) -> DirectoryPage:
+    (found,) = await PostgresSubscriptionStore(town.engine).load({"org_1": BEGINNING}, endpoints_max=100)
     return found
 
 
@@ -56,6 +67,7 @@ async def waiting(town: Town, endpoint_id: str) -> list[str]:
 async def test_a_new_endpoint_is_shown_whole_and_its_secret_once(town: Town) -> None:
     made = await town.create(event_types=["message.*", "link.clicked", "message.*"])
     secret = made.pop("secret")
+    assert made.pop("public_key") is None
     assert made == await town.get(made["id"])
     assert secret.startswith("whsec_")
     assert made["secrets"][0]["hint"] == secret[-4:]
@@ -64,13 +76,20 @@ async def test_a_new_endpoint_is_shown_whole_and_its_secret_once(town: Town) -> 
         "event_types": ["message.*", "link.clicked"],
         "description": "",
         "headers": {},
+        "auth": None,
+        "auth_expires_at": None,
         "signature_style": "standard",
         "signature_header": None,
         "filter": None,
         "retry": None,
         "timeout_seconds": None,
+        "rate_limit_per_second": None,
+        "max_in_flight": None,
+        "order_by": None,
+        "order_wait_seconds": None,
         "metadata": {},
         "state": "active",
+        "gates": [],
         "health": {
             "status": "idle",
             "consecutive_failures": 0,
@@ -79,13 +98,15 @@ async def test_a_new_endpoint_is_shown_whole_and_its_secret_once(town: Town) -> 
             "last_failure_reason": None,
             "last_failure_status": None,
         },
+        "verified_at": None,
     }
 
 
 async def test_everything_that_is_asked_for_is_kept(town: Town) -> None:
     made = await town.create(**EVERYTHING)
     found = await town.get(made["id"])
-    expected = EVERYTHING | {"headers": {"X-Api-Key": "***", "X-Team": "***"}}
+    hidden = dict.fromkeys(made["auth"]) | EVERYTHING["auth"] | {"client_secret": "***"}
+    expected = EVERYTHING | {"headers": {"X-Api-Key": "***", "X-Team": "***"}, "auth": hidden}
     assert {name: found[name] for name in expected} == expected
 
 
@@ -93,7 +114,7 @@ async def test_the_same_url_again_changes_nothing_and_shows_no_secret(town: Town
     made = await town.create(description="first")
     other = {"url": URL, "event_types": ["link.clicked"], "description": "second", "headers": {"X-A": "b"}}
     again = await town.ask("POST", "/v1/endpoints", other)
-    del made["secret"]
+    del made["secret"], made["public_key"]
     assert (again.status, again.json) == (200, made)
     assert (await town.create(by="org_2"))["id"] != made["id"]
 
@@ -188,8 +209,8 @@ async def test_only_what_is_given_changes(town: Town) -> None:
     made = await town.create(**EVERYTHING)
     told = await town.ask("PATCH", f"/v1/endpoints/{made['id']}", {"description": "new", "timeout_seconds": None})
     changed = await town.get(made["id"])
-    assert (told.status, told.json) == (200, changed)
-    kept = set(made) - {"secret", "description", "timeout_seconds", "updated_at"}
+    assert (told.status, told.json) == (200, changed | {"secret": None, "public_key": None})
+    kept = set(made) - {"secret", "public_key", "description", "timeout_seconds", "updated_at"}
     assert {name: changed[name] for name in kept} == {name: made[name] for name in kept}
     assert (changed["description"], changed["timeout_seconds"]) == ("new", None)
     assert changed["updated_at"] > made["updated_at"]
@@ -209,7 +230,8 @@ async def test_a_hidden_value_keeps_the_header_and_a_style_drops_the_signature_h
     told = await town.ask("PATCH", f"/v1/endpoints/{made['id']}", body)
     assert told.json["headers"] == {"x-api-key": "***", "X-New": "***"}
     assert (told.json["signature_style"], told.json["signature_header"]) == ("sha256-body", None)
-    assert told.json["secrets"] == made["secrets"]
+    (secret,), (before,) = told.json["secrets"], made["secrets"]
+    assert secret == before | {"signature_style": "sha256-body"}
     again = await town.ask("PATCH", f"/v1/endpoints/{made['id']}", {"headers": {"X-Other": "***"}})
     assert list(again.json["errors"]) == ["headers.X-Other"]
 
@@ -260,6 +282,10 @@ async def test_changes_at_the_same_time_all_hold(town: Town) -> None:
         {"metadata": {"a": "b"}},
         {"event_types": ["link.clicked"]},
         {"timeout_seconds": 3},
+        {"rate_limit_per_second": 30},
+        {"max_in_flight": 1},
+        {"order_by": "data.message.id"},
+        {"order_wait_seconds": 1},
         {"retry": "politicalcomms"},
         {"headers": {"X-A": "b"}},
     ]

@@ -16,6 +16,7 @@ from service.api.errors import ApiError
 from service.core.api_key import NewKey
 from tests.api.conftest import Client
 from tests.api.entrance_rig import Things, bearing, make_key, real_entrance, serving, sql
+from tests.fakes.actor import SOMEBODY
 
 pytestmark = pytest.mark.clock
 
@@ -63,7 +64,7 @@ async def test_a_key_without_any_scope_may_ask_who_it_is(client: Client, engine:
 
 async def test_a_revoked_key_is_refused_at_its_next_request(client: Client, engine: AsyncEngine, key: NewKey) -> None:
     assert (await ask(client, key))[0] == 200
-    assert await KeyStore(engine).revoke(key.key_id)
+    assert await KeyStore(engine).revoke(key.key_id, by=SOMEBODY)
     async with client.get("/v1/me", headers=bearing(key)) as response:
         assert response.status == 401
         assert "revoked" in await response.text()

@@ -142,11 +142,14 @@ async def test_explain_tells_of_every_subscription(reading: Reading) -> None:
     filtered = await add("org_1", URL + "/filtered", ["*"])
     removed = await add("org_1", URL + "/removed", ["message.sent"])
     await add("org_2", URL, ["message.sent"])
+    limited = await add("org_1", URL + "/limited", ["message.sent"])
     await reading.administration.pause_endpoint("org_1", paused.id, True)  # noqa: FBT003
+    await reading.administration.limit_endpoint(limited.id, per_second=0.001)
     async with driver(reading.engine) as connection:
         await connection.execute(
             """UPDATE endpoints SET filter = '{"scope": {"brand_id": ["b"]}}' WHERE id = $1""", filtered.id
         )
+        await connection.execute("UPDATE endpoint_limits SET opens_at = '2126-01-01'")
         await connection.execute("UPDATE organizations SET directory_version = directory_version + 1")
     await reading.administration.remove_endpoint("org_1", removed.id)
     await reading.event("evt_1")
@@ -159,20 +162,24 @@ async def test_explain_tells_of_every_subscription(reading: Reading) -> None:
         ("", "message.*"): "shadowed",
         ("", "link.clicked"): "other_event_type",
         ("/paused", "message.sent"): "gated",
+        ("/limited", "message.sent"): "gated",
         ("/filtered", "*"): "filtered_out",
         ("/removed", "message.sent"): "removed_before",
         ("/late", "message.sent"): "subscribed_later",
     }
-    assert found["/paused", "message.sent"]["gates"] == [{"kind": "paused", "until": None}]
+    (shut,) = found["/paused", "message.sent"]["gates"]
+    assert (shut["kind"], shut["reason"], shut["until"]) == ("paused", "the endpoint is paused", None)
+    (reached,) = found["/limited", "message.sent"]["gates"]
+    assert (reached["kind"], reached["until"]) == ("rate_limit", "2126-01-01T00:00:00.000000Z")
     assert found["/filtered", "*"]["filter_clause"]["clause"] == "scope.brand_id"
     assert found["", "message.*"]["shadowed_by"] == found["", "message.sent"]["subscription_id"]
     assert found["", "message.sent"]["deliveries"][0]["state"] == "delivered"
     assert told["received_at"] == (await reading.get("/v1/events/evt_1"))["received_at"]
     assert told["summary"] == {
         "reached_everyone": False,
-        "sentence": "It reached 1 of 2 subscriptions: 1 gated.",
-        "subscription_count": 7,
-        "findings": {each["finding"]: 1 for each in told["data"]},
+        "sentence": "It reached 1 of 3 subscriptions: 2 gated.",
+        "subscription_count": 8,
+        "findings": {each["finding"]: 1 for each in told["data"]} | {"gated": 2},
     }
 
 

@@ -131,6 +131,16 @@ async def test_a_bad_body_is_a_400_or_a_413(
     assert not troubles.heard
 
 
+@pytest.mark.parametrize(
+    "body", [b'{"name":"a","name":"b"}', b'{"name":"a","more":[{"x":1,"y":{},"x":1}]}'], ids=["outermost", "within"]
+)
+async def test_a_key_twice_is_named(client: Client, key: NewKey, body: bytes) -> None:
+    """Parsers disagree on which of the two counts, so what was checked could differ from what is meant."""
+    response = await post(client, key, "/v1/things", body)
+    assert response.status == 400
+    assert response.json["errors"] in ({"name": ["appears twice"]}, {"x": ["appears twice"]})
+
+
 @pytest.mark.parametrize("value", ["\\u0000", "a\\u0000b", "\\ud800", "\\udc00\\ud800"])
 async def test_what_postgresql_cannot_store_is_a_400_that_names_the_field(
     client: Client, key: NewKey, troubles: Troubles, value: str
@@ -153,6 +163,9 @@ ENCODINGS = {
     "identity": b"{",
     "gzip cut": gzip.compress(b"{}")[:9],
     "gzip of nothing": gzip.compress(b""),
+    "gzip and more": gzip.compress(b"{}") + b"more",
+    "deflate cut": zlib.compress(b"{}")[:-1],
+    "gzip, gzip": gzip.compress(gzip.compress(b"{}")),
     "nonsense": b"{",
 }
 
@@ -167,6 +180,18 @@ async def test_a_compressed_body_is_never_taken_for_more_than_it_may_be(
     )
     assert response.status in {400, 413, 415}, response.body
     assert not troubles.heard
+
+
+@pytest.mark.parametrize("has_key", [True, False])
+async def test_what_is_packed_is_unpacked_by_nobody_before_its_turn(
+    client: Client, key: NewKey, *, has_key: bool
+) -> None:
+    bomb = gzip.compress(b" " * 400_000_000)  # of 400 kB; whoever unpacks it needs half a second
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip", **(bearing(key) if has_key else {})}
+    began = time.process_time()
+    told = await ask(client, "POST", "/v1/things", data=io.BytesIO(bomb), headers=headers)
+    assert told.status == (413 if has_key else 401)
+    assert time.process_time() - began < 0.3
 
 
 async def exchange(client: Client, *parts: bytes, ends: bool = True) -> bytes:

@@ -317,8 +317,8 @@ async def test_purging_removes_what_is_old(client: Client, engine: AsyncEngine, 
         await add(client, key, name=name)
     await sql(engine, "UPDATE idempotency_keys SET created_at = now() - interval '1 day' WHERE key <> 'c'")
     async with driver(engine) as connection:
-        assert await purge_idempotency_keys(connection) == 2
-        assert await purge_idempotency_keys(connection) == 0
+        assert await purge_idempotency_keys(connection, 10) == 2
+        assert await purge_idempotency_keys(connection, 10) == 0
     assert (await add(client, key, name="c")).headers["Idempotency-Replayed"] == "true"
 
 

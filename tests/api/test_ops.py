@@ -7,13 +7,14 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from service.adapters.observers.metrics import MetricsObserver
-from service.api.ops import Checks, make_ops
+from service.api.ops import Check, Checks, make_ops
 
-WELL = {"database": (True, "reachable"), "broker": (True, "not configured"), "draining": (True, "no")}
+WELL = {"database": Check(True, "reachable"), "broker": Check(True, "not configured"), "draining": Check(True, "no")}  # noqa: FBT003
+AWAY = Check(is_well=False, detail="away")
 
 
-def checks_that(found: Mapping[str, tuple[bool, str]] | Exception) -> Checks:
-    async def checks() -> Mapping[str, tuple[bool, str]]:
+def checks_that(found: Mapping[str, Check] | Exception) -> Checks:
+    async def checks() -> Mapping[str, Check]:
         if isinstance(found, Exception):
             raise found
         return found
@@ -32,24 +33,29 @@ async def test_alive() -> None:
 @pytest.mark.parametrize(
     ("found", "status", "database"),
     [
-        (WELL, 200, {"ok": True, "detail": "reachable"}),
-        ({**WELL, "database": (False, "away")}, 503, {"ok": False, "detail": "away"}),
+        (WELL, 200, {"ok": True, "needed": True, "detail": "reachable"}),
+        ({**WELL, "database": AWAY}, 503, {"ok": False, "needed": True, "detail": "away"}),
+        (
+            {**WELL, "database": AWAY._replace(is_needed=False)},
+            200,
+            {"ok": False, "needed": False, "detail": "away"},
+        ),
     ],
 )
-async def test_ready_lists_each_check(found: Mapping[str, tuple[bool, str]], status: int, database: object) -> None:
+async def test_ready_lists_each_check(found: Mapping[str, Check], status: int, database: object) -> None:
     app = make_ops(checks_that(found), METRICS)
     async with TestClient(TestServer(app)) as client, client.get("/readyz") as response:
         body = await response.json()
         assert response.status == status
     assert list(body["checks"]) == ["database", "broker", "draining"]
     assert body["checks"]["database"] == database
-    assert body["checks"]["broker"] == {"ok": True, "detail": "not configured"}
+    assert body["checks"]["broker"] == {"ok": True, "needed": True, "detail": "not configured"}
 
 
 async def test_checks_that_fail_or_hang_mean_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.api.ops.CHECKS_SECONDS_MAX", 0.01)
 
-    async def hang() -> Mapping[str, tuple[bool, str]]:
+    async def hang() -> Mapping[str, Check]:
         await asyncio.Event().wait()
         return {}
 

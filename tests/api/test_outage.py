@@ -9,6 +9,8 @@ import pytest
 from sqlalchemy import make_url
 
 from service.adapters.postgres.engine import connect
+from service.api import patience
+from service.api.entrance import auth
 from service.ports.errors import UnavailableError
 from tests.api.entrance_rig import Told, ask, sql
 from tests.api.tenancy import Territory, path_of, routes_of
@@ -31,6 +33,7 @@ BODIES = {
     ("POST", "/api/v2/resthook_subscribers{suffix}"): {"resthook": "link.clicked", "target_url": "https://x.example/"},
 }
 IN_TIME_SECONDS = 20.0
+HASTY_SECONDS = 9.0  # a wait for a connection would take 10, a statement 30
 
 
 @asynccontextmanager
@@ -142,3 +145,71 @@ async def test_a_database_that_says_nothing_is_given_up(database_url: str, metho
             assert told.status == 503, told.body
         relay.flow()
         assert (await answer_to(whole, method, "/v1/endpoints", body)).status in {200, 201}
+
+
+@pytest.mark.parametrize("surface", ["/v1/endpoints", "/api/v2/resthook_subscribers.json"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_database_that_hangs_costs_a_request_its_patience(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, method: str, surface: str
+) -> None:
+    """However many ask at once, and whatever a statement or a wait for a connection may take."""
+    assert patience.PATIENCE_SECONDS <= 4.5
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.3)
+    body = BODIES.get((method, surface.replace(".json", "{suffix}")))
+    async with behind_relay(database_url, pool_size=2) as (whole, relay):
+        await make_things(whole)
+        relay.sink()
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        many = [answer_to(whole, method, surface, body, **{"Idempotency-Key": f"k{each}"}) for each in range(30)]
+        for told in await asyncio.gather(*many):
+            assert told.status == 503, told.body
+            assert told.headers["Retry-After"] == "1"
+            assert _is_in_shape(surface, told)
+        assert loop.time() - began_at < HASTY_SECONDS
+        relay.flow()
+        monkeypatch.undo()
+        assert (await answer_to(whole, method, surface, body, **{"Idempotency-Key": "after"})).status in {200, 201}
+        if left := list(patience._left_behind):
+            await asyncio.wait(left)
+    assert not patience._left_behind
+
+
+async def test_connections_that_die_without_a_word_are_replaced(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with behind_relay(database_url, pool_size=4) as (whole, relay):
+        await make_things(whole)
+        await asyncio.gather(*(whole.ask("GET", "/v1/me") for _ in range(8)))
+        relay.strand()
+        monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.3)
+        found = [told.status for told in await asyncio.gather(*(whole.ask("GET", "/v1/me") for _ in range(4)))]
+        assert 503 in found
+        monkeypatch.undo()
+        began_at = asyncio.get_running_loop().time()
+        for told in await asyncio.gather(*(whole.ask("GET", "/v1/me") for _ in range(8))):
+            assert told.status == 200
+        assert asyncio.get_running_loop().time() - began_at < HASTY_SECONDS
+        if left := list(patience._left_behind):
+            await asyncio.wait(left)
+
+
+async def test_a_database_that_hangs_in_the_middle_costs_no_more(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.3)
+    async with behind_relay(database_url, pool_size=2) as (whole, relay):
+        await make_things(whole)
+        authenticate = auth.authenticate
+
+        async def then_sink(*given: Any) -> Any:
+            key = await authenticate(*given)
+            relay.sink()
+            return key
+
+        monkeypatch.setattr("service.api.entrance.entrance.authenticate", then_sink)
+        body = {"url": "https://named.example/", "event_types": ["message.sent"]}
+        began_at = asyncio.get_running_loop().time()
+        assert (await answer_to(whole, "POST", "/v1/endpoints", body, **{"Idempotency-Key": "k"})).status == 503
+        assert asyncio.get_running_loop().time() - began_at < HASTY_SECONDS
+        relay.flow()

@@ -3,15 +3,19 @@
 import asyncio
 import io
 import json
+import tracemalloc
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from service.api.errors import ApiError
+from service.api.v1 import publishing as publishing_module
 from service.core.events.event import BODY_BYTES_MAX, Rejected
 from service.core.reason import ParkReason
 from service.ports.errors import UnavailableError
 from service.ports.store import Disposition
-from tests.api.conftest import OTHER_KEY, Client, Publishing, Troubles, as_json, envelope
+from tests.api.conftest import NOW, OTHER_KEY, Client, Publishing, Troubles, as_json, envelope
 
 ODD = b"[1e400, 1.0, 9007199254740993]"
 CONFLICT = Rejected(ParkReason.CONFLICT, "another event with the id 'evt_2' was recorded first", "id")
@@ -34,6 +38,18 @@ async def test_a_batch_keeps_its_order_and_tells_duplicates(
         assert response.status == 202
         statuses = [(each["id"], each["status"]) for each in (await response.json())["data"]]
     assert statuses == [("evt_1", "accepted"), ("evt_2", "duplicate"), ("evt_3", "accepted")]
+
+
+@pytest.mark.parametrize("again", [b"[]", None], ids=["another", "the same"])
+async def test_a_batch_has_one_list_of_events(
+    client: Client, publishing: Publishing, bearer: dict[str, str], again: bytes | None
+) -> None:
+    events = as_json([envelope()])
+    body = b'{"events":' + (again or events) + b',"events":' + events + b"}"
+    async with client.post("/v1/events", data=body, headers=bearer | {"Content-Type": "application/json"}) as response:
+        assert response.status == 400
+        assert (await response.json())["errors"] == {"events": ["appears twice"]}
+    assert not publishing.taken
 
 
 async def test_an_absent_organization_is_the_keys(
@@ -203,3 +219,39 @@ async def test_a_body_that_stops_arriving_is_a_408(
     assert b" 408 " in await reader.readline()
     writer.close()
     await writer.wait_closed()
+
+
+MANY = {
+    "items": b'{"events":[' + b"1," * 2_000_000 + b"1]}",
+    "keys": b"{" + b",".join(b'"k%d":1' % number for number in range(300_000)) + b"}",
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+async def test_what_a_large_body_consists_of_is_not_made_before_it_is_counted(name: str) -> None:
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        with suppress(ApiError):
+            assert publishing_module._split(MANY[name]).fields is None
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < 3 * len(MANY[name])
+
+
+async def test_a_batch_is_parsed_in_as_many_turns_as_it_has_events() -> None:
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    turning = asyncio.create_task(turn())
+    batch = publishing_module._split(as_json({"events": [envelope(f"evt_{number}") for number in range(50)]}))
+    parsed = await publishing_module._parse(batch, "org_a", NOW, "application/json")
+    turning.cancel()
+    assert len(parsed) == 50
+    assert turns >= 49

@@ -13,11 +13,14 @@ from service.core.reason import Reason
 from service.ports.store import Claimed
 from tests.api.entrance_rig import Told, sql
 from tests.api.whole_rig import OWNER, SUBSCRIBERS, Things, Whole, make_things, whole_on
+from tests.fakes.delivery_store import alike
 from tests.fakes.settlements import settled_by
+from webhook_signature.sign import KEYS_MAX
 
 pytestmark = pytest.mark.clock
 
 AT_ONCE = 6
+MINE = "https://mine.example/hook"  # where make_things' endpoint is
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def worker_on(whole: Whole) -> PostgresDeliveryStore:
 
 
 async def claim(whole: Whole) -> Sequence[Claimed]:
-    return await worker_on(whole).claim_due(100, per_endpoint_limit=100, room={})
+    return await worker_on(whole).claim_due(alike(100))
 
 
 async def at_once(*requests: Any) -> list[Told]:
@@ -94,6 +97,39 @@ async def test_changes_at_once_are_all_made(whole: Whole, things: Things) -> Non
     for change in changes:
         assert endpoint.items() >= change.items()
     assert endpoint["state"] == "paused"
+
+
+async def test_rotations_at_once_leave_three_secrets_at_most(whole: Whole, things: Things) -> None:
+    """Whatever else asks for a secret of that URL meanwhile: none of the others adds one."""
+    path = f"/v1/endpoints/{things.endpoint_id}"
+    own_secret = "whsec_" + "A" * 44
+    known = {"url": MINE, "event_types": ["message.sent"]}
+    resthook = {"resthook": "message.sent", "target_url": MINE}
+    told = await at_once(
+        *(whole.ask("POST", f"{path}/rotate-secret", json={"overlap_seconds": 3600}) for _ in range(AT_ONCE)),
+        *(whole.ask("POST", "/v1/endpoints", json={**known, "secret": own_secret}) for _ in range(2)),
+        *(whole.ask("POST", f"{SUBSCRIBERS}.json", json={**resthook, "secret": own_secret}) for _ in range(2)),
+        *(whole.ask("PATCH", path, json={"url": MINE}) for _ in range(2)),
+    )
+    statuses = [each.status for each in told]
+    assert sorted(statuses[:AT_ONCE]) == [200] * (KEYS_MAX - 1) + [409] * (AT_ONCE - KEYS_MAX + 1)
+    assert statuses[AT_ONCE:] == [200, 200, 400, 400, 200, 200]
+    assert len((await whole.ask("GET", path)).json["secrets"]) == KEYS_MAX
+    stored = "SELECT count(*) FROM endpoint_secrets WHERE endpoint_id = $1"
+    assert await sql(whole.engine, stored, things.endpoint_id) == KEYS_MAX
+    # Two that end the others at once, and some that would overlap or change the style: never one more, never none.
+    mixed = await at_once(
+        *(
+            whole.ask("POST", f"{path}/rotate-secret", json={"overlap_seconds": seconds})
+            for seconds in (0, 3600, 3600, 0, 3600, 3600)
+        ),
+        *(
+            whole.ask("PATCH", path, json={"signature_style": style, "overlap_seconds": 3600})
+            for style in ("ed25519", "t-v1", "standard")
+        ),
+    )
+    assert {each.status for each in mixed} <= {200, 400, 409}
+    assert 1 <= await sql(whole.engine, stored, things.endpoint_id) <= KEYS_MAX
 
 
 async def test_creations_at_once_make_one_endpoint(whole: Whole) -> None:

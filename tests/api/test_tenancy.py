@@ -27,12 +27,16 @@ async def test_everything_is_its_organizations_own(database_url: str) -> None:
                 ("PATCH", "/v1/endpoints/{id}"): {"description": "taken over"},
                 ("POST", "/v1/endpoints/{id}/test"): {"event_type": "message.sent"},
                 ("POST", "/v1/event-types"): {"name": "theirs.alone", "schema": {"type": "object"}},
+                ("POST", "/v1/endpoints/{id}/recover"): {"since": "2026-01-01T00:00:00Z"},
+                ("POST", "/v1/replays"): {"event_type": "message.sent"},
+                ("POST", "/v1/keys"): {"scopes": ["read"]},
             },
             asides=[*asides_on_v1(things, await cursors_of(whole)), *asides_on_v2(things)],
             # The subscriber's number may be in other texts by chance: its URL tells.
             marks=[
                 *(things.endpoint_id, things.event_id, things.message_id, things.delivery_id, things.event_type),
-                *(URL, "private-note", "private-pass", OWNER, whole.keys[OWNER].key_id),
+                things.replay_id,
+                *(URL, "private-note", "private-pass", "private-key", things.key_id, OWNER, whole.keys[OWNER].key_id),
             ],
         )
         delivery_count = len((await whole.ask("GET", "/v1/deliveries")).json["data"])
@@ -46,7 +50,7 @@ async def test_everything_is_its_organizations_own(database_url: str) -> None:
 
 async def cursors_of(whole: Whole) -> dict[str, str]:
     """A cursor of each list, from a second page that the owner has."""
-    lists = ("/v1/endpoints", "/v1/events", "/v1/deliveries", "/v1/event-types")
+    lists = ("/v1/endpoints", "/v1/events", "/v1/deliveries", "/v1/event-types", "/v1/replays", "/v1/keys")
     await make_things(whole, url="https://mine.example/second", number=2)
     told = {path: (await whole.ask("GET", f"{path}?limit=1")).json["next_cursor"] for path in lists}
     assert all(told.values()), told
@@ -64,6 +68,10 @@ def asides_on_v1(things: Things, cursors: dict[str, str]) -> list[Aside]:
         ("GET", f"/v1/events?event_type={event_type}", None, 200),
         ("GET", f"/v1/events/{things.event_id}/explain?limit=1", None, 404),
         ("POST", "/v1/endpoints", {"url": OTHER_URL, "event_types": [event_type]}, 400),
+        ("POST", "/v1/replays", {"endpoint_id": mine}, 404),
+        ("POST", "/v1/replays", {"endpoint_id": mine, "dry_run": True}, 404),
+        ("POST", "/v1/replays", {"ids": [things.delivery_id]}, 202),
+        ("POST", "/v1/replays", {"event_type": event_type, "dry_run": True}, 200),
         ("POST", "/v1/events", {"id": "evt_new", "type": event_type, "data": {}}, 400),
         ("POST", "/v1/events", {"id": "evt_new", "type": "message.sent", "organization_id": OWNER}, 400),
     ]

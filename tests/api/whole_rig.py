@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.adapters.exit.sender import HttpSender
 from service.adapters.postgres.engine import connect
 from service.app.http import Parts, api_of
 from service.core.api_key import NewKey
@@ -56,6 +57,8 @@ class Things:
     delivery_id: str
     event_type: str
     subscriber_id: str
+    replay_id: str
+    key_id: str
 
     @property
     def by_template(self) -> dict[str, str]:
@@ -67,6 +70,8 @@ class Things:
             "/v1/deliveries/{id}": self.delivery_id,
             "/v1/event-types/{name}": self.event_type,
             f"{SUBSCRIBERS}/{{id}}": self.subscriber_id,
+            "/v1/replays/{id}": self.replay_id,
+            "/v1/keys/{id}": self.key_id,
         }
 
 
@@ -74,6 +79,7 @@ OTHER_PARTS = {
     **{f"/api/v2/{each}{{suffix}}": ".json" for each in ("resthooks", "resthook_subscribers", "resthook_events")},
     f"{SUBSCRIBERS}/{{id}}{{suffix}}": ".json",
     "/api/v2/static/{name}": "page.css",
+    "/.well-known/webhook-keys/{id}": "ep_0",  # public keys are for everybody
 }
 """The parts of paths that name no thing, with a value each."""
 
@@ -90,8 +96,13 @@ async def make_things(
     await whole.made("POST", "/v1/events", json.loads(body), by=by)
     delivery = (await whole.made("GET", "/v1/deliveries", None, by=by))["data"][0]
     subscriber = (await whole.made("GET", f"{SUBSCRIBERS}.json", None, by=by))["results"][0]
+    replay = await whole.made("POST", "/v1/replays", {"endpoint_id": endpoint["id"]}, by=by)
+    key = await whole.made("POST", "/v1/keys", {"scopes": ["read"], "name": "private-key"}, by=by)
     message_id = json.loads(body)["data"]["message"]["id"]
-    return Things(endpoint["id"], event_id, message_id, delivery["id"], event_type, str(subscriber["id"]))
+    return Things(
+        *(endpoint["id"], event_id, message_id, delivery["id"], event_type, str(subscriber["id"])),
+        *(replay["id"], key["id"]),
+    )
 
 
 @asynccontextmanager
@@ -102,13 +113,16 @@ async def whole_on(
     own = connect(database_url)
     troubles = Troubles()
     through = engine or own
+    loaded = load_settings(settings)
+    sender = HttpSender(loaded.egress_policy, idle_max=0)
     parts = Parts(
-        load_settings(settings),
+        loaded,
         through,
         SECRET_BOX,
         intake_on(through),
         troubles,  # the API tells of nothing else
         lambda: datetime.now(UTC),
+        sender,
     )
     application = api_of(parts)
     try:
@@ -116,4 +130,5 @@ async def whole_on(
         async with TestClient(TestServer(application)) as client:
             yield Whole(own, application, client, keys, troubles)
     finally:
+        await sender.close()
         await own.dispose()

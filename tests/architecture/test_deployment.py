@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
+from service.adapters.observers.metrics import MetricsObserver
 from service.ports.source import Topology
 from service.settings import Settings, environment_name
 
@@ -66,9 +68,99 @@ def test_an_older_python_reads_one_sentence() -> None:
     ]
 
 
+def test_every_alert_is_about_metrics_that_exist_and_leads_to_a_paragraph() -> None:
+    text = (ROOT / "deploy/prometheus/alerts.yml").read_text(encoding="utf-8")
+    known, _ = MetricsObserver().render()
+    rules = text.split("- alert: ")[1:]
+    assert rules
+    for rule in rules:
+        (expression,) = re.findall(r"expr: (.*)", rule)
+        named = re.findall(r"posthorn_\w+", expression)
+        assert named, rule
+        assert all(f"# TYPE {name.removesuffix('_total')}" in known.decode() for name in named), rule
+        (document, anchor) = re.findall(r"runbook_url: (\S+)#(\S+)", rule)[0]
+        headings = re.findall(r"^#+ (.*)$", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE)
+        assert anchor in {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}, rule
+
+
+# ---------------------------------------------------------------------- containers
+
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8")
+BY_DIGEST = re.compile(r"[\w./-]+:[\w.-]*\d[\w.-]*@sha256:[0-9a-f]{64}")
+OURS = re.compile(r"posthorn:\d+\.\d+\.\d+")
+
+
+def test_every_image_that_is_fetched_is_named_by_digest() -> None:
+    """A tag is whatever its registry says today; the tag beside the digest is for people."""
+    assert all(
+        BY_DIGEST.fullmatch(each["image"]) or OURS.fullmatch(each["image"]) for each in COMPOSE["services"].values()
+    )
+    stages = re.findall(r"^FROM (\S+)(?: AS (\w+))?$", DOCKERFILE, re.MULTILINE)
+    names = {name for _, name in stages if name}
+    assert stages
+    assert [image for image, _ in stages if image not in names and not BY_DIGEST.fullmatch(image)] == []
+    assert "# syntax=" not in DOCKERFILE, "the build would fetch another image, by tag"
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_every_container_can_do_no_more_than_it_must(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["pids_limit"] <= 512
+    assert service["mem_limit"]
+    assert not {"privileged", "cap_add", "pid", "ipc", "network_mode", "devices"} & service.keys()
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+    assert not any("docker.sock" in each or ":/host" in each for each in service.get("volumes", []))
+
+
+def test_database_and_broker_have_no_way_in_from_the_host_and_none_out() -> None:
+    inside = {name for name, network in COMPOSE["networks"].items() if network.get("internal")}
+    for name in ("postgres", "rabbitmq", "migrate"):
+        service = COMPOSE["services"][name]
+        assert set(service["networks"]) <= inside, name
+        assert "ports" not in service, name
+    assert not set(COMPOSE["services"]["postgres"]["networks"]) & set(COMPOSE["services"]["rabbitmq"]["networks"])
+
+
+def test_no_container_runs_as_root() -> None:
+    assert re.search(r"^USER (\d+):\1$", DOCKERFILE.rpartition("\nFROM ")[2], re.MULTILINE)
+    for name, service in COMPOSE["services"].items():
+        if not OURS.fullmatch(service["image"]):
+            assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"]), name
+
+
+def test_the_service_connects_as_one_role_and_the_migration_as_another() -> None:
+    services = COMPOSE["services"]
+    roles = set(
+        re.findall(r"CREATE ROLE (\w+) LOGIN", (ROOT / "deploy/postgres/roles.sql").read_text(encoding="utf-8"))
+    )
+    users = {
+        name: services[name]["environment"]["DATABASE_URL"].split("//")[1].split(":")[0]
+        for name in ("migrate", "posthorn")
+    }
+    assert users == {"migrate": "posthorn_migration", "posthorn": "posthorn_service"}
+    assert set(users.values()) == roles
+    assert services["migrate"]["command"] == ["migrate", "--grant-to", users["posthorn"]]
+    assert "POSTGRES_USER" not in services["postgres"]["environment"], (
+        "the superuser keeps its name, which none of ours is"
+    )
+    assert "./deploy/postgres/roles.sql:/docker-entrypoint-initdb.d/roles.sql:ro" in services["postgres"]["volumes"]
+
+
+def test_the_image_takes_only_what_has_its_hash_and_runs_without_pip() -> None:
+    installs = re.findall(r"pip[^\n]* install .*", DOCKERFILE)
+    assert installs
+    for each in installs:
+        assert "--no-deps /wheels/" in each or ("--require-hashes" in each and "--only-binary=:all:" in each), each
+    assert "python -m venv --without-pip /opt/posthorn" in DOCKERFILE
+
+
 def test_no_secret_has_a_default() -> None:
     compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-    for name in ("POSTGRES_PASSWORD", "RABBITMQ_PASSWORD", "SECRET_KEYS"):
+    for name in ("POSTGRES_PASSWORD", "MIGRATION_PASSWORD", "SERVICE_PASSWORD", "RABBITMQ_PASSWORD", "SECRET_KEYS"):
         uses = re.findall(rf"\$\{{{name}(..)", compose)
         assert uses, name
         assert set(uses) == {":?"}, name

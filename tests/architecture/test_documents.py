@@ -13,6 +13,7 @@ import pytest
 from service import __version__
 from service.adapters.observers.metrics import MetricsObserver
 from service.core.events.event import Event, parse_event
+from service.core.events.types.operational import OPERATIONAL
 from service.core.reason import ParkReason
 from service.settings import Settings, environment_name
 from tests.architecture.readable import Example, anchors, examples, links
@@ -117,6 +118,15 @@ def test_the_runbook_tells_what_to_do_about_every_parked_message() -> None:
         name for row in re.findall(r"^\| (`[^|]*) \|", parked, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
     assert told == set(ParkReason)
+
+
+@pytest.mark.parametrize(
+    ("path", "heading"),
+    [("docs/operating.md", "## Operational events"), ("docs/receiving.md", "## Hear of what went wrong")],
+)
+def test_every_operational_event_is_told(path: str, heading: str) -> None:
+    told = (ROOT / path).read_text(encoding="utf-8").partition(heading)[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+\.\w+)` \|", told, re.MULTILINE)) == set(OPERATIONAL)
 
 
 def _ids(example: Example) -> str:

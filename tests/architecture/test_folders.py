@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-TOP = ("service", "receiver", "migrations", "deploy", "docs", "bench", "tests")
+TOP = ("service", "receiver", "migrations", "requirements", "deploy", "docs", "bench", "tests")
 
 
 def _named() -> Iterator[str]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture.syntax import parse
+
 ROOT = Path(__file__).resolve().parents[2]
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
@@ -43,7 +45,7 @@ def test_a_file_and_its_functions_can_be_read_at_once(path: Path) -> None:
 
 
 def _functions(source: str) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node.name, (node.end_lineno or node.lineno) - node.lineno + 1
 
@@ -56,7 +58,7 @@ def test_every_module_has_a_noun_for_a_name() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=_name)
 def test_tests_wait_for_what_happened_and_never_for_time(path: Path) -> None:
     """Only a function inside a test may: a receiver that is slow on purpose. And ``asyncio.sleep(0)`` is no nap."""
-    naps = [call.lineno for call in _calls(ast.parse(path.read_text(encoding="utf-8"))) if _is_nap(call)]
+    naps = [call.lineno for call in _calls(parse(path.read_text(encoding="utf-8"))) if _is_nap(call)]
     assert not naps
 
 

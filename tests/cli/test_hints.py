@@ -55,6 +55,8 @@ async def test_an_organization_that_does_not_exist_is_told_with_a_spelling(posth
         ("deliveries", "list"),
         ("endpoints", "list"),
         ("endpoints", "remove", "ep_1"),
+        ("endpoints", "show", "ep_1"),
+        ("endpoints", "resume", "ep_1"),
     ):
         told = await posthorn(*command, "--organization", "org_alhpa")
         assert (told.code, told.out) == (1, ""), command

@@ -33,6 +33,23 @@ async def test_keys_want_a_sound_organization_and_known_scopes(posthorn: Run) ->
     assert "did you mean 'write'?" in bad_scope.err
 
 
+async def test_scopes_can_be_limited(posthorn: Run) -> None:
+    options = ("keys", "create", "--organization", "org_a", "--scopes")
+    assert (await posthorn(*options, "publish:message.*,publish:link.clicked")).code == 0
+    for scopes, code, word in (
+        ("publish:message", 2, "must be an event type"),
+        ("read:ep_nobody", 1, "no endpoint 'ep_nobody' of org_a"),
+    ):
+        refused = await posthorn(*options, scopes)
+        assert (refused.code, refused.out) == (code, "")
+        assert word in refused.err
+    added = await posthorn(
+        *("endpoints", "add", "--organization", "org_a", "--json"),
+        *("--url", "https://hooks.example/", "--event-types", "message.sent"),
+    )
+    assert (await posthorn(*options, f"read:{added.json['id']}")).code == 0
+
+
 @pytest.mark.parametrize(
     "option",
     [
@@ -72,6 +89,36 @@ async def test_keys_are_listed_with_what_they_may_and_revoked_once(posthorn: Run
     assert (await posthorn("keys", "revoke", made["key"], "--json")).json == revoked.json  # the whole key, once more
     assert (await posthorn("keys", "revoke", made["key_id"])).err.endswith("keys list --organization org_a\n")
     assert (await posthorn("keys", "list", "--organization", "org_a", "--json")).json["data"][0]["revoked_at"]
+
+
+async def test_a_key_is_followed_by_another_one(posthorn: Run) -> None:
+    options = ("--name", "crm", "--expires-in-days", "30", "--scopes", "read", "--rate-limit-per-hour", "7")
+    old = (await posthorn("keys", "create", "--organization", "org_a", *options, "--json")).json
+    rotated = await posthorn("keys", "rotate", old["key"], "--overlap-seconds", "3600", "--json")
+    assert (rotated.code, rotated.json["replaces"]) == (0, old["key_id"])
+    listed = (await posthorn("keys", "list", "--organization", "org_a", "--json")).json["data"]
+    assert [each["key_id"] for each in listed] == [old["key_id"], rotated.json["key_id"]]
+    assert [each["replaced_by"] for each in listed] == [rotated.json["key_id"], None]
+    assert [each["hint"] for each in listed] == [old["key"][-4:], rotated.json["key"][-4:]]
+    assert listed[0]["expires_at"] == rotated.json["overlap_ends_at"]
+    made = listed[1]
+    assert (made["name"], made["scopes"], made["rate_limit_per_hour"]) == ("crm", ["read"], 7)
+    table = (await posthorn("keys", "list", "--organization", "org_a")).out
+    assert f"ph_live_{old['key_id']}_…{old['key'][-4:]}" in table
+    at_once = await posthorn("keys", "rotate", made["key_id"], "--overlap-seconds", "0", "--expires-in-days", "9")
+    assert (at_once.code, at_once.out.count("ph_live_")) == (0, 1)
+    last = (await posthorn("keys", "list", "--organization", "org_a", "--json")).json["data"][-1]
+    again = await posthorn("keys", "rotate", made["key_id"])
+    assert (again.code, again.out) == (1, "")
+    assert f"was rotated already; rotate {last['key_id']}, which follows it" in again.err
+    await posthorn("keys", "revoke", last["key_id"])
+    ended = await posthorn("keys", "rotate", last["key_id"])
+    assert (ended.code, ended.out) == (1, "")
+    assert "no longer valid" in ended.err
+    unknown = await posthorn("keys", "rotate", "ph_live_mistyped_secret")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "No such key" in unknown.err
+    assert "mistyped" not in unknown.err
 
 
 async def test_keys_that_are_not_there(posthorn: Run) -> None:

@@ -38,6 +38,9 @@ async def test_it_refuses_to_start_without_what_it_needs(posthorn: Run, environm
     keyless = await posthorn("serve", SECRET_KEYS="")
     assert (keyless.code, keyless.out) == (2, "")
     assert "openssl rand -base64 32" in keyless.err
+    elsewhere = await posthorn("serve", POSTHORN_SOURCE_ADDRESSES="127.0.0.2,192.0.2.1")
+    assert (elsewhere.code, elsewhere.out) == (2, "")
+    assert "POSTHORN_SOURCE_ADDRESSES: 192.0.2.1 is not an address of this host." in elsewhere.err
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -50,18 +53,38 @@ async def test_it_refuses_to_start_without_what_it_needs(posthorn: Run, environm
                 assert name in told.err
 
 
+OTHER_KEY = "k2:" + base64.b64encode(b"x" * 32).decode()
+
+
+async def add_endpoint(posthorn: Run, url: str = "https://example.org/", **changes: str) -> None:
+    endpoint = ("--url", url, "--event-types", "message.sent")
+    assert (await posthorn("endpoints", "add", "--organization", "org_a", *endpoint, **changes)).code == 0
+
+
 async def test_secrets_that_do_not_open_are_told_at_the_start(posthorn: Run, environment: dict[str, str]) -> None:
     await posthorn("keys", "create", "--organization", "org_a")
-    endpoint = ("--url", "https://example.org/", "--event-types", "message.sent")
-    await posthorn("endpoints", "add", "--organization", "org_a", *endpoint)
-    other = "k1:" + base64.b64encode(b"x" * 32).decode()
-    async with serving(environment | {"SECRET_KEYS": other}, "--role", "api") as service:
+    await add_endpoint(posthorn)
+    await add_endpoint(posthorn, "https://example.org/2", SECRET_KEYS=OTHER_KEY)
+    async with serving(environment | {"SECRET_KEYS": OTHER_KEY}, "--role", "api") as service:
         told = await service.told("secrets.unopenable")
-        assert "the key 'k1' in SECRET_KEYS is not the one" in told["detail"]
+        assert told["detail"].startswith("1 signing secret sealed with key 'k1': the key that sealed")
+        assert told["looked_at"] == 2
         assert "back into SECRET_KEYS" in told["advice"]
         await started(service, 1)
         service.signal(SIGTERM)
         assert await service.end() == 0
+
+
+async def test_it_refuses_to_start_where_its_keys_open_nothing(posthorn: Run) -> None:
+    await posthorn("keys", "create", "--organization", "org_a")
+    await add_endpoint(posthorn)
+    same_id = OTHER_KEY.replace("k2", "k1")
+    for keys, why in ((OTHER_KEY, "is not in SECRET_KEYS"), (same_id, "'k1' in SECRET_KEYS is not the one")):
+        for processes in ("1", "2"):
+            told = await posthorn("serve", "--processes", processes, SECRET_KEYS=keys)
+            assert (told.code, told.out) == (2, "")
+            assert "SECRET_KEYS opens nothing that is stored. It needs 'k1'" in told.err
+            assert why in told.err
 
 
 async def test_processes_are_one_service(environment: dict[str, str]) -> None:

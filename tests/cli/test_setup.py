@@ -1,6 +1,10 @@
 """migrate and endpoints: what scripts rely on, and what people are told."""
 
+import json
+from pathlib import Path
+
 import asyncpg
+from sqlalchemy import make_url
 
 from tests.cli.command import CommandServer, Finished, Run
 from webhook_signature.sign import decode_secret
@@ -18,11 +22,25 @@ async def test_migrating_twice_is_a_no_op(posthorn: Run) -> None:
         assert (done.code, done.out) == (0, "")
 
 
+async def test_migrating_grants_the_services_role_what_it_needs(
+    posthorn: Run, database_url: str, owner_database_url: str
+) -> None:
+    role = make_url(database_url).username
+    assert role is not None
+    done = await posthorn("migrate", "--grant-to", role, DATABASE_URL=owner_database_url)
+    assert (done.code, done.out) == (0, "")
+    assert f"The role {role} has what the service needs." in done.err
+    assert (await posthorn("keys", "create", "--organization", "org_a")).code == 0
+    unknown = await posthorn("migrate", "--grant-to", "nobody_of_this_name", DATABASE_URL=owner_database_url)
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "there is no role 'nobody_of_this_name'; create it first" in unknown.err
+
+
 async def test_endpoints_are_added_listed_and_removed(posthorn: Run) -> None:
     await posthorn("keys", "create", "--organization", "org_a")
     added = await add(posthorn, "--json")
     assert (added.code, added.err) == (0, "")
-    assert added.json.keys() == {"id", "url", "event_types", "secret"}
+    assert added.json.keys() == {"id", "url", "event_types", "secret", "public_key"}
     assert added.json["event_types"] == ["message.sent", "link.clicked"]
     assert len(decode_secret(added.json["secret"])) == 32
     again = await add(posthorn, "--json")
@@ -40,6 +58,53 @@ async def test_endpoints_are_added_listed_and_removed(posthorn: Run) -> None:
     assert "has no endpoint" in unknown.err
 
 
+async def test_an_endpoint_may_sign_with_a_pair_of_keys(posthorn: Run) -> None:
+    await posthorn("keys", "create", "--organization", "org_a")
+    added = await add(posthorn, "--signature-style", "ed25519", "--json")
+    assert (added.json["secret"], added.json["public_key"][:5]) == (None, "whpk_")
+    shown = await posthorn("endpoints", "show", added.json["id"], "--organization", "org_a", "--json")
+    assert (shown.json["signature_style"], shown.json["public_keys"]) == ("ed25519", [added.json["public_key"]])
+    told = await add(posthorn, "--signature-style", "ed25519", url="https://other.example/")
+    assert "Give the public key to the receiver" in told.err
+    own = ("--signature-style", "ed25519", "--secret", "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+    refused = await add(posthorn, *own, url="https://third.example/")
+    assert (refused.code, refused.err.startswith("--secret: Posthorn makes the keys")) == (2, True)
+
+
+async def test_an_endpoint_that_waits_says_why(posthorn: Run, database_url: str) -> None:
+    await posthorn("keys", "create", "--organization", "org_a")
+    endpoint_id = (await add(posthorn, "--json")).json["id"]
+    show = ("endpoints", "show", endpoint_id, "--organization", "org_a")
+    assert (await posthorn(*show, "--json")).json["gates"] == []
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("INSERT INTO gates VALUES ($1, 'retry_after', '2126-01-01')", endpoint_id)
+    await connection.close()
+    assert "the receiver asked for a pause (Retry-After), until 2126-01-01" in (await posthorn(*show)).out
+    (gate,) = (await posthorn(*show, "--json")).json["gates"]
+    assert (gate["kind"], gate["until"]) == ("retry_after", "2126-01-01T00:00:00.000000Z")
+    assert "active (retry_after)" in (await posthorn("endpoints", "list", "--organization", "org_a")).out
+    unknown = await posthorn("endpoints", "show", "ep_unknown", "--organization", "org_a")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "has no endpoint" in unknown.err
+
+
+async def test_a_disabled_endpoint_is_resumed(posthorn: Run, database_url: str) -> None:
+    await posthorn("keys", "create", "--organization", "org_a")
+    endpoint_id = (await add(posthorn, "--json")).json["id"]
+    resume = ("endpoints", "resume", endpoint_id, "--organization", "org_a")
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("INSERT INTO gates VALUES ($1, 'disabled', 'infinity')", endpoint_id)
+    await connection.close()
+    assert "disabled" in (await posthorn("endpoints", "list", "--organization", "org_a")).out
+    resumed = await posthorn(*resume)
+    assert (resumed.code, f"{endpoint_id} is active" in resumed.err) == (0, True)
+    again = (await posthorn(*resume, "--json")).json
+    assert (again["id"], again["gates"]) == (endpoint_id, [])
+    unknown = await posthorn("endpoints", "resume", "ep_unknown", "--organization", "org_a")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "has no endpoint" in unknown.err
+
+
 async def test_a_secret_of_ones_own_is_taken(posthorn: Run) -> None:
     await posthorn("keys", "create", "--organization", "org_a")
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -48,6 +113,49 @@ async def test_a_secret_of_ones_own_is_taken(posthorn: Run) -> None:
     assert (refused.code, refused.out) == (2, "")
     assert "--secret: " in refused.err
     assert "short" not in refused.err
+
+
+async def test_limits_are_taken_and_shown(posthorn: Run) -> None:
+    await posthorn("keys", "create", "--organization", "org_a")
+    refused = await add(posthorn, "--rate-limit-per-second", "0", "--max-in-flight", "0")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.count("--rate-limit-per-second: must be 0.001 to 1000.") == 1
+    assert refused.err.count("--max-in-flight: must be 1 to 1000.") == 1
+    assert (await add(posthorn, "--rate-limit-per-second", "30", "--max-in-flight", "1")).code == 0
+    listed = await posthorn("endpoints", "list", "--organization", "org_a", "--json")
+    (shown,) = listed.json["data"]
+    assert (shown["rate_limit_per_second"], shown["max_in_flight"]) == (30, 1)
+    again = await add(posthorn, "--max-in-flight", "5")
+    assert "keeps its endpoint, its secret and its settings" in again.err
+
+
+async def test_an_auth_is_read_from_a_file_and_shown_without_its_secret(posthorn: Run, tmp_path: Path) -> None:
+    await posthorn("keys", "create", "--organization", "org_a")
+    file = tmp_path / "auth.json"
+    file.write_text("hunter2")
+    refused = await add(posthorn, "--auth-file", str(file))
+    assert (refused.code, "is not JSON" in refused.err, "hunter2" in refused.err) == (2, True, False)
+    file.write_text(json.dumps({"type": "oauth2", "token_url": "https://10.0.0.1/", "client_id": "a"}))
+    refused = await add(posthorn, "--auth-file", str(file))
+    assert (refused.code, "--auth.client-secret: is required." in refused.err) == (2, True)
+    auth = {"type": "oauth2", "token_url": "https://auth.example.com/", "client_id": "a", "client_secret": "hunter2"}
+    file.write_text(json.dumps(auth))
+    assert (await add(posthorn, "--auth-file", str(file))).code == 0
+    listed = await posthorn("endpoints", "list", "--organization", "org_a", "--json")
+    (shown,) = listed.json["data"]
+    assert shown["auth"] == auth | {"client_secret": "***", "scope": None}
+
+
+async def test_order_is_taken_and_shown(posthorn: Run) -> None:
+    await posthorn("keys", "create", "--organization", "org_a")
+    refused = await add(posthorn, "--order-by", "data..id", "--order-wait-seconds", "0")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--order-by: a path must be keys joined by single dots, such as data.message.id." in refused.err
+    assert "--order-wait-seconds: must be 1 to 86400." in refused.err
+    assert (await add(posthorn, "--order-by", "data.message.id", "--order-wait-seconds", "60")).code == 0
+    listed = await posthorn("endpoints", "list", "--organization", "org_a", "--json")
+    (shown,) = listed.json["data"]
+    assert (shown["order_by"], shown["order_wait_seconds"]) == ("data.message.id", 60)
 
 
 async def test_an_endpoint_that_cannot_be_is_refused_with_a_reason(posthorn: Run) -> None:
@@ -108,8 +216,8 @@ async def test_a_schema_that_is_not_there_points_to_migrate(posthorn: Run, postg
         assert "posthorn migrate" in told.err
 
 
-async def test_a_schema_of_a_newer_release_is_told(posthorn: Run, database_url: str) -> None:
-    connection = await asyncpg.connect(database_url)
+async def test_a_schema_of_a_newer_release_is_told(posthorn: Run, owner_database_url: str) -> None:
+    connection = await asyncpg.connect(owner_database_url)
     [head] = await connection.fetch("SELECT version_num FROM alembic_version")
     try:
         await connection.execute("UPDATE alembic_version SET version_num = '9999'")
@@ -144,3 +252,17 @@ async def test_help_names_the_exit_codes(commands: CommandServer, bare_environme
         assert told.code == 0
         assert "Exit codes" in told.out
     assert (await commands.run(bare_environment, "nonsense")).code == 2
+
+
+async def test_what_would_pass_a_cap_is_refused_by_its_option(posthorn: Run) -> None:
+    await posthorn("keys", "create", "--organization", "org_a")
+    add = ("endpoints", "add", "--organization", "org_a", "--event-types", "message.sent,link.clicked")
+    assert (await posthorn(*add, "--url", "https://a.example/")).code == 0
+    for setting, option, what in (
+        ("POSTHORN_MAX_ENDPOINTS", "--url", "1 endpoint"),
+        ("POSTHORN_MAX_SUBSCRIPTIONS", "--event-types", "1 subscription"),
+        ("POSTHORN_MAX_SECRETS", "--secret", "1 secret"),
+    ):
+        refused = await posthorn(*add, "--url", "https://b.example/", **{setting: "1"})
+        assert (refused.code, refused.out) == (1, "")
+        assert refused.err.startswith(f"{option}: an organization can have {what} at most: remove some")

@@ -59,6 +59,20 @@ async def test_the_other_styles(commands: CommandServer, bare_environment: dict[
     assert (misplaced.code, misplaced.out) == (2, "")
 
 
+async def test_a_pair_of_keys(commands: CommandServer, bare_environment: dict[str, str], tmp_path: Path) -> None:
+    private, public = "whsk_" + OTHER[6:], "whpk_A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="
+    headers = tmp_path / "headers.txt"
+    style = ("--style", "ed25519")
+    signed = await commands.run(bare_environment, "sign", *style, "--secret", private, "--id", "evt_1", "-", stdin=BODY)
+    headers.write_text(signed.out)
+    verify = ("verify", *style, "--headers", str(headers), "-", "--secret")
+    assert (await commands.run(bare_environment, *verify, public, stdin=BODY)).out == "ok\n"
+    shared = await commands.run(bare_environment, *verify, OTHER, stdin=BODY)
+    assert (shared.code, shared.err.startswith("--secret: an ed25519 key must be text")) == (2, True)
+    told = await commands.run(bare_environment, "sign", *style, "--secret", public, "--id", "evt_1", "-", stdin=BODY)
+    assert (told.code, "sign with a private key" in told.err) == (2, True)
+
+
 async def test_wrong_usage_is_told_without_the_secret(
     commands: CommandServer, bare_environment: dict[str, str]
 ) -> None:

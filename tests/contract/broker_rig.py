@@ -22,10 +22,11 @@ class Troubles:
     """What the source reported; ``changed`` wakes whoever waits for the next one."""
 
     errors: list[BaseException] = field(default_factory=list)
+    wheres: list[str] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __call__(self, where: str, error: BaseException) -> None:
-        assert where == "rabbitmq"
+        self.wheres.append(where)
         self.errors.append(error)
         self.changed.set()
 
@@ -79,15 +80,22 @@ class Bench:
 
     async def publish(self, *bodies: bytes, event_type: str = "message.sent") -> None:
         await declare_topology(self.url, self.topology)
+        await self.publish_only(*bodies, event_type=event_type)
+
+    async def publish_only(self, *bodies: bytes, event_type: str = "message.sent") -> None:
+        """Publish, with the topology as it is."""
         publisher = await self.publisher()
         await publisher.publish_many(Publication(body, event_type, message_id=body.decode()) for body in bodies)
 
     async def parked(self) -> asyncio.Queue[DeliveredMessage]:
         """Everything that gets to the parked queue, as it arrives; not acked, so it stays there."""
-        found: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
-        channel = await self.channel()
         await declare_topology(self.url, self.topology)
-        await channel.basic_consume(self.topology.parked, found.put)
+        return await self.arrivals(self.topology.parked)
+
+    async def arrivals(self, queue: str) -> asyncio.Queue[DeliveredMessage]:
+        """The same for any queue, with the topology as it is."""
+        found: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
+        await (await self.channel()).basic_consume(queue, found.put)
         return found
 
     async def channel(self) -> AbstractChannel:

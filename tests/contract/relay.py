@@ -1,6 +1,7 @@
 """A TCP relay between a client and a broker: where a test cuts the cable, or lets every byte sink without a word."""
 
 import asyncio
+import ssl
 from contextlib import suppress
 from typing import Self
 
@@ -8,12 +9,15 @@ from typing import Self
 class Relay:
     """``async with Relay(host, port) as relay:`` and connect to ``relay.port`` instead."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        """With ``tls`` it is spoken on this side of the relay."""
+        self._tls = tls
         self._target = (host, port)
         self._links: dict[asyncio.Task[None], tuple[asyncio.StreamWriter, ...]] = {}
         self._server: asyncio.Server | None = None
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._stranded: set[asyncio.StreamWriter] = set()
         self.port = 0
         self.accepted_count = 0
 
@@ -26,6 +30,10 @@ class Relay:
     def sink(self) -> None:
         """Pass nothing on any more, in either direction, with every connection left open."""
         self._flowing.clear()
+
+    def strand(self) -> None:
+        """Let every byte of the connections there are vanish, as after a failover; new ones are let through."""
+        self._stranded.update(*self._links.values())
 
     def flow(self) -> None:
         """Pass everything on again."""
@@ -43,7 +51,7 @@ class Relay:
 
     async def open(self) -> None:
         """Accept connections, on the same port as before if there was one."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -53,7 +61,11 @@ class Relay:
         task.add_done_callback(self._links.pop)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection(*self._target)
+        try:
+            there_reader, there_writer = await asyncio.open_connection(*self._target)
+        except OSError:  # nobody is there: whoever came is told so, as without a relay
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None
         self._links[task] = (writer, there_writer)
@@ -63,6 +75,8 @@ class Relay:
         with suppress(OSError):
             while chunk := await reader.read(65536):
                 await self._flowing.wait()
+                if writer in self._stranded:
+                    continue
                 writer.write(chunk)
                 await writer.drain()
         writer.close()

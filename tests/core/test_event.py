@@ -278,6 +278,45 @@ def test_nul_characters(raw: str) -> None:
     _rejected(_with(raw), ParkReason.NUL_CHARACTER)
 
 
+def _deepest(body: bytes) -> int:
+    """Byte by byte."""
+    depth = deepest = 0
+    is_in_string = is_escaped = False
+    for byte in body.decode("latin-1"):
+        if is_in_string:
+            is_in_string = is_escaped or byte != '"'
+            is_escaped = byte == "\\" and not is_escaped
+        elif byte == '"':
+            is_in_string = True
+        else:
+            depth += (byte in "{[") - (byte in "}]")
+            deepest = max(deepest, depth)
+    return deepest
+
+
+@given(st.text('"\\{}[][[[[{a\n', min_size=70, max_size=400))
+def test_depth_counts_no_brackets_in_strings(text: str) -> None:
+    rejected = parse_event(text.encode(), NOW)
+    assert isinstance(rejected, Rejected)
+    assert (rejected.reason is ParkReason.TOO_DEEP) == (_deepest(text.encode()) > DEPTH_MAX)
+
+
+@given(
+    st.recursive(st.text('\\\0u0"a', max_size=12), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
+)
+def test_only_a_real_nul_is_one(value: Any) -> None:
+    body = json.dumps({"a": value}).encode()
+    rejected = parse_event(body, NOW)
+    assert isinstance(rejected, Rejected)
+    assert (rejected.reason is ParkReason.NUL_CHARACTER) == _has_nul(value)
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_nul(key) or _has_nul(inner) for key, inner in value.items())
+    return any(map(_has_nul, value)) if isinstance(value, list) else "\0" in value
+
+
 def test_a_backslash_before_u0000_is_no_nul() -> None:
     _parsed(_with('"C:\\\\u0000"'))
 

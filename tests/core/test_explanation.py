@@ -1,6 +1,7 @@
 """Explain: one finding for each subscription, whatever the story."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,8 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.deliveries.delivery import State
-from service.core.deliveries.explanation import WITH_DELIVERY, Explained, Finding, explain, summarise
-from service.core.deliveries.story import ExplainedEvent, KnownDelivery, KnownEndpoint, KnownSubscription, Story
+from service.core.deliveries.explanation import MATCHING, Explained, Finding, explain, summarise
+from service.core.deliveries.story import (
+    ExplainedEvent,
+    FanOutUnderWay,
+    KnownDelivery,
+    KnownEndpoint,
+    KnownSubscription,
+    Story,
+)
+from service.core.endpoints.gate import Gate, GateKind
 from service.core.reason import Reason
 
 AT = datetime(2026, 11, 20, 18, tzinfo=UTC)
@@ -80,10 +89,26 @@ FILTER = {"scope": {"campaign_id": ["camp_B"]}}
             story(
                 [subscription()],
                 [delivery(state=State.PENDING, attempts_made=0, last_status=None)],
-                [endpoint(gates=(("paused", None), ("retry_after", AFTER)))],
+                [endpoint(gates=(Gate(GateKind.PAUSED), Gate(GateKind.RETRY_AFTER, until=AFTER)))],
             ),
             Finding.GATED,
             "after no attempts: the endpoint is paused; the receiver asked for a pause (Retry-After), until 2026-11-20T19",
+        ),
+        (
+            story(
+                [subscription()],
+                [delivery(state=State.PENDING, attempts_made=0, last_status=None)],
+                [endpoint(gates=(Gate(GateKind.MAX_IN_FLIGHT), Gate(GateKind.RATE_LIMIT, until=AFTER)))],
+            ),
+            Finding.GATED,
+            "max_in_flight allows are in flight; the endpoint's rate_limit_per_second is used up, until 2026-11-20T19",
+        ),
+        (
+            story(
+                [subscription()], [delivery(state=State.PENDING, attempts_made=0, last_status=None, waits_for="dlv_1")]
+            ),
+            Finding.PENDING,
+            "Waiting for its next attempt, after no attempts. It waits for an earlier event of the same key: dlv_1.",
         ),
         (story([subscription()], [delivery(state=State.LEASED)]), Finding.LEASED, "Being sent now"),
         (
@@ -129,6 +154,27 @@ def test_the_most_specific_subscription_shadows_the_others() -> None:
     # What happened outranks what should have: the event went to the pattern.
     found = explain(story(subscriptions, [delivery(1)]))
     assert [each.shadowed_by for each in found] == [None, 1, 1]
+
+
+def test_who_is_still_to_get_it_while_the_fan_out_is_under_way() -> None:
+    endpoints = [endpoint(number) for number in range(1, 6)]
+    mine = [subscription(number, endpoint_id=f"ep_{number}") for number in (1, 2, 3)]
+    late = subscription(9, endpoint_id="ep_5")
+    gone = subscription(4, endpoint_id="ep_4", removed_at=AFTER)
+    told = replace(
+        story([*mine, gone, late], [delivery(2, endpoint_id="ep_2")], endpoints), fan_out=FanOutUnderWay("ep_2", 8)
+    )
+    explained = explain(told)
+    assert [each.finding for each in explained] == [
+        Finding.CHANGED_SINCE,
+        Finding.DELIVERED,
+        Finding.FANNING_OUT,
+        Finding.REMOVED_BEFORE,
+        Finding.CHANGED_SINCE,
+    ]
+    summary = summarise(explained)
+    assert not summary.reached_everyone
+    assert summary.sentence == "It reached 1 of 2 subscriptions: 1 fanning_out."
 
 
 def test_a_replay_that_arrived_counts() -> None:
@@ -181,7 +227,7 @@ def test_every_subscription_has_its_finding(
     found = explain(story(subscriptions, deliveries, endpoints, is_test=is_test))
     assert [each.subscription for each in found] == subscriptions
     for each in found:
-        assert (each.finding in WITH_DELIVERY) == (each.subscription.id in delivered)
+        assert (each.finding in MATCHING) == (each.subscription.id in delivered)
         assert (each.finding is Finding.SHADOWED) == (each.shadowed_by is not None)
         assert (each.finding is Finding.FILTERED_OUT) == (each.failed is not None)
         assert each.sentence.endswith(".")

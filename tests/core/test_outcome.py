@@ -13,10 +13,11 @@ from service.core.deliveries.outcome import (
     Gone,
     OutcomeKind,
     classify,
+    is_outage,
     retry_after_seconds,
 )
 from service.core.deliveries.request import Fault, Reply
-from service.core.reason import Reason
+from service.core.reason import NOT_THE_RECEIVERS, Reason
 
 NOW = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)
 DAY = RETRY_AFTER_MAX_SECONDS
@@ -57,19 +58,34 @@ def test_413_is_told_apart() -> None:
 )
 def test_everything_else_failed_and_is_tried_again(status: int) -> None:
     outcome = classify(Reply(status, 1), NOW)
-    assert outcome == Failed(Reason.HTTP_STATUS, f"the receiver answered {status}")
+    expected = status == 429 or status >= 500
+    assert outcome == Failed(Reason.HTTP_STATUS, f"the receiver answered {status}", is_outage=expected)
     assert outcome.kind is OutcomeKind.FAILED
 
 
 @pytest.mark.parametrize(("status", "told"), [(0, "000"), (7, "007"), (99, "099")])
 def test_a_status_that_means_nothing_is_treated_as_a_5xx_and_told_as_it_came(status: int, told: str) -> None:
-    assert classify(Reply(status, 1), NOW) == Failed(Reason.HTTP_STATUS, f"the receiver answered {told}")
+    outcome = Failed(Reason.HTTP_STATUS, f"the receiver answered {told}", is_outage=True)
+    assert classify(Reply(status, 1), NOW) == outcome
 
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_a_fault_keeps_its_reason_and_only_ours_is_ours(reason: Reason) -> None:
     outcome = classify(Fault(reason, 1, "why"), NOW)
-    assert outcome == Failed(reason, "why", is_ours=reason is Reason.INTERNAL)
+    assert outcome == Failed(reason, "why", is_ours=reason in NOT_THE_RECEIVERS, is_outage=is_outage(reason, None))
+
+
+def test_an_outage_is_a_receiver_that_is_not_there_or_cannot_answer() -> None:
+    outages = {reason for reason in Reason if is_outage(reason, None)}
+    assert outages == {
+        Reason.TIMEOUT,
+        Reason.CONNECT_REFUSED,
+        Reason.CONNECT_RESET,
+        Reason.DNS,
+        Reason.TLS,
+        Reason.PROTOCOL_ERROR,
+        Reason.STALE_CONNECTION,
+    }
 
 
 @pytest.mark.parametrize(

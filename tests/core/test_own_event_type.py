@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from service.core.events.bounded_validator import first_complaint
 from service.core.events.event import parse_event
-from service.core.events.own_type import SCHEMA_BYTES_MAX, OwnEventType, is_same_schema, write_schema
+from service.core.events.own_types.bounded_validator import TooMuchWorkError, first_complaint
+from service.core.events.own_types.own_type import SCHEMA_BYTES_MAX, OwnEventType, is_same_schema, write_schema
+from service.core.events.own_types.schema_rules import DEPTH_MAX
 from service.core.events.registry import Complaint, is_subscribable
-from service.core.events.schema_rules import DEPTH_MAX
 from tests.fakes.clock import START
 from tests.fakes.events import body_of, event_of
 
@@ -101,6 +102,9 @@ def test_a_complaint_tells_the_rule_and_never_the_value() -> None:
         ({"$ref": "#/$defs/a", "$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}]}}}, "schema"),
         ({"title": "x" * SCHEMA_BYTES_MAX}, "schema"),
         ({"default": float("inf")}, "schema"),
+        ({"allOf": [{}] * 10_000}, "schema"),
+        ({"allOf": [True] * 2_001}, "schema"),
+        ({"allOf": [{}] * 2_000}, None),
     ],
 )
 def test_what_a_schema_may_not_say(schema: dict[str, Any], field: str | None) -> None:
@@ -122,35 +126,68 @@ def test_a_schema_is_not_deep() -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["^ord_[a-z0-9]+$", r"^\d{4}-\d{2}-\d{2}$", "^[^@]+@[^@]+$", "a*b", "", r"^\+[1-9][0-9]{1,14}$", "[]a]"]
+    ("pattern", "found", "not_found"),
+    [
+        ("^ord_[a-z0-9]+$", "ord_1", "ord_"),
+        (r"^\d{4}-\d{2}-\d{2}$", "2026-11-21", "2026-11-2"),
+        ("^[^@]+@[^@]+$", "a@b", "a"),
+        ("a*b", "aab", "aa"),
+        ("", "", None),
+        (r"^\+[1-9][0-9]{1,14}$", "+12", "+02"),
+        ("[]a]", "]", "b"),
+        ("^(sms|tel|whatsapp):", "tel:+1", "telex:"),
+        ("(a+)+$", "aa", "ab"),
+        ("^(?:a|b)+?c{2,}$", "abcc", "abc"),
+        (r"^\p{L}+$", "Žižek", "Ž1"),
+        (r"^\u00e9\\u$", "é\\u", "e\\u"),
+        # As ECMAScript has it, and Python has not:
+        (r"^\d$", "1", "٣"),
+        ("a$", "a", "a\n"),
+        (r"a\Z", "a", "a\n"),
+        (".", "a", "\ud800"),
+        # RE2 counts to 1,000, and texts end at 256:
+        ("^a{1,2000}$", "a" * 256, ""),
+        ("^a{2000}$", None, "a" * 256),
+        ("^(a?){2000,3000}$", "a" * 256, "b"),
+        (r"^[\u0041{2000}]+$", "A{20}", "1"),
+    ],
 )
-def test_plain_patterns_are_taken(pattern: str) -> None:
-    assert isinstance(write_schema({"properties": {"a": {"pattern": pattern}}}), str)
+def test_what_a_pattern_finds(pattern: str, found: str | None, not_found: str | None) -> None:
+    schema = {"properties": {"a": {"pattern": pattern}}}
+    if found is not None:
+        assert _judge({"a": found}, schema) is None
+    if not_found is not None:
+        assert _judge({"a": not_found}, schema) is not None
 
 
 @pytest.mark.parametrize(
-    "pattern",
+    ("pattern", "why"),
     [
-        "(a+)+$",
-        "(a|a)*$",
-        "a|b",
-        r"(a)\1",
-        r"a\1",
-        "a*a*a*",
-        "^a*a*a*a*$",
-        "^a+?",
-        "^a++",
-        "a{1,2}{3}",
-        "[",
-        "a{99999}",
-        r"\p{L}",
-        "x" * 257,
-        "*a",
-        r"a\\"[:-1],
+        (r"(a)\1", r"invalid escape sequence: \1"),
+        ("(?=a)", "invalid perl operator: (?="),
+        ("(?<!a)b", "invalid perl operator: (?<"),
+        ("^a++", "bad repetition operator: ++"),
+        ("a{1,2}{3}", "bad repetition operator"),
+        ("(a{100}){100}", "invalid repetition size"),
+        ("[", "missing ]"),
+        ("*a", "no argument for repetition operator"),
+        (r"a\\"[:-1], "trailing \\"),
+        ("x" * 257, "at most 256 characters"),
+        ("\ud800", "half a character"),
+        ("[^a]{200}" * 2, "unrolls to"),
+        (r"(\p{L}{1,30}){1,30}", "too large"),
     ],
 )
-def test_patterns_that_might_backtrack_are_not(pattern: str) -> None:
-    assert _refused({"properties": {"a": {"pattern": pattern}}}).field == "schema.properties.a.pattern"
+def test_a_pattern_that_is_not_taken_is_told_why(pattern: str, why: str) -> None:
+    refused = _refused({"properties": {"a": {"pattern": pattern}}})
+    assert refused.field == "schema.properties.a.pattern"
+    assert why in refused.detail
+
+
+def test_all_patterns_together_are_not_large() -> None:
+    patterns = {f"p{number}": {"pattern": f"[a-z]{{{number}}}"} for number in range(150, 257)}
+    assert isinstance(write_schema({"properties": dict([*patterns.items()][:90])}), str)
+    assert "20000 instructions" in _refused({"properties": patterns}).detail
 
 
 def test_a_pattern_is_held_against_short_texts_only() -> None:
@@ -161,6 +198,10 @@ def test_a_pattern_is_held_against_short_texts_only() -> None:
 
 
 TWICE = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}, {"$ref": f"#/$defs/d{n + 1}"}]} for n in range(40)}
+DEPENDENT = {
+    f"d{n}": {"dependentSchemas": {"x": {"$ref": f"#/$defs/d{n + 1}"}, "y": {"$ref": f"#/$defs/d{n + 1}"}}}
+    for n in range(40)
+}
 MANY = "".join(map(chr, range(0x1F000, 0x1F0E6)))
 
 
@@ -184,12 +225,35 @@ HOSTILE = {
     "a pattern with a class of many": _against(f"[^{MANY}]*b", "a" * 250),
     "a pattern with that class twice": _against(f"[^{MANY[:110]}]*[^{MANY[110:]}]*b", "a" * 250),
     "a pattern that is just cheap enough": _against(f"[^{MANY[:30]}]*b", "a" * 20),
+    "a pattern with loops in a loop": _against("(a+)+$", "a" * 255 + "b"),
+    "a pattern with many ways": _against("((a{0,100}){0,10})b", "a" * 256),
+    "a pattern that is as large as can be": _against("[^b]{320}b", "\U0001f000" * 256),
     "unevaluated circle": (
         {
             "properties": {"a": {"$ref": "#/$defs/x", "unevaluatedProperties": False}},
             "$defs": {"x": {"$ref": "#/$defs/x"}},
         },
         {"a": {}},
+    ),
+    "a value quoted for every alternative": (
+        {"properties": {"a": {"anyOf": [{"type": "string"}] * 1600}}},
+        {"a": [[1] * 100_000]},
+    ),
+    "many names missing": (
+        {"properties": {"a": {"items": {"anyOf": [{"dependentRequired": {"x": [f"{n:x}" for n in range(3000)]}}]}}}},
+        {"a": [{"x": 1}] * 500},
+    ),
+    "many items not evaluated": (
+        {"properties": {"a": {"contains": {}, "unevaluatedItems": True}}},
+        {"a": [1] * 19_000},
+    ),
+    "many names not evaluated": (
+        {"properties": {"a": {"additionalProperties": {}, "unevaluatedProperties": False}}},
+        {"a": {f"{n:x}": 1 for n in range(19_000)}},
+    ),
+    "doubling that nobody evaluates": (
+        {"properties": {"a": {"unevaluatedProperties": False, **DEPENDENT["d0"]}}, "$defs": {**DEPENDENT, "d40": {}}},
+        {"a": {"x": 1, "y": 1}},
     ),
     "many objects": ({"properties": {"a": {"uniqueItems": True}}}, {"a": [{"x": n} for n in range(30_000)]}),
     "large numbers": ({"properties": {"a": {"uniqueItems": True}}}, {"a": [10**990 + n for n in range(250)] + [1e308]}),
@@ -219,6 +283,17 @@ def test_no_schema_holds_a_worker_up(name: str) -> None:
     complaint = _judge(data, schema)
     assert complaint is None or complaint.field.startswith("data")
     assert time.process_time() - started < 2.5
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_no_schema_lets_the_event_loop_wait_for_is_told_soon(name: str) -> None:
+    schema, data = HOSTILE[name]
+    own, body = OwnEventType("order.placed", json.dumps(schema)), json.dumps({"data": data}).encode()
+    started = time.process_time()
+    with suppress(TooMuchWorkError):
+        assert own.judge_at_once(body) == own.judge(body)
+        return
+    assert time.process_time() - started < 0.4
 
 
 @pytest.mark.parametrize(
@@ -391,3 +466,31 @@ def test_no_schema_raises(schema: dict[str, Any], value: object) -> None:
     text = write_schema(schema)
     if isinstance(text, str):
         OwnEventType("a.b", text).judge(json.dumps({"data": {"a": value}}).encode())
+
+
+looked_at = st.recursive(
+    st.booleans(),
+    lambda inner: (
+        st.dictionaries(
+            st.sampled_from(
+                ["if", "then", "else", "not", "contains", "items", "additionalProperties"]
+                + ["unevaluatedItems", "unevaluatedProperties"] * 3
+            ),
+            inner,
+            max_size=3,
+        )
+        | st.fixed_dictionaries({"unevaluatedItems": inner, "anyOf": st.lists(inner, min_size=1, max_size=2)})
+        | st.fixed_dictionaries({"unevaluatedProperties": inner, "properties": st.fixed_dictionaries({"a": inner})})
+        | st.fixed_dictionaries(
+            {"unevaluatedProperties": inner, "dependentSchemas": st.fixed_dictionaries({"a": inner})}
+        )
+    ),
+    max_leaves=5,
+)
+
+
+@given(looked_at, values)
+def test_what_is_unevaluated_is_what_the_library_says(schema: Any, value: Any) -> None:
+    schema = {"properties": {"v": schema}}
+    expected = Draft202012Validator(schema).is_valid({"v": value})
+    assert (first_complaint(json.dumps(schema), {"v": value}) is None) == expected

@@ -110,14 +110,15 @@ def _verifies(request: Request, key: bytes) -> bool:
     ("name", "header", "expected"),
     [
         ("standard", None, {"webhook-id", "webhook-timestamp", "webhook-signature"}),
+        ("ed25519", None, {"webhook-id", "webhook-timestamp", "webhook-signature"}),
         ("sha256-body", None, {"X-Webhook-Signature", "X-Timestamp"}),
         ("t-v1", None, {"X-Webhook-Signature"}),
         ("t-v1", "X-Blooio-Signature", {"X-Blooio-Signature"}),
     ],
 )
 def test_a_request_is_signed_in_one_style_alone(name: str, header: str | None, expected: set[str]) -> None:
-    secret = "whsec_" + base64.b64encode(NEW).decode()
     style = style_named(name, header)
+    secret = ("whsk_" if style.has_key_pair else "whsec_") + base64.b64encode(NEW).decode()
     lease = _lease(DELIVERY, Secret(style.decode_secret(secret)))
     request = build_request(structs.replace(lease, endpoint=replace(lease.endpoint, style=style)), START, 15.0)
     assert isinstance(request, Request)

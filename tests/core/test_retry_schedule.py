@@ -75,10 +75,11 @@ def test_a_preset_is_taken_by_name_and_grows_no_older_than_the_service_lets_it()
     "value",
     [
         *(None, "", "Standard-Webhooks", "fast", 5, True, {}, {"delays": [1]}, [], [1] * (DELAYS_MAX + 1), [0], [-1]),
+        *([0.0001] * DELAYS_MAX, [0.999], [4, 0.5]),
         *([86_401], [True], ["5"], [None], [[1]], [float("inf")], [float("nan")], [10**400], [1, 0]),
     ],
 )
 def test_anything_else_is_refused_in_a_sentence(value: object) -> None:
     problem = read_retry(value, SERVICE)
     assert isinstance(problem, str)
-    assert all(part in problem for part in (*PRESETS, "1 to 20", "86400"))
+    assert all(part in problem for part in (*PRESETS, "1 to 20", "1 to 86400"))

@@ -1,15 +1,33 @@
 """What an outcome means for the delivery."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from service.core.deliveries.allowance import Grant
+from service.core.deliveries.attempt import AttemptStarted
 from service.core.deliveries.delivery import STEPS, Delivery, DeliveryKey, State
+from service.core.deliveries.effect import AdvanceLine, Announce, FreePlace
 from service.core.deliveries.outcome import Accepted, Failed, Gone, Outcome
-from service.core.deliveries.settlement import Accept, Bury, Cancel, Retry, Settlement, settle
+from service.core.deliveries.request import Fault, Reply
+from service.core.deliveries.settlement import (
+    Accept,
+    Bury,
+    Cancel,
+    Release,
+    Retry,
+    Settled,
+    Settlement,
+    completed,
+    conclude,
+    conclude_loss,
+    fallbacks,
+    settle,
+)
 from service.core.endpoints.retry_schedule import PRESETS, STANDARD
 from service.core.reason import Reason
 from tests.fakes.clock import START
@@ -59,8 +77,16 @@ def test_413_gets_three_attempts() -> None:
 @pytest.mark.parametrize("made", [0, 11, 500])
 def test_a_fault_of_ours_never_counts_and_never_buries(made: int) -> None:
     ours = _failed(Reason.INTERNAL, is_ours=True)
-    settled = _settle(ours, after_seconds=1e7, attempts_made=made, attempts_recorded=made, draw=1.0)
+    settled = _settle(ours, after_seconds=1e7, attempts_made=made, attempts_recorded=made)
     assert settled == Retry(30.0, Reason.INTERNAL)
+
+
+def test_a_fault_of_the_egress_proxy_never_counts_and_ends_with_the_deliverys_age() -> None:
+    failed = _failed(Reason.EGRESS_PROXY, is_ours=True)
+    assert _settle(failed, attempts_made=11, attempts_recorded=11) == Retry(30.0, Reason.EGRESS_PROXY)
+    age_max_seconds = STANDARD.age_max_seconds
+    assert isinstance(_settle(failed, after_seconds=age_max_seconds - 31), Retry)
+    assert _settle(failed, after_seconds=age_max_seconds - 29) == Bury(Reason.EGRESS_PROXY)
 
 
 def test_a_fault_of_ours_that_stays_is_tried_ever_less_often() -> None:
@@ -69,12 +95,98 @@ def test_a_fault_of_ours_that_stays_is_tried_ever_less_often() -> None:
     assert waits == [Retry(each, Reason.INTERNAL) for each in (30.0, 60.0, 120.0, 1920.0, 3600.0, 3600.0)]
 
 
-def test_three_losses_in_a_row_end_it_but_not_two_and_another() -> None:
-    lost = _failed(Reason.LOST)
-    assert _settle(lost, lost_in_a_row=0) == Retry(5, Reason.LOST)
-    assert _settle(lost, lost_in_a_row=1, attempts_made=1) == Retry(15, Reason.LOST)
-    assert _settle(lost, lost_in_a_row=2, attempts_made=2) == Bury(Reason.CRASHES_WORKER)
-    assert _settle(_failed(), lost_in_a_row=2, attempts_made=2) == Retry(45, Reason.HTTP_STATUS)
+@pytest.mark.parametrize("faults", [0, 1, 5, 10_000])
+def test_faults_of_ours_that_came_together_come_back_spread_out(faults: int) -> None:
+    """480 deliveries for which a worker ran out of sockets must not all need one again at one instant."""
+    ours = _failed(Reason.INTERNAL, is_ours=True)
+    waits = [_seconds(_settle(ours, attempts_recorded=faults, draw=-1 + n / 240)) for n in range(480)]
+    middle = min(3600.0, 30.0 * 2 ** min(faults, 10))
+    assert waits[0] == middle / 2
+    assert waits[-1] == pytest.approx(middle * 1.5, rel=0.01)
+    assert _busiest(waits, window=(waits[-1] - waits[0]) / 48) <= 11
+
+
+def _seconds(settlement: Settlement) -> float:
+    assert isinstance(settlement, Retry | Release)
+    return settlement.delay_seconds
+
+
+def _busiest(waits: list[float], window: float) -> int:
+    return max(sum(start <= each < start + window for each in waits) for start in waits)
+
+
+# --------------------------------------------------------------------------- leases that were lost
+
+
+def _lost(*, has_begun: bool = False, draw: float = 0.0, **changes: int) -> Settled:
+    started = AttemptStarted(replace(DELIVERY, **changes), 2, None, START)
+    return conclude_loss(started, STANDARD, draw, has_begun=has_begun)
+
+
+def test_the_first_loss_is_recorded_and_not_counted() -> None:
+    for made in (0, 11, 50):
+        lost = _lost(attempts_made=made, attempts_recorded=made)
+        assert lost.settlement == Retry(5.0, Reason.LOST), "whatever its age and attempts: the POST may not have begun"
+        assert lost.attempt is not None
+        assert (lost.attempt.number, lost.attempt.reason, lost.attempt.is_counted) == (made + 1, Reason.LOST, False)
+
+
+def test_a_suspect_that_had_not_begun_is_released_and_nothing_else() -> None:
+    lost = _lost(lost_in_a_row=1, attempts_recorded=1)
+    assert (lost.settlement, lost.attempt, lost.effects) == (Release(5.0), None, ())
+    assert _lost(lost_in_a_row=3).settlement == Release(5.0)
+    assert [replace(DELIVERY, lost_in_a_row=n).has_last_chance for n in range(5)] == [False, False, False, True, True]
+
+
+def test_a_suspect_that_had_begun_is_counted_and_the_third_time_ends_it() -> None:
+    assert _lost(has_begun=True, lost_in_a_row=1).settlement == Retry(5, Reason.LOST)
+    assert _lost(has_begun=True, lost_in_a_row=2, attempts_made=1).settlement == Retry(15, Reason.LOST)
+    third = _lost(has_begun=True, lost_in_a_row=3, attempts_made=2)
+    assert third.settlement == Bury(Reason.CRASHES_WORKER)
+    assert third.attempt is not None
+    assert third.attempt.is_counted
+    assert _settle(_failed(), lost_in_a_row=3, attempts_made=2) == Retry(45, Reason.HTTP_STATUS)
+
+
+@pytest.mark.parametrize("in_a_row", [0, 1])
+def test_what_was_lost_together_comes_back_spread_out(in_a_row: int) -> None:
+    waits = [_seconds(_lost(lost_in_a_row=in_a_row, draw=-1 + n / 250).settlement) for n in range(500)]
+    assert waits[0] == 0.0
+    assert waits[-1] == pytest.approx(10.0, abs=0.1)
+    assert _busiest(waits, window=1.0) <= 51
+
+
+# --------------------------------------------------------------------------- what the database refuses
+
+
+@pytest.mark.parametrize(
+    ("reply", "end"),
+    [
+        (Reply(200, 7), Accept()),
+        (Reply(410, 7), Cancel(Reason.GONE)),
+        (Reply(500, 7, b"x"), Bury(Reason.INTERNAL)),
+        (Fault(Reason.TIMEOUT, 7), Bury(Reason.INTERNAL)),
+    ],
+    ids=["200", "410", "500", "timeout"],
+)
+def test_a_refused_settlement_loses_what_was_observed_and_then_the_attempt(
+    reply: Reply | Fault, end: Settlement
+) -> None:
+    whole = conclude(AttemptStarted(DELIVERY, 1, None, START), reply, STANDARD, START, 0.0)
+    bare, *announced, alone = fallbacks(whole, "value \0 too long")
+    assert whole.attempt is not None
+    assert bare.attempt is not None
+    assert (bare.settlement, bare.effects) == (whole.settlement, whole.effects)
+    assert (bare.attempt.outcome, bare.attempt.reason) == (whole.attempt.outcome, whole.attempt.reason)
+    assert (bare.attempt.status, bare.attempt.duration_ms, bare.attempt.reply) == (None, 0, "")
+    assert bare.attempt.detail == "the database refused what was observed: value \ufffd too long"
+    assert (alone.settlement, alone.attempt, alone.effects) == (end, None, ())
+    assert [(each.settlement, each.attempt) for each in announced] == [(end, None)] * isinstance(end, Bury)
+    assert all(isinstance(effect, Announce) for each in announced for effect in each.effects)
+
+
+def test_of_a_settlement_without_an_attempt_there_is_nothing_to_leave_out() -> None:
+    assert not list(fallbacks(Settled(DELIVERY, 1, Cancel(Reason.SUBSCRIPTION_DELETED), None), "no"))
 
 
 def test_age_is_judged_by_when_the_next_attempt_would_be() -> None:
@@ -134,3 +246,11 @@ def test_whatever_happens_it_is_a_step_that_a_lease_can_take(
         assert after + settlement.delay_seconds <= STANDARD.age_max_seconds
         hint = outcome.retry_after_seconds if isinstance(outcome, Failed) else None
         assert settlement.delay_seconds >= (hint or 0)
+
+
+def test_whatever_is_left_out_others_are_let_go() -> None:
+    """Who waits for a place at a limited endpoint, or in a line, does not wait for ever."""
+    grant, line = Grant(must_begin_promptly=False, opens_in_seconds=None), UUID(int=7)
+    whole = conclude(AttemptStarted(DELIVERY, 1, None, START), Reply(429, 7, b"", ("9",)), STANDARD, START, 0.0)
+    *_, alone = fallbacks(completed(whole, grant, line), "no")
+    assert alone.effects == (FreePlace("ep_1", DELIVERY.key, 1), AdvanceLine("ep_1", line, DELIVERY.key))

@@ -8,19 +8,25 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.exit.sender import HttpSender
 from service.adapters.observers.logs import configure_logs
-from service.adapters.postgres.deliveries import statements
+from service.adapters.postgres.deliveries import fan_outs, statements
 from service.adapters.postgres.deliveries import store as deliveries
+from service.adapters.postgres.deliveries.fan_outs import PostgresFanOutStore
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.engine import driver
+from service.adapters.postgres.events.announcements import ANNOUNCE
+from service.adapters.postgres.replays import statements as replay_statements
+from service.adapters.postgres.replays import steps as replays
+from service.adapters.postgres.replays.steps import PostgresReplayStore
 from service.adapters.rabbitmq.source import RabbitSource
 from service.app.assembly import run_process
 from service.app.process import Role
@@ -71,8 +77,8 @@ def after(owner: type, name: str, countdown: Countdown) -> None:
     setattr(owner, name, dying)
 
 
-def inside(statement: str, countdown: Countdown) -> None:
-    """Die when the n-th run of ``statement`` is executed, before it is committed."""
+def inside(statement: str, countdown: Countdown, module: ModuleType = deliveries) -> None:
+    """Die when the n-th run of ``statement`` by ``module`` is executed, before it is committed."""
 
     class Connection:
         def __init__(self, native: Any) -> None:
@@ -82,20 +88,32 @@ def inside(statement: str, countdown: Countdown) -> None:
             return getattr(self._native, name)
 
         async def fetchrow(self, text: str, *arguments: Any) -> Any:
+            return await self._run(self._native.fetchrow, text, *arguments)
+
+        async def fetchval(self, text: str, *arguments: Any) -> Any:
+            return await self._run(self._native.fetchval, text, *arguments)
+
+        async def execute(self, text: str, *arguments: Any) -> Any:
+            return await self._run(self._native.execute, text, *arguments)
+
+        async def fetch(self, text: str, *arguments: Any) -> Any:
+            return await self._run(self._native.fetch, text, *arguments)
+
+        async def _run(self, fetch: Callable[..., Awaitable[Any]], text: str, *arguments: Any) -> Any:
             is_last = text == statement and countdown.is_over()
-            if is_last:
+            if is_last and not self._native.is_in_transaction():
                 await self._native.execute("BEGIN")
-            row = await self._native.fetchrow(text, *arguments)
+            fetched = await fetch(text, *arguments)
             if is_last:
                 die()
-            return row
+            return fetched
 
     @asynccontextmanager
     async def watched(engine: AsyncEngine) -> AsyncIterator[Any]:
         async with driver(engine) as native:
             yield Connection(native)
 
-    setattr(deliveries, "driver", watched)  # noqa: B010 - the module's own name for it
+    setattr(module, "driver", watched)  # noqa: B010 - the module's own name for it
 
 
 def during_the_post(countdown: Countdown) -> None:
@@ -114,6 +132,18 @@ def during_the_post(countdown: Countdown) -> None:
     setattr(HttpSender, "send", dying)  # noqa: B010 - replaced for this process
 
 
+def of_the_poison(_: Countdown) -> None:
+    """Die whenever one event is sent: it crashes workers."""
+    send = HttpSender.send
+
+    async def dying(sender: HttpSender, request: Request) -> Any:
+        if dict(request.headers)["webhook-id"] == os.environ["TOWN_POISON"]:
+            die()
+        return await send(sender, request)
+
+    setattr(HttpSender, "send", dying)  # noqa: B010 - replaced for this process
+
+
 POINTS: dict[str, Callable[[Countdown], None]] = {
     "before the commit": lambda countdown: inside(statements.RECORD, countdown),
     "after the commit, before anybody knows": lambda countdown: after(PostgresDeliveryStore, "record", countdown),
@@ -124,12 +154,23 @@ POINTS: dict[str, Callable[[Countdown], None]] = {
     "in the settle": lambda countdown: inside(statements.SETTLE, countdown),
     "after the settle": lambda countdown: after(PostgresDeliveryStore, "settle", countdown),
 }
+ANNOUNCING = {
+    "in the announcement": lambda countdown: inside(ANNOUNCE, countdown),
+    "in its fan-out": lambda countdown: inside(statements.FAN_OUT, countdown, fan_outs),
+    "after its fan-out": lambda countdown: after(PostgresFanOutStore, "step", countdown),
+}
+
+REPLAYING = {
+    "in a step that makes deliveries": lambda countdown: inside(replay_statements.MAKE, countdown, replays),
+    "after a step, before anybody knows": lambda countdown: after(PostgresReplayStore, "step", countdown),
+    "in the settle of a replay": lambda countdown: inside(statements.SETTLE, countdown),
+}
 
 
 async def main(point: str, count: int) -> None:
     settings = load_settings()
     configure_logs(settings.log_format, settings.log_level)
-    POINTS[point](Countdown(count))
+    {**POINTS, **ANNOUNCING, **REPLAYING, "of the poison": of_the_poison}[point](Countdown(count))
     await run_process(settings, Role(os.environ.get("TOWN_ROLE", "worker")), asyncio.Event(), name=worker_name())
 
 

@@ -15,7 +15,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of the receiver's ledger."""
+    """A line of the receiver's ledger. ``at_once``: how many requests to this path it had then, this one included."""
 
     id: str
     path: str
@@ -23,6 +23,9 @@ class Line:
     sha256: str
     attempt: str | None
     status: int
+    at: float = 0.0
+    at_once: int = 1
+    replay: str | None = None
 
     @property
     def is_accepted(self) -> bool:
@@ -31,12 +34,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A delivery in the database, with the numbers of its attempts."""
+    """A delivery in the database, with the numbers of its attempts.
+
+    ``resent``: how many of them made their request again, as the kept-alive connection had gone stale.
+    """
 
     state: str
     reason: str | None
     attempts: tuple[int, ...]
     accepted_attempts: int
+    resent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +108,16 @@ async def read_database(connection: asyncpg.Connection) -> Database:
                        array(SELECT number FROM attempts a WHERE a.event_uid = d.event_uid
                                 AND a.subscription_id = d.subscription_id ORDER BY number) AS attempts,
                        (SELECT count(*) FROM attempts a WHERE a.event_uid = d.event_uid
-                           AND a.subscription_id = d.subscription_id AND a.outcome = 'accepted') AS accepted
+                           AND a.subscription_id = d.subscription_id AND a.outcome = 'accepted') AS accepted,
+                       (SELECT count(*) FROM attempts a WHERE a.event_uid = d.event_uid
+                           AND a.subscription_id = d.subscription_id AND a.detail LIKE '%on a second connection%') AS resent
                   FROM deliveries d JOIN subscriptions s ON s.id = d.subscription_id"""
         )
         bodies = await connection.fetch("SELECT event_id, body FROM events")
     return Database(
         {
-            (event_id, path): Row(state, reason, tuple(attempts), accepted)
-            for event_id, path, state, reason, attempts, accepted in rows
+            (event_id, path): Row(state, reason, tuple(attempts), accepted, resent)
+            for event_id, path, state, reason, attempts, accepted, resent in rows
         },
         {event_id: sha256(body).hexdigest() for event_id, body in bodies},
     )
@@ -133,7 +142,8 @@ def judge(published: Mapping[str, Iterable[str]], lines: Sequence[Line], databas
             continue
         if row.state != ("cancelled" if is_gone else "delivered"):
             found.ended_wrongly.append(f"{_name(pair)} ({row.state}: {row.reason})")
-        is_complete = row.attempts == tuple(range(1, len(row.attempts) + 1)) and len(row.attempts) >= requests[pair]
+        is_complete = row.attempts == tuple(range(1, len(row.attempts) + 1))
+        is_complete &= len(row.attempts) + row.resent >= requests[pair]
         if not is_complete or (row.state == "delivered" and not row.accepted_attempts):
             found.attempts_missing.append(f"{_name(pair)} ({row.attempts} of {requests[pair]} requests)")
     return found

@@ -1,5 +1,6 @@
 """A RabbitMQ node of a test's own: on the loopback interface only, with everything it keeps in one directory."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -10,9 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+import aiormq
+from aiormq.exceptions import AMQPError
+
 from tests.end_to_end.waiting import SECONDS_MAX, until
 
 LOG_CHARACTERS_MAX = 4_000
+GREETING_SECONDS_MAX = 5.0
 
 
 def missing_program() -> str:
@@ -60,11 +65,7 @@ class OwnRabbitMQ:
 
     async def start(self) -> None:
         node = self._node = self._run(_server_program())
-        await until(
-            lambda: node.poll() is not None or _is_open(self._port),
-            "RabbitMQ takes connections",
-            told=self.said,
-        )
+        await until(lambda: node.poll() is not None or lets_us_in(self.url), "RabbitMQ lets us in", told=self.said)
         assert node.poll() is None, self.said()
 
     async def stop(self) -> None:
@@ -73,6 +74,13 @@ class OwnRabbitMQ:
         assert node is not None
         node.terminate()
         await until(lambda: node.poll() is not None, "RabbitMQ stops", told=self.said)
+
+    async def crash(self) -> None:
+        """As a power cut would; returns when it is gone."""
+        node, self._node = self._node, None
+        assert node is not None
+        os.killpg(node.pid, signal.SIGKILL)
+        await until(lambda: node.poll() is not None, "RabbitMQ is gone", told=self.said)
 
     def said(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")[-LOG_CHARACTERS_MAX:]
@@ -123,3 +131,13 @@ def _server_program() -> str:
 def _is_open(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+async def lets_us_in(url: str) -> bool:
+    """Whether a client gets a connection. A node that boots has an open port before it, and drops whoever comes."""
+    try:
+        async with asyncio.timeout(GREETING_SECONDS_MAX):
+            await (await aiormq.connect(url)).close()
+    except (AMQPError, OSError):
+        return False
+    return True

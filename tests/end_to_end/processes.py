@@ -65,6 +65,21 @@ class ReceiverProcess:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.about['port']}"
 
+    def answer(self) -> None:
+        """Have /hang/… answer from now on, also what it has kept waiting."""
+        self._tell("answer")
+
+    def hang(self) -> None:
+        """Have /hang/… answer nothing from now on."""
+        self._tell("hang")
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == "done\n"
+
     def close(self) -> None:
         self._process.communicate(timeout=SECONDS_MAX)
 

@@ -47,7 +47,7 @@ async def test_a_worker_killed_at_this_point_loses_nothing(town: Town, point: st
         *("tests.end_to_end.crashing_worker", point, str(count)),
         wait=False,
         POSTHORN_INTAKE_BATCH_MAX="10",
-        POSTHORN_ATTEMPT_TIMEOUT_SECONDS="4",
+        POSTHORN_ATTEMPT_TIMEOUT_SECONDS="3",
         POSTHORN_LEASE_SECONDS="6",
     )
     assert await dying.ended() == -signal.SIGKILL, dying.said()

@@ -33,6 +33,10 @@ def test_a_second_copy_is_a_duplicate_and_no_wrong() -> None:
     assert found.duplicates == ["evt_1 at /ok/all"]
 
 
+def test_a_request_made_again_on_a_second_connection_is_part_of_its_attempt() -> None:
+    assert not judged(LINE, LINE, row=replace(ROW, resent=1)).wrong()
+
+
 @pytest.mark.parametrize(
     ("found", "expected"),
     [

@@ -48,12 +48,10 @@ async def all_went_well(town: Town, *, duplicates_max: int) -> None:
 
 class TestDatabase:
     @pytest.fixture
-    async def postgres(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EmbeddedPostgres]:
+    async def postgres(self, tmp_path: Path) -> AsyncIterator[EmbeddedPostgres]:
         """A server that comes back on the same port, as one that is restarted in place does."""
-        port = free_port()
-        monkeypatch.setattr("service.embedded.postgres.server._free_port", lambda: port)
         # What was committed survives a killed server, though not a killed machine.
-        async with EmbeddedPostgres(tmp_path / "postgres", {"fsync": "off"}) as server:
+        async with EmbeddedPostgres(tmp_path / "postgres", {"fsync": "off"}, port=free_port()) as server:
             yield server
 
     @pytest.fixture

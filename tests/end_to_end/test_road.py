@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from service.adapters.rabbitmq.publisher import Publication
+from tests.contract.raw_producer import HOSTILE, RawProducer
 from tests.end_to_end.town import EVENT_TYPES, Town
 
 
@@ -77,6 +79,27 @@ async def test_poison_is_parked_with_its_reason_and_stops_nothing(town: Town) ->
         assert headers is not None
         parked[str(headers["x-posthorn-reason"])] = message.body
     assert parked == {reason: event.body for reason, event in poison.items()}
+
+
+async def test_what_no_library_writes_is_parked_and_every_neighbour_is_delivered(town: Town) -> None:
+    await town.add_endpoint("/ok/all")
+    await town.start_worker()
+    async with RawProducer(town.amqp_url) as producer:
+        for number, (routing_key, written) in enumerate(HOSTILE.values()):
+            await town.publish_numbers(range(number * 30, number * 30 + 30))
+            assert await producer.publish(town.topology.events_exchange, routing_key, written, b"hostile") is None
+    await town.publisher.publish(Publication(bytes(15_000_000), "message.sent", "evt_large"))
+    await town.publish_numbers(range(30 * len(HOSTILE), 300))
+    await assert_all_is_well(town)
+    parked = Counter(
+        str(headers.get("x-posthorn-reason", headers.get("x-first-death-reason")))
+        for message in await town.parked(len(HOSTILE) + 1)
+        if (headers := message.header.properties.headers) is not None
+    )
+    assert parked == {"bad_properties": len(HOSTILE), "rejected": 1}
+    said = town.told()
+    assert said.count('"message.parked"') == len(HOSTILE) + 1
+    assert '"trouble"' not in said
 
 
 async def test_an_endpoint_added_just_before_publishing_gets_the_event_from_every_worker(town: Town) -> None:

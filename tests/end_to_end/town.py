@@ -18,6 +18,7 @@ from service.adapters.rabbitmq.publisher import EventPublisher, Publication
 from service.adapters.rabbitmq.topology import declare_topology
 from service.adapters.secret_box import AesSecretBox, parse_secret_keys
 from service.core.api_key import RANDOM_BYTES, generate_key
+from service.core.api_key_grant import KeyWish
 from service.core.events.registry import REGISTRY
 from service.core.events.sample import sample_event
 from service.ports.source import Topology
@@ -25,6 +26,7 @@ from tests.end_to_end.oracle import Findings, LedgerReader, judge, read_database
 from tests.end_to_end.processes import ReceiverProcess, Worker
 from tests.end_to_end.receiver_program import secret_of
 from tests.end_to_end.waiting import until
+from tests.fakes.actor import SOMEBODY
 from tests.fakes.administration import Administration
 
 ORGANIZATION = "org_town"
@@ -36,8 +38,9 @@ IN_FLIGHT_MAX = 16
 SETTINGS = {
     "SECRET_KEYS": SECRET_KEYS,
     "POSTHORN_ALLOW_HTTP": "true",
-    "POSTHORN_ATTEMPT_TIMEOUT_SECONDS": "7",
+    "POSTHORN_ATTEMPT_TIMEOUT_SECONDS": "6",
     "POSTHORN_LEASE_SECONDS": "12",
+    "POSTHORN_BREAKER_FAILURES": "0",  # receivers that fail at first are part of the town
     "POSTHORN_RETRY_BASE_SECONDS": "0.2",
     "POSTHORN_RETRY_FACTOR": "1.5",
     "POSTHORN_IN_FLIGHT_MAX": str(IN_FLIGHT_MAX),
@@ -74,11 +77,12 @@ class Town:
     def administration(self) -> Administration:
         return Administration(self.engine, AesSecretBox(parse_secret_keys(SECRET_KEYS)))
 
-    async def add_endpoint(self, path: str, *event_types: str) -> None:
-        """Subscribe a path of the receiver to event types; to all, where none is named."""
+    async def add_endpoint(self, path: str, *event_types: str) -> str:
+        """Subscribe a path of the receiver to event types; to all, where none is named. Returns the endpoint's id."""
         types = event_types or EVENT_TYPES
-        await self.administration.add_endpoint(ORGANIZATION, self.receiver.url + path, types, secret_of(path))
+        made = await self.administration.add_endpoint(ORGANIZATION, self.receiver.url + path, types, secret_of(path))
         self.endpoints[path] = frozenset(types)
+        return made.id
 
     # ------------------------------------------------------------------ workers
 
@@ -119,9 +123,8 @@ class Town:
     async def make_key(self, *scopes: str) -> str:
         """An API key of the town's organization, without a limit that matters."""
         key = generate_key(token_bytes(RANDOM_BYTES))
-        await KeyStore(self.engine).create_key(
-            ORGANIZATION, key.key_id, key.digest, scopes, rate_limit_per_hour=1_000_000
-        )
+        wish = KeyWish(frozenset(scopes), rate_limit_per_hour=1_000_000)
+        await KeyStore(self.engine).create_key(ORGANIZATION, key, wish, by=SOMEBODY)
         return key.text
 
     def confirmed(self, events: Sequence[Publication]) -> None:
@@ -154,20 +157,13 @@ class Town:
 
     async def all_ended(self) -> None:
         """Wait until the database has every published event, and no delivery that can still move."""
-        connection = await asyncpg.connect(self.database_url)
-
-        async def is_over() -> bool:
-            events, open_deliveries = await connection.fetchrow(
-                "SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM open_deliveries)"
-            )
-            return events >= len(self.published) and not open_deliveries
-
         try:
-            await until(is_over, "every event is recorded and every delivery has ended")
+            await until(self.have_all_ended, "every event is recorded and every delivery has ended")
         except AssertionError as error:
             raise AssertionError(f"{error}{(await self.judge()).wrong()}\n{self.told()}") from None
-        finally:
-            await connection.close()
+
+    async def have_all_ended(self) -> bool:
+        return await self._count("events") >= len(self.published) and not await self._count("open_deliveries")
 
     async def judge(self) -> Findings:
         """Ask the oracle."""
@@ -203,10 +199,44 @@ class Town:
         finally:
             await connection.close()
 
-    async def leased_count(self) -> int:
+    async def hurry(self) -> None:
+        """Make all that waits for a retry due now, but what a worker has locked: it may wait for a lock of ours."""
         connection = await asyncpg.connect(self.database_url)
         try:
-            return int(await connection.fetchval("SELECT count(*) FROM open_deliveries WHERE state = 'leased'"))
+            await connection.execute(
+                """UPDATE open_deliveries SET next_attempt_at = now()
+                    WHERE (event_uid, subscription_id, replay_number) IN (
+                          SELECT event_uid, subscription_id, replay_number FROM open_deliveries
+                           WHERE state = 'pending' FOR UPDATE SKIP LOCKED)"""
+            )
+        finally:
+            await connection.close()
+
+    async def attempts(self, reason: str) -> list[bool]:
+        """Of each attempt with this reason, whether it was counted."""
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            rows = await connection.fetch("SELECT is_counted FROM attempts WHERE reason = $1", reason)
+        finally:
+            await connection.close()
+        return [row["is_counted"] for row in rows]
+
+    async def leased_count(self) -> int:
+        return await self._count("open_deliveries WHERE state = 'leased'")
+
+    async def fan_out_count(self) -> int:
+        return await self._count("fan_outs")
+
+    async def pending_count(self) -> int:
+        return await self._count("open_deliveries WHERE state = 'pending'")
+
+    async def final_count(self) -> int:
+        return await self._count("final_deliveries")
+
+    async def _count(self, what: str) -> int:
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            return int(await connection.fetchval(f"SELECT count(*) FROM {what}"))  # noqa: S608 - our own words
         finally:
             await connection.close()
 

@@ -5,17 +5,20 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.adapters.exit.certificates import read_certificate
 from service.adapters.postgres.endpoints.organizations import OrganizationStore
 from service.adapters.postgres.endpoints.store import EndpointStore
+from service.adapters.postgres.engine import driver
 from service.adapters.postgres.events.types import EventTypeStore
 from service.core.endpoints.retry_schedule import STANDARD
 from service.core.endpoints.settings import EndpointRules, EndpointWish
 from service.core.endpoints.target_policy import EgressPolicy, parse_cidr_rule
-from service.core.endpoints.view import EndpointView, Registered
+from service.core.endpoints.view import Changed, EndpointView, Registered
 from service.ports.secrets import SecretBox
+from tests.fakes.actor import SOMEBODY
 
 LOOPBACK_ALLOWED = EndpointRules(
-    EgressPolicy(allow=(parse_cidr_rule("127.0.0.0/8"),), allow_http=True), STANDARD, timeout_seconds_max=15.0
+    EgressPolicy(allow=(parse_cidr_rule("127.0.0.0/8"),), allow_http=True), STANDARD, 15.0, read_certificate
 )
 
 
@@ -37,18 +40,20 @@ class Administration:
         self._endpoints = EndpointStore(engine, secret_box, LOOPBACK_ALLOWED)
 
     async def create_organization(self, organization_id: str) -> None:
-        await OrganizationStore(self._engine).create(organization_id)
+        await OrganizationStore(self._engine).create(organization_id, by=SOMEBODY)
 
     async def register_event_type(self, organization_id: str, name: str, schema: str) -> None:
-        await EventTypeStore(self._engine).register(organization_id, name, "", schema)
+        await EventTypeStore(self._engine).register(organization_id, name, "", schema, by=SOMEBODY)
 
     async def add_endpoint(
         self, organization_id: str, url: str, event_types: Collection[str], secret: str | None = None
     ) -> AddedEndpoint:
         wish = EndpointWish({"url": url, "event_types": list(event_types), "secret": secret})
-        made = await self._endpoints.subscribe(organization_id, wish)
+        made = await self._endpoints.subscribe(organization_id, wish, by=SOMEBODY)
         assert isinstance(made, Registered), made
-        return AddedEndpoint(made.endpoint.id, url, made.endpoint.settings.event_types, made.secret or "")
+        return AddedEndpoint(
+            made.endpoint.id, url, made.endpoint.settings.event_types, (made.new_secret and made.new_secret.text) or ""
+        )
 
     async def list_endpoints(self, organization_id: str) -> Sequence[EndpointView]:
         return await self._endpoints.list(organization_id, limit=1_000)
@@ -56,9 +61,26 @@ class Administration:
     async def remove_endpoint(self, organization_id: str, endpoint_id: str) -> bool:
         """Whether there was one to remove."""
         was_there = isinstance(await self._endpoints.find(organization_id, endpoint_id), EndpointView)
-        await self._endpoints.remove(organization_id, endpoint_id)
+        await self._endpoints.remove(organization_id, endpoint_id, by=SOMEBODY)
         return was_there
 
+    async def limit_endpoint(
+        self, endpoint_id: str, *, per_second: float | None = None, in_flight: int | None = None
+    ) -> None:
+        await self._change(endpoint_id, rate_limit_per_second=per_second, max_in_flight=in_flight)
+
+    async def order_endpoint(
+        self, endpoint_id: str, order_by: str | None, *, wait_seconds: float | None = None
+    ) -> None:
+        await self._change(endpoint_id, order_by=order_by, order_wait_seconds=wait_seconds)
+
+    async def _change(self, endpoint_id: str, **given: object) -> None:
+        wish = EndpointWish(given)
+        async with driver(self._engine) as connection:
+            owner = await connection.fetchval("SELECT organization_id FROM endpoints WHERE id = $1", endpoint_id)
+        changed = await self._endpoints.change(owner, endpoint_id, wish, by=SOMEBODY)
+        assert isinstance(changed, Changed), changed
+
     async def pause_endpoint(self, organization_id: str, endpoint_id: str, paused: bool) -> bool:  # noqa: FBT001
-        outcome = await self._endpoints.set_paused(organization_id, endpoint_id, is_paused=paused)
+        outcome = await self._endpoints.set_paused(organization_id, endpoint_id, is_paused=paused, by=SOMEBODY)
         return isinstance(outcome, EndpointView)

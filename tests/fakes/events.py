@@ -95,8 +95,8 @@ def new_uid() -> UUID:
 class CountedUids:
     """UUIDs shaped like version 7 that count upwards: the same in every run."""
 
-    def __init__(self) -> None:
-        self._count = 0
+    def __init__(self, start: int = 0) -> None:
+        self._count = start
 
     def __call__(self) -> UUID:
         self._count += 1

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
+from service.core.events.event import Rejected
 from service.core.reason import ParkReason
 from service.ports.source import IncomingMessage
 
@@ -19,15 +20,21 @@ class MemoryEventSource:
         self.unacked: list[IncomingMessage] = []
         self.acked: list[IncomingMessage] = []
         self.parked: list[tuple[IncomingMessage, ParkReason, str]] = []
-        self.park_troubles: deque[BaseException] = deque()
         self._receipts = 0
         self._is_stopped = False
         self._has_changed = asyncio.Event()
 
-    def publish(self, body: bytes, *, message_id: str | None = None, content_type: str | None = None) -> None:
-        """What a producer does."""
+    def publish(
+        self,
+        body: bytes,
+        *,
+        message_id: str | None = None,
+        content_type: str | None = None,
+        fault: Rejected | None = None,
+    ) -> None:
+        """What a producer does, and what the source finds wrong with it."""
         self._receipts += 1
-        self.ready.append(IncomingMessage(body, self._receipts, message_id, content_type))
+        self.ready.append(IncomingMessage(body, self._receipts, message_id, content_type, fault=fault))
         self._has_changed.set()
 
     def lose_channel(self) -> None:
@@ -58,20 +65,15 @@ class MemoryEventSource:
         return batch
 
     async def ack(self, batch: Sequence[IncomingMessage]) -> None:
-        last = batch[-1].receipt
-        if not any(message.receipt == last for message in self.unacked):
-            return  # the channel was lost meanwhile: the copies are known
-        while self.unacked:
-            message = self.unacked.pop(0)
-            self.acked.append(message)
-            if message.receipt == last:
-                break
+        for message in batch:
+            if message in self.unacked:  # else the channel was lost meanwhile: the copies are known
+                self.unacked.remove(message)
+                self.acked.append(message)
         self._has_changed.set()
 
     async def park(self, message: IncomingMessage, reason: ParkReason, detail: str) -> None:
-        if self.park_troubles:
-            raise self.park_troubles.popleft()
         self.parked.append((message, reason, detail))
+        await self.ack([message])
 
     async def stop(self) -> None:
         self._is_stopped = True

@@ -1,15 +1,18 @@
 """Organizations, endpoints and subscriptions in memory: what the flow reads, and what an administrator changes."""
 
+import asyncio
 import base64
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from service.core.endpoints.directory import StoredDirectory
-from service.core.endpoints.endpoint import StoredSecret
-from service.core.events.own_type import OwnEventType
+from service.core.endpoints.auth import write_auth
+from service.core.endpoints.directory import DirectoryPage, Place
+from service.core.endpoints.endpoint import StoredEndpoint, StoredSecret
+from service.core.endpoints.gate import OPENED_BY_PEOPLE
+from service.core.events.own_types.own_type import OwnEventType
 from service.core.reason import Reason
 from service.ports.secrets import SecretBox
 from tests.fakes.database import EndpointRow, MemoryDatabase, SubscriptionRow
@@ -21,10 +24,26 @@ class MemorySubscriptionStore:
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
         self.loads: list[frozenset[str]] = []
+        self.reads: list[frozenset[str]] = []
+        self.is_changing: set[str] = set()  # organizations that change whenever they have been loaded
+        self.may_load = asyncio.Event()  # cleared: a load waits
+        self.may_load.set()
+        self.load_began = asyncio.Event()
 
-    async def load(self, organization_ids: Collection[str]) -> Sequence[StoredDirectory]:
-        self.loads.append(frozenset(organization_ids))
-        return [self._database.directory(each) for each in organization_ids if each in self._database.versions]
+    async def load(self, places: Mapping[str, Place], *, endpoints_max: int) -> Sequence[DirectoryPage]:
+        self.loads.append(frozenset(places))
+        self.load_began.set()
+        await self.may_load.wait()
+        known = self._database.versions
+        pages = [self._database.page(each, place, endpoints_max) for each, place in places.items() if each in known]
+        for each in self.is_changing & places.keys():
+            self._database.directory_changed(each)
+        return pages
+
+    async def endpoints(self, endpoint_ids: Collection[str]) -> Sequence[tuple[str, StoredEndpoint]]:
+        self.reads.append(frozenset(endpoint_ids))
+        rows = [row for row in self._database.endpoints.values() if row.id in endpoint_ids and not row.is_removed]
+        return [(row.organization_id, self._database.stored(row.id)) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +89,7 @@ class MemoryAdministration:
         return NewEndpoint(endpoint_id, url, tuple(event_types), secret)
 
     async def set_endpoint(self, endpoint_id: str, **settings: Any) -> None:
-        """What the endpoint asks for: fields of ``StoredEndpoint``, with ``headers`` in the clear."""
+        """What the endpoint asks for: fields of ``StoredEndpoint``, with ``headers`` and ``auth`` in the clear."""
         endpoint = self._database.endpoints[endpoint_id]
         if "headers" in settings:
             settings["sealed_headers"] = self._secret_box.seal(
@@ -79,14 +98,36 @@ class MemoryAdministration:
                 endpoint_id=endpoint_id,
                 secret_id="headers",
             )
+        if "auth" in settings:
+            settings["sealed_auth"] = self._secret_box.seal(
+                write_auth(settings.pop("auth")),
+                organization_id=endpoint.organization_id,
+                endpoint_id=endpoint_id,
+                secret_id="auth",
+            )
         endpoint.settings |= settings
+        limits = [endpoint.settings.get(name) for name in ("rate_limit_per_second", "max_in_flight")]
+        self._database.set_limits(endpoint_id, *limits)
         self._database.directory_changed(endpoint.organization_id)
+
+    async def limit_endpoint(
+        self, endpoint_id: str, *, per_second: float | None = None, in_flight: int | None = None
+    ) -> None:
+        await self.set_endpoint(endpoint_id, rate_limit_per_second=per_second, max_in_flight=in_flight)
+
+    async def order_endpoint(
+        self, endpoint_id: str, order_by: str | None, *, wait_seconds: float | None = None
+    ) -> None:
+        self._database.order_waits[endpoint_id] = wait_seconds
+        await self.set_endpoint(endpoint_id, order_by=order_by)
 
     async def remove_endpoint(self, organization_id: str, endpoint_id: str) -> bool:
         endpoint = self._database.endpoints.get(endpoint_id)
         if endpoint is None or endpoint.is_removed or endpoint.organization_id != organization_id:
             return False
         endpoint.is_removed = True
+        self._database.set_limits(endpoint_id, None, None)
+        self._database.set_breaker(endpoint_id, None)
         for subscription in self._database.subscriptions.values():
             if subscription.endpoint_id == endpoint_id and subscription.removed_because is None:
                 subscription.removed_because = "deleted"
@@ -102,6 +143,10 @@ class MemoryAdministration:
         if paused:
             self._database.gates[endpoint_id, "paused"] = inf
         else:
-            self._database.gates.pop((endpoint_id, "paused"), None)
+            known = self._database.breakers.get(endpoint_id)
+            if known is not None:
+                self._database.set_breaker(endpoint_id, known.resumed(self._database.clock.now()))
+            for kind in OPENED_BY_PEOPLE:
+                self._database.gates.pop((endpoint_id, kind), None)
         self._database.directory_changed(organization_id)
         return True

@@ -18,21 +18,24 @@ from service.core.deliveries.settlement import Settled
 from service.core.endpoints.retry_schedule import RetrySchedule
 from service.core.reason import Reason
 from service.flow.deliver import Deliver
-from service.flow.directory import Directory
-from service.flow.intake import Intake
+from service.flow.directory.directory import Directory
+from service.flow.intake.costly import Costly
+from service.flow.intake.intake import Intake
+from service.flow.intake.unread import Carried, Unread
 from service.flow.settle import Settle
 from service.flow.surroundings import Surroundings
-from service.flow.upkeep import Upkeep
+from service.flow.suspects import Suspects
+from service.flow.upkeep.upkeep import Upkeep
 from service.ports.source import IncomingMessage
 from tests.fakes.database import DeliveryRow, MemoryDatabase
-from tests.fakes.delivery_store import AFTER_COMMIT, BEFORE_COMMIT, MemoryDeliveryStore
+from tests.fakes.delivery_store import AFTER_COMMIT, BEFORE_COMMIT, MemoryDeliveryStore, alike
 from tests.fakes.events import CountedUids, body_of
 from tests.fakes.observer import RecordingObserver
 from tests.fakes.secret_box import PlainSecretBox
 from tests.fakes.sender import ScriptedSender
 from tests.fakes.source import MemoryEventSource
 from tests.fakes.subscription_store import MemoryAdministration, MemorySubscriptionStore
-from tests.flow.worker import LEASE_SECONDS, MARGIN_SECONDS, TIMEOUT_SECONDS, Retention
+from tests.flow.worker import LEASE_SECONDS, MARGIN_SECONDS, TIMEOUT_SECONDS
 
 Result = TypeVar("Result")
 KINDS = ("message.sent", "message.replied", "link.clicked")
@@ -64,7 +67,7 @@ def run(step: Coroutine[Any, Any, Result]) -> Result:
 
 
 class Queue(MemoryEventSource):
-    """Ends when it is empty, so that ``Intake.run`` returns."""
+    """Ends when it is empty, so that the intake returns."""
 
     async def next_batch(self, limit: int) -> Sequence[IncomingMessage]:
         return await super().next_batch(limit) if self.ready else ()
@@ -75,8 +78,12 @@ class Outbox(Settle):
 
     def __init__(self) -> None:
         self.waiting: list[Settled] = []
+        self._watched = {}
 
     async def put(self, settled: Settled) -> None:
+        self.waiting.append(settled)
+
+    def _queue(self, settled: Settled) -> None:
         self.waiting.append(settled)
 
 
@@ -125,7 +132,6 @@ class Road(RuleBasedStateMachine):
     def configure(self, attempts_max: int) -> None:
         """With few attempts, the walk reaches the end of some."""
         self.schedule = RetrySchedule(attempts_max=attempts_max)
-        self.deliver = Deliver(self.sender, self.schedule, self.around, TIMEOUT_SECONDS, MARGIN_SECONDS)
         self.publish(0, "message.sent")
         self.consume(0, None)
 
@@ -152,7 +158,10 @@ class Road(RuleBasedStateMachine):
             lease_seconds=LEASE_SECONDS,
         )
         try:
-            run(intake.run(self.source))
+            unread = Unread(self.directory, batch_max=1_000)  # nobody makes room in it meanwhile
+            costly = Costly(intake.turns)
+            run(intake._run_ready(self.source, unread, costly))
+            run(intake._run_unread(self.source, unread, costly))
         except CrashError:
             self.crash(worker)
 
@@ -162,10 +171,14 @@ class Road(RuleBasedStateMachine):
         """Take leases, and perhaps begin with the first at once."""
         hand = self.hands[worker]
         expires_at = self.clock.monotonic() + LEASE_SECONDS
-        for claim in run(hand.store.claim_due(limit, per_endpoint_limit=2, room={})):
-            directory = run(self.directory.at({"org_1": claim.directory_version}))["org_1"]
-            endpoint = directory.subscriptions[claim.delivery.key.subscription_id].endpoint
-            hand.leases.append(Lease(claim.delivery, endpoint, claim.claim_number, expires_at))
+        for claim in run(hand.store.claim_due(alike(limit, 2))):
+            (subscription,) = run(self.directory.serving([claim]))
+            assert subscription is not None
+            endpoint = subscription.endpoint
+            version = claim.directory_version
+            hand.leases.append(
+                Lease(claim.delivery, endpoint, claim.claim_number, expires_at, directory_version=version)
+            )
         if hand.leases and reply is not None:
             self.attempt(worker, reply)
 
@@ -176,9 +189,11 @@ class Road(RuleBasedStateMachine):
         hand = self.hands[worker] if self.hands[worker].leases else self.hands[1 - worker]
         lease = hand.leases.pop(0)
         self.sender.otherwise = reply
-        settled = run(self.deliver(lease))
+        deliver = Deliver(self.sender, self.schedule, self.around, TIMEOUT_SECONDS, MARGIN_SECONDS)
+        suspects = Suspects(hand.store, deliver, hand.outbox, self.around)
+        settled = run(suspects(lease) if lease.delivery.is_suspect else deliver(lease))
         if settled is None:
-            run(hand.store.release([lease]))
+            hand.outbox.give_back([lease])
         else:
             hand.outbox.waiting.append(settled)
             hand.sent[id(settled)] = lease
@@ -197,7 +212,7 @@ class Road(RuleBasedStateMachine):
     @rule(worker=workers)
     def release(self, worker: int) -> None:
         hand = self.hands[worker]
-        run(hand.store.release(hand.leases))
+        hand.outbox.give_back(hand.leases)
         hand.leases.clear()
 
     @precondition(lambda self: any(self.database.rows_in(State.LEASED)))
@@ -207,7 +222,6 @@ class Road(RuleBasedStateMachine):
         hand = self.hands[worker]
         upkeep = Upkeep(
             hand.store,
-            Retention(),
             hand.outbox,
             self.directory,
             self.schedule,
@@ -380,9 +394,9 @@ class WithoutDeduplication(MemoryDeliveryStore):
 class AckFirst(Intake):
     """Acks before the commit."""
 
-    async def _take_in_messages(self, source: Any, batch: Sequence[IncomingMessage]) -> None:
-        await source.ack(batch)
-        await super()._take_in_messages(source, batch)
+    async def _take_in_messages(self, source: Any, batch: Sequence[Carried], *others: Any) -> Any:
+        await source.ack([message for message, _ in batch])
+        return await super()._take_in_messages(source, batch, *others)
 
 
 MUTANTS: dict[str, dict[str, type]] = {

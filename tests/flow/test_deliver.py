@@ -7,6 +7,7 @@ from service.core.deliveries.outcome import OutcomeKind
 from service.core.deliveries.request import Fault, Reply
 from service.core.deliveries.settlement import Accept, Retry
 from service.core.reason import Reason
+from tests.fakes.delivery_store import alike
 from tests.fakes.events import event_of
 from tests.flow.worker import MARGIN_SECONDS, TIMEOUT_SECONDS, Worker
 from webhook_signature import Webhook
@@ -18,9 +19,9 @@ async def _lease(worker: Worker, seconds: float = 60.0) -> Lease:
     """A lease of a delivery to ``a``, with so much of it left."""
     await worker.endpoint("a")
     await worker.intake.take_in([event_of()], "test")
-    (claim,) = await worker.store.claim_due(1, per_endpoint_limit=1, room={})
-    directory = (await worker.directory.of(["org_1"]))["org_1"]
-    (subscription,) = directory.matching("message.sent", claim.delivery.body)
+    (claim,) = await worker.store.claim_due(alike(1))
+    (subscription,) = await worker.directory.serving([claim])
+    assert subscription is not None
     return Lease(claim.delivery, subscription.endpoint, claim.claim_number, worker.clock.monotonic() + seconds)
 
 
@@ -35,6 +36,7 @@ async def test_the_stored_bytes_are_sent_signed_and_the_reply_becomes_an_attempt
         assert (settled.attempt.number, settled.attempt.claim_number, settled.attempt.reply) == (1, 1, "thanks")
         (request,) = worker.sender.requests
         assert (request.url, request.timeout_seconds) == (URL, TIMEOUT_SECONDS)
+        assert request.limit_seconds == 60.0 - MARGIN_SECONDS, "as long as the lease lasts, less the commit"
         assert request.body == lease.delivery.body
         secret = worker.database.endpoints[lease.endpoint.id].secrets[0].sealed.rpartition("|")[2]
         webhook = Webhook(secret, now=worker.clock.now().timestamp)

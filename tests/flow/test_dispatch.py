@@ -5,8 +5,10 @@ import asyncio
 import pytest
 
 from service.core.deliveries.delivery import State
-from service.core.deliveries.lane import LaneLimits
-from service.core.deliveries.request import Reply
+from service.core.deliveries.effect import BringForward
+from service.core.deliveries.fairness.lanes import LaneLimits
+from service.core.deliveries.request import Fault, Reply
+from service.core.reason import Reason
 from service.flow.dispatch import ClaimLimits
 from service.ports.errors import UnavailableError
 from tests.fakes.events import event_of
@@ -117,11 +119,15 @@ async def test_what_waits_behind_a_hung_request_goes_back_to_the_database() -> N
         hung = worker.sender.hang("https://hung.example/")
         await _pending(worker, 6)
         worker.start(worker.dispatch.run())
+        worker.start_settle()
         await worker.sender.until_sent(2)
         await worker.clock.until_pauses(1)
         assert worker.lanes.held == 6
-        worker.clock.advance(1.5)
-        await worker.clock.until_pauses(2)
+        for pauses in (2, 3):  # found to hang, and after another second still no answer
+            worker.clock.advance(1.5)
+            await worker.settle.drained()
+            await worker.clock.until_pauses(pauses)
+            await worker.settle.drained()
         assert worker.lanes.held == 2
         assert sorted(worker.states()) == ["leased"] * 2 + ["pending"] * 4
         assert all(not row.attempts for row in worker.database.deliveries.values())
@@ -181,7 +187,9 @@ async def test_a_lease_that_is_too_old_is_given_back_unused() -> None:
         worker.clock._seconds += 45
         hang.set()
         await worker.observer.until(lambda seen: seen.settled)
-        assert ("release", 1) in worker.store.calls
+        await worker.settle.drained()
+        assert sorted(worker.states()) == ["delivered", "pending"]
+        assert len(worker.sender.requests) == 1
 
 
 async def test_draining_gives_back_what_has_not_begun_and_lets_the_rest_finish() -> None:
@@ -192,9 +200,13 @@ async def test_draining_gives_back_what_has_not_begun_and_lets_the_rest_finish()
         worker.start_settle()
         worker.start(worker.dispatch.run())
         await worker.sender.until_sent(2)
-        draining = asyncio.create_task(worker.dispatch.drain(5))
+        worker.dispatch.stop()
+        finishing = asyncio.create_task(worker.dispatch.finish(5))
+        await worker.settle.drained()
+        assert sorted(worker.states()) == ["leased"] * 2 + ["pending"] * 3, "given back before anything finished"
         hang.set()
-        await draining
+        await finishing
+        await worker.settle.drained()
         assert sorted(worker.states()) == ["delivered"] * 2 + ["pending"] * 3
         assert worker.lanes.held == 0
         assert len(worker.sender.requests) == 2
@@ -208,7 +220,8 @@ async def test_draining_gives_up_on_what_hangs() -> None:
         worker.start_settle()
         worker.start(worker.dispatch.run())
         await worker.sender.until_sent(1)
-        await worker.dispatch.drain(0)
+        worker.dispatch.stop()
+        await worker.dispatch.finish(0)
         assert worker.states() == ["leased"], "its lease expires, and another worker attempts it again"
 
 
@@ -225,3 +238,59 @@ async def test_a_worker_never_holds_more_than_it_may(held_max: int) -> None:
             assert worker.lanes.held <= held_max
             worker.clock.advance(2)
         assert worker.states() == ["delivered"] * 60
+
+
+async def test_an_endpoint_that_is_back_gets_what_waits_before_it_is_due() -> None:
+    """And not all at once: each retry that succeeds brings on a few more."""
+    async with Worker() as worker:
+        await worker.endpoint("a")
+        await _pending(worker, 40)
+        worker.sender.otherwise = Fault(Reason.CONNECT_REFUSED, 1)
+        worker.start_settle()
+        worker.start(worker.dispatch.run())
+        await worker.observer.until_settled(40)
+        worker.sender.otherwise = Reply(200, 1)
+        await _pending(worker, 1, 40)
+        began_at = worker.clock.monotonic()
+        while "pending" in worker.states():
+            pauses = len(worker.clock.pauses)
+            worker.clock.advance(0.7)
+            await worker.clock.until_pauses(pauses + 1)
+            assert worker.clock.monotonic() - began_at < 4, "before the schedule's first delay, with its jitter"
+        await worker.observer.until_settled(81)
+        assert worker.states() == ["delivered"] * 41
+
+
+async def test_after_as_many_outages_as_open_a_breaker_a_worker_sends_nothing_of_what_it_holds() -> None:
+    async with Worker(limits=LaneLimits(in_flight_max=1, breaker_failures=3)) as worker:
+        await worker.endpoint("a")
+        worker.sender.otherwise = Reply(503, 1)
+        worker.start_settle()
+        await worker.intake.take_in([event_of(id=f"evt_{number}") for number in range(10)], "test")
+        await worker.observer.until_settled(3)
+        await worker.settle.drained()
+        assert len(worker.sender.requests) == 3
+        assert worker.states() == ["pending"] * 10
+        assert worker.lanes.held == 0
+
+
+async def test_refusals_open_no_breaker() -> None:
+    async with Worker(limits=LaneLimits(in_flight_max=1, breaker_failures=3)) as worker:
+        await worker.endpoint("a")
+        worker.sender.otherwise = Reply(404, 1)
+        worker.start_settle()
+        await worker.intake.take_in([event_of(id=f"evt_{number}") for number in range(10)], "test")
+        await worker.observer.until_settled(10)
+        assert len(worker.sender.requests) == 10
+
+
+async def test_one_success_among_failures_brings_nothing_forward() -> None:
+    async with Worker() as worker:
+        await worker.endpoint("a")
+        await _pending(worker, 4)
+        worker.sender.script("https://a.example/", Reply(500, 1), Reply(200, 1), Reply(500, 1), Reply(200, 1))
+        worker.start_settle()
+        worker.start(worker.dispatch.run())
+        await worker.observer.until_settled(4)
+        effects = [effect for settled, _ in worker.observer.settled for effect in settled.effects]
+        assert not [effect for effect in effects if isinstance(effect, BringForward)]

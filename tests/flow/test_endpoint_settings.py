@@ -6,10 +6,12 @@ import pytest
 
 from service.core.deliveries.delivery import Lease
 from service.core.deliveries.outcome import OutcomeKind
-from service.core.deliveries.request import Reply
+from service.core.deliveries.request import Fault, Reply
 from service.core.deliveries.settlement import Bury, Retry, Settled
+from service.core.endpoints.auth import OAuth2
 from service.core.endpoints.retry_schedule import RetrySchedule
 from service.core.reason import Reason
+from tests.fakes.delivery_store import alike
 from tests.fakes.events import EXAMPLE_DATA, event_of
 from tests.flow.worker import LEASE_SECONDS, MARGIN_SECONDS, TIMEOUT_SECONDS, Worker
 from webhook_signature import Webhook
@@ -33,10 +35,10 @@ async def _lease(worker: Worker, **settings: Any) -> Lease:
 
 async def _claimed(worker: Worker) -> Lease:
     expires_at = worker.clock.monotonic() + LEASE_SECONDS
-    (claim,) = await worker.store.claim_due(1, per_endpoint_limit=1, room={})
-    directory = (await worker.directory.at({"org_1": claim.directory_version}))["org_1"]
-    endpoint = directory.subscriptions[claim.delivery.key.subscription_id].endpoint
-    return Lease(claim.delivery, endpoint, claim.claim_number, expires_at)
+    (claim,) = await worker.store.claim_due(alike(1))
+    (subscription,) = await worker.directory.serving([claim])
+    assert subscription is not None
+    return Lease(claim.delivery, subscription.endpoint, claim.claim_number, expires_at)
 
 
 async def _settled(worker: Worker, lease: Lease) -> Settled:
@@ -93,13 +95,27 @@ async def test_headers_and_style_go_over_the_wire() -> None:
         assert webhook.verify(request.body, dict(request.headers)).body == lease.delivery.body
 
 
+async def test_the_sender_is_told_how_to_prove_itself_and_a_missing_token_is_nobodys_attempt() -> None:
+    async with Worker(delivers=False) as worker:
+        auth = OAuth2("https://auth.example.com/", "posthorn", "hunter2")
+        lease = await _lease(worker, auth=auth)
+        worker.sender.script(URL, Fault(Reason.AUTH_REFUSED, 3, "the token server answered 401: invalid_client"))
+        settled = await _settled(worker, lease)
+        (request,) = worker.sender.requests
+        assert (request.auth, request.endpoint_id) == (auth, lease.endpoint.id)
+        assert settled.settlement == Retry(30.0, Reason.AUTH_REFUSED)
+        assert settled.attempt is not None
+        assert (settled.attempt.is_counted, settled.effects) == (False, ())
+
+
 @pytest.mark.parametrize(
     ("settings", "part"),
     [
+        ({"sealed_auth": "v1:k1:of another row"}, "does not open"),
         ({"sealed_headers": "v1:k1:of another row"}, "does not open"),
         ({"headers": {"Content-Length": "1"}}, "['Content-Length'] cannot be sent"),
         ({"headers": {"X-A": "a\r\nX-B: c"}}, "['X-A'] cannot be sent"),
-        ({"signature_style": "ed25519"}, "'ed25519' is not supported"),
+        ({"signature_style": "ed448"}, "'ed448' is not supported"),
         ({"signature_style": "t-v1", "signature_header": "a b"}, "a header name"),
         ({"filter": {"match": {"data.x": 1}}}, "match.data.x"),
         ({"retry": "never"}, "retry must be"),
@@ -164,13 +180,13 @@ async def test_an_endpoints_own_schedule_holds_for_a_lost_attempt_too() -> None:
     async with Worker(delivers=False) as worker:
         await _lease(worker, retry=[7])
         worker.start_settle()
-        for state in ("pending", "dead"):
+        for state in ("pending", "pending", "dead"):
             worker.clock.advance(LEASE_SECONDS + 1)
             await worker.upkeep.rescue_once()
             await worker.settle.drained()
             assert worker.states() == [state]
             worker.clock.advance(8)
-            await worker.store.claim_due(1, per_endpoint_limit=1, room={})
+            await worker.claim(begins=True)
         (row,) = worker.database.deliveries.values()
         assert row.reason is Reason.ATTEMPTS_EXHAUSTED
 

@@ -12,6 +12,7 @@ from service.core.reason import ParkReason
 from service.ports.errors import RefusedError
 from service.ports.store import Disposition
 from tests.fakes.events import body_of, event_of
+from tests.fakes.schemas import DOUBLING
 from tests.flow.worker import Worker
 
 SCHEMA = json.dumps(
@@ -160,23 +161,13 @@ async def test_an_endpoint_made_a_moment_ago_can_be_tested_and_a_removed_one_can
         assert len(worker.database.events) == 1
 
 
-async def test_a_change_while_a_test_is_recorded_is_noticed() -> None:
+async def test_a_test_event_is_recorded_however_often_the_directory_changes() -> None:
     async with Worker() as worker:
         endpoint_id = await worker.endpoint("a")
-        load = worker.subscriptions.load
-        loads = 0
-
-        async def loads_then_changes(organization_ids: Any) -> Any:
-            nonlocal loads
-            loads += 1
-            found = await load(organization_ids)
-            if loads == 1:
-                await worker.endpoint("b")
-            return found
-
-        worker.subscriptions.load = loads_then_changes  # type: ignore[method-assign]
+        worker.subscriptions.is_changing.add("org_1")
+        await worker.directory.of(["org_1"])
         assert await worker.intake.send_test(event_of(test=True), endpoint_id) is not None
-        assert loads == 2
+        assert worker.states() == ["pending"]
 
 
 async def test_a_test_event_has_an_id_of_its_own() -> None:
@@ -188,3 +179,23 @@ async def test_a_test_event_has_an_id_of_its_own() -> None:
         worker.store.refuses_event = lambda _: True
         with pytest.raises(RefusedError):
             await worker.intake.send_test(event_of(id="evt_2", test=True), endpoint_id)
+
+
+async def test_the_loop_does_not_wait_for_a_schema_that_takes_long() -> None:
+    turns = 0
+    has_ended = asyncio.Event()
+
+    async def turn() -> None:
+        nonlocal turns
+        while not has_ended.is_set():
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with Worker(delivers=False) as worker:
+        await worker.administration.register_event_type("org_1", "order.placed", DOUBLING)
+        turning = asyncio.create_task(turn())
+        (judged,) = await worker.intake.judge([_order(data={"a": 1})])
+        has_ended.set()
+        await turning
+    assert judged == Judged(_order(data={"a": 1}))
+    assert turns > 50

@@ -1,14 +1,18 @@
 """From the broker to COMMIT to the ack: nothing is acked that is not recorded or parked."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
-from service.core.deliveries.lane import LaneLimits
-from service.core.events.event import Event
+from service.core.deliveries.fairness.lanes import LaneLimits
+from service.core.events.event import Event, Rejected
 from service.core.reason import ParkReason
+from service.core.timestamp import format_timestamp
+from service.flow.intake.costly import Costly
 from service.ports.errors import UnavailableError
 from service.ports.store import Disposition
+from tests.fakes.clock import START, ManualClock
 from tests.fakes.delivery_store import AFTER_COMMIT
 from tests.fakes.events import body_of, event_of
 from tests.flow.worker import Worker
@@ -69,7 +73,8 @@ async def test_dying_between_commit_and_ack_records_nothing_twice() -> None:
         await worker.endpoint("a")
         worker.source.publish(body_of())
         batch = await worker.source.next_batch(10)
-        await worker.intake._take_in_messages(worker.source, batch)
+        carried, costly = await worker.intake._read(worker.source, batch), Costly(worker.intake.turns)
+        await worker.intake._take_in_messages(worker.source, carried, costly.judge_at_once, costly)
         worker.source.lose_channel()
         worker.start_intake()
         await worker.source.until_acked(1)
@@ -97,38 +102,42 @@ async def test_poison_is_parked_once_with_its_reason_and_the_rest_goes_through()
         assert sorted(worker.observer.received) == [("memory", "parked")] * 2 + [("memory", "recorded")]
 
 
-async def test_what_cannot_be_parked_now_is_not_acked() -> None:
+async def test_an_event_is_from_the_future_only_if_the_database_says_so_too() -> None:
     async with Worker(delivers=False) as worker:
-        worker.source.publish(b"[]")
-        worker.source.park_troubles.append(UnavailableError("the channel is gone"))
+        theirs = worker.database.clock = ManualClock(START + timedelta(hours=1))  # ours is an hour behind
+        for number, ahead in enumerate([0, 0, 3600, 3600]):
+            at = format_timestamp(theirs.now() + timedelta(seconds=ahead))
+            worker.source.publish(body_of(id=f"evt_{number}", timestamp=at))
+        worker.start_intake()
+        await worker.source.until_acked(4)
+        parked = [(message.body[8:13], reason) for message, reason, _ in worker.source.parked]
+        assert parked == [(f"evt_{n}".encode(), ParkReason.TIMESTAMP_IN_FUTURE) for n in (2, 3)]
+        assert sorted(event_id for _, event_id in worker.database.events) == ["evt_0", "evt_1"]
+        assert [verb for verb, _ in worker.store.calls].count("now") == 1
+
+
+async def test_nothing_is_parked_for_its_timestamp_while_the_database_cannot_be_asked() -> None:
+    async with Worker(delivers=False) as worker:
+        worker.store.fail("now", UnavailableError("away"))
+        worker.source.publish(body_of(timestamp=format_timestamp(START + timedelta(hours=1))))
         worker.start_intake()
         await worker.clock.until_pauses(1)
-        assert worker.source.acked == []
+        assert worker.source.parked == []
         worker.clock.advance(1)
         await worker.source.until_acked(1)
-        assert [reason for _, reason, _ in worker.source.parked] == [ParkReason.NOT_AN_OBJECT]
+        assert [reason for _, reason, _ in worker.source.parked] == [ParkReason.TIMESTAMP_IN_FUTURE]
 
 
-async def test_what_was_parked_before_a_fault_is_not_parked_again() -> None:
+async def test_what_the_source_cannot_read_is_parked_unread() -> None:
     async with Worker(delivers=False) as worker:
-        worker.source.publish(b"[1]")
-        worker.source.publish(b"[2]")
-        park = worker.source.park
-        calls = 0
-
-        async def second_fails(message: object, reason: ParkReason, detail: str) -> None:
-            nonlocal calls
-            calls += 1
-            if calls == 2:
-                raise UnavailableError("the channel is gone")
-            await park(message, reason, detail)  # type: ignore[arg-type]
-
-        worker.source.park = second_fails  # type: ignore[method-assign]
+        await worker.endpoint("a")
+        worker.source.publish(body_of(), fault=Rejected(ParkReason.BAD_PROPERTIES, "message_id is not UTF-8"))
+        worker.source.publish(body_of())
         worker.start_intake()
-        await worker.clock.until_pauses(1)
-        worker.clock.advance(1)
         await worker.source.until_acked(2)
-        assert [message.body for message, _, _ in worker.source.parked] == [b"[1]", b"[2]"]
+        [(message, reason, detail)] = worker.source.parked
+        assert (message.body, reason, detail) == (body_of(), ParkReason.BAD_PROPERTIES, "message_id is not UTF-8")
+        assert sorted(worker.observer.received) == [("memory", "parked"), ("memory", "recorded")]
 
 
 async def test_an_unknown_organization_is_parked_but_one_made_meanwhile_is_known_at_once() -> None:
@@ -173,6 +182,97 @@ async def test_an_organization_removed_under_our_hands_is_parked() -> None:
         (outcome,) = await worker.intake.take_in([event_of()], "test")
         assert not isinstance(outcome, Disposition)
         assert outcome.reason is ParkReason.UNKNOWN_ORGANIZATION
+
+
+async def test_events_of_known_organizations_do_not_wait_for_the_directory_of_an_unknown_one() -> None:
+    async with Worker(delivers=False) as worker:
+        await worker.endpoint("a")
+        await worker.directory.of(["org_1"])
+        await worker.administration.create_organization("org_new")
+        worker.subscriptions.may_load.clear()
+        worker.source.publish(body_of(id="evt_1", organization_id="org_new"))
+        worker.source.publish(body_of(id="evt_2"))
+        worker.start_intake()
+        await worker.source.until_acked(1)
+        worker.source.publish(body_of(id="evt_3"))
+        await worker.source.until_acked(2)
+        assert [event_id for _, event_id in worker.database.events] == ["evt_2", "evt_3"]
+        assert [b"evt_1" in message.body for message in worker.source.unacked] == [True]
+        worker.subscriptions.may_load.set()
+        await worker.source.until_acked(3)
+        assert ("org_new", "evt_1") in worker.database.events
+
+
+async def test_events_of_unknown_organizations_are_read_for_together() -> None:
+    """One read for all that came while the last one ran."""
+    names = [f"org_{number}" for number in range(2, 12)]
+    async with Worker(delivers=False) as worker:
+        for name in names:
+            await worker.administration.create_organization(name)
+        worker.subscriptions.may_load.clear()
+        worker.source.publish(body_of(organization_id=names[0]))
+        worker.start_intake()
+        await worker.subscriptions.load_began.wait()
+        for name in names[1:]:
+            worker.source.publish(body_of(organization_id=name))
+        worker.source.publish(b"{not json")
+        await worker.source.until_acked(1)  # what was behind them
+        worker.subscriptions.may_load.set()
+        await worker.source.until_acked(len(names) + 1)
+        assert worker.subscriptions.loads == [{names[0]}, set(names[1:])]
+
+
+async def test_an_organizations_events_are_recorded_in_their_order_while_it_is_read() -> None:
+    async with Worker(delivers=False) as worker:
+        worker.subscriptions.may_load.clear()
+        worker.source.publish(body_of(id="evt_z"))
+        worker.start_intake()
+        await worker.subscriptions.load_began.wait()
+        worker.store.fail("record", UnavailableError("away"))
+        worker.subscriptions.may_load.set()
+        await worker.clock.until_pauses(1)  # the directory is known by now
+        worker.source.publish(body_of(id="evt_a"))
+        worker.source.publish(b"{not json")
+        await worker.source.until_acked(1)
+        worker.clock.advance(1)
+        await worker.source.until_acked(3)
+        assert [event_id for _, event_id in worker.database.events] == ["evt_z", "evt_a"]
+
+
+async def test_what_waits_for_a_directory_is_bounded() -> None:
+    async with Worker(delivers=False, batch_max=2) as worker:
+        worker.subscriptions.may_load.clear()
+        for number in range(5):
+            worker.source.publish(body_of(id=f"evt_{number}"))
+        worker.start_intake()
+        await worker.subscriptions.load_began.wait()
+        assert len(worker.source.ready) == 3, "the broker is the buffer"
+        worker.subscriptions.may_load.set()
+        await worker.source.until_acked(5)
+
+
+async def test_intake_that_stops_takes_in_first_what_waits_for_a_directory() -> None:
+    async with Worker(delivers=False) as worker:
+        worker.subscriptions.may_load.clear()
+        worker.source.publish(body_of())
+        taking_in = asyncio.create_task(worker.intake.run(worker.source))
+        await worker.subscriptions.load_began.wait()
+        await worker.source.stop()
+        worker.subscriptions.may_load.set()
+        await taking_in
+        assert len(worker.source.acked) == 1
+        assert worker.states() == []
+        assert len(worker.database.events) == 1
+
+
+async def test_a_fault_while_a_directory_is_read_ends_the_intake() -> None:
+    """It is a bug, so the worker ends; the broker sends again what was not acked."""
+    async with Worker(delivers=False) as worker:
+        worker.store.fail("record", ZeroDivisionError())
+        worker.source.publish(body_of())
+        with pytest.raises(ZeroDivisionError):
+            await worker.intake.run(worker.source)
+        assert worker.source.acked == []
 
 
 async def test_a_second_event_with_the_same_id_is_parked_as_a_conflict() -> None:

@@ -9,7 +9,7 @@ from tests.flow.road import MUTANTS, Road
 WALK = settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
 # No shrinking: it is enough that the walk notices.
 HUNT = settings(
-    WALK, max_examples=500, derandomize=True, database=None, phases=[Phase.generate], report_multiple_bugs=False
+    WALK, max_examples=5_000, derandomize=True, database=None, phases=[Phase.generate], report_multiple_bugs=False
 )
 
 

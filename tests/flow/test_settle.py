@@ -6,18 +6,19 @@ from collections.abc import Sequence
 import pytest
 
 from service.core.deliveries.settlement import Settled
+from service.core.reason import Reason
 from service.flow.settle import ALONGSIDE_MIN
 from service.ports.errors import UnavailableError
-from tests.fakes.delivery_store import AFTER_COMMIT
+from tests.fakes.delivery_store import AFTER_COMMIT, alike
 from tests.fakes.events import event_of
-from tests.fakes.settlements import settled_by
+from tests.fakes.settlements import lease_for, settled_by
 from tests.flow.worker import Worker
 
 
 async def _settled(worker: Worker, count: int, status: int = 200) -> Sequence[Settled]:
     await worker.endpoint("a")
     await worker.intake.take_in([event_of(id=f"evt_{number}") for number in range(count)], "test")
-    claims = await worker.store.claim_due(count, per_endpoint_limit=count, room={})
+    claims = await worker.store.claim_due(alike(count))
     return [settled_by(claim, status) for claim in claims]
 
 
@@ -105,26 +106,57 @@ async def test_the_one_row_the_database_refuses_is_found_and_the_others_go_throu
             await worker.settle.put(settled)
         worker.start_settle()
         await worker.settle.drained()
-        assert sorted(worker.states()) == ["delivered"] * 4 + ["leased"]
+        assert worker.states() == ["delivered"] * 5
+        assert [
+            (moved, settled.attempt.detail)
+            for settled, moved in worker.observer.settled
+            if settled.attempt and settled.attempt.detail
+        ] == [(True, f"the database refused what was observed: no column holds {batch[culprit].delivery.key}")]
         (trouble,) = worker.observer.troubles
         assert trouble[2] == {"delivery_id": str(batch[culprit].delivery.key)}
 
 
-async def test_a_row_the_database_always_refuses_ends_as_dead() -> None:
-    """Its lease is rescued, and lost, three times: nothing is stuck for ever."""
+@pytest.mark.parametrize(
+    ("status", "state", "reason"),
+    [(200, "delivered", None), (500, "dead", Reason.INTERNAL), (410, "cancelled", Reason.GONE)],
+)
+async def test_if_not_even_the_bare_attempt_is_taken_the_delivery_ends_as_what_it_is(
+    status: int, state: str, reason: Reason | None
+) -> None:
     async with Worker(delivers=False) as worker:
-        (settled,) = await _settled(worker, 1)
-        worker.store.refuses_settled = lambda each: each is settled
+        (settled,) = await _settled(worker, 1, status)
+        worker.store.refuses_settled = lambda each: each.attempt is not None
         worker.start_settle()
         await worker.settle.put(settled)
         await worker.settle.drained()
-        for _ in range(3):
-            worker.clock.advance(90_000)
-            await worker.store.claim_due(1, per_endpoint_limit=1, room={})
-            worker.clock.advance(61)
-            await worker.upkeep.rescue_once()
-            await worker.settle.drained()
-        assert worker.states() == ["dead"]
+        (row,) = worker.database.deliveries.values()
+        assert (row.state.value, row.reason, row.attempts) == (state, reason, [])
+        assert len(worker.observer.troubles) == 1
+
+
+async def test_what_the_database_refuses_whatever_is_left_out_keeps_its_lease() -> None:
+    """There is no day for it any more: retention deletes the row."""
+    async with Worker(delivers=False) as worker:
+        (settled,) = await _settled(worker, 1)
+        worker.store.refuses_settled = lambda _: True
+        worker.start_settle()
+        await worker.settle.put(settled)
+        await worker.settle.drained()
+        assert worker.states() == ["leased"]
+        assert len(worker.observer.troubles) == 1
+
+
+async def test_hundreds_of_releases_take_one_statement_and_are_no_attempts() -> None:
+    async with Worker(delivers=False, settle_batch_max=1000, settle_unsettled_max=1) as worker:
+        await worker.endpoint("a")
+        await worker.intake.take_in([event_of(id=f"evt_{number}") for number in range(500)], "test")
+        leases = [lease_for(claim) for claim in await worker.claim()]
+        worker.settle.give_back(leases)  # it does not wait, though so many may not be unsettled
+        worker.start_settle()
+        await worker.settle.drained()
+        assert worker.states() == ["pending"] * 500
+        assert worker.observer.settled_batches == [500]
+        assert worker.observer.settled == []
 
 
 async def test_drained_waits_for_what_is_being_committed() -> None:

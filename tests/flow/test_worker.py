@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from service.core.deliveries.lane import LaneLimits
+from service.core.deliveries.fairness.lanes import LaneLimits
 from service.core.reason import ParkReason
 from service.flow.worker import COMMIT_SECONDS_MAX
 from service.ports.errors import UnavailableError
@@ -73,7 +73,7 @@ async def test_it_takes_in_delivers_settles_and_keeps_up() -> None:
         await worker.source.until_acked(3)
         assert worker.states() == ["delivered"] * 2
         assert [reason for reason, _, _ in worker.observer.parked] == [ParkReason.NOT_AN_OBJECT]
-        assert worker.retention.kept_count == 1
+        assert worker.days.rounds_count == 1
         assert worker.observer.backlogs
         assert not worker.whole.is_draining
         await running.drain()
@@ -112,11 +112,11 @@ async def test_the_drain_acks_then_gives_back_then_finishes_then_commits() -> No
         await publish(worker, 3)
         await worker.sender.until_sent(1)
         running.stop.set()
-        await running.until(lambda: "release" in verbs(worker))
+        await running.until(lambda: worker.states().count("pending") == 2)
         assert not running.ended.done()
         hung.set()
         await running.drain()
-        assert verbs(worker)[-2:] == ["release", "settle"]
+        assert verbs(worker)[-2:] == ["settle", "settle"]
         assert sorted(worker.states()) == ["delivered", "pending", "pending"]
         assert len(worker.sender.requests) == 1
         assert len(worker.source.acked) == 3
@@ -155,23 +155,82 @@ async def test_what_hangs_is_left_to_its_lease_and_the_commits_have_their_time()
 
 
 async def test_a_source_that_does_not_stop_keeps_no_lease_from_going_back() -> None:
-    async with Worker(source=StubbornSource(), limits=LaneLimits(in_flight_max=1)) as worker:
+    async with Worker(source=StubbornSource(), limits=LaneLimits(in_flight_max=1, stall_seconds=100.0)) as worker:
         running = Running(worker)
         await worker.endpoint("a")
         hung = worker.sender.hang(A)
         await publish(worker, 2)
         await worker.sender.until_sent(1)
-        running.stop.set()
-        assert isinstance(worker.source, StubbornSource)
-        await worker.source.is_asked_to_stop.wait()
         began_at = worker.clock.monotonic()
-        await running.until(lambda: "release" in verbs(worker))
-        assert worker.clock.monotonic() - began_at == pytest.approx(DRAIN_SECONDS / 2, abs=1)
+        running.stop.set()
+        await running.until(lambda: "pending" in worker.states())
+        assert worker.clock.monotonic() - began_at < 1
         hung.set()
         await running.drain()
+        assert worker.clock.monotonic() - began_at == pytest.approx(DRAIN_SECONDS / 2, abs=1)
         ((where, error, _),) = worker.observer.troubles
         assert (where, str(error)) == ("drain", "stopping the source took longer than 10 s")
         assert sorted(worker.states()) == ["delivered", "pending"]
+
+
+async def test_a_full_worker_that_hangs_gives_back_at_once_and_stops_its_intake() -> None:
+    """Its intake waits for room, which nobody makes any more."""
+    async with Worker(limits=LaneLimits(held_max=4, in_flight_max=1, stall_seconds=1000), batch_max=4) as worker:
+        running = Running(worker)
+        await worker.endpoint("a")
+        worker.sender.hang(A)
+        await publish(worker, 4)
+        await worker.sender.until_sent(1)
+        assert worker.lanes.is_full
+        worker.source.publish(body_of(id="evt_waits_for_room"))
+        began_at = worker.clock.monotonic()
+        running.stop.set()
+        await running.until(lambda: worker.states().count("pending") >= 3)
+        assert worker.clock.monotonic() - began_at < 1
+        assert await running.drain() == pytest.approx(DRAIN_SECONDS - COMMIT_SECONDS_MAX, abs=1)
+        assert not worker.observer.troubles
+        assert all(not row.attempts for row in worker.database.deliveries.values())
+
+
+async def test_another_worker_has_what_was_given_back_before_the_drain_ends() -> None:
+    async with Worker(limits=LaneLimits(in_flight_max=1)) as worker, Worker(database=worker.database) as other:
+        running, others = Running(worker), Running(other)
+        await worker.endpoint("a")
+        worker.sender.hang(A)
+        await publish(worker, 50)
+        await worker.sender.until_sent(1)
+        running.stop.set()
+        await running.until(lambda: worker.states().count("delivered") == 49)
+        assert not running.ended.done()
+        assert len(other.sender.requests) == 49
+        for each in (running, others):
+            await each.drain()
+        assert not worker.observer.rescued
+        assert not other.observer.rescued
+
+
+@pytest.mark.parametrize("verb", ["claim_due", "record"])
+async def test_a_database_that_hangs_in_one_place_keeps_nothing_else_from_ending(verb: str) -> None:
+    """A claim or a recording may never return: the other leases go back, and what is in flight is finished."""
+    async with Worker(limits=LaneLimits(in_flight_max=1)) as worker:
+        running = Running(worker)
+        await worker.endpoint("a")
+        hung = worker.sender.hang(A)
+        await publish(worker, 3)
+        await worker.sender.until_sent(1)
+        worker.store.hang(verb)
+        worker.source.publish(body_of(id="evt_hangs"))
+        await running.until(lambda: worker.store.calls[-1][0] == verb)
+        began_at = worker.clock.monotonic()
+        running.stop.set()
+        await running.until(lambda: worker.states().count("pending") >= 2)
+        assert worker.clock.monotonic() - began_at < 1
+        hung.set()
+        await running.until(lambda: "delivered" in worker.states())
+        await running.drain()
+        assert worker.clock.monotonic() - began_at == pytest.approx(
+            DRAIN_SECONDS if verb == "claim_due" else DRAIN_SECONDS / 2, abs=1
+        )
 
 
 async def test_a_database_that_is_away_ends_the_drain_in_time() -> None:

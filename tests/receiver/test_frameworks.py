@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from webhook_signature import VerificationError, Webhook
+from webhook_signature.ed25519 import decode_key
 
 pytestmark = pytest.mark.clock
 
@@ -55,7 +56,7 @@ CASES = pytest.mark.parametrize(("headers_of", "expected"), [(signed_headers, AC
 
 def test_every_python_block_has_a_name_and_so_a_test() -> None:
     tested = {
-        *("verify", "other-style", "flask", "django", "fastapi", "aiohttp"),
+        *("verify", "other-style", "ed25519", "jwks", "flask", "django", "fastapi", "aiohttp"),
         *("replay-memory", "replay-redis", "own-test"),
     }
 
@@ -158,6 +159,24 @@ def test_another_style() -> None:
 
     assert list(headers) == ["X-Blooio-Signature"]
     assert webhook.verify(BODY, headers).body == BODY
+
+
+def test_a_pair_of_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    private = "whsk_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    monkeypatch.setenv("WEBHOOK_PUBLIC_KEYS", decode_key(private).public_text)
+    headers = Webhook(private, style="ed25519").sign("evt_1", int(time.time()), BODY)
+
+    assert snippet("ed25519").webhook.verify(BODY, headers).id == "evt_1"
+
+
+def test_keys_that_are_fetched(tmp_path: Path) -> None:
+    private = "whsk_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    x = "A6EHv_POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg"
+    document = tmp_path / "keys"
+    document.write_text(f'{{"keys":[{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}]}}')
+    headers = Webhook(private, style="ed25519").sign("evt_1", int(time.time()), BODY)
+
+    assert snippet("jwks").webhook_of(document.as_uri()).verify(BODY, headers).id == "evt_1"
 
 
 def test_memory_replay_store() -> None:

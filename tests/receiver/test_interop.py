@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import shutil
+import subprocess
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +16,14 @@ import standardwebhooks
 import svix.webhooks
 
 from webhook_signature import VerificationError, Webhook
+from webhook_signature.ed25519 import decode_key
+from webhook_signature.styles import joined
 
 pytestmark = pytest.mark.clock
 
 A = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 B = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+KEY = "whsk_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 BODIES = ["{}", '{"a":1}', '{"text":"é😀"}', '{"nested":{"list":[1,2.5,null]}}', '"' + "x" * 100_000 + '"']
 LIBRARIES = [standardwebhooks.Webhook, svix.webhooks.Webhook]
 
@@ -61,3 +68,35 @@ def test_both_sides_refuse_another_body(library: Any) -> None:
         library(A).verify(b"[]", headers)
     with pytest.raises(VerificationError):
         Webhook([A]).verify(b"[]", headers)
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=["standardwebhooks", "svix"])
+def test_during_a_change_of_style_a_library_takes_its_part(library: Any) -> None:
+    """Neither library knows key pairs: both pass over their signatures."""
+    now = int(time.time())
+    newer = Webhook([KEY], style="ed25519").sign("msg_a", now, b"{}")
+    headers = joined(newer, Webhook([A]).sign("msg_a", now, b"{}"))
+
+    library(A).verify(b"{}", headers)
+    with pytest.raises(standardwebhooks.WebhookVerificationError):
+        library(B).verify(b"{}", headers)
+
+
+def test_openssl_agrees_about_key_pairs(tmp_path: Path) -> None:
+    """What ``cryptography`` signed, verified by the program of another build."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl here")
+    now = int(time.time())
+    headers = Webhook([KEY], style="ed25519").sign("msg_a", now, b"{}")
+    # SubjectPublicKeyInfo of Ed25519 is a fixed head and the 32 bytes.
+    (tmp_path / "key").write_bytes(bytes.fromhex("302a300506032b6570032100") + decode_key(KEY).public_bytes)
+    (tmp_path / "signature").write_bytes(base64.b64decode(headers["webhook-signature"].removeprefix("v1a,")))
+    (tmp_path / "content").write_bytes(f"msg_a.{now}.{{}}".encode())
+    command = [openssl, "pkeyutl", "-verify", "-pubin", "-keyform", "DER", "-inkey", "key", "-rawin", "-in", "content"]
+
+    done = subprocess.run(
+        [*command, "-sigfile", "signature"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stdout.strip()) == (0, "Signature Verified Successfully")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from webhook_signature import MemoryReplayStore, VerificationError, Webhook
+from webhook_signature import MemoryReplayStore, VerificationError, Webhook, public_keys
+from webhook_signature.ed25519 import decode_key, sign_ed25519
 from webhook_signature.sign import decode_secret, encode_text_secret, sign_sha256_body, sign_standard, sign_t_v1
-from webhook_signature.styles import STYLES, StyleName
+from webhook_signature.styles import STYLES, StyleName, joined
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+PRIVATE = "whsk_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 NOW = 1_700_000_000
 BODY = b'{"a":1}'
 TEXT_STYLES = [name for name, style in STYLES.items() if style.decode_secret is encode_text_secret]
@@ -157,6 +160,117 @@ def test_the_other_styles_verify_what_they_sign(
     if other != body:
         with pytest.raises(VerificationError, match=r"^no_match: "):
             webhook.verify(other, headers)
+
+
+def test_a_key_pair_verifies_by_its_public_half_alone() -> None:
+    private = Webhook(PRIVATE, style="ed25519", now=lambda: NOW)
+    headers = private.sign("msg_a", NOW, BODY)
+    public = Webhook(decode_key(PRIVATE).public_text, style="ed25519", now=lambda: NOW)
+    assert public.verify(BODY, headers).id == "msg_a"
+    with pytest.raises(ValueError, match="sign with a private key"):
+        public.sign("msg_a", NOW, BODY)
+
+
+def test_a_key_shows_nothing_of_itself() -> None:
+    shown = repr(decode_key(PRIVATE))
+    assert PRIVATE[5:] not in shown
+    assert str(base64.b64decode(PRIVATE[5:])) not in shown
+
+
+@pytest.mark.parametrize("style", TEXT_STYLES)
+def test_a_public_key_is_no_shared_secret(style: str) -> None:
+    """Who configured the wrong style would let everybody sign who knows the public key."""
+    for text in (PRIVATE, decode_key(PRIVATE).public_text):
+        with pytest.raises(VerificationError, match="ed25519 key"):
+            Webhook(text, style=style)
+
+
+def test_a_style_is_changed_in_one_request_of_both() -> None:
+    older = Webhook(SECRET, now=lambda: NOW)
+    newer = Webhook(PRIVATE, style="ed25519", now=lambda: NOW)
+    headers = joined(newer.sign("msg_a", NOW, BODY), older.sign("msg_a", NOW, BODY))
+    for webhook in (older, newer):
+        assert webhook.verify(BODY, headers).id == "msg_a"
+    timed = Webhook("any text", style="t-v1", now=lambda: NOW)
+    headers = joined(older.sign("msg_a", NOW, BODY), timed.sign("msg_a", NOW, BODY))
+    for webhook in (older, timed):
+        assert webhook.verify(BODY, headers).body == BODY
+
+
+@pytest.mark.parametrize(
+    ("key_count", "message_id", "timestamp"), [(0, "a", 1), (4, "a", 1), (1, "a.b", 1), (1, "a", -1)]
+)
+def test_nor_in_the_style_ed25519(key_count: int, message_id: str, timestamp: int) -> None:
+    with pytest.raises(ValueError, match=r"sign with|an id|a timestamp"):
+        sign_ed25519([decode_key(PRIVATE)] * key_count, message_id, timestamp, b"")
+
+
+@FUZZ
+@given(
+    seeds=st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=3, unique=True),
+    message_id=st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True),
+    timestamp=st.integers(0, 10**12 - 1),
+    body=st.binary(max_size=500),
+    other=st.binary(max_size=500),
+)
+def test_the_style_ed25519_verifies_what_it_signs(
+    seeds: list[bytes], message_id: str, timestamp: int, body: bytes, other: bytes
+) -> None:
+    secrets = ["whsk_" + base64.b64encode(seed).decode() for seed in seeds]
+    headers = Webhook(secrets, style="ed25519").sign(message_id, timestamp, body)
+    for secret in secrets:
+        webhook = Webhook(decode_key(secret).public_text, style="ed25519", now=lambda: timestamp)
+        verified = webhook.verify(body, headers)
+        assert (verified.id, verified.timestamp, verified.body) == (message_id, timestamp, body)
+        if other != body:
+            with pytest.raises(VerificationError, match=r"^no_match: "):
+                webhook.verify(other, headers)
+
+
+@FUZZ
+@given(
+    key=st.one_of(
+        scalars,
+        texts.map("whpk_".__add__),
+        st.binary(max_size=80).map(lambda raw: b"whsk_" + base64.b64encode(raw)).map(bytes.decode),
+    )
+)
+def test_no_key_whatever_raises_anything_else(key: Any) -> None:
+    try:
+        read = decode_key(key)
+    except VerificationError as error:
+        assert error.reason == "bad_secret"  # noqa: PT017 - either end is right
+    else:
+        assert key in {read.public_text, key if key.startswith("whsk_") else ""}
+
+
+def test_the_keys_of_a_jwks_document() -> None:
+    x = "A6EHv_POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg"
+    keys = [{"kty": "OKP", "crv": "Ed25519", "x": x, "kid": "1"}, {"kty": "RSA", "n": "…"}]
+    expected = ["whpk_A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="]
+    assert public_keys({"keys": keys}) == expected
+    assert public_keys(json.dumps({"keys": keys})) == expected
+    assert public_keys(json.dumps({"keys": keys}).encode()) == expected
+
+
+JWKS_VALUES = st.recursive(
+    scalars,
+    lambda each: (
+        st.lists(each, max_size=3)
+        | st.dictionaries(st.sampled_from(["keys", "crv", "x"]), each | st.just("Ed25519"), max_size=3)
+    ),
+)
+
+
+@FUZZ
+@given(document=JWKS_VALUES | JWKS_VALUES.map(lambda each: {"keys": [each, {"crv": "Ed25519", "x": each}]}))
+def test_no_jwks_whatever_raises_anything_else(document: Any) -> None:
+    try:
+        found = public_keys(document)
+    except VerificationError as error:
+        assert error.reason == "bad_secret"  # noqa: PT017 - either end is right
+    else:
+        assert all(decode_key(each).public_text == each for each in found)
 
 
 @FUZZ

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from webhook_signature import REASONS, VerificationError, Webhook
+from webhook_signature.ed25519 import decode_key
 from webhook_signature.sign import decode_secret
 from webhook_signature.styles import STYLES
 
@@ -70,6 +71,21 @@ def test_bad_secret_is_refused_at_construction_and_never_shown(vector: dict[str,
 
     assert caught.value.reason == "bad_secret"
     encoded = vector["secret"][len("whsec_") :].strip()
+    assert len(encoded) < 4 or encoded not in str(caught.value)
+
+
+@pytest.mark.parametrize("vector", VECTORS["good_keys"], ids=_name)
+def test_good_key(vector: dict[str, Any]) -> None:
+    assert decode_key(vector["key"]).public_text == vector["public"]
+
+
+@pytest.mark.parametrize("vector", VECTORS["bad_keys"], ids=_name)
+def test_bad_key_is_refused_at_construction_and_never_shown(vector: dict[str, Any]) -> None:
+    with pytest.raises(VerificationError) as caught:
+        Webhook([vector["key"]], style="ed25519")
+
+    assert caught.value.reason == "bad_secret"
+    encoded = vector["key"][len("whsk_") :].strip()
     assert len(encoded) < 4 or encoded not in str(caught.value)
 
 

@@ -45,18 +45,22 @@ def blocked_by(error: BaseException) -> DestinationBlockedError | None:
     return cause if isinstance(cause, DestinationBlockedError) else None
 
 
-def socket_factory(policy: EgressPolicy) -> Callable[[AddrInfoType], socket.socket]:
-    """A socket factory that judges the final address of each dial before it creates the socket."""
+OpenSocket = Callable[[AddrInfoType], socket.socket]
+"""Opens the socket of a dial."""
 
-    def open_socket(address_info: AddrInfoType) -> socket.socket:
-        family, kind, protocol, _, sockaddr = address_info
+
+def socket_factory(policy: EgressPolicy, open_socket: OpenSocket) -> OpenSocket:
+    """Judges the final address of each dial before ``open_socket`` opens its socket."""
+
+    def judge(address_info: AddrInfoType) -> socket.socket:
+        sockaddr = address_info[4]
         address, port = str(sockaddr[0]), int(sockaddr[1])
         verdict = policy.judge_address(address, port)
         if not verdict.is_allowed:
             raise DestinationBlockedError(f"{address} port {port}", verdict)
-        return socket.socket(family, kind, protocol)
+        return open_socket(address_info)
 
-    return open_socket
+    return judge
 
 
 class GuardedResolver(AbstractResolver):
@@ -85,17 +89,22 @@ class GuardedResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         """Every address of ``host``. Raises DestinationBlockedError, or OSError if DNS finds none within 3 s."""
         del family  # all addresses are judged, so all are looked up
+        addresses = await self.addresses(host)
+        for address in addresses:
+            verdict = self._policy.judge_address(address, port)
+            if not verdict.is_allowed:
+                raise DestinationBlockedError(f"{address} port {port}", verdict)
+        return [_result(host, address, port) for address in addresses]
+
+    async def addresses(self, host: str) -> tuple[str, ...]:
+        """Every address of ``host``, not judged. Raises OSError if DNS finds none within 3 s."""
         name = host.lower()
         good_until, addresses, complaint = self._kept.get(name, (0.0, (), ""))
         if good_until <= self._monotonic():
             addresses, complaint = await self._look_up_once(name)
         if complaint:
             raise OSError(None, complaint)
-        for address in addresses:
-            verdict = self._policy.judge_address(address, port)
-            if not verdict.is_allowed:
-                raise DestinationBlockedError(f"{address} port {port}", verdict)
-        return [_result(host, address, port) for address in addresses]
+        return addresses
 
     async def close(self) -> None:
         """Cancel the lookups in progress and close the sockets."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import ClientPayloadError, StreamReader
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import HttpProcessingError, RawResponseMessage
+from aiohttp.http import HttpProcessingError, HttpVersion10, HttpVersion11, RawResponseMessage
 
 from service.core.deliveries.request import Reply
 
@@ -14,7 +14,8 @@ REPLY_BODY_BYTES_MAX: Final = 16 * 1024
 LINE_BYTES_MAX: Final = 8190
 REPLY_HEADERS_MAX: Final = 100
 INTERIM_REPLIES_MAX: Final = 8  # 1xx replies before the final one
-HEADER_CHARACTERS_MAX: Final = 2048  # of a Location or Retry-After header
+HEADER_CHARACTERS_MAX: Final = 2048  # of a Location, Retry-After or X-Hook-Secret header
+_VERSIONS: Final = frozenset({HttpVersion10, HttpVersion11})  # others are framed differently
 
 
 class RoundTrip:
@@ -45,6 +46,7 @@ class RoundTrip:
             tuple(map(_text, headers.getall("Retry-After", ()))),
             _text(headers.get("Location", "")),
             self.is_second_connection,
+            tuple(map(_text, headers.getall("X-Hook-Secret", ()))),
         )
 
 
@@ -70,6 +72,10 @@ async def read_reply(protocol: ResponseHandler, round_trip: RoundTrip) -> bool:
         if interim_count > INTERIM_REPLIES_MAX:
             raise HttpProcessingError(message="too many interim replies")
         message, payload = await protocol.read()
+    if message.version not in _VERSIONS:
+        raise HttpProcessingError(
+            message=f"the reply's version is HTTP/{message.version.major}.{message.version.minor}"
+        )
     round_trip.message = message
     if payload.is_eof():
         round_trip.body = payload.read_nowait(REPLY_BODY_BYTES_MAX)

@@ -16,8 +16,25 @@ from structlog.typing import FilteringBoundLogger, Processor
 
 from service.core.deliveries.outcome import OutcomeKind
 from service.core.deliveries.settlement import Settled
+from service.core.endpoints.failing import Stage
+from service.core.replays.job import ENDED
+from service.core.timestamp import format_timestamp
 from service.ports.errors import UnavailableError
-from service.ports.observer import AddressBlocked, AttemptSettled, Hears, LeasesRescued, MessageParked, Trouble
+from service.ports.observer import (
+    AddressBlocked,
+    AttemptSettled,
+    DeliveriesExpired,
+    EndpointAges,
+    EndpointJudged,
+    EndpointRecovers,
+    Hears,
+    KeyExpires,
+    KeyLeaked,
+    LeasesRescued,
+    MessageParked,
+    ReplaysMade,
+    Trouble,
+)
 
 SAMPLE_EVERY: Final = 100
 ERROR_CHARACTERS_MAX: Final = 300
@@ -113,7 +130,14 @@ class LogObserver:
             AttemptSettled: self._attempt_settled,
             MessageParked: self._message_parked,
             LeasesRescued: lambda rescued: self._logger.warning("leases.rescued", count=rescued.count),
+            DeliveriesExpired: self._deliveries_expired,
+            EndpointAges: self._endpoint_ages,
+            EndpointJudged: self._endpoint_judged,
+            EndpointRecovers: self._endpoint_recovers,
+            KeyLeaked: self._key_leaked,
+            KeyExpires: self._key_expires,
             AddressBlocked: self._address_blocked,
+            ReplaysMade: self._replays_made,
             Trouble: self._trouble,
         }
 
@@ -145,11 +169,76 @@ class LogObserver:
         message_id = parked.message_id and parked.message_id[:64]
         self._logger.warning("message.parked", reason=str(parked.reason), message_id=message_id)
 
+    def _deliveries_expired(self, happening: DeliveriesExpired) -> None:
+        """Log who lost how many deliveries to retention."""
+        expired = happening.expired
+        self._logger.warning(
+            "deliveries.expired",
+            organization_id=expired.organization_id,
+            endpoint_id=expired.endpoint_id,
+            count=expired.delivery_count,
+        )
+
+    def _endpoint_ages(self, happening: EndpointAges) -> None:
+        """Log whose deliveries will end unless they go out soon, and which gates hold them back."""
+        ageing = happening.ageing
+        self._logger.warning(
+            "endpoint.ageing",
+            organization_id=ageing.organization_id,
+            endpoint_id=ageing.endpoint_id,
+            count=ageing.delivery_count,
+            oldest_age_days=round(ageing.oldest_age_days, 1),
+            retention_days=happening.retention_days,
+            gates=list(ageing.gates),
+        )
+
+    def _endpoint_judged(self, happening: EndpointJudged) -> None:
+        """Log who was warned, and who is sent nothing more."""
+        reached = happening.reached
+        self._logger.warning(
+            "endpoint.disabled" if reached.stage is Stage.DISABLED else "endpoint.failing",
+            organization_id=reached.streak.organization_id,
+            endpoint_id=reached.streak.endpoint_id,
+            failing_since=format_timestamp(reached.streak.failing_since),
+            attempts_failed=reached.streak.attempts_failed,
+        )
+
+    def _endpoint_recovers(self, happening: EndpointRecovers) -> None:
+        """Log the end of what was said of an endpoint."""
+        recovery = happening.recovery
+        self._logger.info(
+            "endpoint.recovered",
+            organization_id=recovery.organization_id,
+            endpoint_id=recovery.endpoint_id,
+            failing_since=format_timestamp(recovery.failing_since),
+            was_disabled=recovery.was_disabled,
+        )
+
+    def _key_leaked(self, leaked: KeyLeaked) -> None:
+        """Log whose key was revoked because it leaked."""
+        self._logger.warning("key.leaked", organization_id=leaked.organization_id, key_id=leaked.key_id)
+
+    def _key_expires(self, happening: KeyExpires) -> None:
+        """Log whose key ends soon, and whether it is used."""
+        key = happening.key
+        self._logger.warning(
+            "key.expiring",
+            organization_id=key.organization_id,
+            key_id=key.key_id,
+            expires_at=format_timestamp(key.expires_at),
+            last_used_at=key.last_used_at and format_timestamp(key.last_used_at),
+        )
+
     def _address_blocked(self, blocked: AddressBlocked) -> None:
         """Log what the customer does not see: the address that the URL led to, and the rule that forbade it."""
         reason = blocked.verdict and str(blocked.verdict)
         host, address = safe_text(blocked.host), safe_text(blocked.address)
         self._logger.warning("address.blocked", host=host, address=address, reason=reason)
+
+    def _replays_made(self, made: ReplaysMade) -> None:
+        """Log the end of a replay job."""
+        if made.state in ENDED:
+            self._logger.info("replay.ended", replay_id=made.job_id, state=str(made.state), reason=made.reason)
 
     def _trouble(self, trouble: Trouble) -> None:
         """Log what failed: an unavailable system as a warning, anything else as an error with its frames."""

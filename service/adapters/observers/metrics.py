@@ -1,5 +1,6 @@
 """The metrics. Labels come from closed sets: never an id, never a URL."""
 
+import math
 import platform
 from typing import Final, Literal
 
@@ -8,24 +9,31 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from service import __version__
 from service.adapters.observers.exposition import is_multiprocess, render
 from service.core.deliveries.delivery import FINAL_STATES, State
-from service.core.deliveries.lane import LaneState
+from service.core.deliveries.fairness.lane import LaneState
 from service.core.deliveries.outcome import OutcomeKind
 from service.core.deliveries.settlement import Settled
 from service.core.reason import ParkReason, Reason
 from service.ports.observer import (
     AddressBlocked,
+    AgesMeasured,
     AttemptSettled,
     BacklogMeasured,
     BatchRecorded,
     BatchSettled,
+    DaysMade,
+    DeliveriesExpired,
     EventTaken,
+    FannedOut,
     Hears,
+    KeysMeasured,
     LeasesRescued,
     LoadMeasured,
     MessageParked,
     MessageRedelivered,
+    ReplaysMade,
     Trouble,
 )
+from service.ports.requests import KEYS_EXPIRING_WITHIN_DAYS
 from service.ports.store import Disposition
 
 NAMESPACE: Final = "posthorn"
@@ -35,6 +43,7 @@ PARKED: Final = "parked"
 _ATTEMPT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0)
 _LATENCY_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3_600, 14_400, 86_400, 259_200)
 _COMMIT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_LAG_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
 _BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
 GaugeMode = Literal["livesum", "livemin", "livemax", "livemostrecent"]
@@ -99,11 +108,23 @@ class MetricsObserver:
         self._due_age = self._gauge("oldest_due_age_seconds", "Time since the oldest fell due.", latest)
         self._gated = self._gauge("gated_backlog", "Deliveries due but held back by a gate.", latest)
         self._gated_age = self._gauge("oldest_gated_age_seconds", "Time since the oldest fell due.", latest)
+        self._fan_outs = self._gauge("fan_outs_waiting", "Events whose deliveries are not all made.", latest)
         self._gates = self._gauge("gates", "Shut gates by kind.", latest, "kind")
         self._gate_kinds: set[str] = set()
+        self._days_ahead = self._gauge("days_ahead", "Days after today that have their partitions.", latest)
+        self._days_ahead.set(math.nan)  # until it is measured, and where it never is: 0 would be an alarm
+        self._oldest_ratio = self._gauge(
+            "oldest_open_retention_ratio", "Age of the oldest open delivery's event, by the retention.", latest
+        )
+        self._keys_expiring = self._gauge(
+            "keys_expiring", f"API keys that expire within {KEYS_EXPIRING_WITHIN_DAYS} days.", latest
+        )
         self._broker_connected = self._gauge("broker_connected", "1 while messages can arrive.", "livemin")
         self.database_pool_in_use = self._gauge("database_pool_in_use", "Database connections in use.", everyone)
         self.clock_skew_seconds = self._gauge("clock_skew_seconds", "Local clock minus the database's.", latest)
+        self.loop_lag_seconds = self._histogram(
+            "loop_lag_seconds", "How late the event loop came to what was due.", _LAG_SECONDS
+        )
         build = self._gauge("build_info", "The running version.", "livemax", "version", "python")
         build.labels(__version__, platform.python_version()).set(1)
 
@@ -126,10 +147,16 @@ class MetricsObserver:
             MessageParked: self._message_parked,
             MessageRedelivered: lambda _: self._redeliveries.inc(),
             BatchRecorded: self._batch_recorded,
+            FannedOut: lambda fanned_out: self._recorded.inc(fanned_out.delivery_count),
+            ReplaysMade: lambda made: self._recorded.inc(made.made_count),
             AttemptSettled: self._attempt_settled,
             BatchSettled: self._batch_settled,
             LeasesRescued: lambda rescued: self._rescued.inc(rescued.count),
             BacklogMeasured: self._backlog_measured,
+            DaysMade: lambda made: self._days_ahead.set(made.ahead_count),
+            DeliveriesExpired: self._deliveries_expired,
+            AgesMeasured: lambda measured: self._oldest_ratio.set(measured.ages.ratio),
+            KeysMeasured: lambda measured: self._keys_expiring.set(measured.expiring_count),
             LoadMeasured: self._load_measured,
             AddressBlocked: lambda blocked: self._egress_blocked.labels(blocked.verdict or NO_REASON).inc(),
             Trouble: lambda trouble: self._troubles.labels(trouble.where).inc(),
@@ -191,10 +218,14 @@ class MetricsObserver:
         self._due.set(backlog.due_count)
         self._due_age.set(backlog.oldest_due_age_seconds)
         self._gated.set(backlog.gated_count)
+        self._fan_outs.set(backlog.fan_out_count)
         self._gated_age.set(backlog.oldest_gated_age_seconds)
         self._gate_kinds |= backlog.gates.keys()
         for kind in self._gate_kinds:
             self._gates.labels(kind).set(backlog.gates.get(kind, 0))
+
+    def _deliveries_expired(self, happening: DeliveriesExpired) -> None:
+        self._finished[State.DEAD, Reason.PAST_RETENTION].inc(happening.expired.delivery_count)
 
     def _load_measured(self, load: LoadMeasured) -> None:
         self._in_flight.set(load.in_flight)
@@ -218,11 +249,21 @@ _ENDS: Final = (
     (State.DEAD, Reason.ATTEMPTS_EXHAUSTED),
     (State.DEAD, Reason.AGE_EXCEEDED),
     (State.DEAD, Reason.CRASHES_WORKER),
+    (State.DEAD, Reason.PAST_RETENTION),
     (State.DEAD, Reason.PAYLOAD_TOO_LARGE),
+    (State.DEAD, Reason.INTERNAL),
+    (State.DEAD, Reason.EGRESS_PROXY),
+    (State.DEAD, Reason.AUTH_REFUSED),
+    (State.DEAD, Reason.AUTH_UNAVAILABLE),
     (State.CANCELLED, Reason.GONE),
     (State.CANCELLED, Reason.SUBSCRIPTION_DELETED),
 )
-_FINAL_REASONS: Final = {Reason.ATTEMPTS_EXHAUSTED, Reason.AGE_EXCEEDED, Reason.CRASHES_WORKER}
+_FINAL_REASONS: Final = {
+    Reason.ATTEMPTS_EXHAUSTED,
+    Reason.AGE_EXCEEDED,
+    Reason.CRASHES_WORKER,
+    Reason.PAST_RETENTION,
+}
 _ATTEMPT_REASONS: Final = tuple(
     reason for reason in Reason if reason not in _FINAL_REASONS | {Reason.GONE, Reason.SUBSCRIPTION_DELETED}
 )

@@ -3,14 +3,14 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import asyncpg
 from sqlalchemy import PoolProxiedConnection, event, make_url
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.util import greenlet_spawn
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from service.ports.errors import NotMigratedError, RefusedError, UnavailableError
 from service.ports.surroundings import Clock
@@ -29,6 +29,9 @@ _ABSENCES = (
     AsyncAdapt_asyncpg_dbapi.Error,  # raised by the pool before SQLAlchemy's connection wraps it
 )
 
+# After these a connection is replaced. The second: after a failover it may lead to a server that is only read from.
+_USELESS = (asyncpg.InternalClientError, asyncpg.ReadOnlySQLTransactionError)
+
 
 # A generic plan made while a table is empty is a sequential scan, which gets slower as the table grows, so plans are
 # made for the actual values. For a batch of a few rows, planning costs more than running: there the plan is made once,
@@ -44,6 +47,13 @@ _PLANNED_ONCE = {
 
 _NO_DAY_FOR_EVENT = 'no partition of relation "events"'
 
+
+class NoDayError(UnavailableError):
+    """An event's day has no partition."""
+
+
+CANCEL_SECONDS_MAX = 1.0
+"""For PostgreSQL to say that a statement is cancelled, which takes milliseconds; then the connection counts as dead."""
 
 SMALL_BATCHES_SIZE_MAX = 4
 """Connections for small batches: the intake and the settlement flushers never use more at a time."""
@@ -78,14 +88,27 @@ def connect(
             },
         },
     )
-    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    event.listen(engine.sync_engine, "checkout", _refuse_dead)
     return engine
 
 
-def _refuse_closed(lent: PoolProxiedConnection, _: object, __: object) -> None:
-    """Make the pool replace a closed connection: after PostgreSQL restarts, all pooled connections are closed."""
+def _refuse_dead(lent: PoolProxiedConnection, _: object, __: object) -> None:
+    """Make the pool replace a dead connection: after PostgreSQL restarts, all pooled connections are closed.
+
+    After a failover they may die without a word. What was cancelled on one goes back to the pool while asyncpg waits
+    for PostgreSQL to say so; without an end of that wait, whoever got the connection next would wait in vain.
+
+    One that is in a transaction is replaced, too. Its BEGIN was given up, and reached PostgreSQL all the same: what is
+    written there is never committed, while every answer says that all is well.
+    """
     native = lent.driver_connection
-    if native is not None and native.is_closed():
+    if native is None:
+        return
+    protocol = native._protocol  # noqa: SLF001 - asyncpg itself waits without end, and nothing public asks it
+    if not native.is_closed() and protocol._is_cancelling():  # noqa: SLF001 - a closed one may have no protocol
+        with suppress(TimeoutError):  # asyncpg has closed it then
+            await_only(protocol._wait_for_cancellation(CANCEL_SECONDS_MAX))  # noqa: SLF001
+    if native.is_closed() or native.is_in_transaction():
         raise DisconnectionError
 
 
@@ -95,10 +118,10 @@ def translated() -> Iterator[None]:
     try:
         yield
     except _REFUSALS as error:
-        # An event whose partition does not exist yet waits for upkeep. A settlement without a partition came after its
+        # An event whose partition does not exist waits until it does. A settlement without a partition came after its
         # event was dropped and would wait forever; so would a row that violates any other CHECK.
         is_early = isinstance(error, asyncpg.CheckViolationError) and str(error).startswith(_NO_DAY_FOR_EVENT)
-        raise (UnavailableError if is_early else RefusedError)(_sentence(error)) from error
+        raise (NoDayError if is_early else RefusedError)(_sentence(error)) from error
     except _ABSENCES as error:
         raise (NotMigratedError if _is_about_schema(error) else UnavailableError)(_sentence(error)) from error
 
@@ -118,7 +141,7 @@ async def driver(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
             try:
                 yield native
             except BaseException as error:
-                is_broken = native.is_closed() or isinstance(error, asyncpg.InternalClientError)
+                is_broken = native.is_closed() or isinstance(error, _USELESS)
                 if is_broken or native.is_in_transaction():  # otherwise the pool would hand it out again
                     await greenlet_spawn(lent.invalidate, error)
                 raise
@@ -149,6 +172,8 @@ def _sentence(error: BaseException) -> str:  # noqa: PLR0911 - a table of causes
             return f"{_first_line(cause)}; create it (createdb), or correct the database name in DATABASE_URL"
         case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
             return f"{_first_line(cause)}; check user and password in DATABASE_URL (they must be percent-encoded)"
+        case asyncpg.InsufficientPrivilegeError():
+            return f"{_first_line(cause)}; its owner grants it with 'posthorn migrate --grant-to ROLE'"
         case asyncpg.PostgresError():
             return _first_line(cause)
         case _:
@@ -169,6 +194,12 @@ def _first_line(error: BaseException) -> str:
 def in_use(engine: AsyncEngine) -> int:
     """How many of the pool's connections are in use."""
     return int(engine.pool.checkedout())  # type: ignore[attr-defined]  # an async engine's pool is a QueuePool
+
+
+async def takes_writes(engine: AsyncEngine) -> bool:
+    """Whether the server takes writes; a standby does not, nor one made read-only. Raises ``UnavailableError``."""
+    async with driver(engine) as connection:
+        return bool(await connection.fetchval("SELECT current_setting('transaction_read_only') = 'off'"))
 
 
 async def clock_skew_seconds(engine: AsyncEngine, clock: Clock) -> float:

@@ -1,24 +1,21 @@
-"""What ``posthorn doctor`` reads from a database: the server's version, its sealed secrets, and the target URLs."""
+"""What ``posthorn doctor`` reads from a database: the server's version and the target URLs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.engine import driver
-from service.core.endpoints.endpoint import SEALED_HEADERS_ID
 
 
 @dataclass(frozen=True, slots=True)
-class SealedSample:
-    """The newest valid secret sealed with one key, and the number of valid secrets sealed with it."""
+class ExpiringCertificate:
+    """An endpoint whose client certificate expires."""
 
-    key_id: str
-    sealed_count: int
-    secret_id: str
     organization_id: str
     endpoint_id: str
-    sealed: str
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +33,19 @@ async def server_version(engine: AsyncEngine) -> tuple[str, int]:
         return version, int(await connection.fetchval("SHOW server_version_num")) // 10_000
 
 
-async def sealed_samples(engine: AsyncEngine) -> Sequence[SealedSample]:
-    """One for each key of SECRET_KEYS that sealed a valid signing secret, or the custom headers of an endpoint."""
+async def expiring_certificates(
+    engine: AsyncEngine, within: timedelta, limit: int
+) -> tuple[int, Sequence[ExpiringCertificate]]:
+    """How many endpoints have a client certificate that expires soon or has expired, and the first of them."""
     async with driver(engine) as connection:
         rows = await connection.fetch(
-            """WITH sealed AS (
-                   SELECT s.sealed, s.id, s.organization_id, s.endpoint_id, s.created_at
-                     FROM endpoint_secrets s JOIN endpoints e ON e.id = s.endpoint_id AND e.removed_at IS NULL
-                    WHERE coalesce(s.expires_at > now(), true)
-                    UNION ALL
-                   SELECT sealed_headers, $1, organization_id, id, updated_at
-                     FROM endpoints WHERE removed_at IS NULL AND sealed_headers IS NOT NULL)
-               SELECT DISTINCT ON (key_id) key_id, count(*) OVER (PARTITION BY key_id) AS sealed_count,
-                      id, organization_id, endpoint_id, sealed
-                 FROM (SELECT *, split_part(sealed, ':', 2) AS key_id FROM sealed) AS by_key
-                ORDER BY key_id, created_at DESC""",
-            SEALED_HEADERS_ID,
+            """SELECT count(*) OVER (), organization_id, id, auth_expires_at FROM endpoints
+                WHERE removed_at IS NULL AND auth_expires_at < now() + $1
+                ORDER BY auth_expires_at, id LIMIT $2""",
+            within,
+            limit,
         )
-    return [SealedSample(*row) for row in rows]
+    return (rows[0][0] if rows else 0), [ExpiringCertificate(*row[1:]) for row in map(tuple, rows)]
 
 
 async def registered_urls(engine: AsyncEngine, limit: int) -> Sequence[RegisteredUrl]:

@@ -10,6 +10,7 @@ from alembic.util import CommandError as AlembicError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.engine import connect, driver
+from service.adapters.postgres.grants import grant_to
 from service.adapters.postgres.partitions import create_partitions
 from service.ports.errors import RefusedError
 
@@ -24,10 +25,11 @@ def _alembic(url: str) -> Config:
     return config
 
 
-async def migrate_schema(url: str) -> None:
+async def migrate_schema(url: str, *, service_role: str = "") -> None:
     """Migrate the schema to this release's head and create the first partitions. Idempotent.
 
-    Raises ``RefusedError`` for the schema of a newer release.
+    ``service_role`` is then granted what the service needs; without one the service is to connect as ``url`` does.
+    Raises ``RefusedError`` for the schema of a newer release, and for a role that cannot be granted anything.
     """
     engine = connect(url, pool_size=1, command_timeout_seconds=600)
     config = _alembic(url)
@@ -50,6 +52,8 @@ async def migrate_schema(url: str) -> None:
                 raise RefusedError("its schema belongs to a newer release; run that release") from error
         async with driver(engine) as connection:
             await create_partitions(connection)
+            if service_role:
+                await grant_to(connection, service_role)
     finally:
         await engine.dispose()
 

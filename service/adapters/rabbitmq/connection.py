@@ -4,21 +4,21 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 from urllib.parse import unquote
 
 import aiormq
 from aiormq.abc import AbstractConnection
 from aiormq.connection import FrameReceiver
 from aiormq.exceptions import ConnectionClosed, IncompatibleProtocolError, ProtocolSyntaxError
-from pamqp import commands, decode
+from pamqp import commands
 from pamqp.base import Frame
-from pamqp.common import FieldValue
 from pamqp.frame import FrameTypes
 from yarl import URL
 
+from service.adapters.rabbitmq.delivery import Messages
+from service.adapters.rabbitmq.frames import FRAME_BYTES_MAX, MessagesKept
 from service.ports.errors import UnavailableError
 
 CONNECT_SECONDS_MAX = 15
@@ -26,23 +26,24 @@ HANG_UP_SECONDS_MAX = 5
 HEARTBEAT_SECONDS = 10
 """A dead connection is noticed after about three heartbeats. ``?heartbeat=`` in the URL overrides this."""
 
-type_decoders: dict[str, Callable[[bytes], tuple[int, Any]]] = decode.METHODS
-table_decoders: dict[bytes, Callable[[bytes], tuple[int, Any]]] = decode.TABLE_MAPPING
+
+_LOSSES = (OSError, EOFError, aiormq.AMQPError, StopAsyncIteration)
+"""What aiormq raises of a connection that is lost; TimeoutError is an OSError."""
 
 
-async def open_connection(url: str, name: str) -> AbstractConnection:
-    """Open a connection that the broker lists as ``name``.
+async def open_connection(url: str, name: str, messages: Messages | None = None) -> AbstractConnection:
+    """Open a connection that the broker lists as ``name``. Messages go to ``messages``, else to aiormq.
 
     Raises ``UnavailableError``, which says in a sentence what is wrong and what to do.
     """
-    _read_odd_timestamps()
     address = URL(url)
     defaults = {"heartbeat": str(HEARTBEAT_SECONDS), "name": name}
-    connection = _Connection(address.with_query({**defaults, **address.query}))
+    transport = None if messages is None else MessagesKept(messages)
+    connection = _Connection(address.with_query({**defaults, **address.query}), transport_factory=transport)
     try:
         async with asyncio.timeout(CONNECT_SECONDS_MAX):
             await connection.connect()
-    except (OSError, EOFError, aiormq.AMQPError) as error:  # TimeoutError is an OSError
+    except _LOSSES as error:
         raise UnavailableError(_refusal(error, address)) from error
     return connection
 
@@ -72,7 +73,10 @@ class _Connection(aiormq.Connection):
         wait_response: bool = True,  # noqa: FBT001, FBT002 - aiormq's signature
     ) -> FrameTypes | None:
         answers = _Answers(frame_receiver)
-        return await aiormq.Connection._rpc(request, writer, answers, wait_response)  # noqa: SLF001 - what it overrides
+        answer = await aiormq.Connection._rpc(request, writer, answers, wait_response)  # noqa: SLF001 - what it overrides
+        if isinstance(answer, commands.Connection.Tune):
+            answer.frame_max = min(answer.frame_max or FRAME_BYTES_MAX, FRAME_BYTES_MAX)  # 0 means without limit
+        return answer
 
 
 # aiormq logs these errors and also raises them; they are reported once, from the exception.
@@ -104,7 +108,7 @@ def _refusal(error: Exception, address: URL) -> str:  # noqa: PLR0911 - a table 
             return f"{place} closed the connection: {text}"
         case IncompatibleProtocolError() | ProtocolSyntaxError() | EOFError():
             return f"{place} does not speak AMQP; check host and port in AMQP_URL"
-        case aiormq.AMQPConnectionError() if str(error).startswith("Server connection"):
+        case StopAsyncIteration() | aiormq.AMQPConnectionError() if _is_about_the_end(error):
             return (
                 f"{place} closed the connection before it spoke AMQP; wait until RabbitMQ has started, "
                 "or check host and port in AMQP_URL"
@@ -121,6 +125,20 @@ def _refusal(error: Exception, address: URL) -> str:  # noqa: PLR0911 - a table 
             return f"connection to {place} refused; start RabbitMQ, or check host and port in AMQP_URL"
         case _:
             return f"connecting to {place} failed: {_told(error)}"
+
+
+def _is_about_the_end(error: Exception) -> bool:
+    """Whether the connection ended before anything was said; aiormq raises the one or the other."""
+    return isinstance(error, StopAsyncIteration) or str(error).startswith("Server connection")
+
+
+def told_of(loss: Exception) -> Exception:
+    """What the operator is told of a lost connection: that the broker cannot be reached. Faults of ours stay."""
+    if not isinstance(loss, _LOSSES):
+        return loss
+    unreachable = UnavailableError(_told(loss))
+    unreachable.__cause__ = loss
+    return unreachable
 
 
 async def hang_up(connection: AbstractConnection) -> None:
@@ -163,19 +181,3 @@ def _told(error: Exception) -> str:
         return words
     name = type(error).__name__
     return f"{words} ({name})" if words else name
-
-
-def _read_odd_timestamps() -> None:
-    """Read a timestamp beyond the year 9999 as None instead of closing the connection.
-
-    The broker accepts any 64 bits, for example from a producer that sends microseconds. Without this every consumer of
-    the queue loses its connection at that message, until the delivery limit parks it and its neighbours.
-    """
-    type_decoders["timestamp"] = table_decoders[b"T"] = _timestamp
-
-
-def _timestamp(value: bytes) -> tuple[int, FieldValue]:
-    try:
-        return decode.timestamp(value)
-    except (ValueError, OverflowError, OSError):
-        return 8, None

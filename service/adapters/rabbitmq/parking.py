@@ -1,51 +1,93 @@
 """The form of a parked message: the original bytes, with headers that say where it came from and why it was parked."""
 
-from aiormq.abc import DeliveredMessage
+from base64 import b64encode
+from contextlib import suppress
+
 from pamqp.commands import Basic
-from pamqp.common import FieldTable
 from pamqp.header import ContentHeader
 
+from service.adapters.rabbitmq.delivery import Delivery
+from service.adapters.rabbitmq.properties import (
+    UnreadableError,
+    join_properties,
+    join_table,
+    split_properties,
+    text_entry,
+    top_level,
+)
 from service.adapters.rabbitmq.publisher import PERSISTENT
 from service.core.reason import ParkReason
 
 DETAIL_CHARACTERS_MAX = 1000
 PROPERTIES_BYTES_MAX = 64 * 1024
 """All properties travel in one frame, which RabbitMQ limits to 128 kB; it closes the connection for a larger one."""
+OURS = b"x-posthorn-"
+SENT_AGAIN = (
+    "content_type",
+    "content_encoding",
+    "correlation_id",
+    "message_id",
+    "timestamp",
+    "message_type",
+    "app_id",
+)
+"""Not ``user_id`` (the broker refuses another user's) and not ``expiration``: parked messages do not expire."""
 
 
-def parked_properties(original: DeliveredMessage, reason: ParkReason, detail: str) -> Basic.Properties:
-    """The original's properties and headers, as far as they can be sent again, with the reason added.
+class Encoded(Basic.Properties):
+    """Properties that are encoded already: pamqp can neither read nor write all that a producer can send."""
 
-    ``user_id`` is dropped (the broker refuses another user's), and so is ``expiration``: parked messages do not expire.
+    __slots__ = ["encoded"]
+
+    def __init__(self, encoded: bytes, *, sent_as: str) -> None:
+        """``sent_as`` is what aiormq knows the message by; it is not sent."""
+        super().__init__(message_id=sent_as)
+        self.encoded = encoded
+
+    def marshal(self) -> bytes:
+        """Return the bytes for the wire."""
+        return self.encoded
+
+
+def parked_properties(original: Delivery, reason: ParkReason, detail: str) -> bytes:
+    """Return the original's properties and headers byte by byte, as far as they can be sent again, with the reason.
+
+    Those that cannot be read are all sent in one header, in base64, so that any client can take parked messages.
     """
-    ours: FieldTable = {
-        "x-posthorn-reason": reason.value,
-        "x-posthorn-detail": detail[:DETAIL_CHARACTERS_MAX],
-        "x-posthorn-exchange": original.exchange or "",
-        "x-posthorn-routing-key": original.routing_key or "",
-    }
-    given = original.header.properties
-    everything = Basic.Properties(
-        content_type=given.content_type,
-        content_encoding=given.content_encoding,
-        headers={**(given.headers or {}), **ours},
-        delivery_mode=PERSISTENT,
-        correlation_id=given.correlation_id,
-        message_id=given.message_id,
-        timestamp=given.timestamp,
-        message_type=given.message_type,
-        app_id=given.app_id,
+    ours = [
+        text_entry("x-posthorn-reason", reason.value),
+        text_entry("x-posthorn-detail", detail[:DETAIL_CHARACTERS_MAX]),
+        text_entry("x-posthorn-exchange", shown(original.exchange)),
+        text_entry("x-posthorn-routing-key", shown(original.routing_key)),
+    ]
+    aside = [text_entry("x-posthorn-properties", b64encode(original.properties).decode())]
+    forms: list[tuple[dict[str, bytes], list[bytes]]] = [({}, aside), ({}, [])]
+    with suppress(UnreadableError):
+        found = split_properties(original.properties)
+        entries = top_level(found["headers"]) if "headers" in found else ()
+        theirs = [entry for name, entry in entries if not name.startswith(OURS)]
+        again = {name: found[name] for name in SENT_AGAIN if name in found}
+        timeless = {name: value for name, value in again.items() if name != "timestamp"}
+        forms = [(again, theirs), (timeless, theirs), (timeless, aside), (timeless, [])]
+    encoded = (
+        join_properties({**kept, "delivery_mode": bytes([PERSISTENT]), "headers": join_table([*headers, *ours])})
+        for kept, headers in forms
     )
-    if _can_be_sent(everything):
-        return everything
-    return Basic.Properties(
-        content_type=given.content_type, headers=ours, delivery_mode=PERSISTENT, message_id=given.message_id
-    )
+    return next(each for each in encoded if _can_be_read(each))
 
 
-def _can_be_sent(properties: Basic.Properties) -> bool:
-    """Whether the properties can be encoded and fit. Some that can be decoded cannot: bytes in a header."""
+def _can_be_read(properties: bytes) -> bool:
+    """Whether a frame has room for them, and a usual client can decode them; pamqp stands for such a client.
+
+    A timestamp may be any 64 bits, in a header, too, and most clients fail at one beyond the year 9999.
+    """
     try:
-        return len(ContentHeader(properties=properties).marshal()) <= PROPERTIES_BYTES_MAX
-    except (TypeError, ValueError, OverflowError):
+        ContentHeader().unmarshal(bytes(12) + properties)
+    except (ValueError, OverflowError, OSError):
         return False
+    return len(properties) <= PROPERTIES_BYTES_MAX
+
+
+def shown(name: bytes) -> str:
+    """Return the name of an exchange or a routing key, with an escape for each byte that is not UTF-8."""
+    return name.decode(errors="backslashreplace")

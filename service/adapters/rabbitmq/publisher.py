@@ -1,7 +1,7 @@
 """Reliable publishing: confirmed, mandatory, persistent."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -9,10 +9,12 @@ from types import TracebackType
 from typing import Self
 
 from aiormq.abc import AbstractChannel
-from aiormq.exceptions import PublishError
+from aiormq.exceptions import DeliveryError, PublishError
 from pamqp.commands import Basic
 
 from service.adapters.rabbitmq.connection import hang_up, open_connection, unavailable
+from service.adapters.rabbitmq.delivery import Messages
+from service.adapters.rabbitmq.topology import Declare, ensure_parked
 from service.ports.errors import UnavailableError
 from service.ports.source import Topology
 
@@ -32,9 +34,14 @@ class Outlet:
     that publish, and then it would not read the acks either, which would relieve it.
     """
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, on_return: Callable[[], None] | None = None) -> None:
+        """``on_return`` is called for each message that has no queue; ``publish`` then does not raise for it.
+
+        aiormq finds out which message came back by its id, but ids may be the same, missing, or unreadable.
+        """
         self._url = url
         self._name = name
+        self._on_return = on_return
         self._channel: AbstractChannel | None = None
         self._opening = asyncio.Lock()
 
@@ -55,9 +62,19 @@ class Outlet:
             match error.__cause__:
                 case PublishError() as returned:
                     raise UnroutableError(f"{exchange!r} has no queue for {routing_key!r}") from returned
+                case DeliveryError():
+                    raise UnavailableError(
+                        f"{exchange!r} refused it: a queue there is full, or a policy says so"
+                    ) from error
                 case TimeoutError() if self._channel is channel:
                     await self.close()  # the connection may be dead without notice: the next publish opens a new one
             raise
+
+    async def ensure_parked(self, topology: Topology, declare: Declare) -> None:
+        """Create or check the place for parked messages. Raises ``UnavailableError``."""
+        with unavailable("not declared"):
+            async with asyncio.timeout(CONFIRM_SECONDS_MAX):
+                await ensure_parked((await self._open()).connection, topology, declare)
 
     async def close(self) -> None:
         """Close the connection. A later ``publish`` connects again."""
@@ -69,7 +86,9 @@ class Outlet:
         async with self._opening:
             if self._channel is None or self._channel.is_closed:
                 await self.close()  # a channel can close by itself; close its connection too
-                connection = await open_connection(self._url, self._name)
+                # One for each connection: the last one may have ended in the middle of a message.
+                messages = None if self._on_return is None else Messages(None, self._on_return)
+                connection = await open_connection(self._url, self._name, messages)
                 try:
                     self._channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
                 except BaseException:

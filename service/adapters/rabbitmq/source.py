@@ -4,14 +4,15 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import cast
 
-from aiormq.abc import DeliveredMessage
-
-from service.adapters.rabbitmq.connection import cancelled_by_nobody, unavailable
+from service.adapters.rabbitmq.connection import cancelled_by_nobody, told_of, unavailable
+from service.adapters.rabbitmq.delivery import Delivery
 from service.adapters.rabbitmq.link import Link
-from service.adapters.rabbitmq.parking import parked_properties
-from service.adapters.rabbitmq.publisher import Outlet, UnroutableError
+from service.adapters.rabbitmq.parker import Parker, Unparked
 from service.adapters.rabbitmq.topology import Declare
 from service.core.reason import ParkReason
 from service.ports.errors import UnavailableError
@@ -23,11 +24,19 @@ BACKOFF_SECONDS_MAX = 30.0
 WATCHDOG_SECONDS = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the source needs to ack or park a message: a delivery tag means something on its own link only."""
+
+    link: Link
+    delivery: Delivery
+
+
 class RabbitSource:
     """An ``EventSource`` on RabbitMQ.
 
-    Messages wait in a buffer bounded by ``prefetch``, in the order in which the broker sent them, so that acking the
-    last message of a batch acks the batch. If the connection or the process dies, unacked messages are redelivered.
+    Messages wait in a buffer bounded by ``prefetch``, in the order in which the broker sent them. If the connection or
+    the process dies, unacked messages are redelivered.
     """
 
     name = "rabbitmq"
@@ -56,13 +65,12 @@ class RabbitSource:
         self._draw = draw
         self._pause = pause
         self._watchdog_seconds = watchdog_seconds
-        self._buffer: deque[DeliveredMessage] = deque()
-        self._parked_tags: set[int] = set()  # of messages parked but not yet acked
+        self._buffer: deque[Receipt] = deque()
         self._arrived = asyncio.Event()
         self._stopping = False
         self._link: Link | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._outlet = Outlet(url, "posthorn parking")
+        self._parker = Parker(url, topology, declare, prefetch=prefetch, on_trouble=on_trouble, draw=draw, pause=pause)
 
     @property
     def is_connected(self) -> bool:
@@ -86,27 +94,30 @@ class RabbitSource:
         while True:
             began_at = now()
             error = await self._consume_until_lost()
-            self._on_trouble("rabbitmq", error)
+            self._on_trouble("rabbitmq", told_of(error))
             failures = 0 if now() - began_at > BACKOFF_SECONDS_MAX else failures + 1
             await self._pause(backoff_seconds(failures, self._draw()))
 
     async def _consume_until_lost(self) -> Exception:
-        buffer = self._buffer = deque()  # one buffer per link: a lingering old link must not add its messages later
+        buffer = deque[Receipt]()  # one buffer per link: a lingering old link must not add its messages later
         arrived = self._arrived
 
-        async def on_message(message: DeliveredMessage) -> None:  # runs for every message, so it does nothing else
-            buffer.append(message)
+        def on_message(link: Link, delivery: Delivery) -> None:  # runs for every message, so it does nothing else
+            buffer.append(Receipt(link, delivery))
             arrived.set()
 
         try:
-            self._link = await Link.open(
+            self._link = Link(self._topology.intake_queue, on_message)
+            await self._link.open(
                 self._url,
                 self._topology,
                 self._declare,
                 prefetch=self._prefetch,
-                on_message=on_message,
                 within=self._watchdog_seconds,
+                on_trouble=self._on_trouble,
             )
+            self._buffer = buffer  # only now: what is taken must be ackable, even if this is cancelled
+            arrived.set()
             return await self._link.lost(self._watchdog_seconds)
         except asyncio.CancelledError:
             if not cancelled_by_nobody():
@@ -123,7 +134,6 @@ class RabbitSource:
             await self._link.close()
             self._link = None  # only now: if this is cancelled halfway, ``close`` finishes the job
         self._buffer = deque()  # the delivery tags are void
-        self._parked_tags.clear()
 
     async def next_batch(self, limit: int) -> Sequence[IncomingMessage]:
         """Wait for a message, then take what else has arrived, at most ``limit``. Empty only after ``stop``."""
@@ -136,39 +146,27 @@ class RabbitSource:
         return [_incoming(take()) for _ in range(min(limit, len(self._buffer)))]
 
     async def ack(self, batch: Sequence[IncomingMessage]) -> None:
-        """Ack ``batch`` and every message before it. A lost channel is not an error: copies are deduplicated.
+        """Ack these messages, and no others. A lost channel is not an error: copies are deduplicated.
 
         Returns once the ack is sent, so that a ``close`` right after it does not overtake it.
         """
-        if not batch:
-            return
-        last = _original(batch[-1])
-        tag = _tag(last)
-        with suppress(UnavailableError), unavailable("not acked"):
-            await last.channel.basic_ack(tag, multiple=True)
-            self._parked_tags = {parked for parked in self._parked_tags if parked > tag}
+        for link, receipts in groupby(map(_receipt, batch), key=attrgetter("link")):
+            with suppress(UnavailableError), unavailable("not acked"):
+                await link.ack_all(each.delivery.tag for each in receipts)
 
     async def park(self, message: IncomingMessage, reason: ParkReason, detail: str) -> None:
-        """Park the original bytes with the reason, confirmed. The caller acks. Raises ``UnavailableError``.
+        """Take a message over, to park its bytes with the reason. Returns at once, and raises nothing.
 
-        Parking a message again changes nothing, so a batch can be repeated after an error. Dying between this and the
-        ack parks it twice. If its channel is closed already, the broker redelivers it, and it is parked then.
+        Parking it again changes nothing. If its channel is closed already, the broker redelivers it, and it is parked
+        then. One that was too large to be held is rejected, so that the broker parks it, and gives its own reason,
+        ``rejected``. Only a queue that we declared ourselves is known to park: otherwise a notice is parked first.
         """
-        original = _original(message)
-        tag = _tag(original)
-        if original.channel.is_closed or tag in self._parked_tags:
-            return
-        try:
-            await self._outlet.publish(
-                message.body,
-                exchange=self._topology.parked,
-                routing_key=original.routing_key or "",
-                properties=parked_properties(original, reason, detail),
-            )
-        except UnroutableError as error:
-            raise UnavailableError(f"no queue is bound to {self._topology.parked!r}") from error
-        if not original.channel.is_closed:
-            self._parked_tags.add(tag)
+        link, delivery = (receipt := _receipt(message)).link, receipt.delivery
+        if delivery.is_too_large and self._declare == "active":
+            with suppress(UnavailableError), unavailable("not rejected"):
+                await link.reject(delivery.tag)
+        elif link.withhold(delivery.tag):
+            self._parker.put(Unparked(link, delivery, reason, detail))
 
     async def stop(self) -> None:
         """Consume nothing more; messages already taken can still be acked until ``close``.
@@ -189,8 +187,8 @@ class RabbitSource:
     async def close(self) -> None:
         """Close the connection. Unacked messages go back to the queue."""
         await self.stop()
+        await self._parker.close()
         await self._drop_link()
-        await self._outlet.close()
 
 
 def backoff_seconds(failures: int, jitter: float) -> float:
@@ -198,22 +196,12 @@ def backoff_seconds(failures: int, jitter: float) -> float:
     return min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * 2.0 ** min(failures, 16)) * (1 + jitter / 2)
 
 
-def _incoming(message: DeliveredMessage) -> IncomingMessage:
-    properties = message.header.properties
+def _incoming(receipt: Receipt) -> IncomingMessage:
+    delivery = receipt.delivery
     return IncomingMessage(
-        body=message.body,
-        receipt=message,
-        message_id=properties.message_id,
-        content_type=properties.content_type,
-        is_redelivered=bool(message.redelivered),
+        delivery.body, receipt, delivery.message_id, delivery.content_type, delivery.is_redelivered, delivery.fault
     )
 
 
-def _original(message: IncomingMessage) -> DeliveredMessage:
-    """The receipt is aiormq's message, which knows its channel and its delivery tag."""
-    return cast("DeliveredMessage", message.receipt)
-
-
-def _tag(message: DeliveredMessage) -> int:
-    """The delivery tag, which every delivery has. No default: acking 0 with ``multiple`` would ack everything."""
-    return cast("int", message.delivery_tag)
+def _receipt(message: IncomingMessage) -> Receipt:
+    return cast("Receipt", message.receipt)

@@ -28,20 +28,32 @@ async def declare_topology(url: str, topology: Topology, declare: Declare = "act
 
 
 async def ensure(connection: AbstractConnection, topology: Topology, declare: Declare) -> None:
-    """Create or check everything. Declaring is idempotent, so dying halfway is harmless.
+    """Create or check everything. Raises ``TopologyError``."""
+    await ensure_intake(connection, topology, declare)
+    await ensure_parked(connection, topology, declare)
+
+
+async def ensure_parked(connection: AbstractConnection, topology: Topology, declare: Declare) -> None:
+    """Create or check the place for parked messages. Raises ``TopologyError``."""
+    channel = await connection.channel(publisher_confirms=False)
+    await _exchange(channel, topology.parked, "fanout", passive=declare == "passive")
+    await _queue(channel, topology.parked, topology.parked_arguments, passive=declare == "passive")
+    if declare == "active":
+        with _explained("queue", topology.parked):
+            await channel.queue_bind(topology.parked, topology.parked)
+    await channel.close()
+
+
+async def ensure_intake(connection: AbstractConnection, topology: Topology, declare: Declare) -> None:
+    """Create or check what events need to arrive. Declaring is idempotent, so dying halfway is harmless.
 
     Bindings from an earlier configuration are not removed: AMQP cannot list them.
     Raises ``TopologyError``.
     """
     channel = await connection.channel(publisher_confirms=False)
-    passive = declare == "passive"
-    await _exchange(channel, topology.events_exchange, "topic", passive=passive)
-    await _exchange(channel, topology.parked, "fanout", passive=passive)
-    await _queue(channel, topology.parked, topology.parked_arguments, passive=passive)
-    await _queue(channel, topology.intake_queue, topology.intake_arguments, passive=passive)
-    if not passive:
-        with _explained("queue", topology.parked):
-            await channel.queue_bind(topology.parked, topology.parked)
+    await _exchange(channel, topology.events_exchange, "topic", passive=declare == "passive")
+    await _queue(channel, topology.intake_queue, topology.intake_arguments, passive=declare == "passive")
+    if declare == "active":
         with _explained("queue", topology.intake_queue):
             for pattern in topology.bindings:
                 await channel.queue_bind(topology.intake_queue, topology.events_exchange, pattern)

@@ -19,6 +19,11 @@ Set `delivery_mode` to 2, `type` to the event type and `message_id` to the event
 the `message_id`; some libraries generate a new one for each message, which defeats deduplication. Publish with confirms
 and `mandatory`: otherwise an event that no queue is bound to is lost silently."""
 
+_OPERATIONAL: Final = """Operational events, which Posthorn itself publishes about endpoints and deliveries.
+
+They do not pass through the broker, and cannot be published (`reserved_type`). Endpoints subscribe to them by name, or
+as `endpoint.*` and `delivery.*`; `*` does not cover them."""
+
 _HEADERS: Final = {
     "type": "object",
     "properties": {"traceparent": {"type": "string", "description": "W3C Trace Context."}},
@@ -34,13 +39,19 @@ _PARKED_HEADERS: Final = {
         "x-posthorn-detail": {"type": "string", "description": "The field, and what is wrong with it."},
         "x-posthorn-exchange": {"type": "string", "description": "The exchange it was published to."},
         "x-posthorn-routing-key": {"type": "string", "description": "The routing key it was published with."},
+        "x-posthorn-properties": {
+            "type": "string",
+            "contentEncoding": "base64",
+            "description": "The original's flags and properties as they came, where they cannot be sent as they were.",
+        },
     },
 }
 
 
 def asyncapi_document(version: str, event_types: Sequence[DescribedType], topology: Topology) -> Document:
     """Build the document for these types; organizations' own types are included only if the caller adds them."""
-    names = [each.name for each in event_types]
+    names = [each.name for each in event_types if not each.is_operational]
+    own_names = [each.name for each in event_types if each.is_operational]
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -56,14 +67,26 @@ def asyncapi_document(version: str, event_types: Sequence[DescribedType], topolo
             "parked": _queue_channel(
                 topology.parked, "Messages that are not valid events, unchanged, with the reason.", ["parked"]
             ),
+            "webhooks": {
+                "address": None,
+                "title": "Webhooks about your own webhooks",
+                "description": _OPERATIONAL,
+                "messages": _references(own_names),
+            },
         },
         "operations": {
             "takeIn": _operation("receive", "events", names, "Events are recorded, then acked."),
+            "tell": {
+                "action": "send",
+                "channel": {"$ref": "#/channels/webhooks"},
+                "summary": "Posthorn POSTs operational events to the endpoints subscribed to them.",
+                "messages": [{"$ref": f"#/channels/webhooks/messages/{name}"} for name in own_names],
+            },
             "park": _operation("send", "parked", ["parked"], "Messages that are not valid events are set aside."),
         },
         "components": {
             "messages": {
-                **{each.name: _message(each) for each in event_types},
+                **{each.name: _own_message(each) if each.is_operational else _message(each) for each in event_types},
                 "parked": {
                     "name": "parked",
                     "title": "A parked message",
@@ -151,6 +174,17 @@ def _message(kind: DescribedType) -> Document:
     if kind.sample is not None:
         message["examples"] = [{"name": "sample", "payload": kind.sample}]
     return message
+
+
+def _own_message(kind: DescribedType) -> Document:
+    return {
+        "name": kind.name,
+        "title": kind.name,
+        "summary": kind.description,
+        "contentType": "application/json",
+        "payload": envelope_schema(kind.name),
+        "examples": [{"name": "sample", "payload": kind.sample}],
+    }
 
 
 def _references(names: Sequence[str]) -> Mapping[str, Any]:

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from service.api.errors import Problem
-from service.api.operation import ALWAYS_POSSIBLE, NAMED_POSSIBLE, Operation
+from service.api.operation import Limit, Operation
+from service.core.events.schema import DescribedType, envelope_schema
 
 Document = Mapping[str, Any]
 
@@ -31,7 +32,7 @@ _RETRY_STATUSES: Final = {409, 429, 503}
 _PROBLEMS: Final = {
     400: "The request is not valid; `errors` names the invalid fields.",
     401: "The API key is missing, not valid, expired or revoked.",
-    403: "The key lacks the required scope.",
+    403: "The key lacks the required scope, or would give more than it has.",
     404: "It does not exist, or it belongs to another organization.",
     408: "The body did not arrive in time.",
     409: "The request conflicts with the current state, or the same request is still running.",
@@ -49,6 +50,12 @@ SECURITY_SCHEMES: Final = {
     "basic": {"type": "http", "scheme": "basic", "description": "Any user name; the key is the password."},
 }
 
+_LIMITED: Final = {
+    Limit.NONE: "",
+    Limit.ENDPOINT: ", or the same limited to this endpoint, such as `read:ep_1`",
+    Limit.EVENT_TYPE: ", or the same limited to the type of each event, such as `publish:message.*`",
+}
+
 _IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -58,10 +65,13 @@ _IDEMPOTENCY_KEY: Final = {
 }
 
 
-def openapi_document(operations: Sequence[Operation], *, version: str, envelope_schemas: Document) -> dict[str, Any]:
+def openapi_document(
+    operations: Sequence[Operation], *, version: str, envelope_schemas: Document, types: Sequence[DescribedType] = ()
+) -> dict[str, Any]:
     """Build the document, without the server's address.
 
-    ``envelope_schemas`` are components that describe events; one of them is named Envelope.
+    ``envelope_schemas`` are components that describe events; one of them is named Envelope. ``types`` are what an
+    endpoint can subscribe to.
     """
     schemas = _Schemas(operations)
     paths: dict[str, dict[str, Any]] = {}
@@ -79,6 +89,7 @@ def openapi_document(operations: Sequence[Operation], *, version: str, envelope_
         "security": [{name: []} for name in SECURITY_SCHEMES],
         "tags": [{"name": name} for name in dict.fromkeys(each.tag for each in operations)],
         "paths": paths,
+        "webhooks": {each.name: {"post": _webhook(each)} for each in types},
         "components": {
             "securitySchemes": SECURITY_SCHEMES,
             "headers": {
@@ -86,6 +97,25 @@ def openapi_document(operations: Sequence[Operation], *, version: str, envelope_
                 for name, (description, schema) in _RESPONSE_HEADERS.items()
             },
             "schemas": {**schemas.components, **envelope_schemas},
+        },
+    }
+
+
+def _webhook(kind: DescribedType) -> dict[str, Any]:
+    """What an endpoint is sent; the schema of its ``data`` is that of the event type."""
+    operational = "\n\nAn operational event: Posthorn itself publishes it, and `*` does not cover it."
+    content: dict[str, Any] = {"schema": envelope_schema(kind.name)}
+    return {
+        "operationId": f"on_{kind.name.replace('.', '_')}",
+        "summary": kind.description,
+        "description": "A signed POST to every endpoint subscribed to it."
+        + (operational if kind.is_operational else ""),
+        "security": [],
+        "requestBody": {"required": True, "content": {"application/json": content | {"example": kind.sample}}},
+        "responses": {
+            "2XX": {"description": "Delivered."},
+            "410": {"description": "Ends the subscription."},
+            "default": {"description": "Tried again later."},
         },
     }
 
@@ -149,6 +179,8 @@ def _operation(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         "parameters": parameters,
         "responses": _responses(operation, schemas),
     }
+    if not operation.needs_key:
+        document["security"] = []
     if operation.reads_body:
         content: dict[str, Any] = {
             "schema": schemas.reference(operation.body, "validation") if operation.body else operation.body_schema
@@ -167,7 +199,9 @@ def _requires(model: type[BaseModel]) -> bool:
 
 
 def _description(operation: Operation) -> str:
-    needed = f"Scope: `{operation.scope}`." if operation.scope else "Any valid key."
+    if not operation.needs_key:
+        return f"{operation.description}\n\nNo API key is needed.".strip()
+    needed = f"Scope: `{operation.scope}`{_LIMITED[operation.limit]}." if operation.scope else "Any valid key."
     return f"{operation.description}\n\n{needed}".strip()
 
 
@@ -175,11 +209,11 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, model in operation.answers.items():
         content = {"application/json": {"schema": schemas.reference(model, "serialization")}} if model else None
-        names = [*_ON_EVERY_RESPONSE, *_RATE_HEADERS, *(("Idempotency-Replayed",) if operation.changes else ())]
+        rate = _RATE_HEADERS if operation.needs_key else ()
+        names = [*_ON_EVERY_RESPONSE, *rate, *(("Idempotency-Replayed",) if operation.changes else ())]
         responses[str(status)] = _response(HTTPStatus(status).phrase, names, content)
     problem = {"application/json": {"schema": schemas.reference(Problem, "serialization")}}
-    possible = ALWAYS_POSSIBLE | operation.problems | (NAMED_POSSIBLE if operation.changes else frozenset())
-    for status in sorted(possible):
+    for status in sorted(operation.possible_problems):
         names = [*_ON_EVERY_RESPONSE, *(("Retry-After",) if status in _RETRY_STATUSES else ())]
         responses[str(status)] = _response(_PROBLEMS[status], names, problem)
     return responses

@@ -42,6 +42,8 @@ def _item(path: str, method: str, operation: Document) -> dict[str, Any]:
         "header": list(_headers(operation)),
         "url": _url(path, operation),
     }
+    if operation.get("security") == []:
+        request["auth"] = {"type": "noauth"}
     content = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if content is not None:
         text = to_json(content.get("example", {}), indent=2).decode()

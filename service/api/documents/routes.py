@@ -32,7 +32,7 @@ def document_routes(
     published = envelope_schema(is_published=True)
     published["required"] = ["id", *published["required"]]  # over HTTP there is no message_id to take it from
     envelopes = {"Envelope": envelope_schema(), "PublishedEnvelope": published}
-    made = openapi_document(operations, version=__version__, envelope_schemas=envelopes)
+    made = openapi_document(operations, version=__version__, envelope_schemas=envelopes, types=types)
     samples = {each.name: each.sample for each in types if each.sample is not None}
 
     def openapi(base_url: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
+from service.api.entrance.guesses import Guesses
 from service.api.errors import ApiError, Code, invalid
 from service.core.api_key import PREFIX, StoredKey, digest_of, parse_key
 from service.ports.requests import KeyRing
@@ -18,10 +19,10 @@ CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="posthorn"'}
 _NO_DIGEST: Final = bytes(32)
 
 
-async def authenticate(request: web.Request, keys: KeyRing, now: datetime) -> StoredKey:
+async def authenticate(request: web.Request, keys: KeyRing, guesses: Guesses, now: datetime) -> StoredKey:
     """Return the caller's key. Only a caller with the whole key learns that it expired or was revoked.
 
-    Raises ``ApiError`` (400, 401).
+    Raises ``ApiError`` (400, 401, 429).
     """
     given = set(_given_keys(request))
     if not given:
@@ -32,15 +33,41 @@ async def authenticate(request: web.Request, keys: KeyRing, now: datetime) -> St
     key_id = parse_key(text)
     if key_id is None:  # not in a key's form: no lookup
         raise _refused("the API key is not valid")
+    digest = digest_of(text)
+    await guesses.admit(request.remote, key_id, digest)
     key = await keys.find(key_id)
-    is_right = hmac.compare_digest(digest_of(text), key.digest if key is not None else _NO_DIGEST)
-    if key is None or not is_right:
-        raise _refused("the API key is not valid")
-    if key.revoked_at is not None:
-        raise _refused("the API key was revoked")
-    if key.expires_at is not None and key.expires_at <= now:
-        raise _refused("the API key has expired")
+    why_not = _why_not(key, digest, now)
+    if key is None or why_not is not None:
+        guesses.was_wrong(request.remote, key_id, digest)
+        raise _refused(why_not or "the API key is not valid")
+    guesses.was_right(key_id, digest)
     return key
+
+
+async def recognise(request: web.Request, text: str, keys: KeyRing, guesses: Guesses) -> StoredKey | None:
+    """The key with this text, even if it has ended; None if there is none. Each time counts as a guess.
+
+    The same is done, and takes the same time, whether the id exists or not. Raises ``ApiError`` (429).
+    """
+    key_id, digest = parse_key(text), digest_of(text)
+    if key_id is None:
+        return None
+    await guesses.admit(request.remote, key_id, digest)
+    guesses.was_wrong(request.remote, key_id, digest)
+    key = await keys.find(key_id)
+    is_right = hmac.compare_digest(digest, key.digest if key is not None else _NO_DIGEST)
+    return key if is_right else None
+
+
+def _why_not(key: StoredKey | None, digest: bytes, now: datetime) -> str | None:
+    is_right = hmac.compare_digest(digest, key.digest if key is not None else _NO_DIGEST)
+    if key is None or not is_right:
+        return "the API key is not valid"
+    if key.revoked_at is not None:
+        return "the API key was revoked"
+    if key.expires_at is not None and key.expires_at <= now:
+        return "the API key has expired"
+    return None
 
 
 def _refused(sentence: str) -> ApiError:

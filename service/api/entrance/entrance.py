@@ -6,6 +6,7 @@ from datetime import datetime
 from aiohttp import web
 
 from service.api.entrance.auth import authenticate
+from service.api.entrance.guesses import Guesses
 from service.api.entrance.idempotency import Idempotency, Run
 from service.api.entrance.rate_limit import RateLimiter
 from service.core.api_key import StoredKey
@@ -19,13 +20,14 @@ class Entrance:
         self, keys: KeyRing, limiter: RateLimiter, idempotency: Idempotency, now: Callable[[], datetime]
     ) -> None:
         self._keys = keys
+        self._guesses = Guesses(keys)
         self._limiter = limiter
         self._idempotency = idempotency
         self.now = now
 
     async def authenticate(self, request: web.Request) -> StoredKey:
-        """Return the caller's key. Raises ``ApiError`` (400, 401)."""
-        return await authenticate(request, self._keys, self.now())
+        """Return the caller's key. Raises ``ApiError`` (400, 401, 429)."""
+        return await authenticate(request, self._keys, self._guesses, self.now())
 
     async def count(self, request: web.Request, key: StoredKey) -> None:
         """Count the request against the limit that the response's headers show. Raises ``ApiError`` (429)."""

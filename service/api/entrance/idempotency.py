@@ -7,7 +7,8 @@ If the process dies during a request, the same request may run again after ``RUN
 first run committed. So a second run must do no harm: publishing answers ``duplicate``; creating an endpoint or a
 subscriber finds the existing one and does not show its secret again, so the subscriber rotates it; registering an
 event type finds the existing one; changes, pauses and removals have the same result; rotating rotates once more, and
-the previous run's secret overlaps; a test or a replay is delivered twice.
+the previous run's secret overlaps, but of an API key it names the key that follows; a test or a replay is delivered
+twice.
 """
 
 import hashlib

@@ -33,9 +33,8 @@ class RateLimiter:
     async def count(self, request: web.Request, key: StoredKey) -> None:
         """Count the request and attach its ``RateLimit``. Raises ``ApiError`` (429)."""
         own = key.rate_limit_per_hour
-        bucket = f"org:{key.organization_id}" if own is None else f"key:{key.key_id}"
         limit = self._limit_per_hour if own is None else own
-        window = await self._windows.count(bucket, limit, key.key_id)
+        window = await self._windows.count(key.bucket, limit, key.key_id)
         request[RATE_LIMIT] = RateLimit(limit, max(0, limit - window.used), math.ceil(window.resets_at.timestamp()))
         if window.used > limit:
             wait_seconds = max(1, math.ceil(window.resets_in_seconds))  # Retry-After: whole seconds, not 0

@@ -17,6 +17,8 @@ from service.core.deliveries.request import event_headers
 from service.core.deliveries.view import DeliveryDetail, DeliveryFilter, DeliveryView, ReplayRefused
 from service.core.reason import Reason
 from service.ports.desk import DeliveryDesk, ReplayDesk
+from webhook_signature.sign import HEADER_ID
+from webhook_signature.styles import STYLES
 
 TAG: Final = "deliveries"
 
@@ -85,7 +87,9 @@ class AttemptShown(AnswerModel):
     outcome: OutcomeKind
     reason: Reason | None
     status: int | None = Field(description="The HTTP status; null without a complete answer.")
-    is_counted: bool = Field(description="False if the fault was Posthorn's; not counted towards the limit.")
+    is_counted: bool = Field(
+        description="False if the fault was Posthorn's, or the reply came too late: not counted towards the limit."
+    )
     detail: str
     request: RequestShown
     reply: str
@@ -178,7 +182,7 @@ class DeliveryOperations:
 
     async def replay(self, call: Call) -> Answer:
         """Create a new delivery of the same event."""
-        made = await self._replays.replay(call.organization_id, _key(call))
+        made = await self._replays.replay(call.organization_id, _key(call), by=call.actor)
         if made is None:
             raise _no_delivery(call)
         if isinstance(made, ReplayRefused):
@@ -215,7 +219,7 @@ def _attempt(found: DeliveryDetail, key: DeliveryKey, index: int) -> AttemptShow
     attempt, delivery = found.attempts[index], found.delivery
     number = sum(each.is_counted for each in found.attempts[:index]) + 1
     headers = event_headers(key, delivery.event_id, delivery.event_type, number)
-    if found.signature_style == "standard":  # the others have no header for the id alone
+    if HEADER_ID in STYLES[found.signature_style].headers:  # the others have no header for the id alone
         headers["webhook-id"] = delivery.event_id
     return AttemptShown(
         number=attempt.number,

@@ -1,9 +1,9 @@
 """Filters that the lists of events and deliveries share: by time, type and id."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from service.api.page import PageQuery
 from service.core.events.registry import NAME_LENGTH_MAX, NAME_PATTERN
@@ -12,13 +12,22 @@ ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 
 
 def _no_number(value: object) -> object:
-    if isinstance(value, str) and value.lstrip("-").replace(".", "", 1).isdecimal():
+    if not isinstance(value, str) or value.lstrip("-").replace(".", "", 1).isdecimal():
         raise ValueError("must be a date-time with an offset, such as 2026-11-20T18:25:35Z")
     return value
 
 
-GivenInstant = Annotated[AwareDatetime, BeforeValidator(_no_number)]
-"""A date-time with an offset. A bare number is refused: it could be seconds or milliseconds."""
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST: Final = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def _in_utc(value: datetime) -> datetime:
+    """In UTC. Times that are nearly beyond what a datetime can hold, here or in the database, are moved inside."""
+    return min(max(value, _FIRST), _LAST).astimezone(UTC)
+
+
+GivenInstant = Annotated[AwareDatetime, BeforeValidator(_no_number), AfterValidator(_in_utc)]
+"""A date-time with an offset, as UTC. A bare number is refused: it could be seconds or milliseconds."""
 
 
 class EventsQuery(PageQuery):

@@ -1,8 +1,8 @@
 """``/v1/event-types``: list the built-in and the organization's own event types, and register new ones."""
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
@@ -14,19 +14,23 @@ from service.api.instant import Instant
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
 from service.api.page import Page, PageQuery, bad_cursor, keyset_of
 from service.api.validation import AnswerModel, BodyModel
-from service.core.events.own_type import (
+from service.core.endpoints.refusals import CapReached
+from service.core.events.own_types.own_type import (
     OWN_TYPES_MAX,
-    RESERVED_PREFIXES,
     SCHEMA_BYTES_MAX,
     is_same_schema,
     write_schema,
 )
-from service.core.events.registry import NAME_LENGTH_MAX, NAME_PATTERN, REGISTRY, Complaint, is_event_type_name
+from service.core.events.registry import BUILT_IN, NAME_LENGTH_MAX, NAME_PATTERN, Complaint, is_event_type_name
 from service.core.events.schema import DescribedType, built_in_types
+from service.core.events.types.operational import RESERVED_PREFIXES
 from service.core.events.view import OwnTypeView, Registration
 from service.ports.desk import EventTypeDesk
 
 DESCRIPTION_LENGTH_MAX: Final = 1000
+
+WriteAside = Callable[[str, Callable[[], str | Complaint]], Awaitable[str | Complaint]]
+"""Does work for an organization off the event loop, in its turn. Implemented by ``Turns.run``."""
 
 _EXAMPLE_SCHEMA: Final = {
     "type": "object",
@@ -62,8 +66,8 @@ class NewEventType(BodyModel):
         alias="schema",
         description=(
             f"JSON Schema (2020-12) of `data`, at most {SCHEMA_BYTES_MAX} bytes, without external "
-            "references and `patternProperties`. A `pattern` must begin with `^`, have no groups or alternatives, and "
-            "at most three of `*`, `+`, `?` and `{m,n}`; it applies to texts of up to 256 characters."
+            "references and `patternProperties`. RE2 searches for a `pattern`: it has no look-around and no back "
+            "references. A text longer than 256 characters matches none."
         ),
         examples=[_EXAMPLE_SCHEMA],
     )
@@ -83,8 +87,9 @@ class EventTypeAnswer(AnswerModel):
 class EventTypeOperations:
     """Handlers of ``/v1/event-types``."""
 
-    def __init__(self, desk: EventTypeDesk, now: Callable[[], datetime]) -> None:
+    def __init__(self, desk: EventTypeDesk, aside: WriteAside, now: Callable[[], datetime]) -> None:
         self._desk = desk
+        self._aside = aside
         self._now = now
 
     async def page(self, call: Call) -> Answer:
@@ -95,10 +100,10 @@ class EventTypeOperations:
             raise bad_cursor()
         built_in = list(self._built_in(call).values())
         if last:
-            built_in = built_in[list(REGISTRY).index(last) + 1 :] if last in REGISTRY else []
+            built_in = built_in[BUILT_IN.index(last) + 1 :] if last in BUILT_IN else []
         found = [_built_in_answer(each) for each in built_in][: query.limit + 1]
         if len(found) <= query.limit:
-            after = "" if last in REGISTRY else last
+            after = "" if last in BUILT_IN else last
             own = await self._desk.after(call.organization_id, after, query.limit + 1 - len(found))
             found += map(_own_answer, own)
         shown = found[: query.limit]
@@ -109,7 +114,7 @@ class EventTypeOperations:
     async def get(self, call: Call) -> Answer:
         """Show one type, built in or the organization's own."""
         name = call.path("name")
-        if name in REGISTRY:
+        if name in BUILT_IN:
             return Answer(200, _built_in_answer(self._built_in(call)[name]))
         row = await self._desk.find(call.organization_id, name) if is_event_type_name(name) else None
         if row is None:
@@ -119,15 +124,16 @@ class EventTypeOperations:
     async def post(self, call: Call) -> Answer:
         """Register a type; registering it again changes nothing."""
         body: NewEventType = call.body
-        if body.name in REGISTRY:
+        if body.name in BUILT_IN:
             raise _conflict(f"{body.name} is a built-in type", "is the name of a built-in type")
-        # In a thread: a large schema takes a third of a second, which would block the event loop.
-        schema = await asyncio.to_thread(write_schema, body.schema_)
+        # A large schema takes a third of a second, which would block the event loop.
+        schema = await self._aside(call.organization_id, partial(write_schema, body.schema_))
         if isinstance(schema, Complaint):
             raise invalid("the schema is not valid", {schema.field: [schema.detail]})
-        registration, row = await self._desk.register(call.organization_id, body.name, body.description, schema)
-        if row is None:
-            raise ApiError(409, Code.CONFLICT, f"limit of {OWN_TYPES_MAX} event types reached")
+        registered = await self._desk.register(call.organization_id, body.name, body.description, schema, by=call.actor)
+        if isinstance(registered, CapReached):
+            raise _conflict(registered.sentence, registered.sentence)
+        registration, row = registered
         if registration is Registration.KNOWN and not is_same_schema(row.schema, schema):
             sentence = "is registered with a different schema, and schemas cannot change; choose another name"
             raise _conflict(f"{body.name} {sentence}", sentence)
@@ -187,8 +193,8 @@ _REGISTERING: Final = f"""From then on, events of this type are accepted if thei
 others are refused, with the path of the invalid field. An event whose check takes too long is refused.
 
 Registering the same name with an equal schema again answers 200 with the existing type; a different schema, or the name
-of a built-in type, answers 409. An organization can have up to {OWN_TYPES_MAX} types. They cannot be changed or
-removed.
+of a built-in type, answers 409. An organization can have up to {OWN_TYPES_MAX} types, unless the operator says
+otherwise; one more answers 409. They cannot be changed or removed.
 
 From the broker, only events that the intake queue is bound to arrive (`POSTHORN_AMQP_BINDINGS`). `POST /v1/events`
 accepts all types."""

@@ -1,11 +1,14 @@
 """``GET /v1/events/{event_id}/explain``: whether an event reached every subscription, and if not, why."""
 
+import asyncio
+
 from pydantic import Field
 
 from service.api.cursor import write_cursor
 from service.api.instant import Instant
 from service.api.operation import Answer, Call, Operation
 from service.api.page import PageQuery, keyset_of
+from service.api.v1.endpoints.answers import GateShown
 from service.api.v1.events import TAG, no_event
 from service.api.validation import AnswerModel
 from service.core.deliveries.delivery import State
@@ -21,6 +24,7 @@ nothing happened. Ordered by subscription id. `summary` covers all subscriptions
 |---|---|
 | `delivered` `pending` `leased` `dead` `cancelled` | there is a delivery in this state |
 | `gated` | there is a pending delivery, which waits for the endpoint; `gates` says why |
+| `fanning_out` | its delivery is about to be made: an event for many endpoints is fanned out in chunks |
 | `other_event_type` | the subscription is for another event type |
 | `filtered_out` | the endpoint's filter excluded it; see `filter_clause` |
 | `shadowed` | a more specific subscription of the same endpoint, `shadowed_by`, applies |
@@ -39,13 +43,10 @@ class ExplainedDelivery(AnswerModel):
     attempts_made: int
     last_status: int | None
     next_attempt_at: Instant | None
-
-
-class GateShown(AnswerModel):
-    """Why an endpoint's deliveries wait now; `until` is null if no end is set."""
-
-    kind: str = Field(examples=["paused"])
-    until: Instant | None
+    waits_for: str | None = Field(
+        description="The id of the delivery that it waits for: an earlier one with the same value at the endpoint's "
+        "`order_by`."
+    )
 
 
 class ClauseShown(AnswerModel):
@@ -126,7 +127,7 @@ class ExplainOperations:
         story = await self._desk.read(call.organization_id, event_id)
         if story is None:
             raise no_event(event_id)
-        explained = explain(story)
+        explained = await asyncio.to_thread(explain, story)  # thousands of subscriptions would hold up the event loop
         after = [each for each in explained if keyset is None or each.subscription.id > keyset[0]]
         page = after[: query.limit]
         has_more = len(after) > len(page)
@@ -163,9 +164,7 @@ def _subscription(each: Explained) -> ExplainedSubscription:
         finding=each.finding,
         sentence=each.sentence,
         deliveries=[ExplainedDelivery.model_validate(one, from_attributes=True) for one in each.deliveries],
-        gates=[GateShown(kind=kind, until=until) for kind, until in each.endpoint.gates]
-        if each.finding is Finding.GATED
-        else [],
+        gates=GateShown.of(each.endpoint.gates) if each.finding is Finding.GATED else [],
         filter_clause=ClauseShown(clause=failed.clause, expected=failed.expected, found=failed.found)
         if failed is not None
         else None,

@@ -17,7 +17,10 @@ class KeyShown(AnswerModel):
     name: Annotated[str, Field(description="The name given at creation; may be empty.", examples=["zapier"])]
     scopes: Annotated[
         list[str],
-        Field(description="Any of `read`, `write`, `publish` and `admin`.", examples=[["publish", "read", "write"]]),
+        Field(
+            description="What it may do: `read`, or limited, such as `publish:message.*`.",
+            examples=[["publish", "read", "write"]],
+        ),
     ]
     expires_at: Annotated[Instant | None, Field(description="When the key expires; null: never.")]
 

@@ -1,5 +1,6 @@
 """``POST /v1/events``: the same intake as the broker's, for producers without AMQP. 202 only after COMMIT."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,8 +9,9 @@ from typing import Final, Literal
 import msgspec
 
 from service.api.errors import ApiError, Code, invalid
-from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
-from service.api.validation import JSON, AnswerModel
+from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Limit, Operation
+from service.api.validation import JSON, AnswerModel, read_object
+from service.core.api_key import StoredKey
 from service.core.events.event import BODY_BYTES_MAX, CLOUDEVENTS, Event, Rejected, parse_event
 from service.core.events.judged import Judged
 from service.core.reason import ParkReason
@@ -31,7 +33,25 @@ _STATUSES: Final[Mapping[Disposition, Literal["accepted", "duplicate"]]] = {
 }
 
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_items_of = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class _Outermost(msgspec.Struct):
+    """What tells a batch from an envelope; other keys are passed over without being read."""
+
+    events: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    type: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_outermost_of = msgspec.json.Decoder(_Outermost)
+_items_of = msgspec.json.Decoder(
+    # Of a list, the decoder would first make every item: of "[1,1,…" two million. Of this, it stops after EVENTS_MAX.
+    msgspec.defstruct(
+        "_Items",
+        [(f"item{number}", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for number in range(EVENTS_MAX)],
+        array_like=True,
+        forbid_unknown_fields=True,
+    )
+)
 
 
 class Published(AnswerModel):
@@ -96,7 +116,8 @@ class PublishEvents:
     async def post(self, call: Call) -> Answer:
         """Record one envelope or a batch; one invalid event refuses the whole batch."""
         submission = _split(call.body_bytes)
-        parsed = _parse(submission, call.organization_id, self._now(), call.request.content_type)
+        parsed = await _parse(submission, call.organization_id, self._now(), call.request.content_type)
+        _refuse_unpermitted(submission, parsed, call.key)
         judgements = iter(await self._judge([each for each in parsed if isinstance(each, Event)]))
         judged = _all_valid(submission, [next(judgements) if isinstance(each, Event) else each for each in parsed])
         events = [each.event for each in judged]
@@ -118,9 +139,11 @@ class PublishEvents:
             summary="Publish events",
             description='One envelope, or `{"events": […]}` with 1 to 100 of them. 202 means that the events '
             "are committed. An event needs an `id`; one that is already recorded is answered `duplicate` and not sent "
-            "again. The organization is the key's. One invalid event refuses the whole batch.",
+            "again. The organization is the key's. One invalid event refuses the whole batch, and so does one of a "
+            "type that the key may not publish (403).",
             tag="events",
             scope="publish",
+            limit=Limit.EVENT_TYPE,
             handler=self.post,
             answers={202: PublishedEvents},
             body_schema=_BODY_SCHEMA,
@@ -134,21 +157,31 @@ class PublishEvents:
 def _split(body: bytes) -> _Submission:
     """Tell a batch from an envelope: a batch has ``events`` and no ``type``. parse_event rejects anything else."""
     try:
-        fields = _fields_of.decode(body)
+        outermost = _outermost_of.decode(body)
+        if isinstance(outermost.events, msgspec.UnsetType) or outermost.type is not msgspec.UNSET:
+            fields = _fields_of.decode(body) if len(body) <= BODY_BYTES_MAX else None
+            return _Submission((body,), is_batch=False, fields=fields)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _Submission((body,), is_batch=False)
-    if "events" not in fields or "type" in fields:
-        return _Submission((body,), is_batch=False, fields=fields)
     try:
-        items = _items_of.decode(fields["events"])
+        items = msgspec.structs.astuple(_items_of.decode(outermost.events))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        items = []
-    if not 1 <= len(items) <= EVENTS_MAX:
+        items = ()
+    bodies = tuple(bytes(item) for item in items if item is not msgspec.UNSET)
+    if not bodies:
         raise invalid("the batch is not valid", {"events": [f"must be a list of 1 to {EVENTS_MAX} events"]})
-    return _Submission(tuple(map(bytes, items)), is_batch=True)
+    _check_batch(body.replace(bytes(outermost.events), b"null", 1))
+    return _Submission(bodies, is_batch=True)
 
 
-def _parse(
+def _check_batch(outline: bytes) -> None:
+    """Check what a batch holds beside its events; of a key given twice, only the last value would be recorded."""
+    if len(outline) > BODY_BYTES_MAX:
+        raise invalid(f"a batch may hold {BODY_BYTES_MAX} bytes beside one list of events, not {len(outline)}")
+    read_object(outline)
+
+
+async def _parse(
     submission: _Submission, organization_id: str, now: datetime, content_type: str
 ) -> Sequence[Event | Rejected]:
     """Parse each event, in order; ``Rejected`` where it is not valid."""
@@ -159,6 +192,7 @@ def _parse(
             body, now, organization_id=organization_id, content_type=content_type, fields=submission.fields
         )
         parsed.append(_checked(each, organization_id, bodies) if isinstance(each, Event) else each)
+        await asyncio.sleep(0)  # a large event takes some milliseconds: let the other tasks run
     return parsed
 
 
@@ -175,6 +209,21 @@ def _all_valid(submission: _Submission, judged: Sequence[Judged | Rejected]) -> 
     if any(why.reason is ParkReason.TOO_LARGE for _, why in rejected):
         raise ApiError(413, Code.PAYLOAD_TOO_LARGE, sentence, errors=errors)
     raise invalid(sentence, errors)
+
+
+def _refuse_unpermitted(submission: _Submission, parsed: Sequence[Event | Rejected], key: StoredKey) -> None:
+    """Raise ``ApiError`` (403) that names every event of a type that the key may not publish."""
+    if key.may("publish"):
+        return
+    allowed = ", ".join(sorted(each.partition(":")[2] for each in key.scopes if each.startswith("publish:")))
+    errors = {
+        submission.name(index, "type"): [f"this API key may publish only {allowed}, not {each.type}"]
+        for index, each in enumerate(parsed)
+        if isinstance(each, Event) and not key.may("publish", each.type)
+    }
+    if errors:
+        sentence = f"not permitted: {len(errors)} of {count_of(len(submission.bodies), 'event')}"
+        raise ApiError(403, Code.PERMISSION_DENIED, sentence, errors=errors)
 
 
 def _checked(event: Event, organization_id: str, bodies: dict[str, bytes]) -> Event | Rejected:

@@ -10,7 +10,7 @@ from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from service.api.v2.refusal import RefusalError, refusal
-from service.api.validation import JSON
+from service.api.validation import JSON, unique_keys
 
 FORM: Final = "application/x-www-form-urlencoded"
 MULTIPART: Final = "multipart/form-data"
@@ -52,7 +52,7 @@ def _text(body: bytes | bytearray, charset: str | None) -> str:
 
 def _from_json(body: bytes, charset: str | None) -> Fields:
     try:
-        value = json.loads(_text(body, charset), parse_constant=_refuse_constant)
+        value = json.loads(_text(body, charset), parse_constant=_refuse_constant, object_pairs_hook=unique_keys)
     except RecursionError:
         raise refusal(400, "JSON parse error - nested too deeply") from None
     except ValueError as error:

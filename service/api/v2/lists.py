@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
 
@@ -14,12 +13,11 @@ from service.api.v2.resource import ResourceCall
 from service.api.v2.subscribers import as_object
 from service.api.validation import JSON
 from service.core.endpoints.view import Resthook, ResthookEvent, Subscriber
+from service.core.events.uid import received_at
 from service.core.timestamp import format_timestamp
 from service.ports.desk import ResthookDesk
 
 _TRUE: Final = {"true", "1", "t", "yes", "y"}
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_UUID7_TIME_SHIFT: Final = 80
 
 Row = TypeVar("Row")
 
@@ -87,5 +85,5 @@ def _subscriber(row: Subscriber) -> bytes:
 def _event(row: ResthookEvent) -> bytes:
     """Insert the stored envelope unchanged: decoding and encoding a number could alter it."""
     # The time is the one in the uid, which the list is ordered by.
-    created_on = format_timestamp(_EPOCH + timedelta(milliseconds=row.uid.int >> _UUID7_TIME_SHIFT))
+    created_on = format_timestamp(received_at(row.uid))
     return b'{"resthook":%b,"data":%b,"created_on":%b}' % (_json(row.resthook), row.body or b"null", _json(created_on))

@@ -17,6 +17,7 @@ from service.ports.observer import Observer, Trouble
 
 NOT_AUTHENTICATED: Final = "Authentication credentials were not provided."
 PERMISSION_DENIED: Final = "You do not have permission to perform this action."
+OTHER_SITE: Final = "CSRF Failed: the request comes from another site."
 NOT_FOUND: Final = "Not found."
 INVALID_CURSOR: Final = "Invalid cursor"
 

@@ -7,8 +7,11 @@ from typing import Final
 
 from aiohttp import web
 
+from service.api.entrance.caller import actor_of
 from service.api.v2.refusal import RefusalError, refusal
 from service.api.v2.subscribing import UNSTORABLE
+from service.core.api_key import StoredKey
+from service.core.audit.actor import Actor
 
 NOT_AN_INTEGER: Final = "Value for id must be an integer"
 
@@ -18,11 +21,23 @@ _ID_MAX: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class ResourceCall:
-    """One authorised request."""
+    """One request, authorised where it has a key: only the documentation is there for anybody."""
 
     request: web.Request
-    organization_id: str
+    key: StoredKey | None
     body: bytes = b""
+
+    @property
+    def organization_id(self) -> str:
+        """Whose data this call may see; anybody's is nothing."""
+        return self.key.organization_id if self.key is not None else ""
+
+    @property
+    def actor(self) -> Actor:
+        """Who makes the change, for the audit log. Raises ``LookupError`` without a key."""
+        if self.key is None:
+            raise LookupError("nobody changes anything without a key")
+        return actor_of(self.request, self.key)
 
     def parameter(self, name: str) -> str | None:
         """Return a query parameter, the last if it is repeated. Raises ``RefusalError`` (400)."""

@@ -8,7 +8,7 @@ from service.api.v2.bodies import parse_fields
 from service.api.v2.refusal import PERMISSION_DENIED, RefusalError, json_response, refusal
 from service.api.v2.resource import ResourceCall
 from service.api.v2.subscribing import problems_here, read_subscriber
-from service.core.endpoints.refusals import InvalidWish, NoSuchOrganization, OtherSecret
+from service.core.endpoints.refusals import CapReached, InvalidWish, NoSuchOrganization, OtherSecret
 from service.core.endpoints.view import Registered, Subscriber
 from service.core.timestamp import format_timestamp
 from service.ports.desk import EndpointDesk
@@ -31,9 +31,9 @@ class Subscribers:
         if "id" in call.request.query:
             raise refusal(400, NO_UPDATES)
         wish = read_subscriber(await parse_fields(call.request, call.body))
-        match await self._desk.subscribe(call.organization_id, wish):
-            case Registered(_, secret, (made,)):
-                shown = {} if secret is None else {"secret": secret}
+        match await self._desk.subscribe(call.organization_id, wish, by=call.actor):
+            case Registered(_, new_secret, (made,)):
+                shown = {} if new_secret is None else {"secret": new_secret.text}
                 return json_response(as_object(made) | shown, 201)
             case Registered():
                 raise RefusalError(400, {"non_field_errors": [ALREADY_SUBSCRIBED]})
@@ -41,6 +41,8 @@ class Subscribers:
                 raise RefusalError(400, problems_here(problems, wish))
             case OtherSecret():
                 raise RefusalError(400, {"secret": [OTHER_SECRET]})
+            case CapReached() as capped:
+                raise refusal(409, f"Cannot create object: {capped.sentence}.")
             case NoSuchOrganization():
                 raise refusal(403, PERMISSION_DENIED)
             case other:
@@ -51,7 +53,7 @@ class Subscribers:
         subscriber_id = call.id()
         if subscriber_id is None:
             raise refusal(400, NO_ID)
-        if not await self._desk.unsubscribe(call.organization_id, subscriber_id):
+        if not await self._desk.unsubscribe(call.organization_id, subscriber_id, by=call.actor):
             raise refusal(404, NO_MATCH)
         return web.Response(status=204)
 

@@ -10,6 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from service.api.entrance.entrance import Entrance
+from service.api.patience import Patience
 from service.api.v2.bodies import MEDIA_TYPES
 from service.api.v2.credentials import authenticate_token
 from service.api.v2.links import Links
@@ -17,6 +18,7 @@ from service.api.v2.lists import Lists
 from service.api.v2.pages import RESOURCE_PAGES, Pages, prefers_html
 from service.api.v2.refusal import (
     NOT_AUTHENTICATED,
+    OTHER_SITE,
     PERMISSION_DENIED,
     RefusalError,
     json_response,
@@ -48,9 +50,9 @@ def make_v2(
     app = web.Application(middlewares=[refusal_middleware(observer)])
     links, pages = Links(public_url), Pages()
     for resource in _resources(endpoints, resthooks, links, page_size):
-        app.router.add_route("*", f"{resource.path}{_SUFFIX}", _Route(entrance, resource, pages).answer)
+        app.router.add_route("*", f"{resource.path}{_SUFFIX}", _Route(entrance, resource, pages, links).answer)
     for resource in _open_resources(pages, links):
-        app.router.add_route("*", resource.path, _Route(entrance, resource, pages).answer_anybody)
+        app.router.add_route("*", resource.path, _Route(entrance, resource, pages, links).answer_anybody)
     return app
 
 
@@ -105,14 +107,16 @@ def _to(place: str) -> web.Response:
 class _Route:
     """The handler of one resource."""
 
-    def __init__(self, entrance: Entrance, resource: Resource, pages: Pages) -> None:
+    def __init__(self, entrance: Entrance, resource: Resource, pages: Pages, links: Links) -> None:
         self._entrance = entrance
         self._resource = resource
         self._pages = pages
+        self._links = links
 
     async def answer(self, request: web.Request) -> web.Response:
         """Check the request, then run it. The documentation needs no key; its empty JSON stand-in does."""
-        key = await authenticate_token(request, self._entrance)
+        patience = Patience()
+        key = await patience.wait(authenticate_token(request, self._entrance))
         verb = self._verb(request)
         if verb is None:
             return self._options()
@@ -122,23 +126,24 @@ class _Route:
         if key is None:
             raise refusal(403, NOT_AUTHENTICATED)
         is_read = request.method in _READS
+        if not is_read:
+            self._refuse_other_sites(request)
         if ("read" if is_read else "write") not in key.scopes:
             raise refusal(403, PERMISSION_DENIED)
-        await self._entrance.count(request, key)
+        await patience.wait(self._entrance.count(request, key))
         if is_documentation:
             return json_response([])
         if is_read:
-            return await verb(ResourceCall(request, key.organization_id))
+            return await patience.wait(_settled(verb, ResourceCall(request, key)))
         body = await read_body(request)
-        return await self._entrance.once(
-            request, key, body, partial(_settled, verb, ResourceCall(request, key.organization_id, body))
-        )
+        run = partial(_settled, verb, ResourceCall(request, key, body))
+        return await patience.wait(self._entrance.once(request, key, body, run))
 
     async def answer_anybody(self, request: web.Request) -> web.Response:
         """Check what can be checked without a key, then run the request."""
-        await authenticate_token(request, self._entrance)
+        await Patience().wait(authenticate_token(request, self._entrance))
         verb = self._verb(request)
-        return await verb(ResourceCall(request, "")) if verb is not None else self._options()
+        return await verb(ResourceCall(request, None)) if verb is not None else self._options()
 
     def _verb(self, request: web.Request) -> Verb | None:
         """Return the method's handler; None for OPTIONS. Raises ``RefusalError`` (405)."""
@@ -148,6 +153,13 @@ class _Route:
         if verb is None:
             raise refusal(405, f'Method "{request.method}" not allowed.', {"Allow": self._resource.allow})
         return verb
+
+    def _refuse_other_sites(self, request: web.Request) -> None:
+        """A browser sends a stored Basic login by itself, so another site must not be able to make it change things."""
+        origin = request.headers.get("Origin")
+        is_alien = origin is not None and origin != self._links.origin(request)
+        if is_alien or request.headers.get("Sec-Fetch-Site") == "cross-site":
+            raise refusal(403, OTHER_SITE)
 
     def _options(self) -> web.Response:
         body = {"renders": [JSON], "parses": list(MEDIA_TYPES)}

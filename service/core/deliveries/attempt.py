@@ -57,15 +57,15 @@ def attempt_of(
         reason=outcome.reason,
         status=reply.status if isinstance(reply, Reply) else None,
         reply=_as_text(reply.body) if isinstance(reply, Reply) else "",
-        detail=_storable(detail),
+        detail=storable(detail),
         is_counted=not (isinstance(outcome, Failed) and outcome.is_ours),
     )
 
 
 def _as_text(body: bytes) -> str:
-    return _storable(body[:REPLY_STORED_BYTES_MAX].decode(errors="replace"))
+    return storable(body[:REPLY_STORED_BYTES_MAX].decode(errors="replace"))
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Replace what PostgreSQL cannot store, U+0000 and halves of surrogate pairs: a receiver may send either."""
     return text.encode(errors="replace").decode().replace("\0", "\ufffd")

@@ -4,11 +4,13 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from math import inf
 from typing import Self
 from uuid import UUID
 
 from msgspec import Struct
 
+from service.core.deliveries.allowance import Grant
 from service.core.endpoints.endpoint import Endpoint
 from service.core.endpoints.subscription import Subscription
 
@@ -19,7 +21,7 @@ class State(StrEnum):
     PENDING = "pending"  # A worker's claim moves it once it is due. It lies in PostgreSQL: nobody's death matters.
     LEASED = "leased"  # The lease's holder settles it. If the holder dies, the lease expires and upkeep rescues it.
     DELIVERED = "delivered"  # Final: the receiver answered 2xx.
-    DEAD = "dead"  # Final: attempts or age ran out. A replay makes a new delivery; this one never moves.
+    DEAD = "dead"  # Final: attempts, age or retention ran out. A replay makes a new delivery; this one never moves.
     CANCELLED = "cancelled"  # Final: the subscription was deleted, or the receiver answered 410.
 
 
@@ -32,10 +34,16 @@ class Step(StrEnum):
     RELEASE = "release"  # the lease is given back, the POST not begun
     BURY = "bury"  # the attempt failed and no other follows
     CANCEL = "cancel"  # nobody wants it any more
+    EXPIRE = "expire"  # its event is about to be deleted: the day is past retention
 
 
 STEPS: Mapping[State, Mapping[Step, State]] = {
-    State.PENDING: {Step.CLAIM: State.LEASED, Step.ACCEPT: State.DELIVERED, Step.CANCEL: State.CANCELLED},
+    State.PENDING: {
+        Step.CLAIM: State.LEASED,
+        Step.ACCEPT: State.DELIVERED,
+        Step.CANCEL: State.CANCELLED,
+        Step.EXPIRE: State.DEAD,
+    },
     State.LEASED: {
         Step.ACCEPT: State.DELIVERED,
         Step.RETRY: State.PENDING,
@@ -50,6 +58,9 @@ STEPS: Mapping[State, Mapping[Step, State]] = {
 
 OPEN_STATES = frozenset(state for state, steps in STEPS.items() if steps)
 FINAL_STATES = frozenset(State) - OPEN_STATES
+
+CRASHES_MAX = 3
+"""POSTs in a row that may begin and be lost with their worker. The loss that made the delivery suspect is not one."""
 
 _DELIVERY_ID = re.compile(r"dlv_([0-9a-f]{32})_([1-9][0-9]{0,17})(?:_([1-9][0-9]{0,8}))?")
 
@@ -80,6 +91,7 @@ class Delivery(Struct, frozen=True, gc=False):
 
     ``body`` is the event's envelope, serialised once at intake: the bytes signed, stored and sent.
     ``attempts_made`` counts against the limit; ``attempts_recorded`` numbers the rows, also those not counted.
+    ``lost_in_a_row`` counts the leases lost since a reply last came, unless it is known that no POST had begun.
     """
 
     key: DeliveryKey
@@ -93,26 +105,53 @@ class Delivery(Struct, frozen=True, gc=False):
     attempts_recorded: int = 0
     lost_in_a_row: int = 0
 
+    @property
+    def is_suspect(self) -> bool:
+        """Whether this delivery's last worker was lost, so that it may be what crashes workers.
+
+        Before a suspect is POSTed, that is written down. So its next loss counts only if the POST had begun.
+        """
+        return self.lost_in_a_row > 0
+
+    @property
+    def has_last_chance(self) -> bool:
+        """Whether one more loss after the POST began ends this delivery.
+
+        A worker makes one such attempt at a time. So what crashes it ends, and what was in flight beside it does not.
+        """
+        return self.lost_in_a_row >= CRASHES_MAX
+
 
 class Lease(Struct, frozen=True, gc=False):
     """The expiring right to make one attempt.
 
     ``claim_number`` only grows, and fences off a holder who lost the lease. ``expires_at_monotonic`` (seconds of the
-    worker's own monotonic clock) counts from before the claim was sent, so it is early rather than late.
+    worker's own monotonic clock) counts from ``granted_at_monotonic``, which is before the claim was sent, so it is
+    early rather than late. What the database knew then, the lease respects: the gates, and the endpoint as it was at
+    ``directory_version``. A lease that is older than ``HEEDED_WITHIN_SECONDS`` is asked about before its POST. ``line``
+    is the line that the delivery heads.
     """
 
     delivery: Delivery
     endpoint: Endpoint
     claim_number: int
     expires_at_monotonic: float
+    grant: Grant | None = None
+    granted_at_monotonic: float = inf
+    directory_version: int = 0
+    line: UUID | None = None
 
 
 class NewDelivery(Struct, frozen=True, gc=False):
-    """A delivery about to be recorded. Born leased where its lane has room (and no gate is shut), else pending."""
+    """A delivery about to be recorded. Born leased where its lane has room (and no gate is shut), else pending.
+
+    ``line`` is where it queues, if its endpoint asks for order and the event has a key.
+    """
 
     delivery: Delivery
     endpoint: Endpoint
     wants_lease: bool
+    line: UUID | None = None
 
 
 def fan_out(

@@ -18,7 +18,7 @@ from service.core.wording import count_of
 
 
 class Finding(StrEnum):
-    """What became of the event at one subscription. The first six have a delivery, the others do not."""
+    """What became of the event at one subscription. The first six have a delivery; the next is about to have one."""
 
     DELIVERED = "delivered"
     PENDING = "pending"
@@ -26,6 +26,7 @@ class Finding(StrEnum):
     LEASED = "leased"
     DEAD = "dead"
     CANCELLED = "cancelled"
+    FANNING_OUT = "fanning_out"
     OTHER_EVENT_TYPE = "other_event_type"
     FILTERED_OUT = "filtered_out"
     SHADOWED = "shadowed"
@@ -35,8 +36,16 @@ class Finding(StrEnum):
     CHANGED_SINCE = "changed_since"
 
 
-WITH_DELIVERY = frozenset(
-    {Finding.DELIVERED, Finding.PENDING, Finding.GATED, Finding.LEASED, Finding.DEAD, Finding.CANCELLED}
+MATCHING = frozenset(
+    {
+        Finding.DELIVERED,
+        Finding.PENDING,
+        Finding.GATED,
+        Finding.LEASED,
+        Finding.DEAD,
+        Finding.CANCELLED,
+        Finding.FANNING_OUT,
+    }
 )
 """The findings of subscriptions that matched the event."""
 
@@ -87,16 +96,14 @@ def explain(story: Story) -> Sequence[Explained]:
 def summarise(explained: Sequence[Explained]) -> Summary:
     """The answer in one line."""
     counts = Counter(each.finding for each in explained)
-    wanted = sum(counts[finding] for finding in WITH_DELIVERY)
+    wanted = sum(counts[finding] for finding in MATCHING)
     reached = counts[Finding.DELIVERED]
     if not wanted:
         sentence = "No subscription matched this event."
     elif reached == wanted:
         sentence = f"It reached every matching subscription ({reached})."
     else:
-        others = [
-            f"{counts[each]} {each}" for each in Finding if each in WITH_DELIVERY and each is not Finding.DELIVERED
-        ]
+        others = [f"{counts[each]} {each}" for each in Finding if each in MATCHING and each is not Finding.DELIVERED]
         missed = ", ".join(each for each in others if not each.startswith("0 "))
         sentence = f"It reached {reached} of {count_of(wanted, 'subscription')}: {missed}."
     return Summary(reached == wanted, sentence, dict(counts))
@@ -153,9 +160,20 @@ def _without_delivery(  # noqa: PLR0911 - one return for each finding
         return found(Finding.SHADOWED, sentence, shadowed_by=served.id)
     if event.is_test:
         return found(Finding.TEST_FOR_ANOTHER, "A test event goes to one endpoint only, and it was not this one.")
+    if subscription.removed_at is not None:
+        return found(Finding.REMOVED_BEFORE, f"Removed at {_at(subscription.removed_at)}, before its turn came.")
+    if _is_being_fanned_out(story, subscription):
+        return found(Finding.FANNING_OUT, "Its delivery is about to be made: the event's fan-out is under way.")
     sentence = "It would match the event today, but did not when the event arrived"
     why = f": the endpoint was changed at {_at(endpoint.updated_at)}, after the event." if is_changed else "."
     return found(Finding.CHANGED_SINCE, sentence + why)
+
+
+def _is_being_fanned_out(story: Story, subscription: KnownSubscription) -> bool:
+    under_way = story.fan_out
+    if under_way is None:
+        return False
+    return subscription.endpoint_id > under_way.done_through and subscription.id <= under_way.frontier
 
 
 def _with_delivery(
@@ -187,19 +205,14 @@ def _told(delivery: KnownDelivery, endpoint: KnownEndpoint) -> tuple[Finding, st
         case State.PENDING:
             failing = f" The last one failed: {why}.{answer}" if why else answer
             if endpoint.gates:
-                return Finding.GATED, f"Waiting, after {made}: {_gated(endpoint)}.{failing}"
+                gates = "; ".join(each.sentence for each in endpoint.gates)
+                return Finding.GATED, f"Waiting, after {made}: {gates}.{failing}"
             due = f" at {_at(delivery.next_attempt_at)}" if delivery.next_attempt_at else ""
+            if delivery.waits_for is not None:
+                failing = f" It waits for an earlier event of the same key: {delivery.waits_for}."
             return Finding.PENDING, f"Waiting for its next attempt{due}, after {made}.{failing}"
         case _:
             assert_never(delivery.state)
-
-
-def _gated(endpoint: KnownEndpoint) -> str:
-    told = []
-    for kind, until in endpoint.gates:
-        words = _GATES.get(kind, f"its gate {kind!r} is shut")
-        told.append(f"{words}, until {_at(until)}" if until else words)
-    return "; ".join(told)
 
 
 def _times(attempts: int) -> str:
@@ -210,12 +223,6 @@ def _at(at: datetime) -> str:
     return format_timestamp(at)
 
 
-_GATES: Mapping[str, str] = {
-    "paused": "the endpoint is paused",
-    "disabled": "the endpoint is disabled",
-    "retry_after": "the receiver asked for a pause (Retry-After)",
-    "breaker": "the endpoint kept failing, so attempts are suspended for a while",
-}
 _WHY: Mapping[Reason, str] = {
     Reason.HTTP_STATUS: "the receiver answered with an error status",
     Reason.REDIRECT: "the receiver redirects, which is not followed",
@@ -231,8 +238,12 @@ _WHY: Mapping[Reason, str] = {
     Reason.STALE_CONNECTION: "the connection had gone stale",
     Reason.LOST: "the worker was lost during the attempt",
     Reason.INTERNAL: "an internal error in Posthorn",
+    Reason.EGRESS_PROXY: "the proxy that Posthorn connects through failed; this is not the receiver's fault",
+    Reason.AUTH_REFUSED: "the endpoint's token server refused to give a token; check its auth",
+    Reason.AUTH_UNAVAILABLE: "the endpoint's token server could not be asked for a token",
     Reason.ATTEMPTS_EXHAUSTED: "all attempts were used",
     Reason.AGE_EXCEEDED: "the next attempt would be past the age limit",
-    Reason.CRASHES_WORKER: "workers were lost three times in a row",
+    Reason.CRASHES_WORKER: "three requests in a row ended with the loss of their worker",
     Reason.SUBSCRIPTION_DELETED: "the subscription was removed",
+    Reason.PAST_RETENTION: "it was still waiting when its event was about to be deleted",
 }

@@ -7,12 +7,25 @@ from enum import StrEnum
 from msgspec import Struct
 
 from service.core.deliveries.request import Fault, Reply
-from service.core.reason import Reason
+from service.core.reason import NOT_THE_RECEIVERS, Reason
 
 RETRY_AFTER_MAX_SECONDS = 24 * 3600
 
 _DIGITS = re.compile(r"[0-9]{1,9}")
 _HTTP_DATES = ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y")  # RFC 9110 §5.6.7
+
+
+_OUTAGES = frozenset(
+    {
+        Reason.TIMEOUT,
+        Reason.CONNECT_REFUSED,
+        Reason.CONNECT_RESET,
+        Reason.DNS,
+        Reason.TLS,
+        Reason.PROTOCOL_ERROR,
+        Reason.STALE_CONNECTION,
+    }
+)
 
 
 class OutcomeKind(StrEnum):
@@ -43,7 +56,8 @@ class Failed(Struct, frozen=True, gc=False):
     """The attempt failed.
 
     ``retry_after_seconds`` is the wait the receiver asked for, bounded; ``gates_endpoint`` applies it to the whole
-    endpoint. ``is_ours``: Posthorn was at fault, so the attempt does not count against the delivery.
+    endpoint. ``is_ours``: the fault was not the receiver's, so the attempt does not count against the delivery.
+    ``is_outage``: the receiver was not there, or could not answer; it counts for its breaker.
     """
 
     kind = OutcomeKind.FAILED
@@ -52,6 +66,7 @@ class Failed(Struct, frozen=True, gc=False):
     retry_after_seconds: int | None = None
     gates_endpoint: bool = False
     is_ours: bool = False
+    is_outage: bool = False
 
 
 Outcome = Accepted | Gone | Failed
@@ -63,9 +78,10 @@ def classify(reply: Reply | Fault, now: datetime) -> Outcome:
     A status outside 100 to 599 means nothing, and is treated as a 5xx (RFC 9110 §15): a failure, to be tried again.
     """
     if isinstance(reply, Fault):
-        return Failed(reply.reason, reply.detail, is_ours=reply.reason is Reason.INTERNAL)
+        is_ours = reply.reason in NOT_THE_RECEIVERS
+        return Failed(reply.reason, reply.detail, is_ours=is_ours, is_outage=is_outage(reply.reason, None))
     status = reply.status
-    if 200 <= status <= 299:
+    if is_success(status):
         return Accepted()
     if status == 410:
         return Gone()
@@ -76,7 +92,33 @@ def classify(reply: Reply | Fault, now: datetime) -> Outcome:
     if status == 413:
         return Failed(Reason.PAYLOAD_TOO_LARGE, "the receiver refuses bodies of this size", hint)
     is_throttled = status in {429, 503} and hint is not None
-    return Failed(Reason.HTTP_STATUS, f"the receiver answered {status:03}", hint, gates_endpoint=is_throttled)
+    return Failed(
+        Reason.HTTP_STATUS,
+        f"the receiver answered {status:03}",
+        hint,
+        gates_endpoint=is_throttled,
+        is_outage=is_outage(Reason.HTTP_STATUS, status),
+    )
+
+
+def is_success(status: int) -> bool:
+    """Whether a server says that it did what it was asked."""
+    return 200 <= status <= 299
+
+
+def refuses_token(status: int) -> bool:
+    """Whether a receiver says that it does not accept who we are, so that a new token may help."""
+    return status == 401
+
+
+def is_outage(reason: Reason | None, status: int | None) -> bool:
+    """Whether a failure says that the receiver is not there or cannot answer, rather than that it refuses this."""
+    return reason in _OUTAGES or (status is not None and (status == 429 or not 100 <= status <= 499))
+
+
+def asks_for_less(reason: Reason | None, status: int | None) -> bool:
+    """Whether a failure suggests sending fewer requests at a time: the receiver is overloaded, or does not keep up."""
+    return reason is Reason.TIMEOUT or status in {429, 503}
 
 
 def retry_after_seconds(values: tuple[str, ...], now: datetime) -> int | None:

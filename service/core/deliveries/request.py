@@ -2,29 +2,38 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from math import inf
 
 from msgspec import Struct
 
 from service import __version__
 from service.core.deliveries.delivery import DeliveryKey, Lease
+from service.core.endpoints.auth import EndpointAuth
 from service.core.reason import Reason
 
 USER_AGENT = f"Posthorn/{__version__}"
 
 
 class Request(Struct, frozen=True, gc=False):
-    """One POST."""
+    """One POST. The receiver has ``timeout_seconds``; ``limit_seconds`` is what the lease allows for all of it.
+
+    ``auth`` is what the endpoint asks Posthorn to prove itself with; what is kept for it is kept by ``endpoint_id``.
+    """
 
     url: str
     headers: Mapping[str, str]
     body: bytes
     timeout_seconds: float
+    limit_seconds: float = inf
+    endpoint_id: str = ""
+    auth: EndpointAuth | None = None
 
 
 class Reply(Struct, frozen=True, gc=False):
     """The receiver's answer, not yet classified.
 
-    ``body`` is at most the first 16 KiB, undecoded. ``retry_after`` holds each Retry-After header as received.
+    ``body`` is at most the first 16 KiB, undecoded. ``retry_after`` holds each Retry-After header as received,
+    ``hook_secret`` each X-Hook-Secret.
     ``is_second_connection``: a kept-alive connection had gone stale, so the POST was sent again on a fresh one.
     """
 
@@ -34,6 +43,7 @@ class Reply(Struct, frozen=True, gc=False):
     retry_after: tuple[str, ...] = ()
     location: str = ""
     is_second_connection: bool = False
+    hook_secret: tuple[str, ...] = ()
 
 
 class Fault(Struct, frozen=True, gc=False):
@@ -58,20 +68,23 @@ def event_headers(key: DeliveryKey, event_id: str, event_type: str, attempt_numb
     return headers
 
 
-def build_request(lease: Lease, now: datetime, timeout_seconds: float) -> Request | Fault:
-    """Sign the stored bytes afresh, in the endpoint's style. If that fails, returns an INTERNAL fault."""
+def build_request(lease: Lease, now: datetime, timeout_seconds: float, limit_seconds: float = inf) -> Request | Fault:
+    """Sign the stored bytes afresh, in the endpoint's style and in those that it is leaving.
+
+    If that fails, returns an INTERNAL fault.
+    """
     delivery, endpoint = lease.delivery, lease.endpoint
     if endpoint.problem is not None:
         return Fault(Reason.INTERNAL, 0, endpoint.problem)
-    keys = endpoint.keys_at(now)
-    if keys is None:
+    signature = endpoint.signed(delivery.event_id, delivery.body, now)
+    if signature is None:
         return Fault(Reason.INTERNAL, 0, "a signing secret of this endpoint cannot be decrypted; check SECRET_KEYS")
     headers = {
         "User-Agent": USER_AGENT,
-        **endpoint.style.write(keys, delivery.event_id, int(now.timestamp()), delivery.body),
+        **signature,
         **event_headers(delivery.key, delivery.event_id, delivery.event_type, delivery.attempts_made + 1),
     }
     if endpoint.headers:
         ours = {name.lower() for name in headers}
         headers |= {name: value for name, value in endpoint.headers.items() if name.lower() not in ours}
-    return Request(endpoint.url, headers, delivery.body, timeout_seconds)
+    return Request(endpoint.url, headers, delivery.body, timeout_seconds, limit_seconds, endpoint.id, endpoint.auth)

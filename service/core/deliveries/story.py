@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from service.core.deliveries.delivery import State
+from service.core.endpoints.gate import Gate
 from service.core.reason import Reason
 
 
@@ -23,13 +24,13 @@ class ExplainedEvent:
 
 @dataclass(frozen=True, slots=True)
 class KnownEndpoint:
-    """An endpoint as it is now. ``gates`` are its shut gates as (kind, end); the end is None if open-ended."""
+    """An endpoint as it is now, with its gates that are shut."""
 
     id: str
     url: str
     updated_at: datetime
     filter: Any = None
-    gates: tuple[tuple[str, datetime | None], ...] = ()
+    gates: tuple[Gate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,10 @@ class KnownSubscription:
 
 @dataclass(frozen=True, slots=True)
 class KnownDelivery:
-    """A delivery of the event, the first one or a replay. ``last_status`` is the last HTTP status received."""
+    """A delivery of the event, the first one or a replay. ``last_status`` is the last HTTP status received.
+
+    ``waits_for`` is the id of the delivery before it in its line, if it must wait for one.
+    """
 
     id: str
     subscription_id: int
@@ -56,6 +60,15 @@ class KnownDelivery:
     attempts_made: int
     last_status: int | None
     next_attempt_at: datetime | None
+    waits_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FanOutUnderWay:
+    """Endpoints after ``done_through`` may still get the event, through subscriptions up to ``frontier``."""
+
+    done_through: str
+    frontier: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +79,4 @@ class Story:
     endpoints: Mapping[str, KnownEndpoint]
     subscriptions: Sequence[KnownSubscription]
     deliveries: Sequence[KnownDelivery]
+    fan_out: FanOutUnderWay | None = None

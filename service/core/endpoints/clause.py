@@ -130,16 +130,6 @@ _EXPECTED_NUMBERS: Final[Mapping[Operator, str]] = {
 }
 
 
-def value_at(envelope: Mapping[str, Any], path: tuple[str, ...]) -> object:
-    """The value at ``path``; None if there is none."""
-    value: Any = envelope.get(path[0])
-    for key in path[1:]:
-        if not isinstance(value, dict):
-            return None
-        value = value.get(key)
-    return value
-
-
 def as_json(value: object) -> str:
     """Any value as a short text on one line that can always be encoded as UTF-8."""
     if value is None:

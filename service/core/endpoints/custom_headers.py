@@ -16,6 +16,9 @@ _REFUSED: Final = frozenset(
     {
         *("host", "connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "expect"),
         *("cookie", "forwarded", "user-agent", "accept-encoding"),
+        # Frameworks and proxies let these override the method, the path or the client's address.
+        *("x-real-ip", "x-http-method", "x-http-method-override", "x-method-override"),
+        *("x-original-url", "x-rewrite-url"),
     }
 )
 _REFUSED_PREFIXES: Final = ("content-", "proxy-", "x-forwarded-", "webhook-")
@@ -31,14 +34,20 @@ def judge_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     seen: set[str] = set()
     for name, value in headers.items():
         problem = _judge_name(name) or _judge_value(value)
-        if name.lower() == _SIGNATURE:
+        canonical = canonical_name(name)
+        if canonical == _SIGNATURE:
             problem = "is reserved for a signature, so it cannot be set"
-        elif name.lower() in seen:
-            problem = "appears twice (header names are case-insensitive)"
-        seen.add(name.lower())
+        elif canonical in seen:
+            problem = "appears twice (receivers may not tell upper from lower case, nor _ from -)"
+        seen.add(canonical)
         if problem is not None:
             problems[name] = problem
     return problems
+
+
+def canonical_name(name: str) -> str:
+    """The name as a receiver may see it: CGI and WSGI turn hyphens into underscores, and ignore case."""
+    return name.lower().replace("_", "-")
 
 
 def judge_signature_header(name: str) -> str | None:
@@ -47,12 +56,12 @@ def judge_signature_header(name: str) -> str | None:
 
 
 def _judge_name(name: str) -> str | None:
-    lower = name.lower()
+    canonical = canonical_name(name)
     if _NAME.fullmatch(name) is None:
         return "a header name must be 1 to 64 letters, digits and hyphens (an RFC 9110 token)"
-    if lower in _REFUSED or lower.startswith(_REFUSED_PREFIXES):
+    if canonical in _REFUSED or canonical.startswith(_REFUSED_PREFIXES):
         return "is controlled by the connection or the message itself, so it cannot be set"
-    if lower in _OURS:
+    if canonical in _OURS:
         return "is sent with every webhook, so it cannot be set"
     return None
 

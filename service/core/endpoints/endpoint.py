@@ -1,17 +1,19 @@
 """An endpoint: a target URL that an organization registered, with what is needed to send to it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from service.core.endpoints.auth import EndpointAuth
 from service.core.endpoints.filter import Filter
 from service.core.endpoints.retry_schedule import RetrySchedule
 from webhook_signature.sign import KEYS_MAX
-from webhook_signature.styles import STYLES, Style
+from webhook_signature.styles import STYLES, Key, Style, joined
 
+SEALED_AUTH_ID: Final = "auth"
 SEALED_HEADERS_ID: Final = "headers"
-"""The id under which an endpoint's custom headers are sealed, where a secret has its own id."""
+"""The ids under which an endpoint's auth and its custom headers are sealed, where a secret has its own id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +24,28 @@ class Secret:
     not count.
     """
 
-    key: bytes | None
+    key: Key | None
     expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FormerStyle:
+    """A style in which an endpoint signed before, with the secrets that still do."""
+
+    style: Style
+    secrets: tuple[Secret, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A target URL an organization registered, with what is needed to send to it.
 
-    ``headers`` are sent in addition to Posthorn's. ``schedule`` and ``timeout_seconds`` are None for the service's
-    defaults. ``problem`` is the internal fault, such as an unreadable setting, that keeps Posthorn from sending: it
-    stops deliveries to this endpoint only, and its attempts do not count.
+    ``is_limited``: it asks for a rate, a number of requests in flight or an order, so only a claim may grant a lease
+    for it. ``order_by`` is the path of the value that puts its events into lines; None: it wants no order.
+    ``former_styles`` sign beside ``style`` as long as secrets of theirs are valid. ``headers`` are sent in addition to
+    Posthorn's. ``schedule`` and ``timeout_seconds`` are None for the service's defaults. ``auth`` is what it asks
+    Posthorn to prove itself with. ``problem`` is the internal fault, such as an unreadable setting, that keeps Posthorn
+    from sending: it stops deliveries to this endpoint only, and its attempts do not count.
     """
 
     id: str
@@ -40,39 +53,65 @@ class Endpoint:
     url: str
     secrets: tuple[Secret, ...]
     is_paused: bool = False
+    is_limited: bool = False
+    order_by: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     style: Style = STYLES["standard"]
+    former_styles: tuple[FormerStyle, ...] = ()
     filter: Filter | None = None
     schedule: RetrySchedule | None = None
     timeout_seconds: float | None = None
+    auth: EndpointAuth | None = None
     problem: str | None = None
 
-    def keys_at(self, now: datetime) -> tuple[bytes, ...] | None:
+    def keys_at(self, now: datetime) -> tuple[Key, ...] | None:
         """The keys valid at ``now``, newest first, at most three; None if there is none or one cannot be unsealed."""
-        keys: list[bytes] = []
-        for secret in self.secrets:
-            if secret.expires_at is not None and secret.expires_at <= now:
-                continue
-            if secret.key is None:
+        return _keys_at(self.secrets, now) or None
+
+    def signed(self, event_id: str, body: bytes, now: datetime) -> dict[str, str] | None:
+        """The headers that sign ``body`` at ``now``; None if there is no valid key or one cannot be unsealed."""
+        keys = self.keys_at(now)
+        if keys is None:
+            return None
+        seconds = int(now.timestamp())
+        headers = self.style.write(keys, event_id, seconds, body)
+        for former in self.former_styles:
+            keys = _keys_at(former.secrets, now)
+            if keys is None:
                 return None
-            keys.append(secret.key)
-        return tuple(keys[:KEYS_MAX]) or None
+            if keys:
+                headers = joined(headers, former.style.write(keys, event_id, seconds, body))
+        return headers
+
+
+def _keys_at(secrets: Iterable[Secret], now: datetime) -> tuple[Key, ...] | None:
+    keys: list[Key] = []
+    for secret in secrets:
+        if secret.expires_at is not None and secret.expires_at <= now:
+            continue
+        if secret.key is None:
+            return None
+        keys.append(secret.key)
+    return tuple(keys[:KEYS_MAX])
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSecret:
-    """A signing secret as stored in the database: sealed."""
+    """A signing secret as stored in the database: sealed. ``style`` is None as long as it signs in the endpoint's."""
 
     id: str
     sealed: str
     expires_at: datetime | None = None
+    style: str | None = None
+    header: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEndpoint:
     """An endpoint as stored in the database, with its active subscriptions as (id, event type).
 
-    ``sealed_headers`` is a sealed JSON object; ``filter`` and ``retry`` are decoded JSON, not yet validated.
+    ``sealed_headers`` and ``sealed_auth`` are sealed JSON objects; ``filter`` and ``retry`` are decoded JSON, not yet
+    validated.
     """
 
     id: str
@@ -86,3 +125,13 @@ class StoredEndpoint:
     filter: Any = None
     retry: Any = None
     timeout_seconds: float | None = None
+    rate_limit_per_second: float | None = None
+    max_in_flight: int | None = None
+    order_by: str | None = None
+    sealed_auth: str | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it asks for a limit of its own, or for an order."""
+        asked = (self.rate_limit_per_second, self.max_in_flight, self.order_by)
+        return any(each is not None for each in asked)

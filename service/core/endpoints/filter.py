@@ -6,9 +6,7 @@
 Every clause must hold. ``scope.X`` lists the values that ``data.scope.X`` may have. ``match`` has an object of
 operators for each path:
 
-- A path is keys joined by dots, from the top of the envelope. It goes through objects only: it never enters a list,
-  and a key that itself holds a dot cannot be reached.
-- A missing value reads as null, just as a documented key is null when unknown. ``exists`` means "present and not
+- A path is as in ``service.core.endpoints.path``; a missing value reads as null. ``exists`` means "present and not
   null"; ``{"eq": null}`` is the same as ``{"exists": false}``.
 - ``eq`` and ``in`` compare text with text, numbers with numbers (1 equals 1.0), booleans with booleans. Nothing
   is converted: "1" is not 1, and true is not 1. An object or a list equals nothing.
@@ -33,16 +31,14 @@ from service.core.endpoints.clause import (
     Operator,
     as_json,
     is_number,
-    value_at,
 )
+from service.core.endpoints.path import PATH_CHARACTERS_MAX, is_storable, read_path, value_at
 
 __all__ = ["Filter", "FilterRefused", "Mismatch", "decode_envelope", "parse_filter"]
 
 CLAUSES_MAX: Final = 50
 VALUES_MAX: Final = 100
 TEXT_CHARACTERS_MAX: Final = 1000
-PATH_CHARACTERS_MAX: Final = 256
-PATH_KEYS_MAX: Final = 16
 SCOPES: Final = ("brand_id", "campaign_id", "project_id")
 
 
@@ -106,12 +102,9 @@ class _Reader:
             self.clauses.append(Clause(where, ("data", "scope", name), Condition(Operator.IN, values)))
         for path, operators in self._members("match", parts.get("match", {}), None).items():
             where = f"match.{_name_shown(path)}"
-            keys = tuple(path.split("."))
-            if len(path) > PATH_CHARACTERS_MAX or len(keys) > PATH_KEYS_MAX:
-                limits = f"{PATH_CHARACTERS_MAX} characters and {PATH_KEYS_MAX} keys"
-                self.problems[where] = f"a path may have at most {limits}"
-            elif not all(keys) or not _is_storable(path):
-                self.problems[where] = "a path must be keys joined by single dots, such as data.message.protocol"
+            keys = read_path(path)
+            if isinstance(keys, str):
+                self.problems[where] = keys
             else:
                 conditions = self._conditions(where, operators, tuple(Operator))
                 self.clauses += [Clause(f"{where}.{each.operator}", keys, each) for each in conditions]
@@ -186,13 +179,8 @@ _SCALAR_RULE: Final = (
 )
 
 
-def _is_storable(text: str) -> bool:
-    """Whether PostgreSQL can store it: no NUL, no half of a surrogate pair."""
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
-
-
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and 1 <= len(value) <= TEXT_CHARACTERS_MAX and _is_storable(value)
+    return isinstance(value, str) and 1 <= len(value) <= TEXT_CHARACTERS_MAX and is_storable(value)
 
 
 def _is_storable_number(value: object) -> bool:

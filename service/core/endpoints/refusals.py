@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from service.core.endpoints.caps import Capped
+from service.core.endpoints.gate import Gate
 from service.core.timestamp import format_timestamp
+from service.core.wording import count_of
 from webhook_signature.sign import KEYS_MAX
 
 
@@ -48,6 +51,18 @@ class EndpointGone:
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointGated:
+    """What was asked would wait behind these gates."""
+
+    gates: tuple[Gate, ...]
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        return f"nothing is sent to this endpoint now: {'; '.join(each.sentence for each in self.gates)}"
+
+
+@dataclass(frozen=True, slots=True)
 class UrlTaken:
     """Another endpoint of the organization has the URL."""
 
@@ -64,7 +79,7 @@ class SecretMisfit:
     @property
     def sentence(self) -> str:
         """For people."""
-        return f"a secret of this endpoint cannot sign in the style {self.style!r}; rotate the secret first"
+        return f"a secret of this endpoint cannot sign in the style {self.style!r}; give overlap_seconds for a new one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +94,30 @@ class TooManySecrets:
         until = format_timestamp(self.first_expires_at)
         return (
             f"limit of {KEYS_MAX} active secrets reached; the first expires at {until}. "
-            "Rotate after that, or now with overlap_seconds 0, which ends the older ones at once"
+            "Try after that, or now with overlap_seconds 0, which ends the older ones at once"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class CapReached:
+    """The organization has as many as it may have, ``cap``, or would have more with what was asked for."""
+
+    what: Capped
+    cap: int
+
+    @property
+    def field(self) -> str:
+        """The field that asks for more."""
+        return {"endpoints": "url", "subscriptions": "event_types", "event types": "name", "secrets": "secret"}[
+            self.what
+        ]
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        which = "register no more" if self.what == "event types" else "remove some"
+        most = count_of(self.cap, self.what.removesuffix("s"))
+        return f"an organization can have {most} at most: {which}, or ask the operator for more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +139,11 @@ EndpointRefusal = (
     | NoSuchOrganization
     | NoSuchEndpoint
     | EndpointGone
+    | EndpointGated
     | UrlTaken
     | SecretMisfit
     | TooManySecrets
+    | CapReached
     | ChangedTooOften
     | OtherSecret
 )

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 DELAYS_MAX: Final = 20
+DELAY_MIN_SECONDS: Final = 1
+"""Of an endpoint's own list: shorter delays would hammer a receiver that is down."""
 DELAY_MAX_SECONDS: Final = 86_400
 
 
@@ -57,9 +59,14 @@ def read_retry(value: object, service_schedule: RetrySchedule) -> RetrySchedule 
         return replace(service_schedule, delays_seconds=tuple(map(float, value)), attempts_max=len(value) + 1)
     names = " or ".join(map(repr, PRESETS))
     return (
-        f"must be {names}, or a list of 1 to {DELAYS_MAX} delays in seconds, each above 0, at most {DELAY_MAX_SECONDS}"
+        f"must be {names}, or a list of 1 to {DELAYS_MAX} delays in seconds, each {DELAY_MIN_SECONDS} to "
+        f"{DELAY_MAX_SECONDS}"
     )
 
 
 def _is_delay(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= DELAY_MAX_SECONDS
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and DELAY_MIN_SECONDS <= value <= DELAY_MAX_SECONDS
+    )

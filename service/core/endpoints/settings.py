@@ -2,26 +2,42 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
 from typing import Any, Final
 
-from service.core.endpoints.custom_headers import judge_headers, judge_signature_header
+from service.core.endpoints.auth import (
+    HIDDEN,
+    AuthRefused,
+    CertificateReader,
+    ClientCertificate,
+    EndpointAuth,
+    OAuth2,
+    UnreadableAuth,
+    read_auth,
+)
+from service.core.endpoints.caps import NO_CAPS, Caps
+from service.core.endpoints.custom_headers import canonical_name, judge_headers, judge_signature_header
 from service.core.endpoints.filter import FilterRefused, parse_filter
+from service.core.endpoints.order import ORDER_WAIT_SECONDS_MAX, ORDER_WAIT_SECONDS_MIN
+from service.core.endpoints.path import read_path
 from service.core.endpoints.refusals import InvalidWish
 from service.core.endpoints.retry_schedule import RetrySchedule, read_retry
+from service.core.endpoints.signing import Signing, clash, is_of_key_pairs, overlap_problem
 from service.core.endpoints.target_policy import EgressPolicy, TargetRefused
-from service.core.events.registry import REGISTRY, is_subscribable
+from service.core.events.registry import BUILT_IN, is_subscribable
 from service.core.suggestion import did_you_mean
 from webhook_signature import VerificationError
 from webhook_signature.styles import style_named
 
-HIDDEN: Final = "***"
-"""Shown in place of a header's value; in a request it keeps the stored value."""
 SECRET_CHARACTERS_MIN: Final = 16
 EVENT_TYPES_MAX: Final = 100
 DESCRIPTION_CHARACTERS_MAX: Final = 500
 METADATA_MAX: Final = 50
 METADATA_NAME_CHARACTERS_MAX: Final = 64
 METADATA_VALUE_CHARACTERS_MAX: Final = 512
+RATE_LIMIT_PER_SECOND_MIN: Final = 0.001
+RATE_LIMIT_PER_SECOND_MAX: Final = 1_000
+MAX_IN_FLIGHT_MAX: Final = 1_000
 
 _STYLE_WITH_HEADER: Final = "t-v1"
 
@@ -32,6 +48,10 @@ class EndpointSettings:
 
     ``filter`` and ``retry`` are JSON as the caller sent it; None means every event, and the service's own schedule.
     ``headers`` is None when the stored headers cannot be decrypted: their key is missing from SECRET_KEYS.
+    ``rate_limit_per_second`` and ``max_in_flight`` hold across all workers; None leaves the endpoint unlimited.
+    ``auth`` is what the endpoint asks Posthorn to prove itself with; None: the signature is enough.
+    ``order_by`` is the path of the value whose events come one after the other; a delivery that failed holds them up
+    for ``order_wait_seconds`` (None: for ``ORDER_WAIT_SECONDS``).
     """
 
     url: str
@@ -43,6 +63,11 @@ class EndpointSettings:
     filter: Mapping[str, Any] | None = None
     retry: str | list[float] | None = None
     timeout_seconds: float | None = None
+    rate_limit_per_second: float | None = None
+    max_in_flight: int | None = None
+    order_by: str | None = None
+    order_wait_seconds: float | None = None
+    auth: EndpointAuth | UnreadableAuth | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -54,8 +79,9 @@ _DEFAULTS: Final = {each.name: getattr(NOTHING_ASKED, each.name) for each in fie
 
 @dataclass(frozen=True, slots=True)
 class EndpointWish:
-    """What a caller asks for: values by the field names of ``EndpointSettings``, and ``secret``; None means default.
+    """What a caller asks for: values by the field names of ``EndpointSettings``; None means default.
 
+    Also ``secret``, of a new endpoint, and ``overlap_seconds``, with a change of ``signature_style``.
     ``unreadable`` holds the fields that the interface could not parse, with sentences about each. They are not in
     ``given``; their problems are reported together with those of the other fields.
     """
@@ -66,10 +92,14 @@ class EndpointWish:
 
 @dataclass(frozen=True, slots=True)
 class GrantedWish:
-    """The new settings, and the signing secret; None means that the service generates one."""
+    """The new settings, and the signing secret of a new endpoint; None means that the service generates one.
+
+    ``overlap``: the signature style changes with a new secret, and for so long the older ones sign in the old style.
+    """
 
     settings: EndpointSettings
     secret: str | None
+    overlap: timedelta | None = None
 
 
 Problem = tuple[str, str]
@@ -81,24 +111,51 @@ class EndpointRules:
     """What the service allows any endpoint.
 
     ``schedule`` is the service's own. Its age limit bounds an endpoint's schedule, as ``timeout_seconds_max`` bounds
-    its timeout.
+    its timeout. ``caps`` are for all endpoints of an organization together, and looked at when they are written.
     """
 
     egress_policy: EgressPolicy
     schedule: RetrySchedule
     timeout_seconds_max: float
+    read_certificate: CertificateReader
+    caps: Caps = NO_CAPS
 
     def judge(
-        self, wish: EndpointWish, before: EndpointSettings, own_event_types: Collection[str]
+        self,
+        wish: EndpointWish,
+        before: EndpointSettings,
+        own_event_types: Collection[str],
+        former: Collection[Signing] | None = None,
     ) -> GrantedWish | InvalidWish:
-        """``before`` with the wish applied, or every problem with it, by the path of the field."""
+        """``before`` with the wish applied, or every problem with it, by the path of the field.
+
+        ``former`` is how older secrets sign that keep a style which the endpoint has left; None: it is a new endpoint.
+        """
         problems = {path: list(sentences) for path, sentences in wish.unreadable.items()}
         for path, sentence in self._problems(wish.given, before, own_event_types):
             problems.setdefault(path, []).append(sentence)
+        if former is not None and not problems.keys() & {"signature_style", "signature_header", "overlap_seconds"}:
+            for path, sentence in _style_problems(wish.given, before, former):
+                problems.setdefault(path, []).append(sentence)
+        auth = None
+        if wish.given.get("auth") is not None:
+            auth = read_auth(wish.given["auth"], before.auth, self.egress_policy, self.read_certificate)
+            if isinstance(auth, AuthRefused):
+                for path, sentence in auth.problems.items():
+                    problems.setdefault(f"auth.{path}" if path else "auth", []).append(sentence)
+        after = auth if "auth" in wish.given else before.auth
+        url = wish.given.get("url", before.url)
+        if isinstance(after, ClientCertificate) and not url.lower().startswith("https://"):
+            path = "auth" if "auth" in wish.given else "url"
+            problems.setdefault(path, []).append("a client certificate needs a URL that starts with https://")
         if problems:
             return InvalidWish(problems)
-        settings = {name: value for name, value in wish.given.items() if name != "secret"}
-        return GrantedWish(_merged(settings, before), wish.given.get("secret"))
+        settings = {name: value for name, value in wish.given.items() if name not in {"secret", "overlap_seconds"}}
+        if auth is not None:
+            settings["auth"] = auth
+        overlap_seconds = wish.given.get("overlap_seconds")
+        overlap = None if overlap_seconds is None else timedelta(seconds=overlap_seconds)
+        return GrantedWish(_merged(settings, before), wish.given.get("secret"), overlap)
 
     def _problems(
         self, given: Mapping[str, Any], before: EndpointSettings, own_event_types: Collection[str]
@@ -114,6 +171,7 @@ class EndpointRules:
         yield from _metadata_problems(given.get("metadata") or {})
         yield from _header_problems(given, before)
         yield from _signature_problems(given, before)
+        yield from _authorization_problems(given, before)
         if given.get("filter") is not None:
             parsed = parse_filter(given["filter"])
             if isinstance(parsed, FilterRefused):
@@ -125,6 +183,8 @@ class EndpointRules:
         timeout_seconds = given.get("timeout_seconds")
         if timeout_seconds is not None and not 0 < timeout_seconds <= self.timeout_seconds_max:
             yield "timeout_seconds", f"must be above 0 and at most {self.timeout_seconds_max:g}, the service's limit"
+        yield from _limit_problems(given)
+        yield from _order_problems(given)
         if given.get("secret") is not None:
             style = given.get("signature_style") or before.signature_style
             if why := secret_problem(given["secret"], style):
@@ -133,6 +193,8 @@ class EndpointRules:
 
 def secret_problem(secret: str, style: str) -> str | None:
     """Why ``secret`` cannot sign in this style; None when it can."""
+    if style_named(style).has_key_pair:
+        return f"Posthorn makes the keys of the style {style!r}, so that nobody else has the private one; omit it"
     if why := misfit(secret, style):
         return why
     if len(secret) < SECRET_CHARACTERS_MIN:  # its last four characters are shown, to tell it from others
@@ -156,7 +218,7 @@ def _event_type_problems(event_types: Sequence[str], own_event_types: Collection
     unknown = [index for index, each in enumerate(event_types) if not is_subscribable(each, own_event_types)]
     for index in unknown:
         # Finding a suggestion is slow, so only the first unknown name gets one.
-        hint = did_you_mean(event_types[index], {*REGISTRY, *own_event_types}) if index == unknown[0] else ""
+        hint = did_you_mean(event_types[index], {*BUILT_IN, *own_event_types}) if index == unknown[0] else ""
         yield f"event_types[{index}]", f"{event_types[index][:80]!r} matches no event type{hint}"
 
 
@@ -169,6 +231,24 @@ def _metadata_problems(metadata: Mapping[str, str]) -> Iterator[Problem]:
             yield f"metadata.{name}", f"the name must be 1 to {METADATA_NAME_CHARACTERS_MAX} characters long"
         if len(value) > METADATA_VALUE_CHARACTERS_MAX:
             yield f"metadata.{name}", f"must be at most {METADATA_VALUE_CHARACTERS_MAX} characters long"
+
+
+def _limit_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
+    rate = given.get("rate_limit_per_second")
+    if rate is not None and not RATE_LIMIT_PER_SECOND_MIN <= rate <= RATE_LIMIT_PER_SECOND_MAX:
+        yield "rate_limit_per_second", f"must be {RATE_LIMIT_PER_SECOND_MIN:g} to {RATE_LIMIT_PER_SECOND_MAX:g}"
+    max_in_flight = given.get("max_in_flight")
+    if max_in_flight is not None and not 1 <= max_in_flight <= MAX_IN_FLIGHT_MAX:
+        yield "max_in_flight", f"must be 1 to {MAX_IN_FLIGHT_MAX}"
+
+
+def _order_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
+    order_by = given.get("order_by")
+    if order_by is not None and isinstance(path := read_path(order_by), str):
+        yield "order_by", path
+    wait_seconds = given.get("order_wait_seconds")
+    if wait_seconds is not None and not ORDER_WAIT_SECONDS_MIN <= wait_seconds <= ORDER_WAIT_SECONDS_MAX:
+        yield "order_wait_seconds", f"must be {ORDER_WAIT_SECONDS_MIN} to {ORDER_WAIT_SECONDS_MAX}"
 
 
 def _header_problems(given: Mapping[str, Any], before: EndpointSettings) -> Iterator[Problem]:
@@ -197,11 +277,55 @@ def _signature_problems(given: Mapping[str, Any], before: EndpointSettings) -> I
             yield "signature_header", why
     signed_in = asked or after.signature_header
     for name in after.headers or ():
-        if signed_in and name.lower() == signed_in.lower():
+        if signed_in and canonical_name(name) == canonical_name(signed_in):
             yield (
                 ("signature_header" if asked else f"headers.{name}"),
                 "the signature and a custom header cannot have the same name",
             )
+
+
+def _style_problems(
+    given: Mapping[str, Any], before: EndpointSettings, former: Collection[Signing]
+) -> Iterator[Problem]:
+    asked = {name: given[name] for name in ("signature_style", "signature_header") if name in given}
+    after = signing_of(_merged(asked, before))
+    overlap_seconds, was = given.get("overlap_seconds"), signing_of(before)
+    if after.style == was.style:
+        if overlap_seconds is not None:
+            yield "overlap_seconds", "is for a change of signature_style; rotate-secret gives a new secret without one"
+    elif overlap_seconds:
+        if why := overlap_problem(was, after):
+            yield "overlap_seconds", why
+    elif overlap_seconds is None and (is_of_key_pairs(was) or is_of_key_pairs(after)):
+        yield "overlap_seconds", _needed_between(was.style, after.style)
+    if overlap_seconds == 0:
+        return  # the older secrets end
+    for each in former:
+        if after != was and (why := clash(after, each)):
+            field = "signature_header" if "signature_header" in given else "signature_style"
+            yield field, f"{why} as long as an older secret does"
+
+
+def _needed_between(was: str, after: str) -> str:
+    return (
+        f"{was!r} and {after!r} cannot share a secret: say for how many seconds the older ones also sign beside the "
+        "new one (0: they end at once)"
+    )
+
+
+def signing_of(settings: EndpointSettings) -> Signing:
+    """How the endpoint's secrets sign, but for older ones that keep a style which it has left."""
+    return Signing(settings.signature_style, settings.signature_header)
+
+
+def _authorization_problems(given: Mapping[str, Any], before: EndpointSettings) -> Iterator[Problem]:
+    headers = given.get("headers", before.headers)
+    has_token = given["auth"] is not None if "auth" in given else isinstance(before.auth, OAuth2)
+    if has_token and any(canonical_name(name) == "authorization" for name in headers or ()):
+        yield (
+            ("auth" if "auth" in given else "headers.Authorization"),
+            "the token is sent as Authorization, which cannot be a custom header, too",
+        )
 
 
 def _merged(given: Mapping[str, Any], before: EndpointSettings) -> EndpointSettings:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from service.core.endpoints.endpoint import Endpoint
+from service.core.events.types.operational import is_operational
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +17,21 @@ class Subscription:
 
 
 def covers(pattern: str, event_type: str) -> bool:
-    """Whether a subscription to ``pattern`` (a type, ``prefix.*`` or ``*``) wants events of this type."""
-    return pattern in {event_type, "*"} or (pattern.endswith(".*") and event_type.startswith(pattern[:-1]))
+    """Whether a subscription to ``pattern`` (a type, ``prefix.*`` or ``*``) wants events of this type.
+
+    ``*`` covers all types but operational ones, which nobody gets who has not asked for them.
+    """
+    if pattern == "*":
+        return not is_operational(event_type)
+    return pattern == event_type or (pattern.endswith(".*") and event_type.startswith(pattern[:-1]))
+
+
+def patterns_covering(event_type: str) -> tuple[str, ...]:
+    """Every pattern that covers the type, the most specific one first: the type itself, ``prefix.*``, ``*``."""
+    parts = event_type.split(".")
+    prefixes = (".".join(parts[:count]) for count in range(len(parts) - 1, 0, -1))
+    everything = () if is_operational(event_type) else ("*",)
+    return event_type, *(f"{prefix}.*" for prefix in prefixes), *everything
 
 
 def specificity(pattern: str) -> tuple[bool, int]:

@@ -1,23 +1,36 @@
 """Endpoints and subscriptions as shown to people, without secrets and header values."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 from uuid import UUID
 
+from service.core.endpoints.gate import Gate, GateKind
 from service.core.endpoints.settings import EndpointSettings
+from service.core.endpoints.signing import Signing
 
 Key = TypeVar("Key")
 
 
 class EndpointState(StrEnum):
-    """The state of an endpoint."""
+    """The state of an endpoint; but for GONE it follows from its gates."""
 
     ACTIVE = "active"
     PAUSED = "paused"
-    DISABLED = "disabled"  # not used in this release; the name is reserved
+    DISABLED = "disabled"  # it failed for days
     GONE = "gone"  # its receiver answered 410
+
+
+def state_of(gates: Iterable[Gate], *, is_gone: bool) -> EndpointState:
+    """The state of an endpoint behind these gates."""
+    kinds = {each.kind for each in gates}
+    if is_gone:
+        return EndpointState.GONE
+    if GateKind.DISABLED in kinds:
+        return EndpointState.DISABLED
+    return EndpointState.PAUSED if GateKind.PAUSED in kinds else EndpointState.ACTIVE
 
 
 class RemovalReason(StrEnum):
@@ -29,23 +42,34 @@ class RemovalReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SecretHint:
-    """A valid signing secret, without its text: ``hint`` is its last four characters."""
+    """A valid signing secret, without its text: ``hint`` is its last four characters.
+
+    Of a pair of keys, ``public_key`` is the public one (``whpk_``), and the hint is of that. ``former`` is set for a
+    secret that keeps a style which its endpoint has left.
+    """
 
     hint: str
     created_at: datetime
     expires_at: datetime | None
+    public_key: str | None = None
+    former: Signing | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointView:
-    """An endpoint. A gone endpoint shows the event types that it was subscribed to."""
+    """An endpoint, with its gates that are shut. A gone endpoint shows the event types that it was subscribed to.
+
+    ``verified_at`` is when the receiver at its URL last sent a challenge back; None if it was not asked.
+    """
 
     id: str
     settings: EndpointSettings
     secrets: tuple[SecretHint, ...]
     state: EndpointState
+    gates: tuple[Gate, ...]
     created_at: datetime
     updated_at: datetime
+    verified_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +83,35 @@ class Subscriber:
 
 
 @dataclass(frozen=True, slots=True)
+class NewSecret:
+    """What is shown of a new secret: its text, once; or of a pair of keys the public one, while the other never is."""
+
+    text: str | None
+    public_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Registered:
-    """The endpoint of a URL. ``secret`` is set, once, if the endpoint is new; ``added`` are its new subscriptions."""
+    """The endpoint of a URL. ``new_secret`` is set, once, if the endpoint is new; ``added``: its new subscriptions."""
 
     endpoint: EndpointView
-    secret: str | None
+    new_secret: NewSecret | None
     added: tuple[Subscriber, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """An endpoint after a change. ``new_secret`` is set, once, if its signature style changed with a new secret."""
+
+    endpoint: EndpointView
+    new_secret: NewSecret | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
     """A new secret. Older ones also sign until ``overlap_ends_at``; None means that they ended at once."""
 
-    secret: str
+    new_secret: NewSecret
     overlap_ends_at: datetime | None
 
 

@@ -30,6 +30,9 @@ _CLOUDEVENTS_OWN: AbstractSet[str] = {"specversion", "datacontenttype", "datasch
 
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _plain = msgspec.json.Decoder()
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)  # possessive, so linear; to the end if open
+_NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")  # after an odd number of backslashes
 _names_of = json.JSONDecoder(object_pairs_hook=lambda pairs: [name for name, _ in pairs], parse_int=str).decode
 
 
@@ -114,37 +117,19 @@ def _refuse_depth(body: bytes) -> None:
     if body.count(b"{") + body.count(b"[") <= DEPTH_MAX:
         return  # this cheap check settles nearly every event
     depth = deepest = 0
-    in_string = escaped = False
-    for byte in body:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in (0x7B, 0x5B):
+    for byte in _STRING.sub(b"", body).translate(None, _NO_BRACKETS):
+        if byte in b"{[":
             depth += 1
             deepest = max(deepest, depth)
-        elif byte in (0x7D, 0x5D):
+        else:
             depth -= 1
     if deepest > DEPTH_MAX:
         raise _Invalid(ParkReason.TOO_DEEP, f"nested {deepest} levels deep; the limit is {DEPTH_MAX}")
 
 
 def _refuse_nul(body: bytes) -> None:
-    if b"\\u0000" in body and _has_nul(json.loads(body, parse_int=str)):
+    if _NUL.search(body):
         raise _Invalid(ParkReason.NUL_CHARACTER, "a string contains U+0000, which many databases cannot store")
-
-
-def _has_nul(value: Any) -> bool:  # noqa: ANN401 - any JSON value
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, dict):
-        return any(_has_nul(key) or _has_nul(inner) for key, inner in value.items())
-    return isinstance(value, list) and any(map(_has_nul, value))
 
 
 def _refuse_duplicate_keys(body: bytes, fields: Mapping[str, msgspec.Raw]) -> None:

@@ -12,6 +12,7 @@ from service.core.events.data import Data
 from service.core.events.event_type import EventType
 from service.core.events.types.link import LINK
 from service.core.events.types.message import MESSAGE
+from service.core.events.types.operational import OPERATIONAL
 
 NAME_LENGTH_MAX: Final = 64
 NAME_PATTERN: Final = r"[a-z0-9_]+(\.[a-z0-9_]+)+"
@@ -34,6 +35,9 @@ class Complaint:
 
 FAMILIES: Final = (MESSAGE, LINK)
 REGISTRY: Final[Mapping[str, EventType]] = {kind.name: kind for family in FAMILIES for kind in family.types}
+"""The built-in types that producers publish."""
+BUILT_IN: Final = (*REGISTRY, *OPERATIONAL)
+"""The names of all built-in types: those that producers publish, then those that Posthorn itself does."""
 BINDINGS: Final = tuple(family.binding for family in FAMILIES)
 """The routing keys that bring every built-in type to the intake queue."""
 
@@ -53,11 +57,11 @@ def is_subscribable(pattern: str, own_names: Collection[str]) -> bool:
 
     ``own_names`` are the types that the organization registered.
     """
-    if pattern == "*" or pattern in REGISTRY or pattern in own_names:
+    if pattern == "*" or pattern in BUILT_IN or pattern in own_names:
         return True
     prefix, star, rest = pattern.partition("*")
     return (
-        star == "*" and not rest and prefix.endswith(".") and any(n.startswith(prefix) for n in (*REGISTRY, *own_names))
+        star == "*" and not rest and prefix.endswith(".") and any(n.startswith(prefix) for n in (*BUILT_IN, *own_names))
     )
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from service.core.events.data import Data
 from service.core.events.registry import REGISTRY
+from service.core.events.types.operational import OPERATIONAL, OperationalData
 from service.core.timestamp import format_timestamp
 
 _NAMES: Final = ("Ben", "Amara", "Chen", "Dolores", "Émile", "Fatima")
@@ -20,7 +21,10 @@ _TEXTS: Final = (
 def sample_event(
     event_type: str, organization_id: str, *, event_id: str, number: int, now: datetime, is_test: bool = False
 ) -> bytes:
-    """A sample envelope of a built-in type. Events with the same ``number`` are about the same message."""
+    """A sample envelope; of a type that is not built in, a generic one.
+
+    Events with the same ``number`` are about the same message.
+    """
     envelope = {
         "id": event_id,
         "type": event_type,
@@ -32,7 +36,9 @@ def sample_event(
     return msgspec.json.encode(envelope)
 
 
-def _data(event_type: str, number: int, now: datetime) -> dict[str, Any]:
+def _data(event_type: str, number: int, now: datetime) -> dict[str, Any] | OperationalData:
+    if event_type in OPERATIONAL:
+        return OPERATIONAL[event_type].sample(number, format_timestamp(now))
     contact_urn = f"tel:+1206555{number % 10_000:04}"
     name = _NAMES[number % len(_NAMES)]
     data: dict[str, Any] = {
@@ -48,7 +54,8 @@ def _data(event_type: str, number: int, now: datetime) -> dict[str, Any]:
         "scope": {"brand_id": "brand_2", "campaign_id": "camp_01HX", "project_id": "proj_77"},
     }
     unknown = {name: None for name in Data.__struct_fields__ if name not in data}
-    changes = REGISTRY[event_type].sample(data["message"], number, format_timestamp(now))
+    kind = REGISTRY.get(event_type)
+    changes = kind.sample(data["message"], number, format_timestamp(now)) if kind is not None else {}
     return {**data, **unknown, **changes}
 
 

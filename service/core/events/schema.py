@@ -12,14 +12,17 @@ import msgspec
 
 from service.core.events.data import Data
 from service.core.events.event import EVENT_ID, ORGANIZATION_ID
-from service.core.events.registry import NAME_LENGTH_MAX, NAME_PATTERN, REGISTRY
+from service.core.events.registry import BUILT_IN, NAME_LENGTH_MAX, NAME_PATTERN, REGISTRY
 from service.core.events.sample import sample_event
+from service.core.events.types.operational import OPERATIONAL, is_operational
 
 Schema = dict[str, Any]
 
 _FIELDS: Final = ("id", "type", "timestamp", "organization_id", "test", "data")
 _SAMPLE_NUMBER: Final = 0x7F8A9B0C
-_, _STRUCTS = msgspec.json.schema_components([Data], ref_template="{name}")
+_, _STRUCTS = msgspec.json.schema_components(
+    [Data, *(kind.data for kind in OPERATIONAL.values())], ref_template="{name}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +35,23 @@ class DescribedType:
     sample: Schema | None
     is_builtin: bool
 
+    @property
+    def is_operational(self) -> bool:
+        """Whether only Posthorn itself publishes such events."""
+        return is_operational(self.name)
+
 
 def built_in_types(organization_id: str, now: datetime) -> tuple[DescribedType, ...]:
     """The built-in types, with sample events of this organization that happened at ``now``."""
     return tuple(
         DescribedType(
-            kind.name,
-            kind.description,
-            schema_of(kind.name),
-            sample_of(kind.name, organization_id, now),
+            name,
+            (REGISTRY.get(name) or OPERATIONAL[name]).description,
+            schema_of(name),
+            sample_of(name, organization_id, now),
             is_builtin=True,
         )
-        for kind in REGISTRY.values()
+        for name in BUILT_IN
     )
 
 
@@ -57,6 +65,8 @@ def sample_of(event_type: str, organization_id: str, now: datetime) -> Schema:
 
 def schema_of(event_type: str) -> Schema:
     """The JSON Schema (2020-12) of the ``data`` of a built-in type. It has no external references."""
+    if event_type in OPERATIONAL:
+        return _plain(_STRUCTS[OPERATIONAL[event_type].data.__name__])
     kind = REGISTRY[event_type]
     schema = _plain(_STRUCTS[Data.__name__])
     for path in kind.required:

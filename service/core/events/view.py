@@ -39,4 +39,3 @@ class Registration(Enum):
 
     NEW = auto()
     KNOWN = auto()  # the name is taken; the result is the existing type
-    TOO_MANY = auto()

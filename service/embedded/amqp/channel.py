@@ -9,12 +9,11 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic, Confirm, Exchange, Queue
 from pamqp.commands import Channel as Method
 from pamqp.frame import FrameTypes
-from pamqp.header import ContentHeader
 
 from service.embedded.amqp import queues
 from service.embedded.amqp.queues import Consumer, Message
 from service.embedded.amqp.routing import Routes
-from service.embedded.amqp.wire import ChannelFault, ConnectionFault, content_bytes
+from service.embedded.amqp.wire import ChannelFault, ConnectionFault, MessageHeader, content_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +39,16 @@ class Channel:
         self._unacked: dict[int, Unacked] = {}  # in the order of delivery
         self._consumers: dict[str, tuple[queues.Queue, Consumer]] = {}
         self._publishing: Basic.Publish | None = None
-        self._header: ContentHeader | None = None
+        self._header: MessageHeader | None = None
         self._body = bytearray()
         self.exclusive_queues: set[str] = set()
 
-    def handle(self, frame: FrameTypes) -> None:
+    def handle(self, frame: FrameTypes | MessageHeader) -> None:
         """Answer one frame. Raises ``ChannelFault``, ``ConnectionFault``."""
         match frame:
             case Basic.Publish():
                 self._publishing, self._header = frame, None
-            case ContentHeader():
+            case MessageHeader():
                 self._header, self._body = frame, bytearray()
                 self._publish_if_complete()
             case ContentBody():
@@ -72,7 +71,7 @@ class Channel:
         for queue in {id(entry.queue): entry.queue for entry in unacked.values()}.values():
             queue.put_back([entry.message for entry in unacked.values() if entry.queue is queue])
 
-    def _on_channel_method(self, frame: FrameTypes) -> None:
+    def _on_channel_method(self, frame: FrameTypes | MessageHeader) -> None:
         match frame:
             case Basic.Qos():
                 self._prefetch = frame.prefetch_count
@@ -139,13 +138,13 @@ class Channel:
             return
         self._publishing = self._header = None
         message = Message(publishing.exchange, publishing.routing_key, header.properties, bytes(self._body))
-        is_routed = self._routes.publish(message)
+        is_routed, is_taken = self._routes.publish(message)
         if publishing.mandatory and not is_routed:
             returned = Basic.Return(312, "NO_ROUTE", message.exchange, message.routing_key)
             self._write(content_bytes(self._number, returned, message.properties, message.body))
         if self._confirms:
             self._published_count += 1
-            self._send(Basic.Ack(self._published_count))
+            self._send(Basic.Ack(self._published_count) if is_taken else Basic.Nack(self._published_count))
 
     def _consume(self, frame: Basic.Consume) -> None:
         queue = self._routes.queue(frame.queue)

@@ -2,12 +2,11 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pamqp.commands import Basic
+from service.embedded.amqp.headers import decoded, with_headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +15,15 @@ class Message:
 
     exchange: str
     routing_key: str
-    properties: Basic.Properties
+    properties: bytes
     body: bytes
     returned_count: int = 0
 
-    def delivered_properties(self) -> Basic.Properties:
+    def delivered_properties(self) -> bytes:
         """What the consumer sees: the headers say how often the message was returned before."""
-        return self._with_headers({"x-delivery-count": self.returned_count}) if self.returned_count else self.properties
+        if not self.returned_count:
+            return self.properties
+        return with_headers(self.properties, {"x-delivery-count": self.returned_count})
 
     def dead_lettered(self, queue: str, reason: str) -> "Message":
         """Return the copy for the dead-letter exchange, with RabbitMQ's x-death headers."""
@@ -34,19 +35,15 @@ class Message:
             "exchange": self.exchange,
             "routing-keys": [self.routing_key],
         }
-        earlier = (self.properties.headers or {}).get("x-death")
+        readable = decoded(self.properties)
+        earlier = ((readable and readable.headers) or {}).get("x-death")
         headers = {
             "x-first-death-reason": reason,
             "x-first-death-queue": queue,
             "x-first-death-exchange": self.exchange,
             "x-death": [death, *(earlier if isinstance(earlier, list) else [])],
         }
-        return replace(self, properties=self._with_headers(headers), returned_count=0)
-
-    def _with_headers(self, headers: Mapping[str, Any]) -> Basic.Properties:
-        properties = copy(self.properties)
-        properties.headers = {**(properties.headers or {}), **headers}
-        return properties
+        return replace(self, properties=with_headers(self.properties, headers), returned_count=0)
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +74,16 @@ class Queue:
     is_exclusive: bool = False
     ready: deque[Message] = field(default_factory=deque)
     consumers: deque[Consumer] = field(default_factory=deque)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it is full, and new messages are refused instead of old ones being dropped."""
+        length_max = self.arguments.get("x-max-length")
+        return (
+            length_max is not None
+            and len(self.ready) >= length_max
+            and self.arguments.get("x-overflow") == "reject-publish"
+        )
 
     def push(self, message: Message) -> None:
         """Add a message at the end."""

@@ -53,12 +53,13 @@ class Routes:
             for name, kind in {"": "direct", **{f"amq.{kind}": kind for kind in KINDS}}.items()
         }
 
-    def publish(self, message: Message) -> bool:
-        """Put the message into every queue bound for it; returns False if there is none."""
+    def publish(self, message: Message) -> tuple[bool, bool]:
+        """Put the message into every queue bound for it; returns whether there is one, and whether all took it."""
         queues = self.exchange(message.exchange).queues_for(message.routing_key)
-        for queue in queues:
+        willing = [queue for queue in queues if not queue.refuses]
+        for queue in willing:
             queue.push(message)
-        return bool(queues)
+        return bool(queues), len(willing) == len(queues)
 
     def dead_letter(self, queue: Queue, message: Message, reason: str) -> None:
         """Send a message to the queue's dead-letter exchange; without one it is dropped, as in RabbitMQ."""

@@ -17,7 +17,14 @@ from pamqp.heartbeat import Heartbeat
 
 from service.embedded.amqp.channel import Channel
 from service.embedded.amqp.routing import Routes
-from service.embedded.amqp.wire import FRAME_BYTES_MAX, PREAMBLE, ChannelFault, ConnectionFault, read_frame
+from service.embedded.amqp.wire import (
+    FRAME_BYTES_MAX,
+    PREAMBLE,
+    ChannelFault,
+    ConnectionFault,
+    MessageHeader,
+    read_frame,
+)
 
 CAPABILITIES: Final = ("publisher_confirms", "basic.nack", "consumer_cancel_notify", "authentication_failure_close")
 CHANNELS_MAX: Final = 2047
@@ -154,7 +161,7 @@ class _Connection:
         if not isinstance(frame, kind):
             raise ConnectionFault(503, f"COMMAND_INVALID - expected {kind.name}, got {frame.name}")
 
-    async def _handle(self, number: int, frame: FrameTypes) -> bool:
+    async def _handle(self, number: int, frame: FrameTypes | MessageHeader) -> bool:
         """Answer a frame; returns False when the connection is over."""
         match frame:
             case Heartbeat():
@@ -181,7 +188,7 @@ class _Connection:
                 raise ConnectionFault(504, f"CHANNEL_ERROR - {frame.name} on channel {number}")
         return True
 
-    def _pass_on(self, number: int, frame: FrameTypes) -> None:
+    def _pass_on(self, number: int, frame: FrameTypes | MessageHeader) -> None:
         channel = self._channels[number]
         if channel is None:
             return

@@ -40,11 +40,12 @@ Steps = Generator[float, None, None]
 class EmbeddedPostgres:
     """``async with EmbeddedPostgres(directory) as server:``, or plain ``with``; then connect to ``server.url``.
 
-    ``settings`` are PostgreSQL's, by name (tests: ``{"fsync": "off"}``). Start it from the main thread, or one that
-    lives as long as the server should: on Linux the server stops when that thread ends, killed or not.
+    ``settings`` are PostgreSQL's, by name (tests: ``{"fsync": "off"}``). ``port`` 0 means a free one at each start.
+    Start it from the main thread, or one that lives as long as the server should: on Linux the server stops when that
+    thread ends, killed or not.
     """
 
-    def __init__(self, data_directory: Path | str, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, data_directory: Path | str, settings: Mapping[str, str] | None = None, *, port: int = 0) -> None:
         self._directory = Path(data_directory).absolute()
         self._settings = dict(settings or {})
         self._cluster = self._directory / "cluster"
@@ -52,7 +53,7 @@ class EmbeddedPostgres:
         self._password = self._directory / "password"
         self._log = self._directory / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._port = 0
+        self._wished_port = self._port = port
 
     @property
     def url(self) -> str:
@@ -125,7 +126,7 @@ class EmbeddedPostgres:
         """Start; retry for a while if the last server is still shutting down, or another process took the port."""
         began_at = time.monotonic()
         while True:
-            self._port = _free_port()
+            self._port = self._wished_port or _free_port()
             process = self._process = self._spawn_server(launcher)
             while process.poll() is None:
                 if self._is_ready(process):

@@ -9,6 +9,8 @@ import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from service.core.events.registry import BUILT_IN
+from service.core.events.types.operational import OPERATIONAL
 from tests.api.whole_rig import Whole, whole_on
 from webhook_signature.styles import STYLES
 
@@ -22,7 +24,9 @@ async def documents(database_url: str) -> dict[str, Any]:
             "routes": {
                 (route.method, route.resource.canonical)
                 for route in whole.application.router.routes()
-                if route.resource is not None and route.resource.canonical.startswith("/v1/") and route.method != "HEAD"
+                if route.resource is not None
+                and route.resource.canonical.startswith(("/v1/", "/.well-known/"))
+                and route.method != "HEAD"
             }
         }
 
@@ -54,6 +58,15 @@ def test_an_example_in_openapi_is_what_its_schema_describes(documents: dict[str,
     for content in contents:
         schema = {**content["schema"], "components": openapi["components"]}
         jsonschema.Draft202012Validator(schema).validate(content["example"])
+
+
+def test_openapi_describes_every_webhook(documents: dict[str, Any]) -> None:
+    webhooks = documents["openapi"]["webhooks"]
+    assert list(webhooks) == list(BUILT_IN)
+    for name, each in webhooks.items():
+        content = each["post"]["requestBody"]["content"]["application/json"]
+        jsonschema.Draft202012Validator(content["schema"]).validate(content["example"])
+        assert ("`*` does not cover it" in each["post"]["description"]) == (name in OPERATIONAL)
 
 
 def test_openapi_offers_every_signature_style(documents: dict[str, Any]) -> None:

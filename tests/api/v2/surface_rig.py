@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temba_client.v2 import TembaClient  # type: ignore[import-untyped]
 from yarl import URL
 
+from service.adapters.exit.certificates import read_certificate
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.endpoints.resthooks import ResthookReader
 from service.adapters.postgres.endpoints.store import EndpointStore
@@ -114,7 +115,7 @@ async def serving(
     engine, box, troubles = connect(database_url), PlainSecretBox(), Troubles()
     policy = EgressPolicy(allow=(parse_cidr_rule("127.0.0.0/8"),))
     entrance = real_entrance(engine, limit_per_hour=limit_per_hour)
-    endpoints = EndpointStore(engine, box, EndpointRules(policy, STANDARD, timeout_seconds_max=15.0))
+    endpoints = EndpointStore(engine, box, EndpointRules(policy, STANDARD, 15.0, read_certificate))
     v2 = make_v2(endpoints, ResthookReader(engine), entrance, troubles, public_url, page_size=page_size)
     app = make_api([], entrance, troubles, surfaces={PREFIX: v2})
     try:

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Mapping, Sequence
 
+import asyncpg
 import pytest
 
 from service.api.v2 import PREFIX
@@ -67,6 +68,30 @@ async def test_two_different_keys_are_one_too_many(surface: Surface) -> None:
     headers = surface.headers() | {"X-API-Key": surface.other_key.text}
     status, body = await surface.call("GET", RESTHOOKS, headers=headers)
     assert (status, body) == (400, {"detail": "the request carries two different API keys"})
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://{here}"}, 403),
+        ({"Origin": "http://{here}", "Sec-Fetch-Site": "same-origin"}, 201),
+        ({"Origin": "https://hooks.example", "X-Forwarded-Host": "hooks.example", "X-Forwarded-Proto": "https"}, 201),
+        ({}, 201),
+    ],
+)
+async def test_other_sites_change_nothing(surface: Surface, headers: Mapping[str, str], status: int) -> None:
+    """A browser sends a stored Basic login by itself, so another site's form could subscribe or unsubscribe."""
+    here = str(surface.client.make_url("/").authority)
+    sent = surface.headers(**{name: value.replace("{here}", here) for name, value in headers.items()})
+    body = {"resthook": "message.sent", "target_url": TARGET}
+    answered, said = await surface.call("POST", SUBSCRIBERS, json=body, headers=sent)
+    assert answered == status
+    if status == 403:
+        assert said == {"detail": "CSRF Failed: the request comes from another site."}
+    assert (await surface.call("GET", RESTHOOKS, headers=sent))[0] == 200
 
 
 async def test_a_revoked_and_an_expired_key_are_invalid(surface: Surface) -> None:
@@ -159,16 +184,18 @@ async def test_an_unknown_path_is_not_found_in_json(surface: Surface) -> None:
             assert response.headers["X-Request-ID"]
 
 
-async def test_a_database_that_is_away_is_told(database_url: str) -> None:
+async def test_a_database_that_is_away_is_told(database_url: str, owner_database_url: str) -> None:
+    owner = await asyncpg.connect(owner_database_url)
     async with serving(database_url) as surface:
-        await surface.sql("ALTER TABLE event_types RENAME TO event_types_away")
+        await owner.execute("ALTER TABLE event_types RENAME TO event_types_away")
         try:
             async with surface.client.get(RESTHOOKS, headers=surface.headers()) as response:
                 assert response.status == 503
                 assert int(response.headers["Retry-After"]) >= 1
                 assert await response.json() == {"detail": "The service cannot reach its database now. Try again."}
         finally:
-            await surface.sql("ALTER TABLE event_types_away RENAME TO event_types")
+            await owner.execute("ALTER TABLE event_types_away RENAME TO event_types")
+            await owner.close()
         assert len(surface.troubles.heard) == 1
         surface.troubles.heard.clear()
 

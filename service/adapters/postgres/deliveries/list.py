@@ -23,9 +23,8 @@ all rows than walk an index; for the one endpoint with a large backlog that take
 _NEWEST_FIRST: Final = "ORDER BY event_uid DESC, subscription_id DESC, replay_number DESC"
 _COLUMNS: Final = """event_uid, subscription_id, replay_number, organization_id, endpoint_id, event_id, event_type,
        state, reason, last_status, created_at, attempts_made"""
-_OPEN_COLUMNS: Final = (
-    "CASE WHEN state = 'pending' THEN next_attempt_at END AS next_attempt_at, NULL::timestamptz AS ended_at"
-)
+_OPEN_COLUMNS: Final = """CASE WHEN state = 'pending' THEN nullif(next_attempt_at, 'infinity') END AS next_attempt_at,
+       NULL::timestamptz AS ended_at"""
 _FINAL_COLUMNS: Final = "NULL::timestamptz AS next_attempt_at, ended_at"
 _ORDINARY_STATUS: Final = 200
 """Nearly every delivery has this status, so the index of statuses leaves it out."""

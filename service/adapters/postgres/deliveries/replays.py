@@ -3,8 +3,11 @@
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.adapters.postgres.audit.log import audit
+from service.adapters.postgres.deliveries.lines import line_up_replays
 from service.adapters.postgres.deliveries.reader import read_one
 from service.adapters.postgres.engine import driver
+from service.core.audit.actor import Actor
 from service.core.deliveries.delivery import OPEN_STATES, DeliveryKey
 from service.core.deliveries.view import DeliveryView, ReplayRefused
 
@@ -15,7 +18,7 @@ class Replays:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def replay(self, organization_id: str, key: DeliveryKey) -> DeliveryView | ReplayRefused | None:
+    async def replay(self, organization_id: str, key: DeliveryKey, *, by: Actor) -> DeliveryView | ReplayRefused | None:
         """Create a new delivery, pending and due now; None if the organization has no delivery ``key``.
 
         The subscription's row is locked until the commit. So two replays get two numbers; a removal happens either
@@ -37,12 +40,17 @@ class Replays:
                 return ReplayRefused("the subscription was removed, so the event cannot be sent to it again")
             number = await _insert(connection, organization_id, key)
             if number is None:
+                if await connection.fetchval("SELECT EXISTS (SELECT FROM events WHERE uid = $1)", key.event_uid):
+                    return ReplayRefused("a replay job is making this delivery at this moment")
                 return ReplayRefused("the event is no longer stored, so there is nothing to send")
-            return await read_one(connection, DeliveryKey(key.event_uid, key.subscription_id, number), organization_id)
+            made = DeliveryKey(key.event_uid, key.subscription_id, number)
+            await line_up_replays(connection, [made])
+            await audit(connection, by, "delivery.replay", organization_id, str(key), after={"delivery_id": str(made)})
+            return await read_one(connection, made, organization_id)
 
 
 async def _insert(connection: asyncpg.Connection, organization_id: str, key: DeliveryKey) -> int | None:
-    """The new delivery's replay number; None when the event's body is gone."""
+    """The new delivery's replay number; None when the event's body is gone, or a replay job was faster."""
     number: int | None = await connection.fetchval(
         """INSERT INTO open_deliveries (event_uid, subscription_id, replay_number, organization_id, endpoint_id,
                                         event_id, event_type, state, claims_made)
@@ -51,6 +59,7 @@ async def _insert(connection: asyncpg.Connection, organization_id: str, key: Del
                   e.organization_id, s.endpoint_id, e.event_id, e.event_type, 'pending', 0
              FROM events e, subscriptions s
             WHERE e.uid = $2 AND e.organization_id = $1 AND s.id = $3 AND s.organization_id = $1
+               ON CONFLICT DO NOTHING
            RETURNING replay_number""",
         organization_id,
         key.event_uid,

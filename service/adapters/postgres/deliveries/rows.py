@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 import asyncpg
+from msgspec.structs import replace
 
+from service.core.deliveries.allowance import Grant
 from service.core.deliveries.attempt import Attempt
 from service.core.deliveries.delivery import FINAL_STATES, Delivery, DeliveryKey
 from service.core.deliveries.settlement import Settled
@@ -33,10 +35,14 @@ def settled_row(each: Settled) -> tuple[object, ...]:
     )
 
 
-def late_attempt_row(each: Settled) -> tuple[object, ...]:
-    """The parameters of RECORD_LATE_ATTEMPT."""
-    attempt = () if each.attempt is None else _attempt_row(each.attempt)
-    return (*key_row(each.delivery.key), each.claim_number, *attempt)
+def late_attempt_rows(batch: Sequence[Settled], moved: Sequence[bool]) -> Sequence[tuple[object, ...]]:
+    """The parameters of RECORD_LATE_ATTEMPT, for each attempt of the batch."""
+    rows: list[tuple[object, ...]] = []
+    for each, has_moved in zip(batch, moved, strict=True):
+        if each.attempt is not None:
+            attempt = replace(each.attempt, is_counted=each.attempt.is_counted and has_moved)
+            rows.append((*key_row(each.delivery.key), each.claim_number, *_attempt_row(attempt)))
+    return rows
 
 
 def _attempt_row(attempt: Attempt) -> tuple[object, ...]:
@@ -56,9 +62,16 @@ def _attempt_row(attempt: Attempt) -> tuple[object, ...]:
 _NO_ATTEMPT = (None,) * 9
 
 
-def claimed_of(row: asyncpg.Record, body: bytes) -> Claimed:
+def claimed_of(row: asyncpg.Record, body: bytes, grant: Grant | None = None) -> Claimed:
     """A row of ``open_deliveries`` as a ``Claimed``."""
-    delivery = Delivery(
+    claim_number = row["claims_made"]
+    is_begun = row["begun_claim"] == claim_number
+    return Claimed(delivery_of(row, body), claim_number, row["directory_version"], is_begun, grant, row.get("line"))
+
+
+def delivery_of(row: asyncpg.Record, body: bytes = b"") -> Delivery:
+    """A row of ``open_deliveries``."""
+    return Delivery(
         key=DeliveryKey(row["event_uid"], row["subscription_id"], row["replay_number"]),
         organization_id=row["organization_id"],
         event_id=row["event_id"],
@@ -70,4 +83,3 @@ def claimed_of(row: asyncpg.Record, body: bytes) -> Claimed:
         attempts_recorded=row["attempts_recorded"],
         lost_in_a_row=row["lost_in_a_row"],
     )
-    return Claimed(delivery, row["claims_made"], row["directory_version"])

@@ -14,14 +14,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.postgres.deliveries.list import IN_INDEX_ORDER
 from service.adapters.postgres.engine import driver
 from service.core.endpoints.health import Health, Percentiles, Stats
-from service.core.events.registry import REGISTRY
+from service.core.events.registry import BUILT_IN
 from service.core.events.uid import first_uid_from
+from service.core.reason import NOT_THE_RECEIVERS
 
 FINAL_LOOKED_AT_MAX = 5
 """How many final deliveries of each event type, and how many open ones, determine the health of an endpoint."""
 STATS_ROWS_MAX = 20_000
 STATS_ATTEMPTS_MAX = 1_000
-
+_NOT_THE_RECEIVERS = ", ".join(f"'{each}'" for each in sorted(NOT_THE_RECEIVERS))
 
 # $1 organization, $2 built-in event types, $3 the first uid to examine
 _KNOWN_TYPES = """known AS (
@@ -37,13 +38,14 @@ _ENDED_OF = """(SELECT event_uid, subscription_id, replay_number, event_type, st
              AND d.state {half} ORDER BY d.event_uid DESC LIMIT $5)"""
 _NEWEST_ENDED = " UNION ALL ".join(_ENDED_OF.format(half=half) for half in ("= 'delivered'", "<> 'delivered'"))
 # $4 endpoints. A failing receiver has few final deliveries, as retries go on for days, so its oldest open deliveries
-# count too. Failures that were not the receiver's (internal, lost) are left out.
+# count too. Failures that were not the receiver's are left out.
 _HEALTH = f"""WITH {_KNOWN_TYPES},
 wanted AS (SELECT id AS endpoint_id FROM endpoints WHERE organization_id = $1 AND id = ANY ($4)),
 outcomes AS (
     SELECT wanted.endpoint_id, ended.at, ended.state = 'delivered' AS is_success, ended.reason, ended.status
       FROM wanted CROSS JOIN known CROSS JOIN LATERAL ({_NEWEST_ENDED}) AS ended
-     WHERE ended.state <> 'cancelled' OR ended.reason = 'gone'
+     WHERE (ended.state <> 'cancelled' OR ended.reason = 'gone')
+       AND coalesce(ended.reason NOT IN ({_NOT_THE_RECEIVERS}), true)
      UNION ALL
     SELECT wanted.endpoint_id, failed.at, false, failed.reason, failed.status
       FROM wanted CROSS JOIN LATERAL (
@@ -53,7 +55,7 @@ outcomes AS (
           SELECT a.started_at + a.duration_ms * interval '1 ms' AS at, a.reason, a.status FROM attempts a
            WHERE a.event_uid = waiting.event_uid AND a.subscription_id = waiting.subscription_id
              AND a.replay_number = waiting.replay_number AND a.outcome <> 'accepted'
-             AND a.reason NOT IN ('internal', 'lost')
+             AND a.reason NOT IN ({_NOT_THE_RECEIVERS}, 'lost')
            ORDER BY a.number DESC LIMIT 1) AS failed
      WHERE waiting.attempts_recorded > 0),
 told AS (SELECT *, max(at) FILTER (WHERE is_success) OVER (PARTITION BY endpoint_id) AS last_success_at FROM outcomes)
@@ -102,7 +104,7 @@ class EndpointHealth:
             rows = await connection.fetch(
                 _HEALTH,
                 organization_id,
-                list(REGISTRY),
+                list(BUILT_IN),
                 first_uid_from(since),
                 list(endpoint_ids),
                 FINAL_LOOKED_AT_MAX,
@@ -119,10 +121,10 @@ class EndpointHealth:
             row = await connection.fetchrow(
                 _STATS,
                 organization_id,
-                list(REGISTRY),
+                list(BUILT_IN),
                 first_uid_from(since),
                 endpoint_id,
-                STATS_ROWS_MAX // (2 * len(REGISTRY)),
+                STATS_ROWS_MAX // (2 * len(BUILT_IN)),
                 STATS_ATTEMPTS_MAX,
                 STATS_ROWS_MAX,
             )

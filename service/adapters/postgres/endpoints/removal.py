@@ -4,8 +4,13 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from service.adapters.postgres.audit.log import audit
+from service.adapters.postgres.deliveries.lines import shake_lines
+from service.adapters.postgres.endpoints.breakers import forget_breakers
 from service.adapters.postgres.endpoints.version import bump_directory
-from service.core.endpoints.view import RemovalReason
+from service.core.audit.actor import POSTHORN
+from service.core.endpoints.gate import OPENED_BY_PEOPLE
+from service.core.endpoints.view import EndpointState, RemovalReason
 from service.core.reason import Reason
 
 CANCELLED_MAX = 10_000
@@ -39,17 +44,73 @@ async def remove_subscriptions(
         leading_to or [None] * len(subscription_ids),
     )
     if rows:
-        # A gate left behind would keep the remaining deliveries from being claimed, which is when they are cancelled.
-        await connection.execute(
-            """WITH ended AS (
-                   UPDATE endpoints SET removed_at = now()
-                    WHERE id = ANY ($1) AND removed_at IS NULL AND NOT EXISTS (
-                        SELECT FROM subscriptions s WHERE s.endpoint_id = endpoints.id AND s.removed_at IS NULL)
-                   RETURNING id)
-               DELETE FROM gates WHERE kind = 'paused' AND endpoint_id IN (SELECT id FROM ended)""",
-            [row["endpoint_id"] for row in rows],
-        )
+        await _end_endpoints(connection, sorted({row["endpoint_id"] for row in rows}))
     return [row["id"] for row in rows]
+
+
+async def _end_endpoints(connection: asyncpg.Connection, endpoint_ids: Sequence[str]) -> None:
+    """End those of these endpoints that have no subscription left.
+
+    A gate left behind would keep the remaining deliveries from being claimed, which is when they are cancelled; a limit
+    left behind would slow that down.
+    """
+    rows = await connection.fetch(
+        """UPDATE endpoints SET removed_at = now()
+            WHERE id = ANY ($1) AND removed_at IS NULL AND NOT EXISTS (
+                SELECT FROM subscriptions s WHERE s.endpoint_id = endpoints.id AND s.removed_at IS NULL)
+           RETURNING id""",
+        endpoint_ids,
+    )
+    ended = [row["id"] for row in rows]
+    if ended:
+        await forget_breakers(connection, ended)
+        await connection.execute(
+            "DELETE FROM gates WHERE endpoint_id = ANY ($1) AND kind = ANY ($2)", ended, list(OPENED_BY_PEOPLE)
+        )
+        await connection.execute("DELETE FROM endpoint_limits WHERE endpoint_id = ANY ($1)", ended)
+
+
+async def end_subscriptions(
+    connection: asyncpg.Connection, organization_id: str, endpoint_id: str, *, but_for: Sequence[str] = ()
+) -> None:
+    """End the endpoint's subscriptions and cancel their pending deliveries."""
+    unwanted = await connection.fetch(
+        """SELECT id FROM subscriptions WHERE organization_id = $1 AND endpoint_id = $2
+              AND removed_at IS NULL AND event_type <> ALL ($3) ORDER BY id""",
+        organization_id,
+        endpoint_id,
+        list(but_for),
+    )
+    removed = await remove_subscriptions(connection, [row["id"] for row in unwanted], because=RemovalReason.DELETED)
+    await cancel_pending(connection, removed, Reason.SUBSCRIPTION_DELETED)
+
+
+async def delete_gone(connection: asyncpg.Connection, organization_id: str, endpoint_id: str) -> None:
+    """Turn an endpoint that is gone, if it is, into one that was deleted: it is listed no longer."""
+    await connection.execute(
+        """UPDATE subscriptions s SET removed_because = $3 FROM endpoints e
+            WHERE e.organization_id = $1 AND e.id = $2 AND s.organization_id = $1 AND s.endpoint_id = $2
+              AND s.removed_at = e.removed_at AND s.removed_because = $4""",
+        organization_id,
+        endpoint_id,
+        RemovalReason.DELETED,
+        RemovalReason.GONE,
+    )
+
+
+async def audit_gone(connection: asyncpg.Connection, subscription_ids: Sequence[int]) -> None:
+    """Enter in the audit log that these subscriptions have just ended because of a 410."""
+    rows = await connection.fetch(
+        """SELECT e.organization_id, e.id, e.removed_at IS NOT NULL AS has_ended,
+                  array_agg(s.event_type ORDER BY s.id) AS event_types
+             FROM subscriptions s JOIN endpoints e ON e.id = s.endpoint_id
+            WHERE s.id = ANY ($1) GROUP BY e.id ORDER BY e.id""",
+        subscription_ids,
+    )
+    for row in rows:
+        state = EndpointState.GONE if row["has_ended"] else EndpointState.ACTIVE
+        after = {"state": state, "ended_event_types": row["event_types"]}
+        await audit(connection, POSTHORN, "endpoint.gone", row["organization_id"], row["id"], after=after)
 
 
 async def cancel_pending(connection: asyncpg.Connection, subscription_ids: Sequence[int], reason: Reason) -> None:
@@ -64,7 +125,11 @@ async def cancel_pending(connection: asyncpg.Connection, subscription_ids: Seque
                     WHERE state = 'pending' AND subscription_id = ANY ($1)
                       AND endpoint_id IN (SELECT endpoint_id FROM subscriptions WHERE id = ANY ($1))
                     LIMIT $3 FOR UPDATE SKIP LOCKED))
-               RETURNING *)
+               RETURNING *
+           ), gone AS (
+               DELETE FROM ordered_deliveries s USING ended
+                WHERE s.event_uid = ended.event_uid AND s.subscription_id = ended.subscription_id
+                  AND s.replay_number = ended.replay_number)
            INSERT INTO final_deliveries (event_uid, subscription_id, replay_number, organization_id, endpoint_id,
                                          event_id, event_type, state, reason, last_status, created_at, claims_made,
                                          attempts_made)
@@ -75,3 +140,5 @@ async def cancel_pending(connection: asyncpg.Connection, subscription_ids: Seque
         reason.value,
         CANCELLED_MAX,
     )
+    owners = "SELECT DISTINCT endpoint_id FROM subscriptions WHERE id = ANY ($1)"
+    await shake_lines(connection, [row["endpoint_id"] for row in await connection.fetch(owners, subscription_ids)])

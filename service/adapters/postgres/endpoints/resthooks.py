@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.engine import driver
 from service.core.endpoints.view import Resthook, ResthookEvent, Subscriber, Walk
-from service.core.events.registry import REGISTRY
+from service.core.events.registry import BUILT_IN
 
 EVENTS_BYTES_MAX: Final = 8 * 1024 * 1024
 """Bodies are left out once those before have this size: 250 large events would be 64 MB."""
@@ -78,7 +78,7 @@ class ResthookReader:
         beside = walk.beside or (None, None)
         async with driver(self._engine) as connection:
             rows = await connection.fetch(
-                _RESTHOOKS[walk.is_descending], organization_id, list(REGISTRY), *beside, walk.limit
+                _RESTHOOKS[walk.is_descending], organization_id, list(BUILT_IN), *beside, walk.limit
             )
         return [Resthook(*row) for row in rows]
 
@@ -111,4 +111,4 @@ class ResthookReader:
 
     async def _slugs(self, connection: asyncpg.Connection, organization_id: str) -> list[str]:
         own = await connection.fetch("SELECT name FROM event_types WHERE organization_id = $1", organization_id)
-        return [*REGISTRY, *(row["name"] for row in own)]
+        return [*BUILT_IN, *(row["name"] for row in own)]

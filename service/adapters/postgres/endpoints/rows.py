@@ -10,20 +10,26 @@ from dataclasses import fields
 
 import asyncpg
 
+from service.adapters.postgres.endpoints.breakers import forget_breakers
+from service.adapters.postgres.endpoints.gates import GATES_OF_E, gates_of
 from service.adapters.postgres.endpoints.ids import new_id
-from service.core.endpoints.endpoint import SEALED_HEADERS_ID
+from service.core.endpoints.auth import EndpointAuth, UnreadableAuth, expiry_of, stored_auth, write_auth
+from service.core.endpoints.endpoint import SEALED_AUTH_ID, SEALED_HEADERS_ID
 from service.core.endpoints.gate import GateKind
 from service.core.endpoints.settings import EndpointSettings
-from service.core.endpoints.view import EndpointState, EndpointView, SecretHint, Subscriber
+from service.core.endpoints.signing import Signing
+from service.core.endpoints.view import EndpointView, SecretHint, Subscriber, state_of
 from service.ports.errors import SecretUnopenableError
 from service.ports.secrets import SecretBox
 
-COLUMNS = tuple(each.name for each in fields(EndpointSettings) if each.name not in {"event_types", "headers"})
-"""The columns named after their setting: event types are stored as subscriptions, and headers are sealed."""
+COLUMNS = tuple(each.name for each in fields(EndpointSettings) if each.name not in {"event_types", "headers", "auth"})
+"""The columns named after their setting: event types are stored as subscriptions; headers and auth are sealed."""
 _JSON_COLUMNS = frozenset({"filter", "metadata", "retry"})
-_ASSIGNMENTS = ", ".join(f"{name} = ${number}" for number, name in enumerate(COLUMNS, start=5))
+_ASSIGNMENTS = ", ".join(f"{name} = ${number}" for number, name in enumerate(COLUMNS, start=8))
 _WRITE = f"""UPDATE endpoints
-                SET updated_at = now(), sealed_headers = CASE WHEN $3 THEN sealed_headers ELSE $4 END, {_ASSIGNMENTS}
+                SET updated_at = now(), sealed_headers = CASE WHEN $3 THEN sealed_headers ELSE $4 END,
+                    sealed_auth = CASE WHEN $5 THEN sealed_auth ELSE $6 END,
+                    auth_expires_at = CASE WHEN $5 THEN auth_expires_at ELSE $7 END, {_ASSIGNMENTS}
               WHERE organization_id = $1 AND id = $2"""  # noqa: S608 - constants only
 
 # Subscriptions that ended with an endpoint have the same removed_at, as one transaction wrote both. For an active
@@ -34,10 +40,24 @@ SELECT_ENDPOINTS = f"""SELECT e.*, e.removed_at IS NOT NULL AND {IS_GONE} AS is_
            (SELECT array_agg(s.event_type ORDER BY s.id) FROM subscriptions s
              WHERE s.organization_id = e.organization_id AND s.endpoint_id = e.id
                AND s.removed_at IS NOT DISTINCT FROM e.removed_at) AS event_types,
-           (SELECT array_agg((k.hint, k.created_at, k.expires_at) ORDER BY k.created_at DESC, k.id)
+           (SELECT array_agg((k.hint, k.created_at, k.expires_at, k.public_key, k.signature_style, k.signature_header)
+                             ORDER BY k.created_at DESC, k.id)
               FROM endpoint_secrets k
-             WHERE k.endpoint_id = e.id AND coalesce(k.expires_at > now(), true)) AS secrets
+             WHERE k.endpoint_id = e.id AND coalesce(k.expires_at > now(), true)) AS secrets,
+           {GATES_OF_E} AS gates,
+           CASE WHEN e.verified_url_digest = sha256(convert_to(e.url, 'UTF8')) THEN e.verified_at END AS owned_since
       FROM endpoints e"""  # noqa: S608 - constants only
+READ_ENDPOINT = f"""{SELECT_ENDPOINTS}
+     WHERE e.organization_id = $1 AND e.id = $2 AND (e.removed_at IS NULL OR {IS_GONE})"""
+# $1 organization, $2 URL or null, $3 state or '', $4, $5 the endpoint shown last, $6 the limit.
+LIST_ENDPOINTS = f"""{SELECT_ENDPOINTS}
+     WHERE e.organization_id = $1 AND ($2::text IS NULL OR e.url = $2)
+       AND ($3 = '' OR $3 = CASE WHEN e.removed_at IS NOT NULL THEN 'gone' ELSE coalesce((
+                SELECT min(kind) FROM gates g
+                 WHERE g.endpoint_id = e.id AND g.kind IN ('disabled', 'paused')), 'active') END)
+       AND (e.removed_at IS NULL OR {IS_GONE})
+       AND ($4::timestamptz IS NULL OR (e.created_at, e.id) < ($4, $5))
+     ORDER BY e.created_at DESC, e.id DESC LIMIT $6"""  # noqa: S608 - constants only
 
 
 def endpoint_of(row: asyncpg.Record, secret_box: SecretBox) -> EndpointView:
@@ -45,22 +65,42 @@ def endpoint_of(row: asyncpg.Record, secret_box: SecretBox) -> EndpointView:
     settings = EndpointSettings(
         **{name: row[name] for name in COLUMNS},
         event_types=tuple(row["event_types"] or ()),
-        headers=_opened(row, secret_box),
+        headers=_headers(row, secret_box),
+        auth=_auth(row, secret_box),
     )
+    gates = gates_of(row["gates"])
     return EndpointView(
         row["id"],
         settings,
-        tuple(SecretHint(*secret) for secret in row["secrets"] or ()),
-        _state_of(row),
+        tuple(
+            SecretHint(hint, created_at, expires_at, public_key, Signing(style, header) if style is not None else None)
+            for hint, created_at, expires_at, public_key, style, header in row["secrets"] or ()
+        ),
+        state_of(gates, is_gone=row["is_gone"]),
+        gates,
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        verified_at=row["owned_since"],
     )
 
 
-def _state_of(row: asyncpg.Record) -> EndpointState:
-    if row["is_gone"]:
-        return EndpointState.GONE
-    return EndpointState.PAUSED if row["is_paused"] else EndpointState.ACTIVE
+async def read_own_event_types(connection: asyncpg.Connection, organization_id: str) -> Sequence[str]:
+    """The names of the event types that the organization registered."""
+    rows = await connection.fetch("SELECT name FROM event_types WHERE organization_id = $1", organization_id)
+    return [row["name"] for row in rows]
+
+
+async def read_endpoint(
+    connection: asyncpg.Connection, secret_box: SecretBox, organization_id: str, endpoint_id: str
+) -> EndpointView | None:
+    """The organization's endpoint with this id, even if it is gone; None if it does not exist or was removed."""
+    row = await connection.fetchrow(
+        f"""{SELECT_ENDPOINTS} WHERE e.organization_id = $1 AND e.id = $2
+               AND (e.removed_at IS NULL OR {IS_GONE})""",
+        organization_id,
+        endpoint_id,
+    )
+    return endpoint_of(row, secret_box) if row is not None else None
 
 
 async def find_by_url(connection: asyncpg.Connection, organization_id: str, url: str) -> str | None:
@@ -87,22 +127,47 @@ async def write_settings(
     endpoint_id: str,
     settings: EndpointSettings,
 ) -> None:
-    """Store all of ``settings`` except the event types. Headers that are None stay unchanged."""
-    sealed = None
-    if settings.headers:
-        sealed = secret_box.seal(
-            json.dumps(dict(settings.headers)),
-            organization_id=organization_id,
-            endpoint_id=endpoint_id,
-            secret_id=SEALED_HEADERS_ID,
-        )
+    """Store all of ``settings`` except the event types. Headers and auth that cannot be decrypted stay unchanged."""
+
+    def sealed(text: str, secret_id: str) -> str:
+        return secret_box.seal(text, organization_id=organization_id, endpoint_id=endpoint_id, secret_id=secret_id)
+
+    headers, auth = settings.headers, settings.auth
     await connection.execute(
         _WRITE,
         organization_id,
         endpoint_id,
-        settings.headers is None,
-        sealed,
+        headers is None,
+        sealed(json.dumps(dict(headers)), SEALED_HEADERS_ID) if headers else None,
+        isinstance(auth, UnreadableAuth),
+        None if auth is None or isinstance(auth, UnreadableAuth) else sealed(write_auth(auth), SEALED_AUTH_ID),
+        expiry_of(auth),
         *(_encoded(name, getattr(settings, name)) for name in COLUMNS),
+    )
+    await _write_limits(connection, endpoint_id, settings)
+
+
+async def _write_limits(connection: asyncpg.Connection, endpoint_id: str, settings: EndpointSettings) -> None:
+    """Keep the row that claims lock in step. Waits for a claim that holds it; the next one sees the change."""
+    if settings.rate_limit_per_second is None and settings.max_in_flight is None:
+        await connection.execute(
+            """UPDATE endpoint_limits SET rate_limit_per_second = NULL, max_in_flight = NULL
+                WHERE endpoint_id = $1 AND breaker_in_flight IS NOT NULL""",
+            endpoint_id,
+        )
+        await connection.execute(
+            "DELETE FROM endpoint_limits WHERE endpoint_id = $1 AND breaker_in_flight IS NULL", endpoint_id
+        )
+        return
+    await connection.execute(
+        """INSERT INTO endpoint_limits (endpoint_id, rate_limit_per_second, max_in_flight) VALUES ($1, $2, $3)
+               ON CONFLICT (endpoint_id) DO UPDATE
+              SET rate_limit_per_second = excluded.rate_limit_per_second, max_in_flight = excluded.max_in_flight,
+                  opens_at = CASE WHEN endpoint_limits.rate_limit_per_second = excluded.rate_limit_per_second
+                                  THEN endpoint_limits.opens_at ELSE now() END""",
+        endpoint_id,
+        settings.rate_limit_per_second,
+        settings.max_in_flight,
     )
 
 
@@ -123,26 +188,6 @@ async def insert_subscriptions(
     return [Subscriber(*row) for row in rows]
 
 
-async def set_paused(
-    connection: asyncpg.Connection, organization_id: str, endpoint_id: str, *, is_paused: bool
-) -> None:
-    """Pause or resume the endpoint, by shutting or opening its gate."""
-    await connection.execute(
-        "UPDATE endpoints SET is_paused = $3, updated_at = now() WHERE organization_id = $1 AND id = $2",
-        organization_id,
-        endpoint_id,
-        is_paused,
-    )
-    if is_paused:
-        await connection.execute(
-            "INSERT INTO gates (endpoint_id, kind, until) VALUES ($1, $2, 'infinity') ON CONFLICT DO NOTHING",
-            endpoint_id,
-            GateKind.PAUSED,
-        )
-    else:
-        await connection.execute("DELETE FROM gates WHERE endpoint_id = $1 AND kind = $2", endpoint_id, GateKind.PAUSED)
-
-
 async def move_endpoint(connection: asyncpg.Connection, organization_id: str, endpoint_id: str, url: str) -> None:
     """Set the endpoint's subscriptions to its new ``url``."""
     await connection.execute(
@@ -152,26 +197,37 @@ async def move_endpoint(connection: asyncpg.Connection, organization_id: str, en
         endpoint_id,
         url,
     )
-    # The old receiver's Retry-After does not apply to the new one.
+    # Neither the old receiver's Retry-After nor its failures are the new one's.
+    await forget_breakers(connection, [endpoint_id])
     await connection.execute(
         "DELETE FROM gates WHERE endpoint_id = $1 AND kind = $2", endpoint_id, GateKind.RETRY_AFTER
     )
 
 
-def _opened(row: asyncpg.Record, secret_box: SecretBox) -> Mapping[str, str] | None:
+def _headers(row: asyncpg.Record, secret_box: SecretBox) -> Mapping[str, str] | None:
     if row["sealed_headers"] is None:
         return {}
+    text = _opened(row, "sealed_headers", SEALED_HEADERS_ID, secret_box)
+    return None if text is None else json.loads(text)
+
+
+def _auth(row: asyncpg.Record, secret_box: SecretBox) -> EndpointAuth | UnreadableAuth | None:
+    if row["sealed_auth"] is None:
+        return None
+    text = _opened(row, "sealed_auth", SEALED_AUTH_ID, secret_box)
     try:
-        text = secret_box.open(
-            row["sealed_headers"],
-            organization_id=row["organization_id"],
-            endpoint_id=row["id"],
-            secret_id=SEALED_HEADERS_ID,
+        return UnreadableAuth() if text is None else stored_auth(text)
+    except ValueError:
+        return UnreadableAuth()
+
+
+def _opened(row: asyncpg.Record, column: str, secret_id: str, secret_box: SecretBox) -> str | None:
+    try:
+        return secret_box.open(
+            row[column], organization_id=row["organization_id"], endpoint_id=row["id"], secret_id=secret_id
         )
     except SecretUnopenableError:
         return None
-    headers: Mapping[str, str] = json.loads(text)
-    return headers
 
 
 def _encoded(name: str, value: object) -> object:  # SQLAlchemy's codec for jsonb decodes, but takes text

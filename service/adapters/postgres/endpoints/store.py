@@ -5,32 +5,58 @@ directory, which serialises its changes; if the directory has changed meanwhile,
 is held during a judgement, and what was judged is what is written.
 """
 
-import hmac
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres.endpoints.removal import cancel_pending, remove_subscriptions
+from service.adapters.postgres.audit.log import audit
+from service.adapters.postgres.endpoints.caps import cap_reached
+from service.adapters.postgres.endpoints.gates import set_paused
+from service.adapters.postgres.endpoints.known import read_known
+from service.adapters.postgres.endpoints.ownership import mark_verified, ownership_complaint, signing_now
+from service.adapters.postgres.endpoints.removal import (
+    cancel_pending,
+    delete_gone,
+    end_subscriptions,
+    remove_subscriptions,
+)
 from service.adapters.postgres.endpoints.rows import (
-    IS_GONE,
-    SELECT_ENDPOINTS,
+    LIST_ENDPOINTS,
     endpoint_of,
     find_by_url,
     insert_endpoint,
     insert_subscriptions,
     move_endpoint,
-    set_paused,
+    read_endpoint,
+    read_own_event_types,
     write_settings,
 )
-from service.adapters.postgres.endpoints.secrets import end_secrets, insert_secret, open_secrets
-from service.adapters.postgres.endpoints.version import bump_directory, directory_version, lock_directory
+from service.adapters.postgres.endpoints.secrets import (
+    end_secrets,
+    has_secret,
+    insert_secret,
+    leave_style,
+    new_secret,
+)
+from service.adapters.postgres.endpoints.version import bump_directory, lock_directory
 from service.adapters.postgres.engine import driver
+from service.core.audit.actor import Actor
+from service.core.audit.entry import AuditOperation
+from service.core.endpoints.audited import (
+    changeable_state,
+    endpoint_state,
+    gates_state,
+    secrets_state,
+    settings_state,
+)
+from service.core.endpoints.caps import Capped
 from service.core.endpoints.refusals import (
+    CapReached,
     ChangedTooOften,
     EndpointGone,
     EndpointRefusal,
@@ -38,39 +64,29 @@ from service.core.endpoints.refusals import (
     NoSuchEndpoint,
     NoSuchOrganization,
     OtherSecret,
-    SecretMisfit,
     TooManySecrets,
     UrlTaken,
 )
+from service.core.endpoints.rotation import more_secrets, too_many_secrets
 from service.core.endpoints.settings import (
     NOTHING_ASKED,
     EndpointRules,
     EndpointSettings,
     EndpointWish,
-    misfit,
+    GrantedWish,
     secret_problem,
+    signing_of,
 )
-from service.core.endpoints.view import EndpointState, EndpointView, Registered, RemovalReason, Rotated
+from service.core.endpoints.view import Changed, EndpointState, EndpointView, Registered, RemovalReason, Rotated
 from service.core.reason import Reason
-from service.ports.desk import EndpointKeyset
+from service.ports.desk import CheckOwnership, TimeKeyset
 from service.ports.secrets import SecretBox
-from webhook_signature.sign import KEYS_MAX
 
 TRIES_MAX: Final = 20
 """How often a change is judged anew; each time, another change of the same organization was committed first."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """An endpoint as of ``version`` of the directory, with what is needed to judge a wish about it.
-
-    ``secrets`` are opened only for a wish that gives a signature style: no other is judged by them.
-    """
-
-    version: int | None
-    endpoint: EndpointView
-    own_event_types: Sequence[str]
-    secrets: Sequence[str | None]
+SIGNS_IN_ANOTHER_STYLE: Final = (
+    "this secret still signs in the style that the endpoint has left; two styles must not share one"
+)
 
 
 class EndpointStore:
@@ -86,7 +102,7 @@ class EndpointStore:
     async def own_event_types(self, organization_id: str) -> Sequence[str]:
         """The names of the event types that the organization registered."""
         async with driver(self._engine) as connection:
-            return await _own_event_types(connection, organization_id)
+            return await read_own_event_types(connection, organization_id)
 
     async def find(self, organization_id: str, endpoint_id: str) -> EndpointView | NoSuchEndpoint:
         """The endpoint, even if it is gone."""
@@ -100,49 +116,50 @@ class EndpointStore:
         url: str | None = None,
         state: EndpointState | None = None,
         limit: int,
-        after: EndpointKeyset | None = None,
+        after: TimeKeyset | None = None,
     ) -> Sequence[EndpointView]:
         """Endpoints, newest first, at most ``limit``; without removed ones, but with those that are gone."""
         created_at, endpoint_id = after or (None, None)
         async with driver(self._engine) as connection:
             rows = await connection.fetch(
-                f"""{SELECT_ENDPOINTS}
-                     WHERE e.organization_id = $1 AND ($2::text IS NULL OR e.url = $2)
-                       AND CASE $3 WHEN 'gone' THEN e.removed_at IS NOT NULL
-                                   WHEN 'disabled' THEN false
-                                   WHEN 'active' THEN e.removed_at IS NULL AND NOT e.is_paused
-                                   WHEN 'paused' THEN e.removed_at IS NULL AND e.is_paused
-                                   ELSE true END
-                       AND (e.removed_at IS NULL OR {IS_GONE})
-                       AND ($4::timestamptz IS NULL OR (e.created_at, e.id) < ($4, $5))
-                     ORDER BY e.created_at DESC, e.id DESC LIMIT $6""",
-                organization_id,
-                url,
-                state or "",
-                created_at,
-                endpoint_id,
-                limit,
+                LIST_ENDPOINTS, *(organization_id, url, state or "", created_at, endpoint_id, limit)
             )
         return [endpoint_of(row, self._secret_box) for row in rows]
 
     # ------------------------------------------------------------------ creating
 
-    async def create(self, organization_id: str, wish: EndpointWish) -> Registered | InvalidWish | NoSuchOrganization:
-        """Create an endpoint. If one has the URL already, it stays unchanged and is returned without a secret."""
+    async def create(
+        self, organization_id: str, wish: EndpointWish, check_ownership: CheckOwnership | None = None, *, by: Actor
+    ) -> Registered | InvalidWish | NoSuchOrganization | CapReached:
+        """Create an endpoint. If one has the URL already, it stays unchanged and is returned without a secret.
+
+        With ``check_ownership`` a new URL's receiver is asked first; unless it agrees, nothing is created.
+        """
         granted = self._rules.judge(wish, NOTHING_ASKED, await self.own_event_types(organization_id))
         if isinstance(granted, InvalidWish):
             return granted
+        is_verified = check_ownership is not None and not await self._is_known(organization_id, granted.settings.url)
+        if check_ownership is not None and is_verified:
+            granted = replace(granted, secret=granted.secret or new_secret(granted.settings.signature_style))
+            if complaint := await check_ownership(granted.settings, [granted.secret or ""]):
+                return InvalidWish({"verify": [complaint]})
         async with driver(self._engine) as connection, connection.transaction():
             if await lock_directory(connection, organization_id) is None:
                 return NoSuchOrganization(organization_id)
             known_id = await find_by_url(connection, organization_id, granted.settings.url)
             if known_id is not None:
                 return Registered(await self._require(connection, organization_id, known_id), None, ())
-            return await self._make(connection, organization_id, granted.settings, granted.secret)
+            return await self._make(
+                connection, organization_id, granted.settings, granted.secret, by, is_verified=is_verified
+            )
+
+    async def _is_known(self, organization_id: str, url: str) -> bool:
+        async with driver(self._engine) as connection:
+            return await find_by_url(connection, organization_id, url) is not None
 
     async def subscribe(
-        self, organization_id: str, wish: EndpointWish
-    ) -> Registered | InvalidWish | NoSuchOrganization | OtherSecret:
+        self, organization_id: str, wish: EndpointWish, *, by: Actor
+    ) -> Registered | InvalidWish | NoSuchOrganization | OtherSecret | CapReached:
         """Subscribe a URL to event types, through its existing endpoint or a new one."""
         granted = self._rules.judge(wish, NOTHING_ASKED, await self.own_event_types(organization_id))
         if isinstance(granted, InvalidWish):
@@ -153,65 +170,110 @@ class EndpointStore:
                 return NoSuchOrganization(organization_id)
             known_id = await find_by_url(connection, organization_id, settings.url)
             if known_id is None:
-                return await self._make(connection, organization_id, settings, secret)
-            if secret is not None and not await self._signs_with(connection, organization_id, known_id, secret):
+                return await self._make(connection, organization_id, settings, secret, by, is_verified=False)
+            if secret is not None and not await has_secret(
+                connection, self._secret_box, organization_id, known_id, secret, is_former=False
+            ):
                 return OtherSecret()  # the given secret must not be ignored silently
+            before = await self._require(connection, organization_id, known_id)
+            growth = len({*settings.event_types} - {*before.settings.event_types})
+            if capped := await cap_reached(connection, organization_id, self._rules.caps, {"subscriptions": growth}):
+                return capped
             added = await insert_subscriptions(
                 connection, organization_id, known_id, settings.url, settings.event_types
             )
             if added:
                 await bump_directory(connection, [organization_id])
-            return Registered(await self._require(connection, organization_id, known_id), None, tuple(added))
+            after = await self._require(connection, organization_id, known_id)
+            states = settings_state(before), settings_state(after)
+            await audit(connection, by, "endpoint.subscribe", organization_id, known_id, *states)
+            return Registered(after, None, tuple(added))
 
     async def _make(
-        self, connection: asyncpg.Connection, organization_id: str, settings: EndpointSettings, secret: str | None
-    ) -> Registered:
+        self,
+        connection: asyncpg.Connection,
+        organization_id: str,
+        settings: EndpointSettings,
+        secret: str | None,
+        by: Actor,
+        *,
+        is_verified: bool,
+    ) -> Registered | CapReached:
+        more: dict[Capped, int] = {"endpoints": 1, "subscriptions": len({*settings.event_types}), "secrets": 1}
+        if capped := await cap_reached(connection, organization_id, self._rules.caps, more):
+            return capped
         await bump_directory(connection, [organization_id])
         endpoint_id = await insert_endpoint(connection, organization_id, settings.url)
-        shown = await insert_secret(connection, self._secret_box, organization_id, endpoint_id, secret)
+        shown = await insert_secret(
+            connection, self._secret_box, organization_id, endpoint_id, settings.signature_style, secret
+        )
         await write_settings(connection, self._secret_box, organization_id, endpoint_id, settings)
+        if is_verified:
+            await mark_verified(connection, organization_id, endpoint_id)
         added = await insert_subscriptions(connection, organization_id, endpoint_id, settings.url, settings.event_types)
-        return Registered(await self._require(connection, organization_id, endpoint_id), shown, tuple(added))
-
-    async def _signs_with(
-        self, connection: asyncpg.Connection, organization_id: str, endpoint_id: str, secret: str
-    ) -> bool:
-        known = await open_secrets(connection, self._secret_box, organization_id, endpoint_id)
-        return any(each is not None and hmac.compare_digest(each.encode(), secret.encode()) for each in known)
+        made = await self._require(connection, organization_id, endpoint_id)
+        await audit(connection, by, "endpoint.create", organization_id, endpoint_id, after=endpoint_state(made))
+        return Registered(made, shown, tuple(added))
 
     # ------------------------------------------------------------------ changing
 
     async def change(
-        self, organization_id: str, endpoint_id: str, wish: EndpointWish
-    ) -> EndpointView | EndpointRefusal:
-        """Change the given fields. Leaving out an event type ends its subscription and cancels its deliveries."""
+        self,
+        organization_id: str,
+        endpoint_id: str,
+        wish: EndpointWish,
+        check_ownership: CheckOwnership | None = None,
+        *,
+        by: Actor,
+    ) -> Changed | EndpointRefusal:
+        """Change the given fields. Leaving out an event type ends its subscription and cancels its deliveries.
+
+        With ``check_ownership`` the receiver is asked first; unless it agrees, nothing is changed.
+        """
+        verified_url: str | None = None
         for _ in range(TRIES_MAX):
-            known = await self._known(organization_id, endpoint_id, with_secrets="signature_style" in wish.given)
+            with_secrets = check_ownership is not None or "signature_style" in wish.given
+            async with driver(self._engine) as connection:
+                known = await read_known(
+                    connection, self._secret_box, organization_id, endpoint_id, with_secrets=with_secrets
+                )
             if known is None:
                 return NoSuchEndpoint(endpoint_id)
-            after = self._judged(wish, known)
-            if not isinstance(after, EndpointSettings):
-                return after
+            granted = known.judged(wish, self._rules)
+            if not isinstance(granted, GrantedWish):
+                return granted
+            # Asked once, however often the change is judged: another change may only have moved the endpoint.
+            url = granted.settings.url
+            if check_ownership is not None and url != verified_url:
+                if verified_url is not None:
+                    return ChangedTooOften()
+                signing = signing_now(known.endpoint.settings, granted)
+                if complaint := await ownership_complaint(check_ownership, signing, known.secrets):
+                    return InvalidWish({"verify": [complaint]})
+                verified_url = url
             async with driver(self._engine) as connection, connection.transaction():
                 if await lock_directory(connection, organization_id) == known.version:
-                    return await self._write(connection, organization_id, known.endpoint, after)
+                    args = connection, organization_id, known.endpoint, granted, by
+                    return await self._write(*args, is_verified=verified_url is not None)
         return ChangedTooOften()
 
-    def _judged(self, wish: EndpointWish, known: _Known) -> EndpointSettings | EndpointRefusal:
-        if known.endpoint.state is EndpointState.GONE:
-            return EndpointGone()
-        before = known.endpoint.settings
-        granted = self._rules.judge(wish, before, known.own_event_types)
-        if isinstance(granted, InvalidWish):
-            return granted
-        style = granted.settings.signature_style
-        if style != before.signature_style and any(misfit(each or "", style) for each in known.secrets):
-            return SecretMisfit(style)
-        return granted.settings
-
     async def _write(
-        self, connection: asyncpg.Connection, organization_id: str, before: EndpointView, after: EndpointSettings
-    ) -> EndpointView | UrlTaken:
+        self,
+        connection: asyncpg.Connection,
+        organization_id: str,
+        before: EndpointView,
+        granted: GrantedWish,
+        by: Actor,
+        *,
+        is_verified: bool,
+    ) -> Changed | UrlTaken | CapReached:
+        after = granted.settings
+        more: dict[Capped, int] = {
+            "subscriptions": len({*after.event_types}) - len({*before.settings.event_types}),
+            "secrets": more_secrets(before, granted.overlap) if granted.overlap is not None else 0,
+        }
+        if capped := await cap_reached(connection, organization_id, self._rules.caps, more):
+            return capped
         if after.url != before.settings.url:
             other = await find_by_url(connection, organization_id, after.url)
             if other is not None:
@@ -219,15 +281,25 @@ class EndpointStore:
             await move_endpoint(connection, organization_id, before.id, after.url)
         await bump_directory(connection, [organization_id])
         await write_settings(connection, self._secret_box, organization_id, before.id, after)
+        if is_verified:
+            await mark_verified(connection, organization_id, before.id)
         # Add new ones first: an endpoint without a subscription would end.
         await insert_subscriptions(connection, organization_id, before.id, after.url, after.event_types)
-        await _end_subscriptions(connection, organization_id, before.id, but_for=after.event_types)
-        return await self._require(connection, organization_id, before.id)
+        await end_subscriptions(connection, organization_id, before.id, but_for=after.event_types)
+        shown = None
+        if granted.overlap is not None:
+            left, into = signing_of(before.settings), after.signature_style
+            args = connection, self._secret_box, organization_id, before.id
+            shown = await leave_style(*args, left, into, granted.overlap)
+        changed = await self._require(connection, organization_id, before.id)
+        states = changeable_state(before), changeable_state(changed)
+        await audit(connection, by, "endpoint.update", organization_id, before.id, *states)
+        return Changed(changed, shown)
 
     async def set_paused(
-        self, organization_id: str, endpoint_id: str, *, is_paused: bool
+        self, organization_id: str, endpoint_id: str, *, is_paused: bool, by: Actor
     ) -> EndpointView | NoSuchEndpoint | EndpointGone:
-        """Pause or resume the endpoint, by shutting or opening its gate."""
+        """Pause the endpoint, or resume it from being paused or disabled."""
         async with self._changing(organization_id) as connection:
             endpoint = await self._read(connection, organization_id, endpoint_id)
             if endpoint is None:
@@ -236,11 +308,15 @@ class EndpointStore:
                 return EndpointGone()
             await bump_directory(connection, [organization_id])
             await set_paused(connection, organization_id, endpoint_id, is_paused=is_paused)
-            return await self._require(connection, organization_id, endpoint_id)
+            after = await self._require(connection, organization_id, endpoint_id)
+            operation: AuditOperation = "endpoint.pause" if is_paused else "endpoint.resume"
+            states = gates_state(endpoint), gates_state(after)
+            await audit(connection, by, operation, organization_id, endpoint_id, *states)
+            return after
 
     async def rotate_secret(
-        self, organization_id: str, endpoint_id: str, secret: str | None, overlap: timedelta
-    ) -> Rotated | NoSuchEndpoint | EndpointGone | TooManySecrets | InvalidWish:
+        self, organization_id: str, endpoint_id: str, secret: str | None, overlap: timedelta, *, by: Actor
+    ) -> Rotated | NoSuchEndpoint | EndpointGone | TooManySecrets | InvalidWish | CapReached:
         """Add a new secret (None: a random one). Older secrets expire after ``overlap``, or sooner if already due."""
         async with self._changing(organization_id) as connection:
             endpoint = await self._read(connection, organization_id, endpoint_id)
@@ -250,17 +326,26 @@ class EndpointStore:
                 return EndpointGone()
             if secret is not None and (why := secret_problem(secret, endpoint.settings.signature_style)):
                 return InvalidWish({"secret": [why]})
-            expiries = [each.expires_at for each in endpoint.secrets if each.expires_at is not None]
-            if overlap and len(endpoint.secrets) >= KEYS_MAX:
-                return TooManySecrets(min(expiries))
+            if secret and await has_secret(
+                connection, self._secret_box, organization_id, endpoint_id, secret, is_former=True
+            ):
+                return InvalidWish({"secret": [SIGNS_IN_ANOTHER_STYLE]})
+            excess = too_many_secrets(endpoint) if overlap else None
+            more: dict[Capped, int] = {"secrets": more_secrets(endpoint, overlap)}
+            if refused := excess or await cap_reached(connection, organization_id, self._rules.caps, more):
+                return refused
             await bump_directory(connection, [organization_id])
             overlap_ends_at = await end_secrets(connection, organization_id, endpoint_id, overlap)
-            shown = await insert_secret(connection, self._secret_box, organization_id, endpoint_id, secret)
+            style = endpoint.settings.signature_style
+            shown = await insert_secret(connection, self._secret_box, organization_id, endpoint_id, style, secret)
+            after = await self._require(connection, organization_id, endpoint_id)
+            states = secrets_state(endpoint), secrets_state(after)
+            await audit(connection, by, "endpoint.rotate_secret", organization_id, endpoint_id, *states)
             return Rotated(shown, overlap_ends_at)
 
     # ------------------------------------------------------------------ ending
 
-    async def remove(self, organization_id: str, endpoint_id: str) -> NoSuchEndpoint | None:
+    async def remove(self, organization_id: str, endpoint_id: str, *, by: Actor) -> NoSuchEndpoint | None:
         """Remove the endpoint, also from the list if it is gone. Repeating this changes nothing."""
         async with self._changing(organization_id) as connection:
             known = await connection.fetchval(
@@ -268,30 +353,29 @@ class EndpointStore:
             )
             if not known:
                 return NoSuchEndpoint(endpoint_id)
-            await _end_subscriptions(connection, organization_id, endpoint_id)
-            await connection.execute(
-                """UPDATE subscriptions s SET removed_because = $3 FROM endpoints e
-                    WHERE e.organization_id = $1 AND e.id = $2 AND s.organization_id = $1 AND s.endpoint_id = $2
-                      AND s.removed_at = e.removed_at AND s.removed_because = $4""",
-                organization_id,
-                endpoint_id,
-                RemovalReason.DELETED,
-                RemovalReason.GONE,
-            )
+            before = await self._read(connection, organization_id, endpoint_id)
+            await end_subscriptions(connection, organization_id, endpoint_id)
+            await delete_gone(connection, organization_id, endpoint_id)
+            if before is not None:  # not removed before
+                await audit(connection, by, "endpoint.delete", organization_id, endpoint_id, endpoint_state(before))
         return None
 
-    async def unsubscribe(self, organization_id: str, subscription_id: int) -> bool:
+    async def unsubscribe(self, organization_id: str, subscription_id: int, *, by: Actor) -> bool:
         """End a subscription and cancel its deliveries; the last one ends its endpoint. False if it does not exist."""
-        async with driver(self._engine) as connection, connection.transaction():
-            found = await connection.fetchval(
-                "SELECT id FROM subscriptions WHERE organization_id = $1 AND id = $2 AND removed_at IS NULL",
+        async with self._changing(organization_id) as connection:
+            endpoint_id = await connection.fetchval(
+                "SELECT endpoint_id FROM subscriptions WHERE organization_id = $1 AND id = $2 AND removed_at IS NULL",
                 organization_id,
                 subscription_id,
             )
-            if found is None:
+            if endpoint_id is None:
                 return False
-            removed = await remove_subscriptions(connection, [found], because=RemovalReason.DELETED)
+            before = await self._require(connection, organization_id, endpoint_id)
+            removed = await remove_subscriptions(connection, [subscription_id], because=RemovalReason.DELETED)
             await cancel_pending(connection, removed, Reason.SUBSCRIPTION_DELETED)
+            after = await self._read(connection, organization_id, endpoint_id)  # None: it has ended with its last one
+            states = settings_state(before), settings_state(after) if after is not None else None
+            await audit(connection, by, "endpoint.unsubscribe", organization_id, endpoint_id, *states)
         return bool(removed)
 
     # ------------------------------------------------------------------ shared
@@ -302,29 +386,10 @@ class EndpointStore:
             await lock_directory(connection, organization_id)
             yield connection
 
-    async def _known(self, organization_id: str, endpoint_id: str, *, with_secrets: bool) -> _Known | None:
-        async with driver(self._engine) as connection:
-            # Read the version first: everything read after it is as new or newer, so a change in between is noticed.
-            version = await directory_version(connection, organization_id)
-            endpoint = await self._read(connection, organization_id, endpoint_id)
-            if endpoint is None:
-                return None
-            own = await _own_event_types(connection, organization_id)
-            secrets: Sequence[str | None] = ()
-            if with_secrets:
-                secrets = await open_secrets(connection, self._secret_box, organization_id, endpoint_id)
-        return _Known(version, endpoint, own, secrets)
-
     async def _read(
         self, connection: asyncpg.Connection, organization_id: str, endpoint_id: str
     ) -> EndpointView | None:
-        row = await connection.fetchrow(
-            f"""{SELECT_ENDPOINTS} WHERE e.organization_id = $1 AND e.id = $2
-                   AND (e.removed_at IS NULL OR {IS_GONE})""",
-            organization_id,
-            endpoint_id,
-        )
-        return endpoint_of(row, self._secret_box) if row is not None else None
+        return await read_endpoint(connection, self._secret_box, organization_id, endpoint_id)
 
     async def _require(self, connection: asyncpg.Connection, organization_id: str, endpoint_id: str) -> EndpointView:
         """The endpoint, which this transaction has just read or created."""
@@ -332,23 +397,3 @@ class EndpointStore:
         if endpoint is None:
             raise LookupError(f"{endpoint_id} disappeared although its organization is locked")
         return endpoint
-
-
-async def _own_event_types(connection: asyncpg.Connection, organization_id: str) -> Sequence[str]:
-    rows = await connection.fetch("SELECT name FROM event_types WHERE organization_id = $1", organization_id)
-    return [row["name"] for row in rows]
-
-
-async def _end_subscriptions(
-    connection: asyncpg.Connection, organization_id: str, endpoint_id: str, *, but_for: Sequence[str] = ()
-) -> None:
-    """End the endpoint's subscriptions and cancel their pending deliveries."""
-    unwanted = await connection.fetch(
-        """SELECT id FROM subscriptions WHERE organization_id = $1 AND endpoint_id = $2
-              AND removed_at IS NULL AND event_type <> ALL ($3) ORDER BY id""",
-        organization_id,
-        endpoint_id,
-        list(but_for),
-    )
-    removed = await remove_subscriptions(connection, [row["id"] for row in unwanted], because=RemovalReason.DELETED)
-    await cancel_pending(connection, removed, Reason.SUBSCRIPTION_DELETED)

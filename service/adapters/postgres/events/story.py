@@ -1,12 +1,23 @@
 """What the database knows about an event and every subscription that might have got it, from one snapshot."""
 
+from collections.abc import Mapping
+
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.adapters.postgres.deliveries.lines import ahead_of
+from service.adapters.postgres.endpoints.gates import GATES_OF_E, gates_of
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.events.reader import uid_of
 from service.core.deliveries.delivery import DeliveryKey, State
-from service.core.deliveries.story import ExplainedEvent, KnownDelivery, KnownEndpoint, KnownSubscription, Story
+from service.core.deliveries.story import (
+    ExplainedEvent,
+    FanOutUnderWay,
+    KnownDelivery,
+    KnownEndpoint,
+    KnownSubscription,
+    Story,
+)
 from service.core.reason import Reason
 
 
@@ -38,12 +49,11 @@ class StoryReader:
                 uid,
                 organization_id,
             )
+            ahead = await ahead_of(connection, event["uid"])
             # Subscriptions removed before the event are explained too, so all are read: an organization has few.
             endpoints = await connection.fetch(
-                """SELECT e.id, e.url, e.updated_at, e.filter,
-                          (SELECT array_agg((g.kind, CASE WHEN g.until < 'infinity' THEN g.until END) ORDER BY g.kind)
-                             FROM gates g WHERE g.endpoint_id = e.id AND g.until > now()) AS gates
-                     FROM endpoints e WHERE e.organization_id = $1""",
+                f"""SELECT e.id, e.url, e.updated_at, e.filter, {GATES_OF_E} AS gates
+                      FROM endpoints e WHERE e.organization_id = $1""",  # noqa: S608 - constants only
                 organization_id,
             )
             subscriptions = await connection.fetch(
@@ -51,22 +61,25 @@ class StoryReader:
                      FROM subscriptions WHERE organization_id = $1 ORDER BY id""",
                 organization_id,
             )
+            fan_out = await connection.fetchrow("SELECT done_through, frontier FROM fan_outs WHERE event_uid = $1", uid)
         return Story(
             ExplainedEvent(*event),
             {row["id"]: _endpoint(row) for row in endpoints},
             [KnownSubscription(*row) for row in subscriptions],
-            [_delivery(row) for row in deliveries],
+            [_delivery(row, ahead) for row in deliveries],
+            FanOutUnderWay(*fan_out) if fan_out is not None else None,
         )
 
 
 def _endpoint(row: asyncpg.Record) -> KnownEndpoint:
-    return KnownEndpoint(row["id"], row["url"], row["updated_at"], row["filter"], tuple(row["gates"] or ()))
+    return KnownEndpoint(row["id"], row["url"], row["updated_at"], row["filter"], gates_of(row["gates"]))
 
 
-def _delivery(row: asyncpg.Record) -> KnownDelivery:
+def _delivery(row: asyncpg.Record, ahead: Mapping[DeliveryKey, DeliveryKey]) -> KnownDelivery:
     state = State(row["state"])
+    key = DeliveryKey(row["event_uid"], row["subscription_id"], row["replay_number"])
     return KnownDelivery(
-        id=str(DeliveryKey(row["event_uid"], row["subscription_id"], row["replay_number"])),
+        id=str(key),
         subscription_id=row["subscription_id"],
         endpoint_id=row["endpoint_id"],
         replay_number=row["replay_number"],
@@ -75,4 +88,5 @@ def _delivery(row: asyncpg.Record) -> KnownDelivery:
         attempts_made=row["attempts_made"],
         last_status=row["last_status"],
         next_attempt_at=row["next_attempt_at"] if state is State.PENDING else None,
+        waits_for=str(ahead[key]) if state is State.PENDING and key in ahead else None,
     )

@@ -5,9 +5,13 @@ from collections.abc import Sequence
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres.endpoints.version import bump_directory
+from service.adapters.postgres.audit.log import audit
+from service.adapters.postgres.endpoints.caps import cap_reached
+from service.adapters.postgres.endpoints.version import bump_directory, lock_directory
 from service.adapters.postgres.engine import driver
-from service.core.events.own_type import OWN_TYPES_MAX
+from service.core.audit.actor import Actor
+from service.core.endpoints.caps import NO_CAPS, Caps
+from service.core.endpoints.refusals import CapReached
 from service.core.events.view import OwnTypeView, Registration
 
 _COLUMNS = "name, description, schema, created_at"
@@ -16,8 +20,9 @@ _COLUMNS = "name, description, schema, created_at"
 class EventTypeStore:
     """Reads and registers an organization's own event types."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, caps: Caps = NO_CAPS) -> None:
         self._engine = engine
+        self._caps = caps
 
     async def find(self, organization_id: str, name: str) -> OwnTypeView | None:
         """The organization's own event type with this name; None if it does not exist."""
@@ -43,30 +48,33 @@ class EventTypeStore:
         return frozenset(row["name"] for row in rows)
 
     async def register(
-        self, organization_id: str, name: str, description: str, schema: str
-    ) -> tuple[Registration, OwnTypeView | None]:
-        """Register a type, unless its name is taken or ``OWN_TYPES_MAX`` exist; returns the type of this name."""
+        self, organization_id: str, name: str, description: str, schema: str, *, by: Actor
+    ) -> tuple[Registration, OwnTypeView] | CapReached:
+        """Register a type, unless its name is taken; returns the type of this name."""
         async with driver(self._engine) as connection:
             known = await _find(connection, organization_id, name)
             if known is not None:  # types never change: no lock, no new version
                 return Registration.KNOWN, known
             async with connection.transaction():
-                await bump_directory(connection, [organization_id])  # its lock serialises registrations
+                await lock_directory(connection, organization_id)  # which serialises registrations
                 known = await _find(connection, organization_id, name)
                 if known is not None:
                     return Registration.KNOWN, known
+                capped = await cap_reached(connection, organization_id, self._caps, {"event types": 1})
+                if capped is not None:
+                    return capped
+                await bump_directory(connection, [organization_id])
                 row = await connection.fetchrow(
                     f"""INSERT INTO event_types (organization_id, name, description, schema)
-                        SELECT $1, $2, $3, $4
-                         WHERE (SELECT count(*) FROM event_types WHERE organization_id = $1) < $5
-                        RETURNING {_COLUMNS}""",  # noqa: S608 - constants only
+                        VALUES ($1, $2, $3, $4) RETURNING {_COLUMNS}""",  # noqa: S608 - constants only
                     organization_id,
                     name,
                     description,
                     schema,
-                    OWN_TYPES_MAX,
                 )
-        return (Registration.NEW, OwnTypeView(*row)) if row is not None else (Registration.TOO_MANY, None)
+                state = {"description": description, "schema": schema}
+                await audit(connection, by, "event_type.register", organization_id, name, after=state)
+        return Registration.NEW, OwnTypeView(*row)
 
 
 async def _find(connection: asyncpg.Connection, organization_id: str, name: str) -> OwnTypeView | None:

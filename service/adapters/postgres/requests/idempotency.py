@@ -10,7 +10,6 @@ from service.ports.requests import Answered, Begun, NamedRequest, Reused, Runnin
 
 RUNS_SECONDS_MAX: Final = 60
 """How long a request is reserved for the process that runs it; no operation takes nearly as long."""
-PURGED_MAX: Final = 10_000
 
 
 class IdempotencyStore:
@@ -76,14 +75,13 @@ class IdempotencyStore:
             )
 
 
-async def purge_idempotency_keys(connection: asyncpg.Connection) -> int:
-    """Delete rows older than 24 hours, at most ``PURGED_MAX``; returns how many."""
-    purged = await connection.fetch(
+async def purge_idempotency_keys(connection: asyncpg.Connection, limit: int) -> int:
+    """Delete rows older than 24 hours, at most ``limit``; returns how many."""
+    purged: str = await connection.execute(
         # The age is checked again: a row may have been reused in between.
         """DELETE FROM idempotency_keys
             WHERE created_at <= now() - interval '24 hours' AND ctid = ANY (ARRAY(
-                SELECT ctid FROM idempotency_keys WHERE created_at <= now() - interval '24 hours' LIMIT $1))
-           RETURNING 1""",
-        PURGED_MAX,
+                SELECT ctid FROM idempotency_keys WHERE created_at <= now() - interval '24 hours' LIMIT $1))""",
+        limit,
     )
-    return len(purged)
+    return int(purged.split()[1])

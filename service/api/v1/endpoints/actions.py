@@ -11,10 +11,11 @@ from service.api.v1.endpoints.answers import EndpointStats, RotatedSecret
 from service.api.v1.endpoints.bodies import Rotation, StatsQuery, TestRequest
 from service.api.v1.endpoints.paths import endpoint_id_of, granted, on_endpoint, problem_of
 from service.core.deliveries.delivery import DeliveryKey
-from service.core.endpoints.refusals import EndpointGone, NoSuchEndpoint
+from service.core.endpoints.gate import HEEDED_WITHIN_SECONDS, that_hold
+from service.core.endpoints.refusals import EndpointGated, EndpointGone, NoSuchEndpoint
 from service.core.endpoints.view import EndpointState
 from service.core.events.event import Event, Rejected, parse_event
-from service.core.events.registry import REGISTRY, is_subscribable
+from service.core.events.registry import BUILT_IN, is_subscribable
 from service.core.events.sample import sample_event
 from service.ports.desk import DeliveryDesk, EndpointDesk, HealthDesk
 from webhook_signature.sign import KEYS_MAX
@@ -44,10 +45,17 @@ class EndpointActions:
         """Give the endpoint a new secret."""
         body: Rotation = call.body
         endpoint_id, overlap = endpoint_id_of(call), timedelta(seconds=body.overlap_seconds)
-        rotated = granted(await self._desk.rotate_secret(call.organization_id, endpoint_id, body.secret, overlap))
-        return Answer(
-            200, RotatedSecret(id=endpoint_id, secret=rotated.secret, overlap_ends_at=rotated.overlap_ends_at)
+        rotated = granted(
+            await self._desk.rotate_secret(call.organization_id, endpoint_id, body.secret, overlap, by=call.actor)
         )
+        shown = RotatedSecret(
+            id=endpoint_id,
+            secret=rotated.new_secret.text,
+            public_key=rotated.new_secret.public_key,
+            overlap_ends_at=rotated.overlap_ends_at,
+            in_effect_at=self._now() + timedelta(seconds=HEEDED_WITHIN_SECONDS),
+        )
+        return Answer(200, shown)
 
     async def test(self, call: Call) -> Answer:
         """Send the endpoint a sample event."""
@@ -60,6 +68,8 @@ class EndpointActions:
         endpoint = granted(await self._desk.find(organization_id, endpoint_id_of(call)))
         if endpoint.state is EndpointState.GONE:
             raise problem_of(EndpointGone())
+        if waiting := that_hold(endpoint.gates):
+            raise problem_of(EndpointGated(waiting))
         event = self._sample(body.event_type or _first_of(endpoint.settings.event_types, own), organization_id)
         key = await self._send_test(event, endpoint.id)
         found = await self._deliveries.show(key, organization_id) if key is not None else None
@@ -99,8 +109,10 @@ class EndpointActions:
                 "rotate_endpoint_secret",
                 "Rotate the signing secret",
                 self.rotate_secret,
-                "During the overlap, `standard` and `t-v1` send a signature for each secret; `sha256-body` sends "
-                f"the oldest secret's. An endpoint can have {KEYS_MAX} secrets at most; one more is refused with 409.",
+                "During the overlap, each style sends a signature for each secret, but for `sha256-body`, which sends "
+                f"the oldest secret's. Requests that workers have prepared in memory follow within "
+                f"{HEEDED_WITHIN_SECONDS:g} seconds (`in_effect_at`). "
+                f"An endpoint can have {KEYS_MAX} secrets at most; one more is refused with 409.",
                 answers={200: RotatedSecret},
                 body=Rotation,
                 problems=WITH_BODY_POSSIBLE | {404, 409},
@@ -112,9 +124,10 @@ class EndpointActions:
                 "test_endpoint",
                 "Send a test webhook",
                 self.test,
-                "Sends a sample with `test: true` to this endpoint only, whatever its filter and event types. A paused "
-                "endpoint gets it when it is resumed. For your own event types, the sample is generic and does not "
-                "follow the schema.",
+                "Sends a sample with `test: true` to this endpoint only, whatever its filter and event types. While "
+                "a gate is shut (`paused`, `disabled`, `retry_after`, an open `breaker`) nothing is sent or queued: "
+                "the answer is 409, `ENDPOINT_GATED`, and says why and until when. For your own event types, the "
+                "sample is generic and does not follow the schema.",
                 answers={202: DeliveryItem},
                 body=TestRequest,
                 problems=WITH_BODY_POSSIBLE | {404, 409},
@@ -135,7 +148,7 @@ class EndpointActions:
 
 def _first_of(patterns: tuple[str, ...], own_event_types: Collection[str]) -> str:
     """Return the first event type that the first pattern covers."""
-    names = (*REGISTRY, *own_event_types)
+    names = (*BUILT_IN, *own_event_types)
     if patterns[0] in names:
         return patterns[0]
     return next(name for name in names if name.startswith(patterns[0].removesuffix("*")))

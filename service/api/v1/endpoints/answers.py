@@ -1,15 +1,17 @@
 """Response models of endpoints."""
 
+from collections.abc import Iterable
 from dataclasses import fields
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
 from service.api.instant import Instant
 from service.api.v1.endpoints.bodies import Filter, Retry, State, Style
 from service.api.validation import AnswerModel
+from service.core.endpoints.auth import HIDDEN, expiry_of, shown_auth
+from service.core.endpoints.gate import HEEDED_WITHIN_SECONDS, Gate, GateKind
 from service.core.endpoints.health import Health, Percentiles, Stats
-from service.core.endpoints.settings import HIDDEN
 from service.core.endpoints.view import EndpointView
 
 
@@ -39,12 +41,59 @@ class HealthShown(AnswerModel):
         )
 
 
-class SecretShown(AnswerModel):
-    """An active signing secret."""
+_PUBLIC_KEY: Final = Field(
+    description="Of the style `ed25519`, what the receiver verifies with (`whpk_…`); null for the other styles.",
+    examples=["whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="],
+)
+_SECRET: Final = Field(
+    description="Give it to the receiver; it is shown only once. null for the style `ed25519`, whose private key is "
+    "never shown."
+)
 
-    hint: str = Field(description="Its last four characters.")
+
+class SecretShown(AnswerModel):
+    """An active signing secret, or pair of keys."""
+
+    hint: str = Field(description="Its last four characters; the public key's, of a pair.")
+    signature_style: Style = Field(description="The endpoint's, or the one that it has left while this secret stays.")
+    public_key: str | None = _PUBLIC_KEY
     created_at: Instant
     expires_at: Instant | None = Field(description="When it expires, after a rotation; null for the newest.")
+
+
+class GateShown(AnswerModel):
+    """Why an endpoint's deliveries wait now, without using attempts."""
+
+    kind: str = Field(description="One of " + ", ".join(f"`{each}`" for each in GateKind) + ".", examples=["paused"])
+    reason: str = Field(examples=["the receiver asked for a pause (Retry-After)"])
+    since: Instant | None = Field(description="null for `rate_limit` and `max_in_flight`, which shut and open often.")
+    in_effect_at: Instant | None = Field(
+        description=f"{HEEDED_WITHIN_SECONDS:g} seconds after `since`: no request begins later. Until then a worker "
+        "that holds deliveries in memory may not have heard of the gate."
+    )
+    until: Instant | None = Field(
+        description="When it opens by itself; null for `paused` and `disabled`, which end when the endpoint is "
+        "resumed, for `max_in_flight`, which ends with a request, and for a `breaker` that is trying the endpoint."
+    )
+
+    @classmethod
+    def of(cls, gates: Iterable[Gate]) -> "list[GateShown]":
+        """These gates."""
+        return [cls.model_validate(each, from_attributes=True) for each in gates]
+
+
+class AuthShown(AnswerModel):
+    """How Posthorn proves itself to the receiver."""
+
+    type: Literal["oauth2", "mtls", "unreadable"] = Field(
+        description="`unreadable`: it cannot be decrypted; nothing is sent until it is set again."
+    )
+    token_url: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = Field(default=None, examples=[HIDDEN])
+    scope: str | None = None
+    certificate: str | None = None
+    private_key: str | None = Field(default=None, examples=[HIDDEN])
 
 
 class EndpointShown(AnswerModel):
@@ -57,15 +106,30 @@ class EndpointShown(AnswerModel):
     headers: dict[str, str] | None = Field(
         description=f"The names of the extra headers, each with `{HIDDEN}`; null if they cannot be decrypted."
     )
+    auth: AuthShown | None = Field(description="What is secret in it is `***`.")
+    auth_expires_at: Instant | None = Field(
+        description="When the client certificate expires: replace it before, as receivers refuse it then."
+    )
     signature_style: Style
     signature_header: str | None
     filter: Filter | None
     retry: Retry | None
     timeout_seconds: float | None
+    rate_limit_per_second: float | None
+    max_in_flight: int | None
+    order_by: str | None
+    order_wait_seconds: float | None
     metadata: dict[str, str]
-    state: State = Field(description="`paused`: deliveries wait. `gone`: it ended because the receiver answered 410.")
+    state: State = Field(
+        description="`paused`, `disabled`: deliveries wait until the endpoint is resumed. `gone`: it ended because the "
+        "receiver answered 410."
+    )
+    gates: list[GateShown] = Field(description="Why deliveries wait now; empty if they are sent.")
     health: HealthShown
     secrets: list[SecretShown] = Field(description="The active secrets, newest first.")
+    verified_at: Instant | None = Field(
+        description="When the receiver at this URL last sent a challenge back; null if it was not asked (`verify`)."
+    )
     created_at: Instant
     updated_at: Instant
 
@@ -73,15 +137,27 @@ class EndpointShown(AnswerModel):
 class CreatedEndpoint(EndpointShown):
     """A new endpoint, with its secret."""
 
-    secret: str = Field(description="Give it to the receiver; it is shown only once.")
+    secret: str | None = _SECRET
+    public_key: str | None = _PUBLIC_KEY
+
+
+class ChangedEndpoint(EndpointShown):
+    """An endpoint after a change; if that was of `signature_style` with `overlap_seconds`, with its new secret."""
+
+    secret: str | None = Field(description="As for a new endpoint, if the change made a new secret; otherwise null.")
+    public_key: str | None = Field(description="The same, of a pair of keys.")
 
 
 class RotatedSecret(AnswerModel):
     """The new secret."""
 
     id: str = Field(description="The endpoint's id.")
-    secret: str = Field(description="Give it to the receiver; it is shown only once.")
+    secret: str | None = _SECRET
+    public_key: str | None = _PUBLIC_KEY
     overlap_ends_at: Instant | None = Field(description="Until when older secrets also sign; null: they ended at once.")
+    in_effect_at: Instant = Field(
+        description="No request begins later without the new secret, nor, if the older ones ended at once, with those."
+    )
 
 
 class PercentilesShown(AnswerModel):
@@ -136,9 +212,22 @@ def shown_fields(endpoint: EndpointView, health: Health) -> dict[str, Any]:
     return {each.name: getattr(settings, each.name) for each in fields(settings)} | {
         "id": endpoint.id,
         "headers": None if settings.headers is None else dict.fromkeys(settings.headers, HIDDEN),
+        "auth": shown_auth(settings.auth),
+        "auth_expires_at": expiry_of(settings.auth),
         "state": endpoint.state,
+        "gates": GateShown.of(endpoint.gates),
         "health": HealthShown.of(health),
-        "secrets": [SecretShown.model_validate(each, from_attributes=True) for each in endpoint.secrets],
+        "secrets": [
+            SecretShown(
+                hint=each.hint,
+                signature_style=each.former.style if each.former else settings.signature_style,
+                public_key=each.public_key,
+                created_at=each.created_at,
+                expires_at=each.expires_at,
+            )
+            for each in endpoint.secrets
+        ],
+        "verified_at": endpoint.verified_at,
         "created_at": endpoint.created_at,
         "updated_at": endpoint.updated_at,
     }

@@ -4,11 +4,13 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar, assert_never
 
-from service.api.errors import ApiError, Code, invalid
-from service.api.operation import Answer, Call, Operation
+from service.api.errors import ApiError, Code, FieldErrors, invalid
+from service.api.operation import Answer, Call, Limit, Operation
 from service.api.v1.endpoints.answers import EndpointShown
 from service.core.endpoints.refusals import (
+    CapReached,
     ChangedTooOften,
+    EndpointGated,
     EndpointGone,
     EndpointRefusal,
     InvalidWish,
@@ -37,8 +39,16 @@ def on_endpoint(
     description: str = "",
     **others: Any,  # noqa: ANN401 - the other fields of an Operation
 ) -> Operation:
-    """An operation under ``/v1/endpoints/{id}``: by default it writes, and answers with the endpoint or 404."""
-    defaults = {"scope": "write", "answers": {200: EndpointShown}, "problems": frozenset({404})}
+    """An operation under ``/v1/endpoints/{id}``: by default it writes, and answers with the endpoint or 404.
+
+    A key that is limited to this endpoint may do it, unless ``limit`` says otherwise.
+    """
+    defaults: dict[str, Any] = {
+        "scope": "write",
+        "limit": Limit.ENDPOINT,
+        "answers": {200: EndpointShown},
+        "problems": frozenset({404}),
+    }
     return Operation(
         method,
         f"{PATH}/{{id}}{action}",
@@ -75,14 +85,24 @@ def problem_of(refusal: EndpointRefusal) -> ApiError:
             return ApiError(404, Code.NOT_FOUND, refusal.sentence)
         case EndpointGone():
             return ApiError(409, Code.CONFLICT, f"{refusal.sentence}; create a new one with POST /v1/endpoints")
-        case UrlTaken():
-            errors = {"url": [f"belongs to endpoint {refusal.endpoint_id}"]}
-            return ApiError(409, Code.CONFLICT, refusal.sentence, errors=errors)
-        case SecretMisfit():
-            errors = {"signature_style": [refusal.sentence]}
-            return ApiError(409, Code.CONFLICT, refusal.sentence, errors=errors)
+        case EndpointGated():
+            errors = {"gates": [f"{each.kind}: {each.sentence}" for each in refusal.gates]}
+            return ApiError(409, Code.ENDPOINT_GATED, refusal.sentence, errors=errors)
+        case UrlTaken() | SecretMisfit() | CapReached():
+            return ApiError(409, Code.CONFLICT, refusal.sentence, errors=_conflict_of(refusal))
         case ChangedTooOften() | TooManySecrets() | OtherSecret():
             later = {"Retry-After": "1"} if isinstance(refusal, ChangedTooOften) else {}
             return ApiError(409, Code.CONFLICT, refusal.sentence, headers=later)
         case _:
             assert_never(refusal)
+
+
+def _conflict_of(refusal: UrlTaken | SecretMisfit | CapReached) -> FieldErrors:
+    """What the refusal says of which field."""
+    match refusal:
+        case UrlTaken(endpoint_id):
+            return {"url": [f"belongs to endpoint {endpoint_id}"]}
+        case SecretMisfit():
+            return {"signature_style": [refusal.sentence]}
+        case CapReached():
+            return {refusal.field: [refusal.sentence]}

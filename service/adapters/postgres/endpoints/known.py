@@ -1,0 +1,61 @@
+"""An endpoint as it was read, and what a wish about it comes to: decided before the transaction that writes it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from service.adapters.postgres.endpoints.rows import read_endpoint, read_own_event_types
+from service.adapters.postgres.endpoints.secrets import open_secrets
+from service.adapters.postgres.endpoints.version import directory_version
+from service.core.endpoints.refusals import EndpointGone, EndpointRefusal, InvalidWish, SecretMisfit
+from service.core.endpoints.rotation import too_many_secrets
+from service.core.endpoints.settings import EndpointRules, EndpointWish, GrantedWish, misfit
+from service.core.endpoints.view import EndpointState, EndpointView
+from service.ports.secrets import SecretBox
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An endpoint as of ``version`` of the directory, with what is needed to judge a wish about it.
+
+    ``secrets``, which sign in the endpoint's style, are opened only for a wish that gives another, or whose challenge
+    they sign: no other needs them.
+    """
+
+    version: int | None
+    endpoint: EndpointView
+    own_event_types: Sequence[str]
+    secrets: Sequence[str | None]
+
+    def judged(self, wish: EndpointWish, rules: EndpointRules) -> GrantedWish | EndpointRefusal:
+        """What the wish comes to under these rules."""
+        before = self.endpoint.settings
+        if self.endpoint.state is EndpointState.GONE:
+            return EndpointGone()
+        former = [each.former for each in self.endpoint.secrets if each.former is not None]
+        granted = rules.judge(wish, before, self.own_event_types, former)
+        if isinstance(granted, InvalidWish):
+            return granted
+        style = granted.settings.signature_style
+        if granted.overlap is not None:
+            return (granted.overlap and too_many_secrets(self.endpoint)) or granted
+        if style != before.signature_style and any(misfit(each or "", style) for each in self.secrets):
+            return SecretMisfit(style)
+        return granted
+
+
+async def read_known(
+    connection: asyncpg.Connection, secret_box: SecretBox, organization_id: str, endpoint_id: str, *, with_secrets: bool
+) -> Known | None:
+    """Read an endpoint, holding no lock; None if it does not exist."""
+    # Read the version first: everything read after it is as new or newer, so a change in between is noticed.
+    version = await directory_version(connection, organization_id)
+    endpoint = await read_endpoint(connection, secret_box, organization_id, endpoint_id)
+    if endpoint is None:
+        return None
+    own = await read_own_event_types(connection, organization_id)
+    secrets: Sequence[str | None] = ()
+    if with_secrets:
+        secrets = await open_secrets(connection, secret_box, organization_id, endpoint_id, are_former=False)
+    return Known(version, endpoint, own, secrets)

@@ -1,0 +1,1 @@
+"""Events in: judged, and recorded before they are acked."""
