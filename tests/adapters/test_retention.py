@@ -60,8 +60,11 @@ def deliveries(engine: AsyncEngine) -> PostgresDeliveryStore:
 
 @pytest.fixture
 async def today(engine: AsyncEngine) -> datetime:
+    """With the days that follow it: midnight may have come since they were made."""
     async with driver(engine) as connection:
-        return await partitions.today_of(connection)
+        day = await partitions.today_of(connection)
+        await create_partitions(connection)
+        return day
 
 
 @pytest.fixture
