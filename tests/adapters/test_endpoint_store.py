@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.endpoints.organizations import OrganizationStore
-from service.adapters.postgres.endpoints.store import TRIES_MAX, EndpointStore
+from service.adapters.postgres.endpoints.store import EndpointStore
+from service.adapters.postgres.endpoints.store.changing import TRIES_MAX
 from service.adapters.postgres.engine import connect, driver
 from service.core.endpoints.caps import NO_CAPS
 from service.core.endpoints.gate import STORED

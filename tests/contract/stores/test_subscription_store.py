@@ -223,7 +223,9 @@ def test_every_way_to_change_a_directory_is_among_them() -> None:
     }
     assert callers == {
         "adapters/postgres/endpoints/version.py",
-        "adapters/postgres/endpoints/store.py",
+        "adapters/postgres/endpoints/store/changing.py",
+        "adapters/postgres/endpoints/store/creating.py",
+        "adapters/postgres/endpoints/store/switching.py",
         "adapters/postgres/endpoints/removal.py",
         "adapters/postgres/events/types.py",
     }

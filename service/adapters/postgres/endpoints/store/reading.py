@@ -1,0 +1,36 @@
+"""Endpoints as people see them."""
+
+from collections.abc import Sequence
+
+from service.adapters.postgres.endpoints.rows import LIST_ENDPOINTS, endpoint_of
+from service.adapters.postgres.endpoints.store.work import EndpointWork
+from service.adapters.postgres.engine import driver
+from service.core.endpoints.refusals import NoSuchEndpoint
+from service.core.endpoints.view import EndpointState, EndpointView
+from service.ports.desk import TimeKeyset
+
+
+class Reading(EndpointWork):
+    """Endpoints as people see them."""
+
+    async def find(self, organization_id: str, endpoint_id: str) -> EndpointView | NoSuchEndpoint:
+        """The endpoint, even if it is gone."""
+        async with driver(self._engine) as connection:
+            return await self._read(connection, organization_id, endpoint_id) or NoSuchEndpoint(endpoint_id)
+
+    async def list(
+        self,
+        organization_id: str,
+        *,
+        url: str | None = None,
+        state: EndpointState | None = None,
+        limit: int,
+        after: TimeKeyset | None = None,
+    ) -> Sequence[EndpointView]:
+        """Endpoints, newest first, at most ``limit``; without removed ones, but with those that are gone."""
+        created_at, endpoint_id = after or (None, None)
+        async with driver(self._engine) as connection:
+            rows = await connection.fetch(
+                LIST_ENDPOINTS, *(organization_id, url, state or "", created_at, endpoint_id, limit)
+            )
+        return [endpoint_of(row, self._secret_box) for row in rows]
