@@ -98,7 +98,7 @@ def test_every_number_has_bounds(name: str, value: str) -> None:
     assert problem_of(**{environment_name(name): value}).startswith(f"{environment_name(name)}: ")
 
 
-UNITS = ("_seconds", "_days", "_max", "_per_hour", "_port")
+UNITS = ("_seconds", "_days", "_max", "_per_hour", "_per_minute", "_port")
 WITHOUT_UNIT = {"retry_factor", "retry_jitter", "prefetch", "breaker_failures", *CAPS}
 
 

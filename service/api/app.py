@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from service.api.entrance.entrance import Entrance
 from service.api.entrance.rate_limit import show_rate_limit
+from service.api.entrance.strays import count_strays
 from service.api.errors import error_middleware
 from service.api.operation import Operation, bind
 from service.api.request_id import NewRequestId, random_request_id, request_id_middleware, show_request_id
@@ -38,7 +39,12 @@ def make_api(
 ) -> web.Application:
     """Build the application. ``surfaces`` maps path prefixes to sub-applications; ``documents`` need no key."""
     app = web.Application(
-        middlewares=[request_id_middleware(new_request_id), error_middleware(observer), _drop_slash(surfaces)],
+        middlewares=[
+            request_id_middleware(new_request_id),
+            error_middleware(observer),
+            _drop_slash(surfaces),
+            count_strays(entrance),
+        ],
         client_max_size=CLIENT_BYTES_MAX,
         handler_args=HANDLER_ARGUMENTS,
     )

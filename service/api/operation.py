@@ -138,7 +138,8 @@ def bind(operation: Operation, entrance: Entrance) -> Callable[[web.Request], Aw
 
     async def enter(request: web.Request) -> StoredKey:
         key = await entrance.authenticate(request)
-        await entrance.count(request, key)  # before any refusal, so that every response shows the limit
+        standing = await entrance.count(request, key, is_publishing=operation.scope == "publish")
+        standing.admit()  # counted before any refusal, so that every response shows the limit
         return key
 
     async def handle(request: web.Request) -> web.StreamResponse:

@@ -21,7 +21,7 @@ from service.adapters.postgres.events.types import EventTypeStore
 from service.adapters.postgres.replays.jobs import ReplayJobs
 from service.adapters.postgres.requests.idempotency import IdempotencyStore
 from service.adapters.postgres.requests.keys import KeyStore
-from service.adapters.postgres.requests.rate_windows import RateWindowStore
+from service.adapters.postgres.requests.rate_buckets import RateBucketStore
 from service.adapters.system import new_key
 from service.api.app import make_api
 from service.api.documents.asyncapi import asyncapi_document
@@ -89,7 +89,7 @@ def v1_operations(parts: Parts) -> Sequence[Operation]:
     """Every operation of the native API."""
     engine, now = parts.engine, parts.now
     endpoints, health = _endpoints(parts), EndpointHealth(engine)
-    ownership = Ownership(parts.sender, RateWindowStore(engine), now)
+    ownership = Ownership(parts.sender, RateBucketStore(engine), now)
     keys = KeyStore(engine)
     events, deliveries = EventReader(engine), DeliveryReader(engine)
     return (
@@ -116,5 +116,9 @@ def _endpoints(parts: Parts) -> EndpointStore:
 
 def _entrance(parts: Parts) -> Entrance:
     answers = Idempotency(IdempotencyStore(parts.engine), parts.secret_box)
-    limiter = RateLimiter(RateWindowStore(parts.engine), parts.settings.rate_limit_per_hour)
+    limiter = RateLimiter(
+        RateBucketStore(parts.engine),
+        requests_per_hour=parts.settings.rate_limit_per_hour,
+        publishing_per_minute=parts.settings.publish_limit_per_minute,
+    )
     return Entrance(KeyStore(parts.engine), limiter, answers, parts.now)

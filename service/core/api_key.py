@@ -65,13 +65,6 @@ class StoredKey:
         """Whether it has the scope for anything at all."""
         return any(each.partition(":")[0] == scope for each in self.scopes)
 
-    @property
-    def bucket(self) -> str:
-        """What its requests count against: an organization's keys share one, unless a key has a limit of its own."""
-        if self.rate_limit_per_hour is None:
-            return f"org:{self.organization_id}"
-        return f"key:{self.counted_as or self.key_id}"
-
 
 NOBODY: Final = StoredKey("", "", b"", frozenset(), None, None, "", None)
 """Stands for whoever needs no key: nothing is theirs, and they may do nothing."""

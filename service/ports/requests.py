@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from service.core.api_key import StoredKey
+from service.core.budget import Budget
 
 
 class KeyRing(Protocol):
@@ -43,19 +44,19 @@ class ExpiringKeyStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class RateWindow:
-    """A bucket's window, including the request just counted. ``used`` above the limit means that it is refused."""
+class Taken:
+    """A bucket at ``at``, after a request was asked of it: how much of its budget is used, and whether that passed."""
 
-    used: int
-    resets_at: datetime
-    resets_in_seconds: float
+    used: float
+    is_refused: bool
+    at: datetime
 
 
-class RateWindows(Protocol):
-    """Counts requests by bucket."""
+class RateBuckets(Protocol):
+    """Counts requests by bucket, for all processes."""
 
-    async def count(self, bucket: str, limit: int, key_id: str) -> RateWindow:
-        """Count one request; ``used`` never exceeds ``limit + 1``. May raise ``UnavailableError``."""
+    async def take(self, bucket: str, budget: Budget, key_id: str) -> Taken:
+        """Ask for one request; a refused one is not counted. May raise ``UnavailableError``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,7 @@ class Settings(BaseModel):
     audit_retention_days: Annotated[int, Field(ge=KEPT_DAYS, le=3_650)] = 365
     drain_seconds: Annotated[Seconds, Field(le=3_600)] = 25.0
     rate_limit_per_hour: Count = 2_500
+    publish_limit_per_minute: Count = 6_000
     max_endpoints: Cap = 20_000
     max_subscriptions: Cap = 100_000
     max_event_types: Cap = OWN_TYPES_MAX

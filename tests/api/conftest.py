@@ -17,12 +17,13 @@ from service.api.entrance.idempotency import Idempotency
 from service.api.entrance.rate_limit import RateLimiter
 from service.api.v1.publishing import PublishEvents
 from service.core.api_key import StoredKey, generate_key
+from service.core.budget import Budget
 from service.core.events.event import Event, Rejected
 from service.core.events.judged import Judged
 from service.core.events.registry import REGISTRY
 from service.core.reason import ParkReason
 from service.ports.observer import Happening, KeyLeaked, Trouble
-from service.ports.requests import RateWindow
+from service.ports.requests import Taken
 from service.ports.store import Disposition
 from tests.fakes.secret_box import PlainSecretBox
 
@@ -107,19 +108,18 @@ def troubles() -> Troubles:
 
 
 class UncountedRequests:
-    """The RateWindows port: nobody is ever too fast."""
+    """The RateBuckets port: nobody is ever too fast."""
 
-    async def count(self, _bucket: str, _limit: int, _key_id: str) -> RateWindow:
-        return RateWindow(1, NOW, 0.0)
+    async def take(self, _bucket: str, _budget: Budget, _key_id: str) -> Taken:
+        return Taken(1.0, is_refused=False, at=NOW)
 
 
 @pytest.fixture
 async def client(ring: Ring, publishing: Publishing, troubles: Troubles) -> AsyncIterator[Client]:
     operations = [PublishEvents(publishing.judge, publishing, lambda: NOW).operation()]
     nowhere = IdempotencyStore(connect("postgresql://nobody@127.0.0.1:1/nothing"))  # no request here names itself
-    entrance = Entrance(
-        ring, RateLimiter(UncountedRequests(), 2_500), Idempotency(nowhere, PlainSecretBox()), lambda: NOW
-    )
+    limiter = RateLimiter(UncountedRequests(), requests_per_hour=2_500, publishing_per_minute=6_000)
+    entrance = Entrance(ring, limiter, Idempotency(nowhere, PlainSecretBox()), lambda: NOW)
     app = make_api(operations, entrance, troubles, new_request_id=lambda: "req_1")
     async with TestClient(TestServer(app)) as client:
         yield client

@@ -15,7 +15,7 @@ from service.adapters.postgres.endpoints.directory import PostgresSubscriptionSt
 from service.adapters.postgres.endpoints.health import EndpointHealth
 from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.engine import connect
-from service.adapters.postgres.requests.rate_windows import RateWindowStore
+from service.adapters.postgres.requests.rate_buckets import RateBucketStore
 from service.adapters.secret_box import AesSecretBox, SecretKey
 from service.adapters.system import SystemClock, draw, new_uid
 from service.api.v1.endpoints.actions import EndpointActions
@@ -47,7 +47,7 @@ class NobodyAsked:
 
 
 def nobody_asked(engine: AsyncEngine) -> Ownership:
-    return Ownership(NobodyAsked(), RateWindowStore(engine), lambda: datetime.now(UTC))
+    return Ownership(NobodyAsked(), RateBucketStore(engine), lambda: datetime.now(UTC))
 
 
 async def no_pause(_: float) -> None:

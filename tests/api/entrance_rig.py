@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.requests.idempotency import IdempotencyStore
 from service.adapters.postgres.requests.keys import KeyStore
-from service.adapters.postgres.requests.rate_windows import RateWindowStore
+from service.adapters.postgres.requests.rate_buckets import RateBucketStore
 from service.api.app import make_api
 from service.api.entrance.entrance import Entrance
 from service.api.entrance.idempotency import Idempotency
@@ -36,10 +36,18 @@ from tests.fakes.secret_box import PlainSecretBox
 EVERYTHING = ("read", "write", "publish", "admin")
 
 
-def real_entrance(engine: AsyncEngine, *, limit_per_hour: int = 2_500, secret_box: SecretBox | None = None) -> Entrance:
+def real_entrance(
+    engine: AsyncEngine,
+    *,
+    limit_per_hour: int = 2_500,
+    publishing_per_minute: int = 6_000,
+    secret_box: SecretBox | None = None,
+) -> Entrance:
     """As the service's own."""
     answers = Idempotency(IdempotencyStore(engine), secret_box or PlainSecretBox())
-    limiter = RateLimiter(RateWindowStore(engine), limit_per_hour)
+    limiter = RateLimiter(
+        RateBucketStore(engine), requests_per_hour=limit_per_hour, publishing_per_minute=publishing_per_minute
+    )
     return Entrance(KeyStore(engine), limiter, answers, lambda: datetime.now(UTC))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.engine import connect
 from service.adapters.postgres.requests.keys import KeyStore
-from service.adapters.postgres.requests.rate_windows import RateWindowStore
 from service.api.errors import ApiError
 from service.core.api_key import NewKey
 from tests.api.conftest import Client
@@ -20,7 +20,10 @@ from tests.fakes.actor import SOMEBODY
 
 pytestmark = pytest.mark.clock
 
-LIMIT_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+LIMIT_HEADERS = (
+    *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"),
+    *("RateLimit", "RateLimit-Policy"),
+)
 
 
 @pytest.fixture
@@ -54,8 +57,8 @@ async def test_me_says_whose_key_it_is_and_where_it_stands(client: Client, engin
     assert body["organization_id"] == "org_a"
     assert body["key"].pop("expires_at").endswith("Z")
     assert body["key"] == {"id": key.key_id, "name": "zapier", "scopes": ["read"]}
-    assert (body["rate_limit"]["limit"], body["rate_limit"]["remaining"]) == (3, 2)
-    assert time.time() + 3500 < body["rate_limit"]["reset"] < time.time() + 3610
+    assert time.time() + 1100 < body["rate_limit"].pop("reset") < time.time() + 1210
+    assert body["rate_limit"] == {"name": "requests", "limit": 3, "window_seconds": 3600, "remaining": 2}
 
 
 async def test_a_key_without_any_scope_may_ask_who_it_is(client: Client, engine: AsyncEngine) -> None:
@@ -104,14 +107,18 @@ async def test_too_many_is_a_429_that_says_when_to_come_back(client: Client, eng
         async with client.get("/v1/me", headers=bearing(key)) as response:
             assert (response.status, (await response.json())["code"]) == (429, "RATE_LIMIT_EXCEEDED")
             wait_seconds = int(response.headers["Retry-After"])
-            assert 3500 < wait_seconds <= 3600
+            assert 1100 < wait_seconds <= 1200  # three an hour: one comes back every twenty minutes
             assert response.headers["X-RateLimit-Remaining"] == "0"
             assert abs(int(response.headers["X-RateLimit-Reset"]) - time.time() - wait_seconds) < 60
-    assert await sql(engine, "SELECT used FROM rate_windows") == 4  # what is refused counts no further
-    await sql(engine, "UPDATE rate_windows SET starts_at = now() - interval '59 min 59.01 s'")
+            assert response.headers["RateLimit-Policy"] == '"requests";q=3;w=3600'
+            assert response.headers["RateLimit"] == f'"requests";r=0;t={wait_seconds}'
+    assert await sql(engine, "SELECT used FROM rate_buckets") <= 3  # what is refused does not count
+    await sql(engine, "UPDATE rate_buckets SET used = 3, measured_at = now() - interval '1199 s'")
     async with client.get("/v1/me", headers=bearing(key)) as response:
         assert (response.status, response.headers["Retry-After"]) == (429, "1")
-    await sql(engine, "UPDATE rate_windows SET starts_at = now() - interval '1 hour'")
+    await sql(engine, "UPDATE rate_buckets SET used = 3, measured_at = now() - interval '1200 s'")
+    assert await ask(client, key) == (200, "3", "0")
+    await sql(engine, "UPDATE rate_buckets SET measured_at = now() - interval '1 hour'")
     assert await ask(client, key) == (200, "3", "2")
 
 
@@ -129,12 +136,52 @@ async def test_every_response_to_a_key_tells_the_limit(client: Client, engine: A
             assert set(LIMIT_HEADERS) <= set(got.headers)
 
 
+async def test_a_path_or_method_that_does_not_exist_is_counted_for_a_key(client: Client, key: NewKey) -> None:
+    for number, (method, path, status) in enumerate(
+        (("GET", "/v1/nothing", 404), ("PUT", "/v1/things/1", 405), ("POST", "/nothing", 404), ("GET", "/v1/no", 429))
+    ):
+        async with client.request(method, path, headers=bearing(key)) as response:
+            assert response.status == status
+            assert response.headers["X-RateLimit-Remaining"] == str(max(0, 2 - number))
+    for headers in ({}, {"Authorization": "Bearer nobody"}):
+        async with client.get("/v1/nothing", headers=headers) as response:
+            assert response.status == 404
+            assert not set(LIMIT_HEADERS) & set(response.headers)
+
+
+async def test_a_path_that_does_not_exist_needs_no_database(owner_database_url: str, key: NewKey) -> None:
+    away = connect("postgresql://nobody@127.0.0.1:1/nothing")
+    async with serving([], real_entrance(away)) as client, client.get("/v1/no", headers=bearing(key)) as response:
+        assert (response.status, (await response.json())["code"]) == (404, "NOT_FOUND")
+    await away.dispose()
+
+
+async def test_publishing_has_a_budget_of_its_own(engine: AsyncEngine, key: NewKey) -> None:
+    entrance = real_entrance(engine, limit_per_hour=2, publishing_per_minute=3)
+    things = Things()
+    publish = replace(things.operations()[0], scope="publish")
+    async with serving([publish], entrance) as client:
+        for remaining in "210":
+            async with client.post("/v1/things", json={}, headers=bearing(key)) as response:
+                assert (response.status, response.headers["X-RateLimit-Remaining"]) == (201, remaining)
+                assert response.headers["RateLimit-Policy"] == '"publishing";q=3;w=60'
+        async with client.post("/v1/things", json={}, headers=bearing(key)) as response:
+            assert (response.status, int(response.headers["Retry-After"]) <= 20) == (429, True)
+            assert "3 requests per minute" in (await response.json())["error"]
+        assert [(await ask(client, key))[0] for _ in range(3)] == [200, 200, 429]  # the other budget was whole
+
+        own = await make_key(engine, "org_a", rate_limit_per_hour=2)  # a key's own limit is for all that it does
+        async with client.post("/v1/things", json={}, headers=bearing(own)) as response:
+            assert (response.status, response.headers["RateLimit-Policy"]) == (201, '"key";q=2;w=3600')
+        assert await ask(client, own) == (200, "2", "0")
+
+
 async def test_a_surface_of_its_own_tells_the_limit_too(engine: AsyncEngine, key: NewKey) -> None:
     entrance = real_entrance(engine, limit_per_hour=1)
 
     async def handle(request: web.Request) -> web.Response:
         try:
-            await entrance.count(request, await entrance.authenticate(request))
+            (await entrance.count(request, await entrance.authenticate(request))).admit()
         except ApiError as error:
             return web.json_response({}, status=error.status, headers=error.headers)
         return web.json_response({})
@@ -151,15 +198,6 @@ async def test_simultaneous_requests_are_each_counted(engine: AsyncEngine, key: 
     async with serving([], real_entrance(engine, limit_per_hour=20)) as client:
         statuses = [status for status, *_ in await asyncio.gather(*(ask(client, key) for _ in range(30)))]
     assert (statuses.count(200), statuses.count(429)) == (20, 10)
-
-
-async def test_a_lowered_limit_holds_at_once(engine: AsyncEngine) -> None:
-    count = RateWindowStore(engine).count
-    for used in (1, 2, 3):
-        assert (await count("org:a", 10, "none")).used == used
-    assert (await count("org:a", 2, "none")).used == 3
-    assert (await count("org:a", 10, "none")).used == 4
-    assert (await count("org:b", 2**31 - 2, "none")).used == 1
 
 
 async def test_when_a_key_was_used_is_noted_about_once_a_minute(

@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer, make_mocked_request
 
 from service.api.errors import ApiError
 from service.api.operation import Call
-from service.api.v1.endpoints.ownership import AT_ONCE_MAX, CHALLENGES_PER_HOUR_MAX, Ownership
+from service.api.v1.endpoints.ownership import AT_ONCE_MAX, CHALLENGES, Ownership
 from service.core.api_key import StoredKey
 from service.core.endpoints.settings import EndpointWish
 from tests.api.conftest import NOW, UncountedRequests
@@ -197,12 +197,12 @@ async def test_an_address_that_is_not_allowed_is_not_told(database_url: str, rec
 async def test_an_organization_gets_so_many_an_hour(whole: Whole, receiver: Receiver) -> None:
     made = await whole.made("POST", ENDPOINTS, wanted(f"{receiver.url}/a"))
     path = f"{ENDPOINTS}/{made['id']}"
-    for _ in range(CHALLENGES_PER_HOUR_MAX - 1):
+    for _ in range(CHALLENGES.requests - 1):
         await whole.made("PATCH", path, {"verify": True})
     told = await whole.ask("PATCH", path, json={"verify": True})
     assert (told.status, told.json["code"]) == (429, "RATE_LIMIT_EXCEEDED")
     assert int(told.headers["Retry-After"]) > 0
-    assert len(receiver.heard) == CHALLENGES_PER_HOUR_MAX
+    assert len(receiver.heard) == CHALLENGES.requests
     await whole.made("PATCH", path, {"description": "without it all goes on"})
     await whole.made("POST", ENDPOINTS, wanted(f"{receiver.url}/theirs"), by=STRANGER)
 

@@ -17,6 +17,7 @@ WORKED: Final = (
     "line_heads",
     "open_deliveries",
     "ordered_deliveries",
+    "rate_buckets",
     "rate_windows",
     "replay_made",
 )

@@ -17,16 +17,22 @@ Document = Mapping[str, Any]
 _REFERENCE: Final = "#/components/schemas/{model}"
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
+_TEXT: Final = {"type": "string"}
 _RESPONSE_HEADERS: Final = {
     "X-Request-ID": ("The request's ID; quote it when you report a problem.", {"type": "string"}),
-    "X-RateLimit-Limit": ("Requests allowed per hour.", {"type": "integer"}),
-    "X-RateLimit-Remaining": ("Requests left in this hour.", {"type": "integer"}),
-    "X-RateLimit-Reset": ("When the next hour begins, in Unix seconds.", {"type": "integer"}),
+    "X-RateLimit-Limit": ("How many requests the budget holds.", {"type": "integer"}),
+    "X-RateLimit-Remaining": ("How many more may be made at once.", {"type": "integer"}),
+    "X-RateLimit-Reset": ("When there will be one more, in Unix seconds.", {"type": "integer"}),
+    "RateLimit-Policy": ('The budget, and in how many seconds it fills again: `"requests";q=2500;w=3600`.', _TEXT),
+    "RateLimit": ('What is left of it, and when there will be one more: `"requests";r=2499;t=2`.', _TEXT),
     "Retry-After": ("Seconds to wait before the next try.", {"type": "integer", "minimum": 1}),
     "Idempotency-Replayed": ("`true` if this is a stored answer.", {"type": "string", "const": "true"}),
 }
 _ON_EVERY_RESPONSE: Final = ("X-Request-ID",)
-_RATE_HEADERS: Final = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+_RATE_HEADERS: Final = (
+    *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"),
+    *("RateLimit-Policy", "RateLimit"),
+)
 _RETRY_STATUSES: Final = {409, 429, 503}
 
 _PROBLEMS: Final = {
@@ -39,7 +45,7 @@ _PROBLEMS: Final = {
     413: "The body is too large.",
     415: "The Content-Type is not supported.",
     422: "The Idempotency-Key was used with a different request.",
-    429: "Too many requests in this hour.",
+    429: "Too many requests; `Retry-After` says when the next one fits.",
     500: "Internal error.",
     503: "The database cannot be reached at the moment.",
 }

@@ -8,7 +8,7 @@ from aiohttp import web
 from service.api.entrance.auth import authenticate
 from service.api.entrance.guesses import Guesses
 from service.api.entrance.idempotency import Idempotency, Run
-from service.api.entrance.rate_limit import RateLimiter
+from service.api.entrance.rate_limit import RateLimit, RateLimiter
 from service.core.api_key import StoredKey
 from service.ports.requests import KeyRing
 
@@ -29,9 +29,9 @@ class Entrance:
         """Return the caller's key. Raises ``ApiError`` (400, 401, 429)."""
         return await authenticate(request, self._keys, self._guesses, self.now())
 
-    async def count(self, request: web.Request, key: StoredKey) -> None:
-        """Count the request against the limit that the response's headers show. Raises ``ApiError`` (429)."""
-        await self._limiter.count(request, key)
+    async def count(self, request: web.Request, key: StoredKey, *, is_publishing: bool = False) -> RateLimit:
+        """Count the request in the budget that the response's headers show; the caller lets it pass, or not."""
+        return await self._limiter.count(request, key, is_publishing=is_publishing)
 
     async def once(self, request: web.Request, key: StoredKey, body_bytes: bytes, run: Run) -> web.Response:
         """Run, or repeat the stored answer for this Idempotency-Key. Raises ``ApiError`` (400, 404, 409, 422)."""

@@ -1,51 +1,93 @@
-"""The hourly rate limit, shown on every response."""
+"""Rate limits: from which bucket a request takes, and the headers that show it on every response."""
 
-import math
 from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
 from aiohttp import web
 
 from service.api.errors import ApiError, Code
 from service.core.api_key import StoredKey
-from service.ports.requests import RateWindows
+from service.core.budget import HOUR_SECONDS, MINUTE_SECONDS, Budget
+from service.ports.requests import RateBuckets, Taken
+
+REQUESTS: Final = "requests"
+"""The budget of an organization, for all but publishing."""
+PUBLISHING: Final = "publishing"
+"""The budget of an organization for publishing, so that what it does beside stops no producer, and the reverse."""
+KEY: Final = "key"
+"""The budget of a key with a limit of its own, for all that it does."""
+
+_PER: Final = {HOUR_SECONDS: "hour", MINUTE_SECONDS: "minute"}
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """A caller's limit in this hour. ``reset`` is when the hour ends, in Unix seconds."""
+    """Where a caller stands in the budget that its request was counted in."""
 
-    limit: int
-    remaining: int
-    reset: int
+    budget: Budget
+    taken: Taken
+
+    @property
+    def remaining(self) -> int:
+        """How many more requests may be made at once."""
+        return self.budget.left(self.taken.used)
+
+    @property
+    def more_in_seconds(self) -> int:
+        """When there will be one more."""
+        return self.budget.more_in_seconds(self.taken.used)
+
+    @property
+    def reset(self) -> int:
+        """The same, in Unix seconds, rounded up."""
+        return ceil(self.taken.at.timestamp()) + self.more_in_seconds
+
+    def admit(self) -> None:
+        """Let the request pass. Raises ``ApiError`` (429)."""
+        if self.taken.is_refused:
+            seconds, budget = self.more_in_seconds, self.budget
+            sentence = f"limit of {budget.requests} requests per {_PER[budget.window_seconds]} reached; "
+            sentence += f"try again in {seconds} second{'' if seconds == 1 else 's'}"
+            raise ApiError(429, Code.RATE_LIMIT_EXCEEDED, sentence, headers={"Retry-After": str(seconds)})
 
 
 RATE_LIMIT: Final = web.RequestKey("rate_limit", RateLimit)
 
 
 class RateLimiter:
-    """A key with a limit of its own has its own bucket; the other keys of an organization share one."""
+    """A key with a limit of its own has its own bucket; the others of an organization share two."""
 
-    def __init__(self, windows: RateWindows, limit_per_hour: int) -> None:
-        self._windows = windows
-        self._limit_per_hour = limit_per_hour
+    def __init__(self, buckets: RateBuckets, *, requests_per_hour: int, publishing_per_minute: int) -> None:
+        self._buckets = buckets
+        self._requests = Budget(REQUESTS, requests_per_hour, HOUR_SECONDS)
+        self._publishing = Budget(PUBLISHING, publishing_per_minute, MINUTE_SECONDS)
 
-    async def count(self, request: web.Request, key: StoredKey) -> None:
-        """Count the request and attach its ``RateLimit``. Raises ``ApiError`` (429)."""
-        own = key.rate_limit_per_hour
-        limit = self._limit_per_hour if own is None else own
-        window = await self._windows.count(key.bucket, limit, key.key_id)
-        request[RATE_LIMIT] = RateLimit(limit, max(0, limit - window.used), math.ceil(window.resets_at.timestamp()))
-        if window.used > limit:
-            wait_seconds = max(1, math.ceil(window.resets_in_seconds))  # Retry-After: whole seconds, not 0
-            sentence = f"limit of {limit} requests per hour reached; try again in {wait_seconds} seconds"
-            raise ApiError(429, Code.RATE_LIMIT_EXCEEDED, sentence, headers={"Retry-After": str(wait_seconds)})
+    async def count(self, request: web.Request, key: StoredKey, *, is_publishing: bool) -> RateLimit:
+        """Count the request, and attach its ``RateLimit`` for the headers."""
+        bucket, budget = self._bucket(key, is_publishing)
+        standing = RateLimit(budget, await self._buckets.take(bucket, budget, key.key_id))
+        request[RATE_LIMIT] = standing
+        return standing
+
+    def _bucket(self, key: StoredKey, is_publishing: bool) -> tuple[str, Budget]:  # noqa: FBT001 - private
+        if key.rate_limit_per_hour is not None:
+            return f"key:{key.counted_as or key.key_id}", Budget(KEY, key.rate_limit_per_hour, HOUR_SECONDS)
+        if is_publishing:
+            return f"publish:{key.organization_id}", self._publishing
+        return f"org:{key.organization_id}", self._requests
 
 
 async def show_rate_limit(request: web.Request, response: web.StreamResponse) -> None:
-    """Add the rate limit headers, to errors too. aiohttp calls this for sub-applications as well."""
+    """Add the rate limit headers, to errors too. aiohttp calls this for sub-applications as well.
+
+    ``RateLimit`` and ``RateLimit-Policy`` are those of draft-ietf-httpapi-ratelimit-headers-10, structured fields.
+    """
     standing = request.get(RATE_LIMIT)
     if standing is not None:
-        response.headers["X-RateLimit-Limit"] = str(standing.limit)
-        response.headers["X-RateLimit-Remaining"] = str(standing.remaining)
+        budget, remaining, seconds = standing.budget, standing.remaining, standing.more_in_seconds
+        response.headers["X-RateLimit-Limit"] = str(budget.requests)
+        response.headers["X-RateLimit-Remaining"] = str(remaining)
         response.headers["X-RateLimit-Reset"] = str(standing.reset)
+        response.headers["RateLimit-Policy"] = f'"{budget.name}";q={budget.requests};w={budget.window_seconds}'
+        response.headers["RateLimit"] = f'"{budget.name}";r={remaining};t={seconds}'

@@ -26,11 +26,13 @@ class KeyShown(AnswerModel):
 
 
 class RateLimitShown(AnswerModel):
-    """The current hour's requests, including this one."""
+    """The budget that this request was counted in; publishing has another one, unless the key has its own."""
 
-    limit: Annotated[int, Field(examples=[2500])]
-    remaining: Annotated[int, Field(examples=[2499])]
-    reset: Annotated[int, Field(description="When the hour ends, in Unix seconds.", examples=[1795199999])]
+    name: Annotated[str, Field(description="What `RateLimit` calls it.", examples=["requests"])]
+    limit: Annotated[int, Field(description="How many requests it holds.", examples=[2500])]
+    window_seconds: Annotated[int, Field(description="In what time it fills again.", examples=[3600])]
+    remaining: Annotated[int, Field(description="How many more may be made at once.", examples=[2499])]
+    reset: Annotated[int, Field(description="When there will be one more, in Unix seconds.", examples=[1795199999])]
 
 
 class Me(AnswerModel):
@@ -45,7 +47,14 @@ async def show_me(call: Call) -> Answer:
     """Describe the caller's key."""
     key, standing = call.key, call.request[RATE_LIMIT]
     shown = KeyShown(id=key.key_id, name=key.name, scopes=sorted(key.scopes), expires_at=key.expires_at)
-    limit = RateLimitShown(limit=standing.limit, remaining=standing.remaining, reset=standing.reset)
+    budget = standing.budget
+    limit = RateLimitShown(
+        name=budget.name,
+        limit=budget.requests,
+        window_seconds=budget.window_seconds,
+        remaining=standing.remaining,
+        reset=standing.reset,
+    )
     return Answer(200, Me(organization_id=key.organization_id, key=shown, rate_limit=limit))
 
 

@@ -10,6 +10,8 @@ from typing import Final
 from aiohttp import web
 
 from service.api.entrance.entrance import Entrance
+from service.api.entrance.rate_limit import RateLimit
+from service.api.entrance.strays import count_strays
 from service.api.patience import Patience
 from service.api.v2.bodies import MEDIA_TYPES
 from service.api.v2.credentials import authenticate_token
@@ -28,6 +30,7 @@ from service.api.v2.refusal import (
 from service.api.v2.resource import Resource, ResourceCall, Verb
 from service.api.v2.subscribers import Subscribers
 from service.api.validation import JSON, read_body
+from service.core.api_key import StoredKey
 from service.ports.desk import EndpointDesk, ResthookDesk
 from service.ports.observer import Observer
 
@@ -47,7 +50,7 @@ def make_v2(
     page_size: int = PAGE_SIZE,
 ) -> web.Application:
     """Build the application to be mounted at ``PREFIX``. ``public_url`` is where callers find the service."""
-    app = web.Application(middlewares=[refusal_middleware(observer)])
+    app = web.Application(middlewares=[refusal_middleware(observer), count_strays(entrance)])
     links, pages = Links(public_url), Pages()
     for resource in _resources(endpoints, resthooks, links, page_size):
         app.router.add_route("*", f"{resource.path}{_SUFFIX}", _Route(entrance, resource, pages, links).answer)
@@ -116,21 +119,21 @@ class _Route:
     async def answer(self, request: web.Request) -> web.Response:
         """Check the request, then run it. The documentation needs no key; its empty JSON stand-in does."""
         patience = Patience()
-        key = await patience.wait(authenticate_token(request, self._entrance))
+        key, standing = await patience.wait(self._enter(request))
         verb = self._verb(request)
         if verb is None:
             return self._options()
         is_documentation = verb is self._resource.verbs.get("GET") and not request.match_info["suffix"]
         if is_documentation and self._resource.page is not None and prefers_html(request):
             return self._pages.page(self._resource.page)
-        if key is None:
+        if key is None or standing is None:
             raise refusal(403, NOT_AUTHENTICATED)
         is_read = request.method in _READS
         if not is_read:
             self._refuse_other_sites(request)
         if ("read" if is_read else "write") not in key.scopes:
             raise refusal(403, PERMISSION_DENIED)
-        await patience.wait(self._entrance.count(request, key))
+        standing.admit()
         if is_documentation:
             return json_response([])
         if is_read:
@@ -141,9 +144,14 @@ class _Route:
 
     async def answer_anybody(self, request: web.Request) -> web.Response:
         """Check what can be checked without a key, then run the request."""
-        await Patience().wait(authenticate_token(request, self._entrance))
+        await Patience().wait(self._enter(request))
         verb = self._verb(request)
         return await verb(ResourceCall(request, None)) if verb is not None else self._options()
+
+    async def _enter(self, request: web.Request) -> tuple[StoredKey | None, RateLimit | None]:
+        """The caller's key, and where it stands: counted at once, so that every answer to a key shows the limit."""
+        key = await authenticate_token(request, self._entrance)
+        return key, await self._entrance.count(request, key) if key is not None else None
 
     def _verb(self, request: web.Request) -> Verb | None:
         """Return the method's handler; None for OPTIONS. Raises ``RefusalError`` (405)."""

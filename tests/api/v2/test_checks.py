@@ -170,10 +170,20 @@ async def test_the_throttle(database_url: str) -> None:
             assert (response.status, await response.json()) == (429, {"detail": detail})
             assert 1 <= seconds <= 3_600
             assert int(response.headers["X-RateLimit-Reset"]) > 1_700_000_000
-        # What is checked before: the token, the method, the permission. Another organization has its own hour.
+        # What is checked before: the token, the method, the permission. Another organization has its own budget.
         assert (await surface.call("GET", RESTHOOKS, headers={"Authorization": "Token x"}))[0] == 403
-        assert (await surface.call("PUT", RESTHOOKS))[0] == 405
-        assert (await surface.call("POST", SUBSCRIBERS, headers=reader))[0] == 403
+        for method, path, headers, status in (
+            ("PUT", RESTHOOKS, surface.headers(), 405),
+            ("POST", SUBSCRIBERS, reader, 403),
+            ("GET", RESTHOOKS.removesuffix(".json"), surface.headers(Accept="text/html"), 200),
+            ("GET", f"{PREFIX}/", surface.headers(), 200),
+        ):
+            async with surface.client.request(method, path, headers=headers) as response:
+                assert (response.status, response.headers["X-RateLimit-Remaining"]) == (status, "0"), path
+        async with surface.client.get(f"{PREFIX}/nothing.json", headers=surface.headers()) as response:
+            assert response.status == 429  # no path is checked before, where there is none
+            assert (await response.json())["detail"].startswith("Request was throttled. Expected available in ")
+            assert response.headers["RateLimit-Policy"] == '"requests";q=1;w=3600'
         assert (await surface.call("GET", RESTHOOKS, headers=surface.headers(surface.other_key)))[0] == 200
 
 

@@ -4,7 +4,6 @@ Anybody with a key could use this to send requests somewhere, so it is bounded: 
 guarded exit, so many an hour for an organization, and so many at once in a process.
 """
 
-import math
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,13 +14,14 @@ from typing import Final
 
 from service.api.errors import RETRY_AFTER_SECONDS, ApiError, Code
 from service.api.operation import Call
+from service.core.budget import HOUR_SECONDS, Budget
 from service.core.deliveries.ownership import challenge_request, complaint_about
 from service.core.endpoints.settings import EndpointSettings, EndpointWish
 from service.ports.desk import CheckOwnership
 from service.ports.exit import Sender
-from service.ports.requests import RateWindows
+from service.ports.requests import RateBuckets
 
-CHALLENGES_PER_HOUR_MAX: Final = 30
+CHALLENGES: Final = Budget("verifications", 30, HOUR_SECONDS)
 """Of an organization: enough to set endpoints up and try again, too few to scan or flood anybody."""
 AT_ONCE_MAX: Final = 8
 CHALLENGE_BYTES: Final = 24
@@ -32,9 +32,9 @@ _VERIFY: Final = "verify"
 class Ownership:
     """Checks whether a URL is its owner's wish. ``now`` returns an aware UTC datetime."""
 
-    def __init__(self, sender: Sender, windows: RateWindows, now: Callable[[], datetime]) -> None:
+    def __init__(self, sender: Sender, buckets: RateBuckets, now: Callable[[], datetime]) -> None:
         self._sender = sender
-        self._windows = windows
+        self._buckets = buckets
         self._now = now
         self._at_once = 0
 
@@ -57,10 +57,10 @@ class Ownership:
             self._at_once -= 1
 
     async def _count(self, call: Call) -> None:
-        window = await self._windows.count(f"verify:{call.organization_id}", CHALLENGES_PER_HOUR_MAX, call.key.key_id)
-        if window.used > CHALLENGES_PER_HOUR_MAX:
-            wait_seconds = max(1, math.ceil(window.resets_in_seconds))
-            sentence = f"limit of {CHALLENGES_PER_HOUR_MAX} verifications per hour reached; leave out verify, or "
+        taken = await self._buckets.take(f"verify:{call.organization_id}", CHALLENGES, call.key.key_id)
+        if taken.is_refused:
+            wait_seconds = CHALLENGES.more_in_seconds(taken.used)
+            sentence = f"limit of {CHALLENGES.requests} verifications per hour reached; leave out verify, or "
             sentence += f"try again in {wait_seconds} seconds"
             raise ApiError(429, Code.RATE_LIMIT_EXCEEDED, sentence, headers={"Retry-After": str(wait_seconds)})
 
