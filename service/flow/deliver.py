@@ -46,4 +46,4 @@ class Deliver:
         # Dying on this line sends the event twice: the receiver has it, and we have not said so. The copy carries
         # the same webhook-id and the same bytes; "at least once" is what we promise.
         schedule = endpoint.schedule or self.schedule
-        return conclude(started, reply, schedule, self.around.clock.now(), self.around.draw())
+        return conclude(started, reply, schedule, self.around.clock.now(), self.around.draw(), request)

@@ -99,6 +99,12 @@ async def test_location_and_every_retry_after_are_reported(sender: HttpSender) -
         reply = await sender.send(receiver.post())
     assert isinstance(reply, Reply)
     assert (reply.status, reply.retry_after, reply.location) == (503, ("5", "7"), "/\ufffd\u00e9")
+    assert reply.headers == (
+        (b"Retry-After", b"5"),
+        (b"retry-after", b"7"),
+        (b"Location", b"/\xff\xc3\xa9"),
+        (b"Content-Length", b"0"),
+    )
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

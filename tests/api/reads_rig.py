@@ -27,7 +27,7 @@ from service.core.api_key import NewKey
 from service.core.deliveries.attempt import attempt_of
 from service.core.deliveries.delivery import Delivery
 from service.core.deliveries.outcome import classify
-from service.core.deliveries.request import Fault, Reply
+from service.core.deliveries.request import Fault, Reply, Request
 from service.core.deliveries.settlement import Settled, Settlement
 from service.core.events.event import Event, parse_event
 from service.flow.intake.intake import Intake
@@ -37,6 +37,8 @@ from tests.api.entrance_rig import Told, ask, bearing, make_key, real_entrance, 
 from tests.fakes.administration import Administration
 from tests.fakes.delivery_store import alike
 from tests.fakes.events import body_of
+
+REPLY_HEADERS = ((b"Server", b"nginx"), (b"Set-Cookie", b"hunter2"))
 
 
 @dataclass
@@ -78,17 +80,23 @@ class Reading:
         [event] = await self.take_in(body_of(id=event_id, type=event_type, **changes))
         return event
 
-    async def attempt(self, settlement: Settlement, *, status: int | None = 200, count: int = 100) -> list[Delivery]:
+    async def attempt(
+        self, settlement: Settlement, *, status: int | None = 200, count: int = 100, request: Request | None = None
+    ) -> list[Delivery]:
         """Claim what is due and settle it so; ``status`` None: no answer came."""
         claims = await self.store.claim_due(alike(count))
-        reply = Reply(status, 12, b"said so") if status is not None else Fault(settlement_reason(settlement), 12)
+        reply = (
+            Reply(status, 12, b"said so", headers=REPLY_HEADERS)
+            if status is not None
+            else Fault(settlement_reason(settlement), 12)
+        )
         now = datetime.now(UTC)
         batch = [
             Settled(
                 claim.delivery,
                 claim.claim_number,
                 settlement,
-                attempt_of(claim.delivery, claim.claim_number, now, reply, classify(reply, now)),
+                attempt_of(claim.delivery, claim.claim_number, now, reply, classify(reply, now), request),
             )
             for claim in claims
         ]

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from service.adapters.postgres.engine import driver
 from service.core.deliveries.delivery import DeliveryKey
+from service.core.deliveries.request import Request
 from service.core.deliveries.settlement import Accept, Bury, Retry
 from service.core.reason import Reason
 from tests.api.reads_rig import Reading, reading_on
@@ -120,8 +122,30 @@ async def test_one_delivery_with_every_attempt(reading: Reading) -> None:
             "X-Event-ID": "evt_1",
             "webhook-id": "evt_1",
         },
+        "is_recorded": False,
         "body_bytes": len(event.body),
     }
+    assert attempts[2]["reply_headers"] is None
+
+
+async def test_an_attempt_shows_what_a_signature_problem_needs(reading: Reading) -> None:
+    await reading.event("evt_1")
+    recorded = {"webhook-signature": "v1,abc", "X-Team": None}
+    await reading.attempt(Retry(0, Reason.HTTP_STATUS), status=401, request=Request(URL, {}, b"", 1, recorded=recorded))
+    [attempt] = (await reading.get(f"/v1/deliveries/{(await only(reading))['id']}"))["attempts"]
+    assert attempt["request"]["is_recorded"] is True
+    at = datetime.fromisoformat(attempt["started_at"])
+    assert attempt["request"]["headers"] == {
+        "Content-Type": "application/json",
+        "webhook-attempt": "1",
+        "X-Event-Type": "message.sent",
+        "X-Event-ID": "evt_1",
+        "webhook-id": "evt_1",
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": "v1,abc",
+        "X-Team": "***",
+    }
+    assert attempt["reply_headers"] == {"Server": "nginx"}
 
 
 async def test_a_replay_is_a_new_delivery(reading: Reading) -> None:

@@ -62,19 +62,20 @@ async def test_an_event_goes_in_over_http_and_out_signed(environment: dict[str, 
         event_ids = triggered.json["event_ids"]
         webhook = Webhook(endpoint["secret"])
         async with asyncio.timeout(100):
-            verified = [webhook.verify(*await arrived.get()) for _ in event_ids]
-        assert {each.id for each in verified} == set(event_ids)
+            received = [await arrived.get() for _ in event_ids]
+        sent = {webhook.verify(*each).id: each[1] for each in received}
+        assert sent.keys() == set(event_ids)
         service.signal(signal.SIGTERM)
         assert await service.end() == 0
     listed = await posthorn("deliveries", "list", "--organization", "org_a", "--state", "delivered", "--json")
     assert {each["event_id"] for each in listed.json["data"]} == set(event_ids)
     assert listed.json["next_cursor"] is None
-    await _show(posthorn, listed.json["data"][0])
+    await _show(posthorn, listed.json["data"][0], sent)
     await _page(posthorn, [each["id"] for each in listed.json["data"]])
     await _replay(posthorn, listed.json["data"][0])
 
 
-async def _show(posthorn: Run, delivery: dict[str, Any]) -> None:
+async def _show(posthorn: Run, delivery: dict[str, Any], sent: dict[str, Any]) -> None:
     assert delivery.keys() == DELIVERY_KEYS
     shown = (await posthorn("deliveries", "show", delivery["id"], "--json")).json
     [attempt] = shown.pop("attempts")
@@ -82,6 +83,10 @@ async def _show(posthorn: Run, delivery: dict[str, Any]) -> None:
     assert (attempt["number"], attempt["outcome"], attempt["reason"], attempt["status"]) == (1, "accepted", None, 200)
     assert attempt["started_at"].endswith("Z")
     assert isinstance(attempt["duration_ms"], int)
+    headers = sent[delivery["event_id"]]
+    signed = ("webhook-id", "webhook-timestamp", "webhook-signature")
+    assert attempt["sent_headers"] == {name: headers[name] for name in signed}
+    assert attempt["reply_headers"].keys() == {"Content-Length", "Date", "Server"}
     assert "accepted" in (await posthorn("deliveries", "show", delivery["id"])).out
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from service.core.deliveries.delivery import Lease
+from service.core.deliveries.headers import RecordedHeaders
 from service.core.deliveries.outcome import OutcomeKind
 from service.core.deliveries.request import Fault, Reply
 from service.core.deliveries.settlement import Accept, Retry
@@ -28,7 +29,7 @@ async def _lease(worker: Worker, seconds: float = 60.0) -> Lease:
 async def test_the_stored_bytes_are_sent_signed_and_the_reply_becomes_an_attempt() -> None:
     async with Worker(delivers=False) as worker:
         lease = await _lease(worker)
-        worker.sender.script(URL, Reply(200, 12, b"thanks"))
+        worker.sender.script(URL, Reply(200, 12, b"thanks", headers=((b"Server", b"a"),)))
         settled = await worker.deliver(lease)
         assert settled is not None
         assert settled.attempt is not None
@@ -36,6 +37,7 @@ async def test_the_stored_bytes_are_sent_signed_and_the_reply_becomes_an_attempt
         assert (settled.attempt.number, settled.attempt.claim_number, settled.attempt.reply) == (1, 1, "thanks")
         (request,) = worker.sender.requests
         assert (request.url, request.timeout_seconds) == (URL, TIMEOUT_SECONDS)
+        assert settled.attempt.headers == RecordedHeaders(request.recorded, {"Server": "a"}).write()
         assert request.limit_seconds == 60.0 - MARGIN_SECONDS, "as long as the lease lasts, less the commit"
         assert request.body == lease.delivery.body
         secret = worker.database.endpoints[lease.endpoint.id].secrets[0].sealed.rpartition("|")[2]

@@ -47,6 +47,7 @@ class RoundTrip:
             _text(headers.get("Location", "")),
             self.is_second_connection,
             tuple(map(_text, headers.getall("X-Hook-Secret", ()))),
+            message.raw_headers,
         )
 
 

@@ -12,8 +12,8 @@ from service.api.page import Page, bad_cursor, keyset_of
 from service.api.v1.event_queries import ID_PATTERN, EventsQuery
 from service.api.validation import AnswerModel
 from service.core.deliveries.delivery import DeliveryKey, State
+from service.core.deliveries.headers import REPLY_HEADERS_KEPT_BYTES_MAX, REPLY_HEADERS_KEPT_MAX, event_headers
 from service.core.deliveries.outcome import OutcomeKind
-from service.core.deliveries.request import event_headers
 from service.core.deliveries.view import DeliveryDetail, DeliveryFilter, DeliveryView, ReplayRefused
 from service.core.reason import Reason
 from service.ports.desk import DeliveryDesk, ReplayDesk
@@ -70,16 +70,32 @@ class DeliveryItem(AnswerModel):
 
 
 class RequestShown(AnswerModel):
-    """The request of an attempt, reconstructed; signatures and secrets are never shown."""
+    """The request of an attempt, as it was signed. Whether it reached the receiver, the attempt's `reason` says."""
 
     method: Literal["POST"] = "POST"
     url: str = Field(description="The endpoint's current URL.")
-    headers: dict[str, str] = Field(examples=[{"webhook-id": "evt_1", "webhook-attempt": "1"}])
+    headers: dict[str, str] = Field(
+        description="With the signatures that were sent. The values of the endpoint's own headers, and of "
+        "`Authorization`, are shown as `***`.",
+        examples=[
+            {
+                "webhook-attempt": "1",
+                "webhook-id": "evt_1",
+                "webhook-timestamp": "1763749535",
+                "webhook-signature": "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
+                "X-Team": "***",
+            }
+        ],
+    )
+    is_recorded: bool = Field(
+        description="False if what was sent is not known: the worker was lost, no request could be made, or the "
+        "attempt is older than the recording. Then signatures and the endpoint's own headers are missing."
+    )
     body_bytes: int | None = Field(description="The size of the body (the event); null if no longer stored.")
 
 
 class AttemptShown(AnswerModel):
-    """One attempt. `reply` is the start of the answer's body, at most 1 KiB."""
+    """One attempt."""
 
     number: int
     started_at: Instant
@@ -92,7 +108,13 @@ class AttemptShown(AnswerModel):
     )
     detail: str
     request: RequestShown
-    reply: str
+    reply: str = Field(description="The start of the answer's body, at most 1 KiB.")
+    reply_headers: dict[str, str] | None = Field(
+        description=f"The answer's first headers, at most {REPLY_HEADERS_KEPT_MAX} and "
+        f"{REPLY_HEADERS_KEPT_BYTES_MAX} bytes, without cookies and what sounds like a credential. Null if there was "
+        "no answer, or if they were not recorded.",
+        examples=[{"Content-Type": "application/json", "Date": "Fri, 21 Nov 2025 18:25:35 GMT"}],
+    )
 
 
 class DeliveryShown(DeliveryItem):
@@ -219,8 +241,10 @@ def _attempt(found: DeliveryDetail, key: DeliveryKey, index: int) -> AttemptShow
     attempt, delivery = found.attempts[index], found.delivery
     number = sum(each.is_counted for each in found.attempts[:index]) + 1
     headers = event_headers(key, delivery.event_id, delivery.event_type, number)
-    if HEADER_ID in STYLES[found.signature_style].headers:  # the others have no header for the id alone
-        headers["webhook-id"] = delivery.event_id
+    if attempt.sent_headers is not None:
+        headers.update(attempt.sent_headers)
+    elif HEADER_ID in STYLES[found.signature_style].headers:  # the others have no header for the id alone
+        headers[HEADER_ID] = delivery.event_id
     return AttemptShown(
         number=attempt.number,
         started_at=attempt.started_at,
@@ -230,6 +254,12 @@ def _attempt(found: DeliveryDetail, key: DeliveryKey, index: int) -> AttemptShow
         status=attempt.status,
         is_counted=attempt.is_counted,
         detail=attempt.detail,
-        request=RequestShown(url=found.url, headers=headers, body_bytes=found.body_bytes),
+        request=RequestShown(
+            url=found.url,
+            headers=headers,
+            is_recorded=attempt.sent_headers is not None,
+            body_bytes=found.body_bytes,
+        ),
         reply=attempt.reply,
+        reply_headers=dict(attempt.reply_headers) if attempt.reply_headers is not None else None,
     )

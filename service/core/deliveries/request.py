@@ -7,7 +7,8 @@ from math import inf
 from msgspec import Struct
 
 from service import __version__
-from service.core.deliveries.delivery import DeliveryKey, Lease
+from service.core.deliveries.delivery import Lease
+from service.core.deliveries.headers import event_headers, to_record
 from service.core.endpoints.auth import EndpointAuth
 from service.core.reason import Reason
 
@@ -18,6 +19,7 @@ class Request(Struct, frozen=True, gc=False):
     """One POST. The receiver has ``timeout_seconds``; ``limit_seconds`` is what the lease allows for all of it.
 
     ``auth`` is what the endpoint asks Posthorn to prove itself with; what is kept for it is kept by ``endpoint_id``.
+    ``recorded`` is what the attempt's row keeps of the headers.
     """
 
     url: str
@@ -27,13 +29,14 @@ class Request(Struct, frozen=True, gc=False):
     limit_seconds: float = inf
     endpoint_id: str = ""
     auth: EndpointAuth | None = None
+    recorded: Mapping[str, str | None] = {}
 
 
 class Reply(Struct, frozen=True, gc=False):
     """The receiver's answer, not yet classified.
 
     ``body`` is at most the first 16 KiB, undecoded. ``retry_after`` holds each Retry-After header as received,
-    ``hook_secret`` each X-Hook-Secret.
+    ``hook_secret`` each X-Hook-Secret. ``headers`` are all headers, as received.
     ``is_second_connection``: a kept-alive connection had gone stale, so the POST was sent again on a fresh one.
     """
 
@@ -44,6 +47,7 @@ class Reply(Struct, frozen=True, gc=False):
     location: str = ""
     is_second_connection: bool = False
     hook_secret: tuple[str, ...] = ()
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Fault(Struct, frozen=True, gc=False):
@@ -53,19 +57,6 @@ class Fault(Struct, frozen=True, gc=False):
     duration_ms: int
     detail: str = ""
     is_second_connection: bool = False
-
-
-def event_headers(key: DeliveryKey, event_id: str, event_type: str, attempt_number: int) -> dict[str, str]:
-    """The headers that describe the event and the attempt, without the signature and the endpoint's own headers."""
-    headers = {
-        "Content-Type": "application/json",
-        "webhook-attempt": str(attempt_number),
-        "X-Event-Type": event_type,
-        "X-Event-ID": event_id,
-    }
-    if key.replay_number:
-        headers["webhook-replay"] = str(key)
-    return headers
 
 
 def build_request(lease: Lease, now: datetime, timeout_seconds: float, limit_seconds: float = inf) -> Request | Fault:
@@ -84,7 +75,12 @@ def build_request(lease: Lease, now: datetime, timeout_seconds: float, limit_sec
         **signature,
         **event_headers(delivery.key, delivery.event_id, delivery.event_type, delivery.attempts_made + 1),
     }
+    own: Mapping[str, str] = {}
     if endpoint.headers:
         ours = {name.lower() for name in headers}
-        headers |= {name: value for name, value in endpoint.headers.items() if name.lower() not in ours}
-    return Request(endpoint.url, headers, delivery.body, timeout_seconds, limit_seconds, endpoint.id, endpoint.auth)
+        own = {name: value for name, value in endpoint.headers.items() if name.lower() not in ours}
+        headers |= own
+    recorded = to_record(signature, own, endpoint.auth)
+    return Request(
+        endpoint.url, headers, delivery.body, timeout_seconds, limit_seconds, endpoint.id, endpoint.auth, recorded
+    )

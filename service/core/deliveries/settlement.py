@@ -14,7 +14,7 @@ from service.core.deliveries.attempt import Attempt, AttemptStarted, attempt_of,
 from service.core.deliveries.delivery import Delivery, State, Step
 from service.core.deliveries.effect import AdvanceLine, Announce, Effect, FreePlace, effects_of
 from service.core.deliveries.outcome import Accepted, Failed, Gone, Outcome, classify
-from service.core.deliveries.request import Fault, Reply
+from service.core.deliveries.request import Fault, Reply, Request
 from service.core.endpoints.retry_schedule import RetrySchedule
 from service.core.reason import Reason
 
@@ -87,16 +87,26 @@ class Settled(Struct, frozen=True, gc=False):
 
 
 def conclude(
-    started: AttemptStarted, reply: Reply | Fault, schedule: RetrySchedule, now: datetime, draw: float
+    started: AttemptStarted,
+    reply: Reply | Fault,
+    schedule: RetrySchedule,
+    now: datetime,
+    draw: float,
+    request: Request | Fault | None = None,
 ) -> Settled:
-    """End an attempt: classify the reply, settle the delivery, and make the attempt's row and effects."""
+    """End an attempt: classify the reply, settle the delivery, and make the attempt's row and effects.
+
+    ``request`` is what was sent, or why nothing could be.
+    """
     delivery, claim_number = started.delivery, started.claim_number
     outcome = classify(reply, now)
     settled = Settled(
         delivery,
         claim_number,
         settle(outcome, delivery, schedule, now, draw),
-        attempt_of(delivery, claim_number, started.at, reply, outcome),
+        attempt_of(
+            delivery, claim_number, started.at, reply, outcome, request if isinstance(request, Request) else None
+        ),
         effects_of(outcome, delivery, started.target_url, now),
     )
     return _announced(settled, now)
@@ -138,7 +148,12 @@ def fallbacks(settled: Settled, refusal: str) -> Iterator[Settled]:
     """
     if settled.attempt is not None:
         bare = replace(
-            settled.attempt, status=None, duration_ms=0, reply="", detail=storable(f"{_UNRECORDED}: {refusal}")
+            settled.attempt,
+            status=None,
+            duration_ms=0,
+            reply="",
+            detail=storable(f"{_UNRECORDED}: {refusal}"),
+            headers=None,
         )
         yield replace(settled, attempt=bare)
         is_failure = isinstance(settled.settlement, Retry | Bury)

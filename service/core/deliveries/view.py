@@ -1,6 +1,6 @@
 """Deliveries and attempts, as shown to people."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -50,7 +50,11 @@ class DeliveryView:
 
 @dataclass(frozen=True, slots=True)
 class AttemptView:
-    """An attempt as shown to people."""
+    """An attempt as shown to people.
+
+    ``sent_headers`` are those that signed the request and the endpoint's own, with a mask instead of secret values;
+    ``reply_headers`` the first of the reply's. Both are None where they were not recorded.
+    """
 
     number: int
     outcome: OutcomeKind
@@ -61,6 +65,8 @@ class AttemptView:
     is_counted: bool
     detail: str
     reply: str
+    sent_headers: Mapping[str, str] | None = None
+    reply_headers: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

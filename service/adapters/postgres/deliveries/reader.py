@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.postgres.deliveries.list import IN_INDEX_ORDER, list_statement
 from service.adapters.postgres.engine import driver
 from service.core.deliveries.delivery import DeliveryKey, State
+from service.core.deliveries.headers import read_headers, shown_as_sent
 from service.core.deliveries.outcome import OutcomeKind
 from service.core.deliveries.view import AttemptView, DeliveryDetail, DeliveryFilter, DeliveryView
 from service.core.reason import Reason
@@ -46,7 +47,8 @@ class DeliveryReader:
             if delivery is None:
                 return None
             attempts = await connection.fetch(
-                """SELECT number, outcome, reason, status, started_at, duration_ms, is_counted, detail, reply
+                """SELECT number, outcome, reason, status, started_at, duration_ms, is_counted, detail, reply,
+                          headers
                      FROM attempts WHERE event_uid = $1 AND subscription_id = $2 AND replay_number = $3
                     ORDER BY number""",
                 key.event_uid,
@@ -61,7 +63,8 @@ class DeliveryReader:
                 delivery.endpoint_id,
                 key.event_uid,
             )
-        return DeliveryDetail(delivery, list(map(_attempt, attempts)), url, style, body_bytes)
+        shown = [_attempt(row, delivery.event_id) for row in attempts]
+        return DeliveryDetail(delivery, shown, url, style, body_bytes)
 
 
 async def read_one(
@@ -117,7 +120,8 @@ def _view(row: asyncpg.Record) -> DeliveryView:
     )
 
 
-def _attempt(row: asyncpg.Record) -> AttemptView:
+def _attempt(row: asyncpg.Record, event_id: str) -> AttemptView:
+    recorded = read_headers(row["headers"]) if row["headers"] is not None else None
     return AttemptView(
         number=row["number"],
         outcome=OutcomeKind(row["outcome"]),
@@ -128,4 +132,6 @@ def _attempt(row: asyncpg.Record) -> AttemptView:
         is_counted=row["is_counted"],
         detail=row["detail"],
         reply=row["reply"],
+        sent_headers=shown_as_sent(recorded.sent, event_id, row["started_at"]) if recorded is not None else None,
+        reply_headers=recorded.reply if recorded is not None else None,
     )

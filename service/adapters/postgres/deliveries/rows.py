@@ -56,10 +56,11 @@ def _attempt_row(attempt: Attempt) -> tuple[object, ...]:
         attempt.is_counted,
         attempt.detail,
         attempt.reply,
+        attempt.headers,
     )
 
 
-_NO_ATTEMPT = (None,) * 9
+_NO_ATTEMPT = (None,) * 10
 
 
 def claimed_of(row: asyncpg.Record, body: bytes, grant: Grant | None = None) -> Claimed:

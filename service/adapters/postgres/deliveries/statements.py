@@ -61,7 +61,7 @@ SELECT k.organization_id, k.event_id, k.digest
   JOIN event_keys k ON k.organization_id = i.organization_id AND k.event_id = i.event_id
 """
 
-# $1..$4 key and claim; $5 final state or null, $6 reason, $7 seconds to wait; $8..$16 the attempt, nulls if none was
+# $1..$4 key and claim; $5 final state or null, $6 reason, $7 seconds to wait; $8..$17 the attempt, nulls if none was
 # made, as in a release. Each array costs asyncpg 4 us, however short, so values that follow from others are not passed.
 # A 2xx is a fact and moves any open delivery; everything else must hold the latest claim. What moves nothing is not
 # counted. "leased_by IS NOT NULL" means leased (a CHECK keeps the two in step), but does not tempt the planner into
@@ -71,9 +71,9 @@ WITH settled AS (
     SELECT *, number IS NOT NULL AS is_tried
       FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::int[], $5::text[], $6::text[], $7::float8[],
                   $8::int[], $9::timestamptz[], $10::int[], $11::text[], $12::text[], $13::int[], $14::boolean[],
-                  $15::text[], $16::text[]) WITH ORDINALITY
+                  $15::text[], $16::text[], $17::text[]) WITH ORDINALITY
         AS s (event_uid, subscription_id, replay_number, claim_number, final_state, final_reason, delay_seconds,
-              number, started_at, duration_ms, outcome, reason, status, is_counted, detail, reply, ordinal)
+              number, started_at, duration_ms, outcome, reason, status, is_counted, detail, reply, headers, ordinal)
 ), ended AS (
     DELETE FROM open_deliveries d USING settled s
      WHERE s.final_state IS NOT NULL
@@ -105,10 +105,10 @@ WITH settled AS (
      WHERE ordinal NOT IN (SELECT ordinal FROM ended UNION ALL SELECT ordinal FROM again)
 ), tried AS (
     INSERT INTO attempts (event_uid, subscription_id, replay_number, number, claim_number, started_at, duration_ms,
-                          outcome, reason, status, is_counted, detail, reply)
+                          outcome, reason, status, is_counted, detail, reply, headers)
     SELECT event_uid, subscription_id, replay_number, number, claim_number, started_at, duration_ms,
            outcome, reason, status, is_counted AND ordinal <> ALL ((SELECT ordinals FROM unmoved)::bigint[]), detail,
-           reply
+           reply, headers
       FROM settled WHERE is_tried
 )
 SELECT ordinals AS unmoved, (SELECT array_agg(b.endpoint_id) FROM ended JOIN breakers b USING (endpoint_id)
@@ -126,13 +126,14 @@ SETTLE_WITHOUT_ATTEMPTS = SETTLE.replace("FROM settled WHERE is_tried\n", "FROM 
 # the same attempt written twice (a COMMIT whose answer was lost) is recognised by its claim.
 RECORD_LATE_ATTEMPT = """
 INSERT INTO attempts (event_uid, subscription_id, replay_number, number, claim_number, started_at, duration_ms,
-                      outcome, reason, status, is_counted, detail, reply)
+                      outcome, reason, status, is_counted, detail, reply, headers)
 SELECT late.event_uid, late.subscription_id, late.replay_number, 1 + known.number, late.claim_number, late.started_at,
-       late.duration_ms, late.outcome, late.reason, late.status, late.is_counted, late.detail, late.reply
+       late.duration_ms, late.outcome, late.reason, late.status, late.is_counted, late.detail, late.reply,
+       late.headers
   FROM (SELECT $1::uuid, $2::bigint, $3::int, $4::int, $5::int, $6::timestamptz, $7::int, $8::text, $9::text,
-               $10::int, $11::boolean, $12::text, $13::text)
+               $10::int, $11::boolean, $12::text, $13::text, $14::text)
            AS late (event_uid, subscription_id, replay_number, claim_number, number, started_at, duration_ms,
-                    outcome, reason, status, is_counted, detail, reply),
+                    outcome, reason, status, is_counted, detail, reply, headers),
        LATERAL (SELECT coalesce(max(number), 0) AS number,
                        bool_or(a.claim_number = late.claim_number
                                AND a.reason IS NOT DISTINCT FROM late.reason) AS is_written

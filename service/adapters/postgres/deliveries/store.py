@@ -228,7 +228,7 @@ class PostgresDeliveryStore:
 
     async def settle(self, batch: Sequence[Settled]) -> Sequence[bool]:
         """Record the attempts and move the deliveries, in one commit."""
-        arguments = columns([settled_row(each) for each in batch], 16)
+        arguments = columns([settled_row(each) for each in batch], 17)
         async with driver(self._engine_for(len(batch))) as connection:
             try:
                 if not any(each.effects for each in batch):  # nearly always: then the transaction is one statement
