@@ -69,7 +69,7 @@ def test_what_is_shown_verifies() -> None:
 def test_the_values_of_the_endpoints_own_headers_are_not_recorded() -> None:
     auth = OAuth2(token_url="https://a.example/token", client_id="me", client_secret="hunter2")
     request = request_of(headers={"X-Team": "hunter2", "User-Agent": "hunter2"}, auth=auth)
-    assert shown(request) | {"X-Team": "***", "Authorization": "***"} == shown(request)
+    assert (shown(request)["X-Team"], shown(request)["Authorization"]) == ("***", "***")
     assert "User-Agent" not in shown(request), "Posthorn's own is sent"
     assert "hunter2" not in RecordedHeaders(request.recorded).write()
 
