@@ -1,12 +1,12 @@
 """What an attempt was signed with, and the headers of its reply: what a receiver's developer compares.
 
-Revision: 0020
+Revision: 0021
 """
 
 from alembic import op
 
-revision = "0020"
-down_revision = "0019"
+revision = "0021"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 
