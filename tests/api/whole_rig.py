@@ -80,6 +80,7 @@ OTHER_PARTS = {
     f"{SUBSCRIBERS}/{{id}}{{suffix}}": ".json",
     "/api/v2/static/{name}": "page.css",
     "/.well-known/webhook-keys/{id}": "ep_0",  # public keys are for everybody
+    "/docs/verifiers/{name}": "verify.mjs",
 }
 """The parts of paths that name no thing, with a value each."""
 

@@ -56,7 +56,7 @@ CASES = pytest.mark.parametrize(("headers_of", "expected"), [(signed_headers, AC
 
 def test_every_python_block_has_a_name_and_so_a_test() -> None:
     tested = {
-        *("verify", "other-style", "ed25519", "jwks", "flask", "django", "fastapi", "aiohttp"),
+        *("standardwebhooks", "verify", "other-style", "ed25519", "jwks", "flask", "django", "fastapi", "aiohttp"),
         *("replay-memory", "replay-redis", "own-test"),
     }
 
@@ -80,6 +80,20 @@ def test_flask(headers_of: Any, expected: Any) -> None:
     reply = page.app.test_client().post("/webhooks", data=BODY, headers=headers_of())
 
     assert (reply.status_code, page.inbox) == expected
+
+
+@CASES
+def test_a_library_of_standard_webhooks(monkeypatch: pytest.MonkeyPatch, headers_of: Any, expected: Any) -> None:
+    monkeypatch.setenv("WEBHOOK_SECRET", OLD)  # it takes one; the sender signs with both
+    page = snippet("standardwebhooks")
+    body = b'{"id":"evt_1"}'
+    headers = headers_of()
+    signed = Webhook([NEW, OLD]).sign("evt_1", int(time.time()), body)
+    headers["webhook-signature"] = signed["webhook-signature"]
+
+    status, _ = page.receive(body, headers)
+
+    assert (status, page.inbox) == (expected[0], {"evt_1": body} if expected[1] else {})
 
 
 @pytest.fixture(scope="module")

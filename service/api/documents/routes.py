@@ -10,6 +10,7 @@ from service import __version__
 from service.api.documents.openapi import openapi_document
 from service.api.documents.page import docs_page, stylesheet
 from service.api.documents.postman import postman_collection
+from service.api.documents.receivers import receiver_routes
 from service.api.operation import Operation
 from service.api.public_url import public_url
 from service.core.events.schema import DescribedType, envelope_schema
@@ -63,4 +64,5 @@ def document_routes(
         web.get("/asyncapi.json", as_json(lambda _: asyncapi)),
         web.get("/docs", show_page),
         web.get("/docs/style.css", show_style),
+        *receiver_routes(),
     )

@@ -1,0 +1,61 @@
+"""The commands of docs/receiving.md, run by a shell against the service."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.whole_rig import OWNER, Whole, whole_on
+from webhook_signature import Webhook
+
+pytestmark = pytest.mark.clock
+
+PAGE = (Path(__file__).parents[2] / "docs" / "receiving.md").read_text("utf-8")
+COMMANDS: dict[str, str] = dict(re.findall(r"^ *```sh name=(\S+)\n(.*?)^ *```$", PAGE, re.DOTALL | re.MULTILINE))
+
+
+@pytest.fixture(autouse=True)
+def _curl() -> None:
+    if missing := [each for each in ("curl", "sha256sum") if shutil.which(each) is None]:
+        pytest.skip(f"{missing} is not installed, so the guide's commands were NOT tested")
+
+
+async def run(whole: Whole, name: str, folder: Path, **variables: str) -> str:
+    environ = os.environ | {
+        "API_URL": str(whole.client.make_url("")).rstrip("/"),
+        "API_KEY": whole.keys[OWNER].text,
+        "no_proxy": "*",
+        **variables,
+    }
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-euc", COMMANDS[name]),
+        env=environ,
+        cwd=folder,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return out.decode()
+
+
+async def test_a_rotation_in_commands(database_url: str, tmp_path: Path) -> None:
+    async with whole_on(database_url) as whole:
+        asked = {"url": "https://a.example/", "event_types": ["message.sent"]}
+        made = await whole.made("POST", "/v1/endpoints", asked)
+        rotated: dict[str, Any] = json.loads(await run(whole, "rotate", tmp_path, ENDPOINT_ID=made["id"]))
+        Webhook([rotated["secret"], made["secret"]])  # which refuses what is no secret
+        shown = json.loads(await run(whole, "secrets", tmp_path, ENDPOINT_ID=made["id"]))["secrets"]
+        assert [each["expires_at"] is None for each in shown] == [True, False]
+        assert [each["hint"] for each in shown] == [each["secret"][-4:] for each in (rotated, made)]
+
+
+async def test_the_one_file_is_fetched_without_a_key(database_url: str, tmp_path: Path) -> None:
+    async with whole_on(database_url) as whole:
+        told = await run(whole, "download", tmp_path, API_KEY="")
+    assert told == "webhook_signature.py: OK\n"
