@@ -128,7 +128,7 @@ def _refuse_depth(body: bytes) -> None:
 
 
 def _refuse_nul(body: bytes) -> None:
-    if _NUL.search(body):
+    if b"\\u0000" in body and _NUL.search(body):  # the first settles nearly every event, sixty times faster
         raise _Invalid(ParkReason.NUL_CHARACTER, "a string contains U+0000, which many databases cannot store")
 
 

@@ -475,7 +475,9 @@ async def test_a_day_that_is_about_to_be_dropped_gets_no_new_deliveries(bench: B
         keys.append(key)
     assert len(await sent(bench)) == len(keys)
     job = await make(bench, endpoint_id=endpoint_id, states=(State.DELIVERED,))
-    assert await run(bench, job) == again(keys[1:])
+    replayed = await run(bench, job)
+    is_next_day = await bench.database.today() > today  # midnight came meanwhile: one more is about to be dropped
+    assert replayed == again(keys[2 if is_next_day else 1 :])
 
 
 # --------------------------------------------------------------------------- PostgreSQL only
