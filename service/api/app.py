@@ -11,6 +11,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from service.api.deprecation import show_deprecation
 from service.api.entrance.entrance import Entrance
 from service.api.entrance.rate_limit import show_rate_limit
 from service.api.entrance.strays import count_strays
@@ -50,6 +51,7 @@ def make_api(
     )
     app.on_response_prepare.append(show_request_id)
     app.on_response_prepare.append(show_rate_limit)
+    app.on_response_prepare.append(show_deprecation)
     app.on_response_prepare.append(_add_headers)
     for operation in operations:
         app.router.add_route(operation.method, operation.path, bind(operation, entrance))

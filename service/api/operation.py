@@ -11,6 +11,7 @@ from typing import Any, Final, assert_never
 from aiohttp import web
 from pydantic import BaseModel
 
+from service.api.deprecation import DEPRECATION, Deprecation
 from service.api.entrance.caller import actor_of
 from service.api.entrance.entrance import Entrance
 from service.api.errors import ApiError, Code
@@ -88,10 +89,11 @@ class Operation:
 
     ``answers`` maps success statuses to models; ``problems`` are the error statuses beyond ``ALWAYS_POSSIBLE``.
     ``scope`` None allows any key; ``limit`` says which keys with a limited scope are let in. ``example`` is a valid
-    body, for the documents. With a ``body_schema`` instead of a model, the handler gets the body as bytes. An answer
+    body, for the documents. With a ``body_schema`` instead of a model, the handler gets the body as bytes; it only
+    describes them, as a JSON Schema or a model. An answer
     that ``shows_key`` is repeated for an Idempotency-Key only to the API key that asked first: another one may be
     unable to give the same. An operation that does not need a key (``needs_key``) has nobody's limits, and takes no
-    Idempotency-Key.
+    Idempotency-Key. ``deprecation`` says that it will end, in the documents and on every answer.
     """
 
     method: str
@@ -105,7 +107,7 @@ class Operation:
     tag: str = ""
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
-    body_schema: Mapping[str, Any] | None = None
+    body_schema: type[BaseModel] | Mapping[str, Any] | None = None
     media_types: tuple[str, ...] = (JSON,)
     body_bytes_max: int = BODY_BYTES_MAX
     problems: frozenset[int] = frozenset()
@@ -113,6 +115,7 @@ class Operation:
     shows_key: bool = False
     limit: Limit = Limit.NONE
     needs_key: bool = True
+    deprecation: Deprecation | None = None
 
     @property
     def reads_body(self) -> bool:
@@ -133,8 +136,20 @@ class Operation:
 
 def bind(operation: Operation, entrance: Entrance) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """Build the aiohttp handler: authenticate, count, check scope and input, then call the operation's handler."""
-    if not operation.needs_key:
-        return _bind_open(operation)
+    handler = _bind_keyed(operation, entrance) if operation.needs_key else _bind_open(operation)
+    deprecation = operation.deprecation
+    if deprecation is None:
+        return handler
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        request[DEPRECATION] = deprecation
+        return await handler(request)
+
+    return handle
+
+
+def _bind_keyed(operation: Operation, entrance: Entrance) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """The handler of an operation that needs a key."""
 
     async def enter(request: web.Request) -> StoredKey:
         key = await entrance.authenticate(request)

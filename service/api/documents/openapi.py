@@ -1,20 +1,28 @@
-"""The OpenAPI 3.1 document of ``/v1``, generated from the operations and the models that validate them."""
+"""The OpenAPI 3.1 document: ``/v1`` from the operations and the models that validate them, ``/api/v2`` and webhooks."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
 from pydantic import BaseModel
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from service.api.errors import Problem
+from service.api.documents.examples import example_of, problem_example
+from service.api.documents.rapidpro import (
+    RAPIDPRO_SECURITY,
+    RAPIDPRO_TAG,
+    rapidpro_paths,
+    rapidpro_responses,
+    rapidpro_schemas,
+)
+from service.api.documents.schemas import Schemas, reference
+from service.api.documents.sharing import camel, prune, share_parameters
+from service.api.documents.webhooks import webhook, webhook_parameters, webhook_schemas
 from service.api.operation import Limit, Operation
-from service.core.events.schema import DescribedType, envelope_schema
+from service.core.events.schema import DescribedType
 
 Document = Mapping[str, Any]
 
-_REFERENCE: Final = "#/components/schemas/{model}"
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
 _TEXT: Final = {"type": "string"}
@@ -26,8 +34,11 @@ _RESPONSE_HEADERS: Final = {
     "RateLimit-Policy": ('The budget, and in how many seconds it fills again: `"requests";q=2500;w=3600`.', _TEXT),
     "RateLimit": ('What is left of it, and when there will be one more: `"requests";r=2499;t=2`.', _TEXT),
     "Retry-After": ("Seconds to wait before the next try.", {"type": "integer", "minimum": 1}),
+    "Deprecation": ("Since when it is deprecated: `@` and Unix seconds (RFC 9745).", {"type": "string"}),
+    "Sunset": ("When it will be removed, as an HTTP date (RFC 8594); absent while that is open.", {"type": "string"}),
     "Idempotency-Replayed": ("`true` if this is a stored answer.", {"type": "string", "const": "true"}),
 }
+_ENDING_HEADERS: Final = ("Deprecation", "Sunset")
 _ON_EVERY_RESPONSE: Final = ("X-Request-ID",)
 _RATE_HEADERS: Final = (
     *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"),
@@ -68,7 +79,39 @@ _IDEMPOTENCY_KEY: Final = {
     "required": False,
     "description": "Repeating the request with the same key returns the stored answer. Kept for 24 hours.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+    "example": "0193ab6e-7c5d-7a10-b3f2-4c9d8e7f6a5b",
 }
+
+_PATH_PARAMETERS: Final = {
+    "/v1/endpoints/{id}": ("EndpointId", "The endpoint's id.", "ep_7k2m9x4c1v8b3n6h"),
+    "/.well-known/webhook-keys/{id}": ("KeysOfEndpointId", "The endpoint's id.", "ep_7k2m9x4c1v8b3n6h"),
+    "/v1/events/{event_id}": ("EventId", "The event's id.", "evt_01JD5Z7Q8M3V9K2B4N6P8R0T1W"),
+    "/v1/event-types/{name}": ("EventTypeName", "The event type's name.", "message.sent"),
+    "/v1/messages/{message_id}": ("MessageId", "The message's id, `data.message.id` in its events.", "msg_7f8a9b0c"),
+    "/v1/deliveries/{id}": ("DeliveryId", "The delivery's id.", "dlv_0193ab6e7c5d7a10b3f24c9d8e7f6a5b_17"),
+    "/v1/replays/{id}": ("ReplayId", "The replay job's id.", "rpl_7k2m9x4c1v8b3n6h"),
+    "/v1/keys/{id}": ("KeyId", "The key's id, the middle part of its text.", "0f1e2d3c4b5a6978"),
+}
+"""By how paths begin: the component's name, what it says, and an example."""
+
+_TAGS: Final = {
+    "keys": "API keys: who may do what, until when.",
+    "endpoints": "URLs that webhooks go to, with their settings, secrets and health.",
+    "event types": "What can happen, as JSON Schemas; an organization's own ones, too.",
+    "events": "What happened, and what became of it.",
+    "messages": "What is known of a message from its events.",
+    "deliveries": "An event's way to an endpoint, with every attempt.",
+    "replays": "Deliveries made again, many at a time.",
+    "audit": "Who changed what.",
+    RAPIDPRO_TAG: "RapidPro's contract for resthooks, so that clients written for it work unchanged.",
+    "webhooks": "What receivers get.",
+}
+
+_DESCRIPTION: Final = """Times are in UTC with six fractional digits. Lists are read page by page: pass `next_cursor` as
+`cursor`. What may be added without notice: operations, optional fields of requests, fields of answers, event types,
+headers, and values of `reason`, `finding`, `kind` and `code`. Ignore what you do not know.
+
+What is deprecated says so with the headers `Deprecation` and `Sunset`, at least 180 days before it ends."""
 
 
 def openapi_document(
@@ -76,105 +119,68 @@ def openapi_document(
 ) -> dict[str, Any]:
     """Build the document, without the server's address.
 
-    ``envelope_schemas`` are components that describe events; one of them is named Envelope. ``types`` are what an
-    endpoint can subscribe to.
+    ``envelope_schemas`` are components that describe events. ``types`` are what an endpoint can subscribe to.
     """
-    schemas = _Schemas(operations)
+    schemas = Schemas(operations, {**envelope_schemas, **webhook_schemas(types), **rapidpro_schemas()})
+    examples = _Examples(schemas.components, types)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas)
-    return {
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas, examples)
+    tags = [*dict.fromkeys(each.tag for each in operations), RAPIDPRO_TAG, *(["webhooks"] if types else [])]
+    document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "Posthorn",
             "version": version,
             "summary": "Webhooks for messaging events: register endpoints, and see what became of every event.",
+            "description": _DESCRIPTION,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
         "security": [{name: []} for name in SECURITY_SCHEMES],
-        "tags": [{"name": name} for name in dict.fromkeys(each.tag for each in operations)],
-        "paths": paths,
-        "webhooks": {each.name: {"post": _webhook(each)} for each in types},
+        "tags": [{"name": name, "description": _TAGS[name]} for name in tags],
+        "paths": paths | rapidpro_paths(),
+        "webhooks": {each.name: {"post": webhook(each)} for each in types},
         "components": {
-            "securitySchemes": SECURITY_SCHEMES,
+            "securitySchemes": SECURITY_SCHEMES | RAPIDPRO_SECURITY,
             "headers": {
-                name: {"description": description, "schema": schema}
+                name: {"description": description, "schema": schema, "example": example_of(schema, {}, name)}
                 for name, (description, schema) in _RESPONSE_HEADERS.items()
             },
-            "schemas": {**schemas.components, **envelope_schemas},
+            "parameters": _path_parameters() | webhook_parameters(),
+            "responses": _problem_responses() | rapidpro_responses(),
+            "schemas": schemas.components,
         },
     }
+    share_parameters(document)
+    prune(document)
+    return document
 
 
-def _webhook(kind: DescribedType) -> dict[str, Any]:
-    """What an endpoint is sent; the schema of its ``data`` is that of the event type."""
-    operational = "\n\nAn operational event: Posthorn itself publishes it, and `*` does not cover it."
-    content: dict[str, Any] = {"schema": envelope_schema(kind.name)}
-    return {
-        "operationId": f"on_{kind.name.replace('.', '_')}",
-        "summary": kind.description,
-        "description": "A signed POST to every endpoint subscribed to it."
-        + (operational if kind.is_operational else ""),
-        "security": [],
-        "requestBody": {"required": True, "content": {"application/json": content | {"example": kind.sample}}},
-        "responses": {
-            "2XX": {"description": "Delivered."},
-            "410": {"description": "Ends the subscription."},
-            "default": {"description": "Tried again later."},
-        },
-    }
+class _Examples:
+    """Examples of bodies and answers. Of events and their types, they are the samples."""
+
+    def __init__(self, components: Mapping[str, Any], types: Sequence[DescribedType]) -> None:
+        self._components = dict(components)
+        if types:
+            event = {**(types[0].sample or {}), "received_at": "2026-11-20T18:25:35.321000Z"}
+            self._components["Event"] = {**self._components.get("Event", {}), "example": event}
+
+    def of(self, schema: Document) -> Any:  # noqa: ANN401 - any JSON
+        """An example of what the schema describes."""
+        return example_of(schema, self._components)
 
 
-class _Schemas:
-    """The JSON Schemas of all models, as components."""
-
-    def __init__(self, operations: Iterable[Operation]) -> None:
-        wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [(Problem, "serialization")]
-        for each in operations:
-            wanted += [(model, "validation") for model in (each.body, each.query) if model is not None]
-            wanted += [(model, "serialization") for model in each.answers.values() if model is not None]
-        self._by_model, definitions = models_json_schema(list(dict.fromkeys(wanted)), ref_template=_REFERENCE)
-        self.components: dict[str, Any] = definitions.get("$defs", {})
-        for model, mode in wanted:  # a query's model is shown as parameters, not as an object
-            if any(model is each.query for each in operations):
-                self.components.pop(self.name(model, mode), None)
-        self._queries = {each.query: each.query.model_json_schema() for each in operations if each.query is not None}
-
-    def name(self, model: type[BaseModel], mode: JsonSchemaMode) -> str:
-        return str(self._by_model[model, mode]["$ref"]).rpartition("/")[2]
-
-    def reference(self, model: type[BaseModel], mode: JsonSchemaMode) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._by_model[model, mode]
-        return found
-
-    def parameters(self, query: type[BaseModel]) -> list[dict[str, Any]]:
-        schema = self._queries[query]
-        required = schema.get("required", ())
-        found = []
-        for name, whole in schema.get("properties", {}).items():
-            plain = {key: value for key, value in whole.items() if key not in {"title", "description"}}
-            parameter = {"name": name, "in": "query", "required": name in required, "schema": _without_null(plain)}
-            found.append(parameter | ({"description": whole["description"]} if "description" in whole else {}))
-        return found
-
-
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Drop the null alternative: an omitted parameter is None in the model, but a query string cannot carry null."""
-    choices: list[dict[str, Any]] = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
-    if len(choices) != 1:
-        return schema
-    kept = {key: value for key, value in schema.items() if key != "anyOf" and not (key == "default" and value is None)}
-    return kept | choices[0]
-
-
-def _operation(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+def _operation(operation: Operation, schemas: Schemas, examples: _Examples) -> dict[str, Any]:
     parameters: list[Any] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in _PATH_PARAMETER.findall(operation.path)
+        {"$ref": f"#/components/parameters/{_path_parameter(operation.path)}"}
+        for _ in _PATH_PARAMETER.findall(operation.path)
     ]
     if operation.query is not None:
-        parameters += schemas.parameters(operation.query)
+        parameters += [
+            {"example": example_of(each["schema"], schemas.components, each["name"])} | each
+            for each in schemas.parameters(operation.query)
+        ]
     if operation.changes:
         parameters.append(_IDEMPOTENCY_KEY)
     document: dict[str, Any] = {
@@ -183,18 +189,19 @@ def _operation(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         "description": _description(operation),
         "tags": [operation.tag],
         "parameters": parameters,
-        "responses": _responses(operation, schemas),
+        "responses": _responses(operation, schemas, examples),
     }
     if not operation.needs_key:
         document["security"] = []
+    if operation.deprecation is not None:
+        document["deprecated"] = True
     if operation.reads_body:
-        content: dict[str, Any] = {
-            "schema": schemas.reference(operation.body, "validation") if operation.body else operation.body_schema
-        }
+        content: dict[str, Any] = {"schema": schemas.body(operation)}
         if operation.example is not None:
             content["example"] = operation.example
         document["requestBody"] = {
-            "required": operation.body_schema is not None or bool(operation.body and _requires(operation.body)),
+            "required": isinstance(operation.body_schema, Mapping)
+            or _requires(operation.body or operation.body_schema),
             "content": dict.fromkeys(operation.media_types, content),
         }
     return document
@@ -211,20 +218,52 @@ def _description(operation: Operation) -> str:
     return f"{operation.description}\n\n{needed}".strip()
 
 
-def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+def _responses(operation: Operation, schemas: Schemas, examples: _Examples) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, model in operation.answers.items():
-        content = {"application/json": {"schema": schemas.reference(model, "serialization")}} if model else None
+        content = None
+        if model is not None:
+            schema = schemas.answer(model)
+            content = {"application/json": {"schema": schema, "example": examples.of(schema)}}
         rate = _RATE_HEADERS if operation.needs_key else ()
-        names = [*_ON_EVERY_RESPONSE, *rate, *(("Idempotency-Replayed",) if operation.changes else ())]
+        ending = _ENDING_HEADERS if operation.deprecation is not None else ()
+        names = [*_ON_EVERY_RESPONSE, *rate, *(("Idempotency-Replayed",) if operation.changes else ()), *ending]
         responses[str(status)] = _response(HTTPStatus(status).phrase, names, content)
-    problem = {"application/json": {"schema": schemas.reference(Problem, "serialization")}}
     for status in sorted(operation.possible_problems):
-        names = [*_ON_EVERY_RESPONSE, *(("Retry-After",) if status in _RETRY_STATUSES else ())]
-        responses[str(status)] = _response(_PROBLEMS[status], names, problem)
+        responses[str(status)] = {"$ref": f"#/components/responses/{_problem_name(status)}"}
     return responses
+
+
+def _problem_responses() -> dict[str, Any]:
+    """Every error, once for all operations."""
+    found: dict[str, Any] = {}
+    for status, description in _PROBLEMS.items():
+        names = [*_ON_EVERY_RESPONSE, *(("Retry-After",) if status in _RETRY_STATUSES else ())]
+        content = {"application/json": {"schema": reference("Problem"), "example": problem_example(status)}}
+        found[_problem_name(status)] = _response(description, names, content)
+    return found
+
+
+def _problem_name(status: int) -> str:
+    return camel(HTTPStatus(status).phrase)
 
 
 def _response(description: str, header_names: Sequence[str], content: Document | None) -> dict[str, Any]:
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in header_names}
     return {"description": description, "headers": headers} | ({"content": content} if content else {})
+
+
+def _path_parameter(path: str) -> str:
+    """The name of the component that describes the parameter of this path."""
+    (found,) = (name for start, (name, *_) in _PATH_PARAMETERS.items() if path.startswith(start))
+    return found
+
+
+def _path_parameters() -> dict[str, Any]:
+    found = {}
+    for start, (name, description, example) in _PATH_PARAMETERS.items():
+        (parameter,) = _PATH_PARAMETER.findall(start)
+        schema = {"type": "string"}
+        each = {"name": parameter, "in": "path", "required": True, "description": description, "schema": schema}
+        found[name] = each | {"example": example}
+    return found

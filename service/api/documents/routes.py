@@ -11,6 +11,7 @@ from service.api.documents.openapi import openapi_document
 from service.api.documents.page import docs_page, stylesheet
 from service.api.documents.postman import postman_collection
 from service.api.documents.receivers import receiver_routes
+from service.api.documents.sharing import self_contained
 from service.api.operation import Operation
 from service.api.public_url import public_url
 from service.core.events.schema import DescribedType, envelope_schema
@@ -37,7 +38,12 @@ def document_routes(
     samples = {each.name: each.sample for each in types if each.sample is not None}
 
     def openapi(base_url: str) -> dict[str, Any]:
-        return made | {"servers": [{"url": base_url}]}
+        contact = {"name": "Whoever runs this service", "url": f"{base_url}/docs"}
+        servers = [{"url": base_url, "description": "This service."}]
+        return made | {"info": made["info"] | {"contact": contact}, "servers": servers}
+
+    def in_place(base_url: str) -> dict[str, Any]:
+        return self_contained(openapi(base_url))
 
     def as_json(make: Callable[[str], Mapping[str, Any]]) -> Handler:
         async def show(request: web.Request) -> web.Response:
@@ -48,7 +54,7 @@ def document_routes(
 
     async def show_page(request: web.Request) -> web.Response:
         base_url = public_url(request, configured_url)
-        text = docs_page(openapi(base_url), base_url=base_url, samples=samples)
+        text = docs_page(in_place(base_url), base_url=base_url, samples=samples)
         return web.Response(text=text, content_type="text/html", headers=_PAGE_HEADERS)
 
     async def show_style(_: web.Request) -> web.Response:
@@ -60,7 +66,7 @@ def document_routes(
     return (
         web.get("/", show_the_way),
         web.get("/openapi.json", as_json(openapi)),
-        web.get("/postman.json", as_json(lambda base_url: postman_collection(openapi(base_url)))),
+        web.get("/postman.json", as_json(lambda base_url: postman_collection(in_place(base_url)))),
         web.get("/asyncapi.json", as_json(lambda _: asyncapi)),
         web.get("/docs", show_page),
         web.get("/docs/style.css", show_style),

@@ -72,7 +72,9 @@ _BODY_SCHEMA: Final = {
     "oneOf": [
         _ENVELOPE,
         {
+            "x-component": "EventBatch",
             "type": "object",
+            "description": "Several events, which are accepted or refused together.",
             "required": ["events"],
             "properties": {"events": {"type": "array", "minItems": 1, "maxItems": EVENTS_MAX, "items": _ENVELOPE}},
         },

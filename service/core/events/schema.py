@@ -108,6 +108,7 @@ def envelope_schema(event_type: str | None = None, *, is_published: bool = False
             "test": {"type": "boolean", "description": "True only for test sends."},
             "data": {"type": "object"} if event_type is None else schema_of(event_type),
         },
+        "additionalProperties": True,
     }
 
 
@@ -125,6 +126,8 @@ def _plain(schema: Mapping[str, Any]) -> Schema:
             plain[key] = [_plain(each) for each in value]
         elif key not in {"default", "title", "required"} or (key == "required" and value):
             plain[key] = value
+    if plain.get("type") == "object":
+        plain["additionalProperties"] = True  # some readers of schemas take silence for a no
     return plain
 
 
@@ -144,7 +147,7 @@ def _require(schema: Schema, path: str) -> Schema:
 
 def _with_content(path: str) -> Schema:
     """A schema that requires a non-empty string or list at ``path``."""
-    schema: Schema = {"type": ["string", "array"], "minLength": 1, "minItems": 1}
+    schema: Schema = {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "minItems": 1, "items": {}}]}
     for name in reversed(path.split(".")):
         schema = {"required": [name], "properties": {name: schema}}
     return schema

@@ -2,19 +2,32 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from service.api.documents.sharing import operations_of, references_in, self_contained
+from service.core.deliveries.delivery import DeliveryKey
+from service.core.deliveries.request import event_headers
 from service.core.events.registry import BUILT_IN
 from service.core.events.types.operational import OPERATIONAL
 from tests.api.whole_rig import Whole, whole_on
-from webhook_signature.styles import STYLES
+from webhook_signature import Webhook
+from webhook_signature.styles import STYLES, StyleName
 
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 POSTMAN = json.loads(Path(__file__).with_name("postman-collection-2.1.0.json").read_text("utf-8"))
+RAPIDPRO = {
+    "/api/v2/resthooks.json": ["GET"],
+    "/api/v2/resthook_subscribers.json": ["GET", "POST", "DELETE"],
+    "/api/v2/resthook_subscribers/{id}.json": ["DELETE"],
+    "/api/v2/resthook_events.json": ["GET"],
+}
 
 
 @pytest.fixture
@@ -28,6 +41,7 @@ async def documents(database_url: str) -> dict[str, Any]:
                 and route.resource.canonical.startswith(("/v1/", "/.well-known/"))
                 and route.method != "HEAD"
             }
+            | {(method, path) for path, methods in RAPIDPRO.items() for method in methods}
         }
 
 
@@ -46,27 +60,88 @@ def test_openapi_is_valid_and_has_every_route(documents: dict[str, Any]) -> None
     assert len(set(names)) == len(names)
 
 
-def test_an_example_in_openapi_is_what_its_schema_describes(documents: dict[str, Any]) -> None:
+def test_there_is_an_example_of_everything_and_it_is_what_its_schema_describes(documents: dict[str, Any]) -> None:
     openapi = documents["openapi"]
-    contents = [
-        content
-        for methods in openapi["paths"].values()
-        for each in methods.values()
-        for content in each.get("requestBody", {}).get("content", {}).values()
-    ]
-    assert contents
-    for content in contents:
-        schema = {**content["schema"], "components": openapi["components"]}
-        jsonschema.Draft202012Validator(schema).validate(content["example"])
+    whole = self_contained(openapi)
+    operations = [each for part in ("paths", "webhooks") for each in operations_of({"paths": whole[part]})]
+    assert operations
+    for path, method, operation in operations:
+        answers = operation["responses"].items()
+        described = {each["name"]: each for each in operation["parameters"]}
+        described |= {
+            f"body, {kind}": each for kind, each in operation.get("requestBody", {}).get("content", {}).items()
+        }
+        described |= {status: each for status, answer in answers for each in answer.get("content", {}).values()}
+        described |= {name: each for _, answer in answers for name, each in answer.get("headers", {}).items()}
+        for name, each in described.items():
+            assert "example" in each, (path, method, name)
+            schema = {**each["schema"], "components": openapi["components"]}
+            checker = jsonschema.FormatChecker(["date-time"])
+            errors = jsonschema.Draft202012Validator(schema, format_checker=checker).iter_errors(each["example"])
+            assert not [(path, method, name, error.message) for error in errors]
 
 
 def test_openapi_describes_every_webhook(documents: dict[str, Any]) -> None:
-    webhooks = documents["openapi"]["webhooks"]
+    openapi = documents["openapi"]
+    webhooks = openapi["webhooks"]
     assert list(webhooks) == list(BUILT_IN)
     for name, each in webhooks.items():
         content = each["post"]["requestBody"]["content"]["application/json"]
-        jsonschema.Draft202012Validator(content["schema"]).validate(content["example"])
+        schema = openapi["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+        assert schema["properties"]["type"]["const"] == name
         assert ("`*` does not cover it" in each["post"]["description"]) == (name in OPERATIONAL)
+
+
+@pytest.mark.parametrize("style", list(STYLES))
+def test_openapi_describes_every_header_of_a_webhook(documents: dict[str, Any], style: StyleName) -> None:
+    whole = self_contained(documents["openapi"])
+    secret = "whsk_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=" if style == "ed25519" else SECRET
+    signed = Webhook([secret], style=style).sign("evt_1", 1_795_199_135, b"{}")
+    key = DeliveryKey(UUID(int=1), 1, 1)
+    sent = {name.lower() for name in (*signed, *event_headers(key, "evt_1", "message.sent", 1), "User-Agent")}
+    for each in whole["webhooks"].values():
+        described = {parameter["name"].lower() for parameter in each["post"]["parameters"]}
+        assert sent - {"content-type"} <= described  # that one is the body's
+
+
+def test_generators_find_nothing_to_stumble_over(documents: dict[str, Any]) -> None:
+    openapi = documents["openapi"]
+    components = openapi["components"]
+    used = set(references_in([openapi["paths"], openapi["webhooks"], components]))
+    for kind in ("schemas", "responses", "parameters", "headers"):
+        assert {name for name in components[kind] if f"#/components/{kind}/{name}" not in used} == set()
+    assert {"NewEndpoint", "EndpointPatch", "EventBatch", "NewEvent"} < set(components["schemas"])
+    assert not [name for name in components["schemas"] if not name.isalnum() or name.endswith("Shown")]
+    for at, schema in schemas_in(components["schemas"], "schemas"):
+        assert "default" not in schema or schema["default"] is not None, at
+        assert not {"title", "x-component"} & schema.keys(), at
+        if schema.get("type") == "object":
+            assert {"properties", "additionalProperties"} & schema.keys(), at
+        if schema.get("type") == "array":
+            assert "items" in schema, at
+        for choice in schema.get("discriminator", {}).get("mapping", {}).values():
+            assert {"$ref": choice} in schema["oneOf"], at
+
+
+def test_what_nobody_can_set_is_read_only(documents: dict[str, Any]) -> None:
+    schemas = documents["openapi"]["components"]["schemas"]
+    marked = {name for name, each in schemas["Endpoint"]["properties"].items() if each.get("readOnly")}
+    settable = set(schemas["NewEndpoint"]["properties"]) | set(schemas["EndpointPatch"]["properties"])
+    assert marked == set(schemas["Endpoint"]["properties"]) - settable
+    assert {"id", "state", "created_at"} <= marked
+
+
+def schemas_in(value: Any, at: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema below, by its place; ``properties`` and their kin have schemas by names, which are no keywords."""
+    if isinstance(value, dict):
+        if not at.endswith(("schemas", "properties")):
+            yield at, value
+        for name, each in value.items():
+            if name not in {"examples", "example", "default", "enum"}:
+                yield from schemas_in(each, f"{at}.{name}")
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from schemas_in(each, f"{at}[{index}]")
 
 
 def test_openapi_offers_every_signature_style(documents: dict[str, Any]) -> None:

@@ -49,28 +49,36 @@ _FILTER_EXAMPLE: Final = {
     "scope": {"campaign_id": ["camp_A"]},
     "match": {"data.message.protocol": {"in": ["sms", "mms"]}, "data.message.segments": {"gte": 2}},
 }
+# A schema with "x-component" has a name of its own in the document, and so in generated code.
 _HEADERS_SCHEMA: Final = {
+    "x-component": "CustomHeaders",
     "type": "object",
     "maxProperties": HEADERS_MAX,
     "propertyNames": {"pattern": f"^{NAME_PATTERN}$"},
     "additionalProperties": {"type": "string", "pattern": f"^{VALUE_PATTERN}$"},
 }
 _FILTER_SCHEMA: Final = {
+    "x-component": "Filter",
     "type": "object",
-    "properties": {"scope": {"type": "object"}, "match": {"type": "object"}},
+    "properties": {
+        "scope": {"type": "object", "description": "Texts by the name of an id: one of them must be the event's."},
+        "match": {"type": "object", "description": "Conditions by the path of a value in the event; all must hold."},
+    },
     "additionalProperties": False,
     "examples": [_FILTER_EXAMPLE],
 }
 _RETRY_SCHEMA: Final = {
+    "x-component": "Retry",
     "oneOf": [
         {"type": "string", "enum": list(PRESETS)},
         {"type": "array", "minItems": 1, "items": {"type": "number", "exclusiveMinimum": 0}},
-    ]
+    ],
 }
 
 _OAUTH2_SCHEMA: Final = {
+    "x-component": "OAuth2",
     "type": "object",
-    "title": "OAuth2",
+    "description": "A token of the client credentials grant, sent as `Authorization: Bearer`.",
     "properties": {
         "type": {"const": "oauth2"},
         "token_url": {"type": "string", "minLength": 1, "maxLength": URL_MAX_CHARACTERS},
@@ -82,8 +90,9 @@ _OAUTH2_SCHEMA: Final = {
     "additionalProperties": False,
 }
 _MTLS_SCHEMA: Final = {
+    "x-component": "MutualTLS",
     "type": "object",
-    "title": "MTLS",
+    "description": "A client certificate for receivers that ask for one.",
     "properties": {
         "type": {"const": "mtls"},
         "certificate": {"type": "string", "minLength": 1, "maxLength": CERTIFICATE_MAX},
@@ -96,7 +105,15 @@ _MTLS_SCHEMA: Final = {
 Headers = Annotated[dict[str, str], WithJsonSchema(_HEADERS_SCHEMA)]
 Filter = Annotated[Any, WithJsonSchema(_FILTER_SCHEMA)]  # validated by the core's filter parser
 Retry = Annotated[Any, WithJsonSchema(_RETRY_SCHEMA)]
-Auth = Annotated[Any, WithJsonSchema({"oneOf": [_OAUTH2_SCHEMA, _MTLS_SCHEMA]})]
+_AUTH_SCHEMA: Final = {
+    "x-component": "NewAuth",
+    "oneOf": [_OAUTH2_SCHEMA, _MTLS_SCHEMA],
+    "discriminator": {
+        "propertyName": "type",
+        "mapping": {"oauth2": "#/components/schemas/OAuth2", "mtls": "#/components/schemas/MutualTLS"},
+    },
+}
+Auth = Annotated[Any, WithJsonSchema(_AUTH_SCHEMA)]
 Url = Annotated[
     str,
     Field(
@@ -116,6 +133,7 @@ EventTypes = Annotated[
     ),
 ]
 _METADATA_SCHEMA: Final = {
+    "x-component": "Metadata",
     "type": "object",
     "maxProperties": METADATA_MAX,
     "propertyNames": {"minLength": 1, "maxLength": METADATA_NAME_CHARACTERS_MAX},

@@ -107,7 +107,7 @@ class EndpointOperations:
                 handler=self.create,
                 answers={201: CreatedEndpoint, 200: EndpointShown},
                 tag=TAG,
-                body_schema=NewEndpoint.model_json_schema(),
+                body_schema=NewEndpoint,
                 problems=WITH_BODY_POSSIBLE,
                 example=_EXAMPLE,
             ),
@@ -143,7 +143,7 @@ class EndpointOperations:
                 "the older ones sign on in the old style; without, it keeps the secrets, but uses them differently: "
                 "`standard` as bytes, `t-v1` and `sha256-body` as text. " + _ALL_AT_ONCE,
                 answers={200: ChangedEndpoint},
-                body_schema=_patch_schema(),
+                body_schema=EndpointPatch,
                 limit=Limit.NONE,  # it could subscribe to more, or send it elsewhere
                 problems=WITH_BODY_POSSIBLE | {404, 409},
                 example={"event_types": ["message.*"], "timeout_seconds": 10},
@@ -181,14 +181,6 @@ class EndpointOperations:
                 problems=frozenset({404, 409}),
             ),
         )
-
-
-def _patch_schema() -> dict[str, Any]:
-    """Return the schema without defaults: a client that sent them would reset the fields it meant to omit."""
-    schema = EndpointPatch.model_json_schema()
-    for each in schema["properties"].values():
-        each.pop("default", None)
-    return schema
 
 
 def _shown_once(secret: NewSecret | None) -> dict[str, Any]:
