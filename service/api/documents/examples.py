@@ -61,6 +61,8 @@ _BY_NAME: Final[Mapping[str, Any]] = {
     "url": "https://example.com/hooks",
     "waits_for": None,
     "Deprecation": "@1795132800",
+    "RateLimit": '"requests";r=2499;t=2',
+    "RateLimit-Policy": '"requests";q=2500;w=3600',
     "Retry-After": 1,
     "Sunset": "Sun, 22 Aug 2027 00:00:00 GMT",
     "X-RateLimit-Limit": 2500,
@@ -82,7 +84,7 @@ _PROBLEMS: Final = {
     500: (Code.INTERNAL_ERROR, "something went wrong on our side", None),
     503: (Code.UNAVAILABLE, "the service cannot reach its database now; try again", None),
 }
-_PYTHON_TYPES: Final = {
+_PYTHON_TYPES: Final[Mapping[str, set[type]]] = {
     "null": {type(None)},
     "string": {str},
     "integer": {int},
@@ -149,4 +151,4 @@ def _fits(value: object, schema: Schema, components: Mapping[str, Schema]) -> bo
     if choices:
         return any(_fits(value, each, components) for each in choices)
     is_free = not schema.keys() & {"enum", "format", "properties"}
-    return is_free and type(value) in _PYTHON_TYPES.get(str(schema.get("type")), ())
+    return is_free and type(value) in _PYTHON_TYPES.get(str(schema.get("type")), set())

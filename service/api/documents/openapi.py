@@ -26,7 +26,7 @@ Document = Mapping[str, Any]
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
 _TEXT: Final = {"type": "string"}
-_RESPONSE_HEADERS: Final = {
+_RESPONSE_HEADERS: Final[Mapping[str, tuple[str, Document]]] = {
     "X-Request-ID": ("The request's ID; quote it when you report a problem.", {"type": "string"}),
     "X-RateLimit-Limit": ("How many requests the budget holds.", {"type": "integer"}),
     "X-RateLimit-Remaining": ("How many more may be made at once.", {"type": "integer"}),
@@ -163,7 +163,7 @@ class _Examples:
     def __init__(self, components: Mapping[str, Any], types: Sequence[DescribedType]) -> None:
         self._components = dict(components)
         if types:
-            event = {**(types[0].sample or {}), "received_at": "2026-11-20T18:25:35.321000Z"}
+            event: dict[str, Any] = {**(types[0].sample or {}), "received_at": "2026-11-20T18:25:35.321000Z"}
             self._components["Event"] = {**self._components.get("Event", {}), "example": event}
 
     def of(self, schema: Document) -> Any:  # noqa: ANN401 - any JSON
@@ -200,8 +200,7 @@ def _operation(operation: Operation, schemas: Schemas, examples: _Examples) -> d
         if operation.example is not None:
             content["example"] = operation.example
         document["requestBody"] = {
-            "required": isinstance(operation.body_schema, Mapping)
-            or _requires(operation.body or operation.body_schema),
+            "required": operation.body_schema is not None or bool(operation.body and _requires(operation.body)),
             "content": dict.fromkeys(operation.media_types, content),
         }
     return document

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from service.api.documents.schemas import COMPONENT, Schema, reference
+from service.api.component import named
+from service.api.documents.schemas import Schema, reference
 
 RAPIDPRO_TAG: Final = "resthooks (v2)"
 RAPIDPRO_SECURITY: Final = {
@@ -18,7 +19,7 @@ RAPIDPRO_SECURITY: Final = {
 _PREFIX: Final = "/api/v2"
 _AT: Final = "2026-11-20T18:25:35.123456Z"
 _TIME: Final = {"type": "string", "format": "date-time", "examples": [_AT]}
-_SECURITY: Final = [{"token": []}, {"bearer": []}, {"basic": []}, {"header": []}]
+_SECURITY: Final[list[Schema]] = [{"token": []}, {"bearer": []}, {"basic": []}, {"header": []}]
 _SUBSCRIBER_FIELDS: Final[Mapping[str, Schema]] = {
     "id": {"type": "integer", "examples": [42]},
     "resthook": {"type": "string", "description": "The event type.", "examples": ["message.sent"]},
@@ -37,8 +38,12 @@ _NEW: Final = {"resthook": "message.sent", "target_url": "https://example.com/ho
 
 def rapidpro_schemas() -> dict[str, Schema]:
     """The components of this surface."""
-    resthook = {"resthook": {"type": "string", "examples": ["message.sent"]}, "modified_on": _TIME, "created_on": _TIME}
-    event = {
+    resthook: dict[str, Schema] = {
+        "resthook": {"type": "string", "examples": ["message.sent"]},
+        "modified_on": _TIME,
+        "created_on": _TIME,
+    }
+    event: dict[str, Schema] = {
         "resthook": {"type": "string", "examples": ["message.sent"]},
         "data": {"type": ["object", "null"], "additionalProperties": True, "description": "The whole event."},
         "created_on": _TIME,
@@ -198,7 +203,7 @@ def _page(item_name: str, item: Schema) -> Schema:
     fields: dict[str, Schema] = {
         "next": link | {"description": "The next page; null on the last."},
         "previous": link | {"description": "The page before; null on the first."},
-        "results": {"type": "array", "items": {COMPONENT: item_name, **item}},
+        "results": {"type": "array", "items": named(item_name, item)},
     }
     return _object(fields, "One page of a list.")
 

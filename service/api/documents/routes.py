@@ -23,6 +23,14 @@ _PAGE_HEADERS: Final = {
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
+def openapi_of(operations: Sequence[Operation], types: Sequence[DescribedType]) -> dict[str, Any]:
+    """The OpenAPI document, but for the server's address."""
+    published = envelope_schema(is_published=True)
+    published["required"] = ["id", *published["required"]]  # over HTTP there is no message_id to take it from
+    written = {"PublishedEnvelope": published}
+    return openapi_document(operations, version=__version__, envelope_schemas=written, types=types)
+
+
 def document_routes(
     operations: Sequence[Operation],
     types: Sequence[DescribedType],
@@ -31,10 +39,7 @@ def document_routes(
     asyncapi: Mapping[str, Any],
 ) -> Sequence[web.RouteDef]:
     """Build the routes. ``configured_url`` is PUBLIC_URL."""
-    published = envelope_schema(is_published=True)
-    published["required"] = ["id", *published["required"]]  # over HTTP there is no message_id to take it from
-    envelopes = {"Envelope": envelope_schema(), "PublishedEnvelope": published}
-    made = openapi_document(operations, version=__version__, envelope_schemas=envelopes, types=types)
+    made = openapi_of(operations, types)
     samples = {each.name: each.sample for each in types if each.sample is not None}
 
     def openapi(base_url: str) -> dict[str, Any]:

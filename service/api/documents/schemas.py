@@ -11,25 +11,34 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from service.api.component import COMPONENT, SCHEMA
 from service.api.errors import Problem
 from service.api.operation import Operation
 
 Schema = dict[str, Any]
 
-COMPONENT: Final = "x-component"
-"""In a schema that is written by hand: the name under which it becomes a component."""
-
 _REFERENCE: Final = "#/components/schemas/{model}"
 _PAGE: Final = re.compile(r"Page_(\w+)_")
 _NAMES: Final = {
+    "ClauseShown": "FilterClause",
+    "ClicksShown": "MessageClicks",
     "Code": "ErrorCode",
     "DeliveryItem": "Delivery",
     "DeliveryShown": "DeliveryWithAttempts",
+    "ErrorShown": "MessageError",
     "EventItem": "Event",
     "EventTypeAnswer": "EventType",
+    "GateShown": "EndpointGate",
+    "HealthShown": "EndpointHealth",
     "KeyShown": "KeyInUse",
     "OutcomeKind": "Outcome",
     "PublishedEnvelope": "NewEvent",
+    "ReactionShown": "MessageReaction",
+    "ReplyShown": "MessageReply",
+    "RequestShown": "AttemptRequest",
+    "Rotation": "SecretRotation",
+    "SecretShown": "SigningSecret",
+    "Skipped": "ReplaySkipped",
     "State": "DeliveryState",
 }
 """Names that differ from the class's; ``Shown`` at the end of a class's name is left out anyway."""
@@ -79,8 +88,8 @@ class Schemas:
         model = _body_model(operation)
         if model is not None:
             return self.plain(self._by_model[model, "validation"])
-        schema: Any = operation.body_schema
-        return self.plain(schema)
+        written: Any = operation.body_schema
+        return self.plain(written)
 
     def parameters(self, query: type[BaseModel]) -> list[Schema]:
         """A query's fields as parameters."""
@@ -98,7 +107,11 @@ class Schemas:
         return found
 
     def plain(self, schema: Mapping[str, Any]) -> Schema:
-        """The schema as it is shown; parts that name a ``COMPONENT`` become one."""
+        """The schema as it is shown; ``named`` parts become components."""
+        if COMPONENT in schema:
+            self._add(schema[COMPONENT], self.plain(schema[SCHEMA]))
+            beside = {key: value for key, value in schema.items() if key not in {COMPONENT, SCHEMA}}
+            return self.plain({**reference(schema[COMPONENT]), **beside})
         found: Schema = {}
         for key, value in schema.items():
             if key == "$ref":
@@ -116,11 +129,7 @@ class Schemas:
         values = found.get("enum", [found["const"]] if "const" in found else [])
         if "type" not in found and values and all(isinstance(each, str) for each in values):
             found["type"] = "string"
-        name = found.pop(COMPONENT, None)
-        if name is None:
-            return found
-        self._add(name, found)
-        return reference(name)
+        return found
 
     def _add(self, name: str, schema: Schema) -> None:
         if self.components.setdefault(name, schema) != schema:

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from service.api.component import named
 from service.api.errors import ApiError, Code, invalid
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Limit, Operation
 from service.api.validation import JSON, AnswerModel, read_object
@@ -68,16 +69,16 @@ class PublishedEvents(AnswerModel):
 
 
 _ENVELOPE: Final = {"$ref": "#/components/schemas/PublishedEnvelope"}
+_BATCH: Final = {
+    "type": "object",
+    "description": "Several events, which are accepted or refused together.",
+    "required": ["events"],
+    "properties": {"events": {"type": "array", "minItems": 1, "maxItems": EVENTS_MAX, "items": _ENVELOPE}},
+}
 _BODY_SCHEMA: Final = {
     "oneOf": [
         _ENVELOPE,
-        {
-            "x-component": "EventBatch",
-            "type": "object",
-            "description": "Several events, which are accepted or refused together.",
-            "required": ["events"],
-            "properties": {"events": {"type": "array", "minItems": 1, "maxItems": EVENTS_MAX, "items": _ENVELOPE}},
-        },
+        named("EventBatch", _BATCH),
     ]
 }
 _EXAMPLE: Final = {

@@ -74,7 +74,7 @@ def schema_of(event_type: str) -> Schema:
     for path, values in kind.values.items():
         _require(schema, path)["enum"] = list(values)
     if kind.any_of:
-        schema["anyOf"] = [_with_content(path) for path in kind.any_of]
+        schema["anyOf"] = [_with_content(schema, path) for path in kind.any_of]
     return schema
 
 
@@ -138,16 +138,25 @@ def _require(schema: Schema, path: str) -> Schema:
         if name not in required:
             required.append(name)
         found = schema["properties"][name]
-        choices = [each for each in found.get("anyOf", [found]) if each != {"type": "null"}]
+        choices = _but_null(found)
         schema["properties"][name] = schema = choices[0] if len(choices) == 1 else {"anyOf": choices}
     if schema.get("type") == "string" or "anyOf" in schema:
         schema["minLength"] = 1  # has no effect on numbers
     return schema
 
 
-def _with_content(path: str) -> Schema:
-    """A schema that requires a non-empty string or list at ``path``."""
-    schema: Schema = {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "minItems": 1, "items": {}}]}
-    for name in reversed(path.split(".")):
-        schema = {"required": [name], "properties": {name: schema}}
-    return schema
+def _with_content(schema: Schema, path: str) -> Schema:
+    """A schema that requires a non-empty string or list at ``path`` of ``schema``."""
+    names = path.split(".")
+    found = schema
+    for name in names:
+        (found,) = _but_null(found["properties"][name])
+    inner: Schema = {**found, "minItems" if found["type"] == "array" else "minLength": 1}
+    for name in reversed(names):
+        inner = {"type": "object", "required": [name], "properties": {name: inner}, "additionalProperties": True}
+    return inner
+
+
+def _but_null(schema: Schema) -> list[Schema]:
+    """The alternatives of a schema without null."""
+    return [each for each in schema.get("anyOf", [schema]) if each != {"type": "null"}]

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, FailFast, Field, WithJsonSchema
 
+from service.api.component import named
 from service.api.page import PageQuery
 from service.api.validation import BodyModel, QueryModel
 from service.core.deliveries.ownership import CHALLENGE_SECONDS_MAX, CHALLENGE_TYPE, HOOK_SECRET
@@ -41,7 +42,8 @@ def _known_style(name: str) -> str:
     return name
 
 
-Style = Annotated[str, AfterValidator(_known_style), WithJsonSchema({"type": "string", "enum": list(STYLES)})]
+_STYLE_SCHEMA: Final = named("SignatureStyle", {"type": "string", "enum": list(STYLES)})
+Style = Annotated[str, AfterValidator(_known_style), WithJsonSchema(_STYLE_SCHEMA)]
 State = Annotated[EndpointState, WithJsonSchema({"type": "string", "enum": [each.value for each in EndpointState]})]
 """Enum inlined: query parameters have no definitions to refer to."""
 
@@ -49,70 +51,84 @@ _FILTER_EXAMPLE: Final = {
     "scope": {"campaign_id": ["camp_A"]},
     "match": {"data.message.protocol": {"in": ["sms", "mms"]}, "data.message.segments": {"gte": 2}},
 }
-# A schema with "x-component" has a name of its own in the document, and so in generated code.
-_HEADERS_SCHEMA: Final = {
-    "x-component": "CustomHeaders",
-    "type": "object",
-    "maxProperties": HEADERS_MAX,
-    "propertyNames": {"pattern": f"^{NAME_PATTERN}$"},
-    "additionalProperties": {"type": "string", "pattern": f"^{VALUE_PATTERN}$"},
-}
-_FILTER_SCHEMA: Final = {
-    "x-component": "Filter",
-    "type": "object",
-    "properties": {
-        "scope": {"type": "object", "description": "Texts by the name of an id: one of them must be the event's."},
-        "match": {"type": "object", "description": "Conditions by the path of a value in the event; all must hold."},
+_HEADERS_SCHEMA: Final = named(
+    "CustomHeaders",
+    {
+        "type": "object",
+        "maxProperties": HEADERS_MAX,
+        "propertyNames": {"pattern": f"^{NAME_PATTERN}$"},
+        "additionalProperties": {"type": "string", "pattern": f"^{VALUE_PATTERN}$"},
     },
-    "additionalProperties": False,
-    "examples": [_FILTER_EXAMPLE],
-}
-_RETRY_SCHEMA: Final = {
-    "x-component": "Retry",
-    "oneOf": [
-        {"type": "string", "enum": list(PRESETS)},
-        {"type": "array", "minItems": 1, "items": {"type": "number", "exclusiveMinimum": 0}},
-    ],
-}
+)
+_FILTER_SCHEMA: Final = named(
+    "Filter",
+    {
+        "type": "object",
+        "properties": {
+            "scope": {"type": "object", "description": "Texts by the name of an id: one of them must be the event's."},
+            "match": {
+                "type": "object",
+                "description": "Conditions by the path of a value in the event; all must hold.",
+            },
+        },
+        "additionalProperties": False,
+        "examples": [_FILTER_EXAMPLE],
+    },
+)
+_RETRY_SCHEMA: Final = named(
+    "Retry",
+    {
+        "oneOf": [
+            named("RetryPreset", {"type": "string", "enum": list(PRESETS)}),
+            {"type": "array", "minItems": 1, "items": {"type": "number", "exclusiveMinimum": 0}},
+        ],
+    },
+)
 
-_OAUTH2_SCHEMA: Final = {
-    "x-component": "OAuth2",
-    "type": "object",
-    "description": "A token of the client credentials grant, sent as `Authorization: Bearer`.",
-    "properties": {
-        "type": {"const": "oauth2"},
-        "token_url": {"type": "string", "minLength": 1, "maxLength": URL_MAX_CHARACTERS},
-        "client_id": {"type": "string", "pattern": f"^{CLIENT_ID_PATTERN}$"},
-        "client_secret": {"type": "string", "pattern": f"^{CLIENT_SECRET_PATTERN}$", "writeOnly": True},
-        "scope": {"type": ["string", "null"], "pattern": f"^{SCOPE_PATTERN}$"},
+_OAUTH2_SCHEMA: Final = named(
+    "OAuth2",
+    {
+        "type": "object",
+        "description": "A token of the client credentials grant, sent as `Authorization: Bearer`.",
+        "properties": {
+            "type": {"const": "oauth2"},
+            "token_url": {"type": "string", "minLength": 1, "maxLength": URL_MAX_CHARACTERS},
+            "client_id": {"type": "string", "pattern": f"^{CLIENT_ID_PATTERN}$"},
+            "client_secret": {"type": "string", "pattern": f"^{CLIENT_SECRET_PATTERN}$", "writeOnly": True},
+            "scope": {"type": ["string", "null"], "pattern": f"^{SCOPE_PATTERN}$"},
+        },
+        "required": ["type", "token_url", "client_id", "client_secret"],
+        "additionalProperties": False,
     },
-    "required": ["type", "token_url", "client_id", "client_secret"],
-    "additionalProperties": False,
-}
-_MTLS_SCHEMA: Final = {
-    "x-component": "MutualTLS",
-    "type": "object",
-    "description": "A client certificate for receivers that ask for one.",
-    "properties": {
-        "type": {"const": "mtls"},
-        "certificate": {"type": "string", "minLength": 1, "maxLength": CERTIFICATE_MAX},
-        "private_key": {"type": "string", "minLength": 1, "maxLength": PRIVATE_KEY_MAX, "writeOnly": True},
+)
+_MTLS_SCHEMA: Final = named(
+    "MutualTLS",
+    {
+        "type": "object",
+        "description": "A client certificate for receivers that ask for one.",
+        "properties": {
+            "type": {"const": "mtls"},
+            "certificate": {"type": "string", "minLength": 1, "maxLength": CERTIFICATE_MAX},
+            "private_key": {"type": "string", "minLength": 1, "maxLength": PRIVATE_KEY_MAX, "writeOnly": True},
+        },
+        "required": ["type", "certificate", "private_key"],
+        "additionalProperties": False,
     },
-    "required": ["type", "certificate", "private_key"],
-    "additionalProperties": False,
-}
+)
 
 Headers = Annotated[dict[str, str], WithJsonSchema(_HEADERS_SCHEMA)]
 Filter = Annotated[Any, WithJsonSchema(_FILTER_SCHEMA)]  # validated by the core's filter parser
 Retry = Annotated[Any, WithJsonSchema(_RETRY_SCHEMA)]
-_AUTH_SCHEMA: Final = {
-    "x-component": "NewAuth",
-    "oneOf": [_OAUTH2_SCHEMA, _MTLS_SCHEMA],
-    "discriminator": {
-        "propertyName": "type",
-        "mapping": {"oauth2": "#/components/schemas/OAuth2", "mtls": "#/components/schemas/MutualTLS"},
+_AUTH_SCHEMA: Final = named(
+    "NewAuth",
+    {
+        "oneOf": [_OAUTH2_SCHEMA, _MTLS_SCHEMA],
+        "discriminator": {
+            "propertyName": "type",
+            "mapping": {"oauth2": "#/components/schemas/OAuth2", "mtls": "#/components/schemas/MutualTLS"},
+        },
     },
-}
+)
 Auth = Annotated[Any, WithJsonSchema(_AUTH_SCHEMA)]
 Url = Annotated[
     str,
@@ -132,13 +148,15 @@ EventTypes = Annotated[
         examples=[["message.sent", "link.*"], ["*"], list(REGISTRY)],
     ),
 ]
-_METADATA_SCHEMA: Final = {
-    "x-component": "Metadata",
-    "type": "object",
-    "maxProperties": METADATA_MAX,
-    "propertyNames": {"minLength": 1, "maxLength": METADATA_NAME_CHARACTERS_MAX},
-    "additionalProperties": {"type": "string", "maxLength": METADATA_VALUE_CHARACTERS_MAX},
-}
+_METADATA_SCHEMA: Final = named(
+    "Metadata",
+    {
+        "type": "object",
+        "maxProperties": METADATA_MAX,
+        "propertyNames": {"minLength": 1, "maxLength": METADATA_NAME_CHARACTERS_MAX},
+        "additionalProperties": {"type": "string", "maxLength": METADATA_VALUE_CHARACTERS_MAX},
+    },
+)
 Metadata = Annotated[dict[str, str], WithJsonSchema(_METADATA_SCHEMA)]
 
 _SECRET: Final = Field(
