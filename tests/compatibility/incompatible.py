@@ -36,7 +36,7 @@ class _Pair:
 class _Comparison:
     def __init__(self, old: Document, new: Document) -> None:
         self._old, self._new = old, new
-        self._seen: set[tuple[str, str, bool]] = set()
+        self._within: set[tuple[str, str, bool]] = set()
 
     def all(self) -> Iterator[str]:
         for part in ("paths", "webhooks"):
@@ -112,10 +112,14 @@ class _Comparison:
 
     def _schemas(self, pair: _Pair) -> Iterator[str]:
         key = (str(pair.old), str(pair.new), pair.is_sent)
-        if "$ref" in pair.old and "$ref" in pair.new:  # a type may contain itself
-            if key in self._seen:
-                return
-            self._seen.add(key)
+        if key in self._within:  # a type may contain itself
+            return
+        is_type = "$ref" in pair.old and "$ref" in pair.new
+        self._within |= {key} if is_type else set()
+        yield from self._inside(pair)
+        self._within -= {key} if is_type else set()
+
+    def _inside(self, pair: _Pair) -> Iterator[str]:
         old, new = _found(self._old, pair.old), _found(self._new, pair.new)
         choices = self._choices(self._old, old), self._choices(self._new, new)
         if any(len(each) > 1 for each in choices):
@@ -225,10 +229,10 @@ def _values(pair: _Pair) -> Iterator[str]:
 
 def _bounds(pair: _Pair) -> Iterator[str]:
     """Limits of what a client sends."""
-    for keys, is_narrower in ((_UPPER_BOUNDS, lambda a, b: b < a), (_LOWER_BOUNDS, lambda a, b: b > a)):
+    for keys, sign in ((_UPPER_BOUNDS, 1), (_LOWER_BOUNDS, -1)):
         for key in keys:
             before, after = pair.old.get(key), pair.new.get(key)
-            if after is not None and (before is None or is_narrower(before, after)):
+            if after is not None and (before is None or sign * after < sign * before):
                 yield f"{pair.at}: {key} is {after}{'' if before is None else f', it was {before}'}"
     if "pattern" in pair.new and pair.new["pattern"] != pair.old.get("pattern"):
         yield f"{pair.at}: must match {pair.new['pattern']}"

@@ -69,10 +69,11 @@ GONE = object()
 def changed(place: str, value: object) -> dict[str, Any]:
     """The base with another value at a place; ``GONE`` takes it out."""
     document = deepcopy(BASE)
-    *way, last = place.split(".")
+    *way, name = place.split(".")
     target: Any = document
-    for name in way:
-        target = target[name] if isinstance(target, dict) else target[int(name)]
+    for each in way:
+        target = target[each] if isinstance(target, dict) else target[int(each)]
+    last: Any = name if isinstance(target, dict) else int(name)
     if value is GONE:
         del target[last]
     else:

@@ -53,6 +53,8 @@ async def running(migrated_database_url: str, tmp_path_factory: pytest.TempPathF
     port = free_port()
     settings = {
         **SETTINGS,
+        "POSTHORN_ATTEMPT_TIMEOUT_SECONDS": "15",
+        "POSTHORN_LEASE_SECONDS": "60",
         "DATABASE_URL": migrated_database_url,
         "POSTHORN_HTTP_PORT": str(port),
         "POSTHORN_EGRESS_ALLOW": "127.0.0.0/8",
@@ -130,4 +132,4 @@ def once(name: str, tmp_path_factory: pytest.TempPathFactory, install: Callable[
 def run(command: Sequence[str], folder: Path, *, seconds_max: float = TOOL_SECONDS_MAX, **options: Any) -> bytes:
     """What it prints. Raises ``CalledProcessError`` and ``TimeoutExpired``."""
     done = subprocess.run(command, cwd=folder, capture_output=True, timeout=seconds_max, check=True, **options)
-    return done.stdout
+    return bytes(done.stdout)

@@ -170,7 +170,7 @@ def _body_model(operation: Operation) -> type[BaseModel] | None:
 
 def _without_null(schema: Schema) -> Schema:
     """Drop the null alternative: an omitted parameter is None in the model, but a query string cannot carry null."""
-    choices = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+    choices: list[Schema] = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
     if len(choices) != 1:
         return schema
     return {key: value for key, value in schema.items() if key != "anyOf"} | choices[0]
