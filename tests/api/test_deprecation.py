@@ -33,9 +33,8 @@ OPERATIONS = [replace(me_operation(), deprecation=ENDING), replace(me_operation(
 @pytest.fixture
 async def ending(ring: Ring, troubles: Troubles) -> AsyncIterator[Client]:
     nowhere = IdempotencyStore(connect("postgresql://nobody@127.0.0.1:1/nothing"))
-    entrance = Entrance(
-        ring, RateLimiter(UncountedRequests(), 2_500), Idempotency(nowhere, PlainSecretBox()), lambda: NOW
-    )
+    limiter = RateLimiter(UncountedRequests(), requests_per_hour=2_500, publishing_per_minute=6_000)
+    entrance = Entrance(ring, limiter, Idempotency(nowhere, PlainSecretBox()), lambda: NOW)
     async with TestClient(TestServer(make_api(OPERATIONS, entrance, troubles))) as client:
         yield client
 

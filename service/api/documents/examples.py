@@ -80,7 +80,7 @@ _PROBLEMS: Final = {
     413: (Code.PAYLOAD_TOO_LARGE, "the request body exceeds the limit of 65536 bytes", None),
     415: (Code.UNSUPPORTED_MEDIA_TYPE, "the Content-Type must be application/json", None),
     422: (Code.IDEMPOTENCY_KEY_REUSED, "this Idempotency-Key was used with another request", None),
-    429: (Code.RATE_LIMIT_EXCEEDED, "limit of 2500 requests per hour reached; try again in 1 seconds", None),
+    429: (Code.RATE_LIMIT_EXCEEDED, "limit of 2500 requests per hour reached; try again in 1 second", None),
     500: (Code.INTERNAL_ERROR, "something went wrong on our side", None),
     503: (Code.UNAVAILABLE, "the service cannot reach its database now; try again", None),
 }

@@ -13,7 +13,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from service.api.documents.sharing import operations_of, references_in, self_contained
 from service.core.deliveries.delivery import DeliveryKey
-from service.core.deliveries.request import event_headers
+from service.core.deliveries.headers import event_headers
 from service.core.events.registry import BUILT_IN
 from service.core.events.types.operational import OPERATIONAL
 from tests.api.whole_rig import Whole, whole_on
