@@ -20,7 +20,7 @@ _TITLES: Final = {
     "resthook_events": "Resthook events",
 }
 _FILES: Final = {"page.css": "text/css", "explorer.js": "text/javascript"}
-_HTML: Final = "text/html"
+HTML: Final = "text/html"
 _HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -48,7 +48,7 @@ class Pages:
 
     def page(self, name: str) -> web.Response:
         """Return a page."""
-        return web.Response(text=self._pages[name], content_type=_HTML, headers=_HEADERS)
+        return web.Response(text=self._pages[name], content_type=HTML, headers=_HEADERS)
 
     def file(self, name: str) -> web.Response:
         """Return a file that pages load. Raises ``RefusalError`` (404)."""
@@ -60,7 +60,14 @@ class Pages:
 def prefers_html(request: web.Request) -> bool:
     """Whether the caller prefers HTML to JSON; ``*/*`` counts as HTML."""
     accept = ",".join(request.headers.getall("Accept", [])) or "*/*"
-    return _rank(accept, _HTML) >= _rank(accept, JSON)
+    return _rank(accept, HTML) >= _rank(accept, JSON)
+
+
+def is_acceptable(request: web.Request, *media_types: str) -> bool:
+    """Whether the caller takes one of them, as Django REST framework reads Accept: quality is not looked at."""
+    accept = ",".join(request.headers.getall("Accept", [])).strip() or "*/*"
+    ranges = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    return any(ranges & {each, f"{each.partition('/')[0]}/*", "*/*"} for each in media_types)
 
 
 def _rank(accept: str, media_type: str) -> tuple[float, int]:

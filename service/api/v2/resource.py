@@ -70,6 +70,6 @@ class Resource:
 
     @property
     def allow(self) -> str:
-        """The methods, as the Allow header lists them."""
+        """The methods, as RapidPro's Allow header lists them: HEAD and OPTIONS too, where it refuses them."""
         head = ["HEAD"] if "GET" in self.verbs else []
         return ", ".join([*self.verbs, *head, "OPTIONS"])

@@ -4,6 +4,7 @@ Token, method, permission, throttle, body: this is RapidPro's order, which clien
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -12,12 +13,13 @@ from aiohttp import web
 from service.api.entrance.entrance import Entrance
 from service.api.entrance.rate_limit import RateLimit
 from service.api.entrance.strays import count_strays
+from service.api.errors import ApiError
 from service.api.patience import Patience
 from service.api.v2.bodies import MEDIA_TYPES
 from service.api.v2.credentials import authenticate_token
 from service.api.v2.links import Links
 from service.api.v2.lists import Lists
-from service.api.v2.pages import RESOURCE_PAGES, Pages, prefers_html
+from service.api.v2.pages import HTML, RESOURCE_PAGES, Pages, is_acceptable, prefers_html
 from service.api.v2.refusal import (
     NOT_AUTHENTICATED,
     OTHER_SITE,
@@ -30,13 +32,17 @@ from service.api.v2.refusal import (
 from service.api.v2.resource import Resource, ResourceCall, Verb
 from service.api.v2.subscribers import Subscribers
 from service.api.validation import JSON, read_body
+from service.api.vary import add_vary
 from service.core.api_key import StoredKey
 from service.ports.desk import EndpointDesk, ResthookDesk
+from service.ports.errors import UnavailableError
 from service.ports.observer import Observer
 
 PAGE_SIZE: Final = 250
 
-_READS: Final = {"GET", "HEAD"}
+NOT_ACCEPTABLE: Final = "Could not satisfy the request Accept header."
+
+_ALLOW: Final = web.RequestKey("allow", str)
 _SUFFIX: Final = r"{suffix:(?:\.json/?)?}"
 
 
@@ -51,6 +57,7 @@ def make_v2(
 ) -> web.Application:
     """Build the application to be mounted at ``PREFIX``. ``public_url`` is where callers find the service."""
     app = web.Application(middlewares=[refusal_middleware(observer), count_strays(entrance)])
+    app.on_response_prepare.append(_show_methods)
     links, pages = Links(public_url), Pages()
     for resource in _resources(endpoints, resthooks, links, page_size):
         app.router.add_route("*", f"{resource.path}{_SUFFIX}", _Route(entrance, resource, pages, links).answer)
@@ -118,17 +125,17 @@ class _Route:
 
     async def answer(self, request: web.Request) -> web.Response:
         """Check the request, then run it. The documentation needs no key; its empty JSON stand-in does."""
+        request[_ALLOW] = self._resource.allow
         patience = Patience()
+        await self._negotiate(request, patience)
         key, standing = await patience.wait(self._enter(request))
         verb = self._verb(request)
-        if verb is None:
-            return self._options()
         is_documentation = verb is self._resource.verbs.get("GET") and not request.match_info["suffix"]
         if is_documentation and self._resource.page is not None and prefers_html(request):
             return self._pages.page(self._resource.page)
         if key is None or standing is None:
             raise refusal(403, NOT_AUTHENTICATED)
-        is_read = request.method in _READS
+        is_read = request.method == "GET"
         if not is_read:
             self._refuse_other_sites(request)
         if ("read" if is_read else "write") not in key.scopes:
@@ -144,22 +151,37 @@ class _Route:
 
     async def answer_anybody(self, request: web.Request) -> web.Response:
         """Check what can be checked without a key, then run the request."""
+        request[_ALLOW] = self._resource.allow
         await Patience().wait(self._enter(request))
-        verb = self._verb(request)
-        return await verb(ResourceCall(request, None)) if verb is not None else self._options()
+        if request.method == "OPTIONS":
+            return json_response({"renders": [JSON], "parses": list(MEDIA_TYPES)})
+        return await self._verb(request, is_open=True)(ResourceCall(request, None))
+
+    async def _negotiate(self, request: web.Request, patience: Patience) -> None:
+        """Raise ``RefusalError`` (406) if the caller takes nothing that there is; a valid key is counted all the same.
+
+        A path with a suffix has JSON only, the documentation is a page.
+        """
+        suffix, has_page = request.match_info.get("suffix"), self._resource.page is not None
+        if not is_acceptable(request, *((JSON, HTML) if has_page and not suffix else (JSON,))):
+            with suppress(RefusalError, ApiError, UnavailableError):
+                await patience.wait(self._enter(request))
+            raise refusal(406, NOT_ACCEPTABLE)
 
     async def _enter(self, request: web.Request) -> tuple[StoredKey | None, RateLimit | None]:
         """The caller's key, and where it stands: counted at once, so that every answer to a key shows the limit."""
         key = await authenticate_token(request, self._entrance)
         return key, await self._entrance.count(request, key) if key is not None else None
 
-    def _verb(self, request: web.Request) -> Verb | None:
-        """Return the method's handler; None for OPTIONS. Raises ``RefusalError`` (405)."""
-        if request.method == "OPTIONS":
-            return None
-        verb = self._resource.verbs.get("GET" if request.method == "HEAD" else request.method)
+    def _verb(self, request: web.Request, *, is_open: bool = False) -> Verb:
+        """Return the method's handler. Raises ``RefusalError`` (405).
+
+        Where a key is needed, RapidPro refuses HEAD and OPTIONS, although its Allow lists them.
+        """
+        method = "GET" if is_open and request.method == "HEAD" else request.method
+        verb = self._resource.verbs.get(method)
         if verb is None:
-            raise refusal(405, f'Method "{request.method}" not allowed.', {"Allow": self._resource.allow})
+            raise refusal(405, f'Method "{method}" not allowed.')
         return verb
 
     def _refuse_other_sites(self, request: web.Request) -> None:
@@ -169,9 +191,13 @@ class _Route:
         if is_alien or request.headers.get("Sec-Fetch-Site") == "cross-site":
             raise refusal(403, OTHER_SITE)
 
-    def _options(self) -> web.Response:
-        body = {"renders": [JSON], "parses": list(MEDIA_TYPES)}
-        return json_response(body, headers={"Allow": self._resource.allow})
+
+async def _show_methods(request: web.Request, response: web.StreamResponse) -> None:
+    """Add what Django REST framework adds to every answer, errors included."""
+    allow = request.get(_ALLOW)
+    if allow is not None:
+        response.headers["Allow"] = allow
+        add_vary(response, "Accept")
 
 
 async def _settled(verb: Verb, call: ResourceCall) -> web.Response:

@@ -17,6 +17,8 @@ UNKNOWN = generate_key(bytes(40)).text
 NOT_PROVIDED = "Authentication credentials were not provided."
 INVALID = "Invalid token"
 EMPTY = "Invalid token header. No credentials provided."
+INVALID_BASIC = "Invalid token or email"
+NOT_BASE64 = "Invalid basic header. Credentials not correctly base64 encoded."
 SPACES = "Invalid token header. Token string should not contain spaces."
 LISTS = (RESTHOOKS, SUBSCRIBERS, EVENTS)
 
@@ -31,7 +33,13 @@ NOBODY: Sequence[tuple[Mapping[str, str], str]] = [
     ({"Authorization": "Token nobody"}, INVALID),
     ({"Authorization": f"Token {UNKNOWN}"}, INVALID),
     ({"Authorization": f"Bearer {UNKNOWN}"}, INVALID),
-    ({"Authorization": "Basic !!"}, INVALID),
+    ({"Authorization": "Basic"}, "Invalid basic header. No credentials provided."),
+    ({"Authorization": "Basic a b"}, "Invalid basic header. Credentials string should not contain spaces."),
+    ({"Authorization": "Basic !!"}, NOT_BASE64),
+    ({"Authorization": "Basic /w=="}, NOT_BASE64),  # no UTF-8
+    ({"Authorization": f"Basic {base64.b64encode(b'no colon').decode()}"}, NOT_BASE64),
+    ({"Authorization": f"Basic {base64.b64encode(b'a@b.example:nobody').decode()}"}, INVALID_BASIC),
+    ({"Authorization": f"Basic {base64.b64encode(f'api:{UNKNOWN}'.encode()).decode()}"}, INVALID_BASIC),
     ({"X-API-Key": UNKNOWN}, INVALID),
     ({"X-API-Key": ""}, INVALID),
     (
@@ -104,8 +112,9 @@ async def test_a_revoked_and_an_expired_key_are_invalid(surface: Surface) -> Non
 @pytest.mark.parametrize(
     ("path", "methods", "allow"),
     [
-        (RESTHOOKS, ["POST", "PUT", "PATCH", "DELETE"], "GET, HEAD, OPTIONS"),
-        (SUBSCRIBERS, ["PUT", "PATCH", "TRACE"], "GET, POST, DELETE, HEAD, OPTIONS"),
+        (RESTHOOKS, ["POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"], "GET, HEAD, OPTIONS"),
+        (RESTHOOKS.removesuffix(".json"), ["HEAD", "OPTIONS"], "GET, HEAD, OPTIONS"),
+        (SUBSCRIBERS, ["PUT", "PATCH", "TRACE", "HEAD", "OPTIONS"], "GET, POST, DELETE, HEAD, OPTIONS"),
         (EVENTS, ["POST", "PUT", "DELETE"], "GET, HEAD, OPTIONS"),
         (f"{PREFIX}/resthook_subscribers/1.json", ["GET", "POST"], "DELETE, OPTIONS"),
         (f"{PREFIX}/", ["POST"], "GET, HEAD, OPTIONS"),
@@ -119,26 +128,62 @@ async def test_another_method_is_not_allowed_even_to_nobody(
         for headers in ({}, surface.headers()):
             async with surface.client.request(method, path, headers=headers) as response:
                 assert response.status == 405
-                assert await response.json() == {"detail": f'Method "{method}" not allowed.'}
-                assert response.headers["Allow"] == allow
-        assert await surface.call(method, path, headers={"Authorization": "Token x"}) == (403, {"detail": INVALID})
+                assert (response.headers["Allow"], response.headers["Vary"]) == (allow, "Accept")
+                if method != "HEAD":
+                    assert await response.json() == {"detail": f'Method "{method}" not allowed.'}
+        status, said = await surface.call(method, path, headers={"Authorization": "Token x"})
+        assert (status, said) == (403, {"detail": INVALID} if method != "HEAD" else None)
 
 
-async def test_options_tell_the_methods(surface: Surface) -> None:
-    async with surface.client.options(SUBSCRIBERS) as response:
-        assert (response.status, response.headers["Allow"]) == (200, "GET, POST, DELETE, HEAD, OPTIONS")
-    assert await surface.call("OPTIONS", SUBSCRIBERS, headers={"X-API-Key": "x"}) == (403, {"detail": INVALID})
+async def test_what_needs_no_key_tells_its_methods_and_has_a_head(surface: Surface) -> None:
+    for path in (f"{PREFIX}/", f"{PREFIX}/explorer/"):
+        async with surface.client.options(path) as response:
+            assert (response.status, response.headers["Allow"]) == (200, "GET, HEAD, OPTIONS")
+        async with surface.client.head(path) as response:
+            assert (response.status, await response.read()) == (200, b"")
+        assert await surface.call("OPTIONS", path, headers={"X-API-Key": "x"}) == (403, {"detail": INVALID})
 
 
-@pytest.mark.parametrize("path", LISTS)
-async def test_head_is_get_without_a_body(surface: Surface, path: str) -> None:
-    async with surface.client.get(path, headers=surface.headers()) as response:
-        length = len(await response.read())
-    async with surface.client.head(path, headers=surface.headers()) as response:
-        assert (response.status, await response.read()) == (200, b"")
-        assert response.headers["Content-Length"] == str(length)
-    async with surface.client.head(path) as response:
-        assert response.status == 403
+async def test_every_answer_says_its_methods_and_what_it_depends_on(surface: Surface) -> None:
+    wrong, key = {"Authorization": "Token x"}, surface.headers()
+    for headers, path, status in (
+        (key, SUBSCRIBERS, 200),
+        (key, f"{SUBSCRIBERS}?id=x", 400),
+        (wrong, SUBSCRIBERS, 403),
+    ):
+        async with surface.client.get(path, headers=headers) as response:
+            assert response.status == status
+            assert response.headers["Allow"] == "GET, POST, DELETE, HEAD, OPTIONS"
+            assert response.headers["Vary"] == "Accept"
+
+
+@pytest.mark.parametrize(
+    ("accept", "status", "page_status"),
+    [
+        ("text/html", 406, 200),
+        ("text/html, application/xhtml+xml", 406, 200),
+        ("image/png", 406, 406),
+        ("text/*", 406, 200),
+        ("application/xml;q=0.9", 406, 406),
+        ("application/json", 200, 200),
+        ("text/html, application/*;q=0.1", 200, 200),
+        ("text/html,*/*;q=0.8", 200, 200),
+        ("APPLICATION/JSON; indent=4", 200, 200),
+        ("", 200, 200),
+    ],
+)
+async def test_what_the_caller_does_not_take_is_not_acceptable(
+    surface: Surface, accept: str, status: int, page_status: int
+) -> None:
+    refused = {"detail": "Could not satisfy the request Accept header."}
+    for path, expected in ((RESTHOOKS, status), (RESTHOOKS.removesuffix(".json"), page_status)):
+        async with surface.client.get(path, headers=surface.headers(Accept=accept)) as response:
+            assert response.status == expected
+            assert response.headers["X-RateLimit-Limit"]
+            assert expected == 200 or await response.json() == refused
+    if status == 406:  # before the key is looked at, and before the method
+        for headers in ({}, {"Authorization": "Token x"}):
+            assert await surface.call("PUT", RESTHOOKS, headers={"Accept": accept, **headers}) == (406, refused)
 
 
 async def test_scopes(surface: Surface) -> None:
