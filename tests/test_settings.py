@@ -203,6 +203,17 @@ def test_source_addresses_are_read_and_bad_ones_named() -> None:
     assert "twice" in problem_of(POSTHORN_SOURCE_ADDRESSES="127.0.0.2,127.0.0.2")
 
 
+def test_origins_are_read_and_bad_ones_named() -> None:
+    settings = load_settings(
+        {"POSTHORN_CORS_ORIGINS": "https://App.example.com:443, http://localhost:3000,http://[::1]"}
+    )
+    assert settings.cors_origins == ("https://app.example.com", "http://localhost:3000", "http://[::1]")
+    assert load_settings({}).cors_origins == ()
+    for wrong in ("example.com", "https://", "https://a.example/", "ftp://a.example", "null", "https://*.example"):
+        assert wrong in problem_of(POSTHORN_CORS_ORIGINS=f"https://b.example,{wrong}")
+    assert "alone" in problem_of(POSTHORN_CORS_ORIGINS="*,https://a.example")
+
+
 def test_every_problem_is_told_at_once() -> None:
     text = problem_of(
         POSTHORN_HTTP_PORT="http",

@@ -11,6 +11,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from service.api.cors import cors_middleware, show_origin
 from service.api.deprecation import show_deprecation
 from service.api.entrance.entrance import Entrance
 from service.api.entrance.rate_limit import show_rate_limit
@@ -36,12 +37,17 @@ def make_api(
     *,
     surfaces: Mapping[str, web.Application] = MappingProxyType({}),
     documents: Sequence[web.RouteDef] = (),
+    cors_origins: Collection[str] = (),
     new_request_id: NewRequestId = random_request_id,
 ) -> web.Application:
-    """Build the application. ``surfaces`` maps path prefixes to sub-applications; ``documents`` need no key."""
+    """Build the application. ``surfaces`` maps path prefixes to sub-applications; ``documents`` need no key.
+
+    ``cors_origins`` are the sites whose pages may call it from a browser.
+    """
     app = web.Application(
         middlewares=[
             request_id_middleware(new_request_id),
+            cors_middleware(cors_origins),
             error_middleware(observer),
             _drop_slash(surfaces),
             count_strays(entrance),
@@ -53,8 +59,12 @@ def make_api(
     app.on_response_prepare.append(show_rate_limit)
     app.on_response_prepare.append(show_deprecation)
     app.on_response_prepare.append(_add_headers)
+    app.on_response_prepare.append(show_origin)
     for operation in operations:
-        app.router.add_route(operation.method, operation.path, bind(operation, entrance))
+        handler = bind(operation, entrance)
+        app.router.add_route(operation.method, operation.path, handler)
+        if operation.method == "GET":  # the same work, and aiohttp keeps the body
+            app.router.add_route("HEAD", operation.path, handler)
     app.router.add_routes(documents)
     for prefix, surface in surfaces.items():
         app.add_subapp(prefix, surface)

@@ -82,7 +82,14 @@ def api_of(parts: Parts) -> web.Application:
         configured_url=settings.public_url,
         asyncapi=asyncapi_document(__version__, types, settings.topology),
     )
-    return make_api(operations, entrance, parts.observer, surfaces={PREFIX: v2}, documents=documents)
+    return make_api(
+        operations,
+        entrance,
+        parts.observer,
+        surfaces={PREFIX: v2},
+        documents=documents,
+        cors_origins=settings.cors_origins,
+    )
 
 
 def v1_operations(parts: Parts) -> Sequence[Operation]:

@@ -32,6 +32,7 @@ from service.settings.values import (
     ExistingFile,
     Host,
     Lowered,
+    Origins,
     OwnAddresses,
     Port,
     ProxyUrl,
@@ -71,6 +72,7 @@ class Settings(BaseModel):
     amqp_bindings: AmqpPatterns = BINDINGS
     secret_keys: SecretKeys = Field((), repr=False, exclude=True)
     public_url: PublicUrl | None = None
+    cors_origins: Origins = ()
 
     http_host: Host = "127.0.0.1"
     http_port: Port = 8080

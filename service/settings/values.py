@@ -85,6 +85,22 @@ def _public_url(url: str) -> str:
     return _well_formed(url).rstrip("/")
 
 
+def _origins(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    origins = tuple(_origin(part.strip().lower()) for part in value.split(",") if part.strip())
+    if "*" in origins and len(origins) > 1:
+        raise ValueError("* is every origin; write it alone, or list origins")
+    return origins
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers send it: in lower case, and without the port that is the scheme's anyway."""
+    if text != "*" and not re.fullmatch(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", text):
+        raise ValueError(f"{text[:80]!r} is not an origin; write https://host or https://host:port, or only *")
+    return text.removesuffix(":443" if text.startswith("https:") else ":80")
+
+
 def _secret_keys(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -155,6 +171,7 @@ AmqpUrl = Annotated[str, AfterValidator(_amqp_url)]
 OwnAddresses = Annotated[tuple[str, ...], BeforeValidator(_own_addresses), Field(max_length=64)]
 ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
+Origins = Annotated[tuple[str, ...], BeforeValidator(_origins), Field(max_length=100)]
 SecretKeys = Annotated[tuple[SecretKey, ...], BeforeValidator(_secret_keys)]
 ExistingFile = Annotated[str, AfterValidator(_existing_file)]
 Lowered = BeforeValidator(_lower)

@@ -1,6 +1,8 @@
 """Routes that serve the documents; none of them needs a key."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from aiohttp import web
@@ -11,6 +13,7 @@ from service.api.documents.openapi import openapi_document
 from service.api.documents.page import docs_page, stylesheet
 from service.api.documents.postman import postman_collection
 from service.api.documents.receivers import receiver_routes
+from service.api.documents.served import Served
 from service.api.documents.sharing import self_contained
 from service.api.operation import Operation
 from service.api.public_url import public_url
@@ -19,6 +22,9 @@ from service.core.events.schema import DescribedType, envelope_schema
 _PAGE_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 }
+
+_KEPT_URLS_MAX: Final = 8
+"""Documents are kept ready for so many base URLs: whoever asks names it, but a deployment has one or two."""
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -51,19 +57,29 @@ def document_routes(
         return self_contained(openapi(base_url))
 
     def as_json(make: Callable[[str], Mapping[str, Any]]) -> Handler:
+        @lru_cache(_KEPT_URLS_MAX)
+        def ready(base_url: str) -> Served:
+            return Served.of(to_json(make(base_url), indent=2), "application/json")
+
         async def show(request: web.Request) -> web.Response:
-            document = make(public_url(request, configured_url))
-            return web.Response(body=to_json(document, indent=2), content_type="application/json")
+            served = await asyncio.to_thread(ready, public_url(request, configured_url))
+            return served.answer(request)
 
         return show
 
     async def show_page(request: web.Request) -> web.Response:
         base_url = public_url(request, configured_url)
-        text = docs_page(in_place(base_url), base_url=base_url, samples=samples)
-        return web.Response(text=text, content_type="text/html", headers=_PAGE_HEADERS)
+        return (await asyncio.to_thread(page, base_url)).answer(request, **_PAGE_HEADERS)
 
-    async def show_style(_: web.Request) -> web.Response:
-        return web.Response(text=stylesheet(), content_type="text/css")
+    @lru_cache(_KEPT_URLS_MAX)
+    def page(base_url: str) -> Served:
+        text = docs_page(in_place(base_url), base_url=base_url, samples=samples)
+        return Served.of(text.encode(), "text/html")
+
+    style = Served.of(stylesheet().encode(), "text/css")
+
+    async def show_style(request: web.Request) -> web.Response:
+        return style.answer(request)
 
     async def show_the_way(_: web.Request) -> web.Response:
         return web.Response(status=302, headers={"Location": "docs"})  # relative, so that it works behind a path prefix

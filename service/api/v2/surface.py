@@ -10,6 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
+from service.api.cors import TRUSTED_SITE
 from service.api.entrance.entrance import Entrance
 from service.api.entrance.rate_limit import RateLimit
 from service.api.entrance.strays import count_strays
@@ -188,7 +189,8 @@ class _Route:
         """A browser sends a stored Basic login by itself, so another site must not be able to make it change things."""
         origin = request.headers.get("Origin")
         is_alien = origin is not None and origin != self._links.origin(request)
-        if is_alien or request.headers.get("Sec-Fetch-Site") == "cross-site":
+        is_alien = is_alien or request.headers.get("Sec-Fetch-Site") == "cross-site"
+        if is_alien and not request.get(TRUSTED_SITE):
             raise refusal(403, OTHER_SITE)
 
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from service.api.v2 import PREFIX
-from tests.api.v2.surface_rig import RESTHOOKS, Surface
+from tests.api.v2.surface_rig import Surface
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 NAMES = ("resthooks", "resthook_subscribers", "resthook_events")
