@@ -5,10 +5,12 @@ embedded ones are used. As in ``docker-compose.yml``, one role owns and migrates
 as another, which has only what ``posthorn migrate --grant-to`` gives it.
 """
 
+import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
@@ -29,6 +31,7 @@ hypothesis.settings.load_profile("tests")
 
 NEVER_EMPTIED = "alembic_version"
 DELETED_MAX = 2_000
+MIDNIGHT_IS_NEAR = timedelta(seconds=15)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -163,3 +166,12 @@ async def amqp_url() -> AsyncIterator[str]:
         return
     async with LoopbackBroker() as broker:
         yield broker.url
+
+
+@pytest.fixture
+async def same_day() -> None:
+    """Midnight does not come while the test runs, for what reckons in days: where it is near, it is waited for."""
+    now = datetime.now(UTC)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    if midnight - now < MIDNIGHT_IS_NEAR:
+        await asyncio.sleep((midnight - now).total_seconds())

@@ -34,7 +34,7 @@ from tests.fakes.events import event_of
 from tests.fakes.secret_box import PlainSecretBox
 from tests.fakes.settlements import settled_by
 
-pytestmark = [pytest.mark.clock, pytest.mark.servers]
+pytestmark = [pytest.mark.clock, pytest.mark.servers, pytest.mark.usefixtures("same_day")]
 
 RETENTION_DAYS = 30
 AUDIT_DAYS = 365

@@ -17,7 +17,7 @@ from tests.contract.stores.rig import Bench, everyone
 from tests.fakes.events import event_of
 from tests.fakes.settlements import released, settled_by
 
-pytestmark = pytest.mark.clock
+pytestmark = [pytest.mark.clock, pytest.mark.usefixtures("same_day")]
 
 RETENTION_DAYS = 30
 LAST_DAY = RETENTION_DAYS  # a day this many days ago is dropped tomorrow
