@@ -55,7 +55,7 @@ _BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
 _QUERIES: Final = {("delete_resthook_subscriber_by_query", "id"): "{{subscriber_id}}"}
 _MAY_ANSWER: Final = {
     "cancel_replay": 409,
-    "delete_resthook_subscriber": 404,
+    "delete_resthook_subscriber_by_query": 404,
     "pause_replay": 409,
     "resume_replay": 409,
 }

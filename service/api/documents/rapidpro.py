@@ -154,7 +154,7 @@ def rapidpro_paths() -> dict[str, Any]:
         f"{_PREFIX}/resthook_events.json": {
             "get": _operation(
                 "list_resthook_events",
-                "List events",
+                "List resthook events",
                 "Newest first, whether or not anybody subscribed.",
                 [resthook, cursor],
                 {"200": _list("ResthookEventPage", event)},
