@@ -70,6 +70,7 @@ class KnownIds:
             ("/v1/deliveries", "id"): self.delivery_id,
             ("/v1/replays", "id"): self.replay_id,
             ("/v1/keys", "id"): self.key_id,
+            ("/api/v2", "id"): "1",
         }
         return kinds["/".join(path.split("/")[:3]), name]
 

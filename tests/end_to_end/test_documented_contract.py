@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.engine import connect
 from service.adapters.secret_box import AesSecretBox, parse_secret_keys
+from service.api.documents.rapidpro import rapidpro_paths
 from service.ports.secrets import SecretBox
 from tests.end_to_end.known_ids import KnownIds, all_operations, make_known_things
 from tests.end_to_end.processes import Worker, free_port
@@ -87,6 +88,10 @@ def cases() -> Iterator[Any]:
         yield pytest.param(operation.name, GenerationMode.POSITIVE, id=f"{operation.name}-right")
         if operation.query is not None or operation.reads_body:
             yield pytest.param(operation.name, GenerationMode.NEGATIVE, id=f"{operation.name}-wrong")
+    for path in rapidpro_paths().values():
+        for each in path.values():
+            for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+                yield pytest.param(each["operationId"], mode, id=f"{each['operationId']}-{mode.value}")
 
 
 @pytest.mark.parametrize(("name", "mode"), list(cases()))

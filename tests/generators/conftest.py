@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -110,7 +111,7 @@ def python_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def once(name: str, tmp_path_factory: pytest.TempPathFactory, install: Callable[[Path], None]) -> Path:
     """A folder that is filled once in a run, whichever of its processes comes first. Skips what cannot be had."""
     here = tmp_path_factory.getbasetemp()
-    shared = here if here.parent.name.startswith("pytest-of-") else here.parent  # xdist gives each process its own
+    shared = here.parent if "PYTEST_XDIST_WORKER" in os.environ else here  # xdist gives each process its own
     folder = shared / name.replace(" ", "-")
     folder.mkdir(exist_ok=True)
     outcome = folder / "outcome.json"
