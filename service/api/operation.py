@@ -6,6 +6,7 @@ The router, the validation and the documents are all built from these values, so
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from types import MappingProxyType
 from typing import Any, Final, assert_never
 
 from aiohttp import web
@@ -32,6 +33,8 @@ ALWAYS_POSSIBLE: Final = frozenset({400, 401, 403, 429, 500, 503})
 """Error statuses that every operation may answer."""
 NAMED_POSSIBLE: Final = frozenset({404, 409, 422})
 """Further error statuses of a request with an Idempotency-Key."""
+CONDITIONAL_POSSIBLE: Final = frozenset({412})
+"""Further error statuses of a request with If-Match."""
 WITH_BODY_POSSIBLE: Final = frozenset({408, 413, 415})
 
 
@@ -83,11 +86,17 @@ class Answer:
     text: str | None = None
 
 
+def created(body: BaseModel, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> Answer:
+    """The answer about something new, which is at ``path`` from now on."""
+    return Answer(201, body, {"Location": path, **headers})
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One method of one path.
 
     ``answers`` maps success statuses to models; ``problems`` are the error statuses beyond ``ALWAYS_POSSIBLE``.
+    With ``has_etag`` its answers show one, and it heeds If-None-Match (GET) or If-Match (the others).
     ``scope`` None allows any key; ``limit`` says which keys with a limited scope are let in. ``example`` is a valid
     body, for the documents. With a ``body_schema`` instead of a model, the handler gets the body as bytes; it only
     describes them, as a JSON Schema or a model. An answer
@@ -116,6 +125,7 @@ class Operation:
     limit: Limit = Limit.NONE
     needs_key: bool = True
     deprecation: Deprecation | None = None
+    has_etag: bool = False
 
     @property
     def reads_body(self) -> bool:
@@ -126,12 +136,13 @@ class Operation:
     def possible_problems(self) -> frozenset[int]:
         """Every error status that it may answer."""
         always = ALWAYS_POSSIBLE if self.needs_key else ALWAYS_POSSIBLE - {401, 403}
+        always |= CONDITIONAL_POSSIBLE if self.has_etag and self.changes else frozenset()
         return always | self.problems | (NAMED_POSSIBLE if self.changes else frozenset())
 
     @property
     def changes(self) -> bool:
         """Whether the operation takes an Idempotency-Key."""
-        return self.needs_key and self.method in {"POST", "PATCH", "DELETE"}
+        return self.needs_key and self.method in {"POST", "PUT", "PATCH", "DELETE"}
 
 
 def bind(operation: Operation, entrance: Entrance) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

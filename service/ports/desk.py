@@ -5,7 +5,7 @@ A verb that changes something takes ``by``, who asks for it, and enters the chan
 there without the other. What was refused, or changed nothing, is not entered.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -26,7 +26,9 @@ from service.core.endpoints.refusals import (
     NoSuchEndpoint,
     NoSuchOrganization,
     OtherSecret,
+    OtherVersion,
     TooManySecrets,
+    UrlTaken,
 )
 from service.core.endpoints.settings import EndpointSettings, EndpointWish
 from service.core.endpoints.view import (
@@ -64,8 +66,8 @@ class EndpointDesk(Protocol):
 
     async def create(
         self, organization_id: str, wish: EndpointWish, check_ownership: CheckOwnership | None = None, *, by: Actor
-    ) -> Registered | InvalidWish | NoSuchOrganization | CapReached:
-        """Create an endpoint. If one has the URL already, it stays unchanged and is returned without a secret.
+    ) -> Registered | InvalidWish | NoSuchOrganization | UrlTaken | CapReached:
+        """Create an endpoint. If just such a one has the URL already, it is returned without a secret.
 
         With ``check_ownership`` a new URL's receiver is asked first; unless it agrees, nothing is created.
         """
@@ -80,6 +82,9 @@ class EndpointDesk(Protocol):
 
     async def find(self, organization_id: str, endpoint_id: str) -> EndpointView | NoSuchEndpoint:
         """The endpoint, even if it is gone."""
+
+    async def at(self, organization_id: str, url: str) -> EndpointView | None:
+        """The endpoint with exactly this URL; None if there is none, or it is gone."""
 
     async def list(
         self,
@@ -99,11 +104,13 @@ class EndpointDesk(Protocol):
         wish: EndpointWish,
         check_ownership: CheckOwnership | None = None,
         *,
+        only_at: Container[int] | None = None,
         by: Actor,
     ) -> Changed | EndpointRefusal:
         """Change the given fields. Leaving out an event type ends its subscription and cancels its deliveries.
 
-        With ``check_ownership`` the receiver is asked first; unless it agrees, nothing is changed.
+        With ``check_ownership`` the receiver is asked first; unless it agrees, nothing is changed. ``only_at`` are the
+        versions that the change is meant for. A wish for what there is changes nothing.
         """
 
     async def set_paused(
@@ -116,7 +123,9 @@ class EndpointDesk(Protocol):
     ) -> Rotated | NoSuchEndpoint | EndpointGone | TooManySecrets | InvalidWish | CapReached:
         """Add a new secret (None: a random one). Older secrets expire after ``overlap``, or sooner if already due."""
 
-    async def remove(self, organization_id: str, endpoint_id: str, *, by: Actor) -> NoSuchEndpoint | None:
+    async def remove(
+        self, organization_id: str, endpoint_id: str, *, only_at: Container[int] | None = None, by: Actor
+    ) -> NoSuchEndpoint | OtherVersion | None:
         """Remove the endpoint, also from the list if it is gone. Repeating this changes nothing."""
 
     async def unsubscribe(self, organization_id: str, subscription_id: int, *, by: Actor) -> bool:

@@ -6,7 +6,8 @@ not stored, and a request that ended without an answer may run again at once.
 If the process dies during a request, the same request may run again after ``RUNS_SECONDS_MAX``, whether or not the
 first run committed. So a second run must do no harm: publishing answers ``duplicate``; creating an endpoint or a
 subscriber finds the existing one and does not show its secret again, so the subscriber rotates it; registering an
-event type finds the existing one; changes, pauses and removals have the same result; rotating rotates once more, and
+event type finds the existing one; changes, pauses and removals have the same result, or 412 if they name with If-Match
+the version that the first run has changed; rotating rotates once more, and
 the previous run's secret overlaps, but of an API key it names the key that follows; a test or a replay is delivered
 twice.
 """
@@ -132,7 +133,9 @@ def _named(request: web.Request, organization_id: str, body_bytes: bytes) -> Nam
         raise ApiError(404, Code.NOT_FOUND, "no such path; see /docs")
     digest = hashlib.sha256()
     content_type = request.headers.get("Content-Type", "")
-    for part in (_bytes(request.rel_url.raw_query_string), _bytes(content_type), body_bytes):
+    # A change of another version of something is another request.
+    conditions = [_bytes(each) for name in ("If-Match", "If-None-Match") for each in request.headers.getall(name, ())]
+    for part in (_bytes(request.rel_url.raw_query_string), _bytes(content_type), body_bytes, *conditions):
         digest.update(len(part).to_bytes(8) + part)
     return NamedRequest(organization_id, request.method, path, key, digest.digest())
 

@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from service.api.cursor import write_cursor
 from service.api.errors import ApiError, Code, invalid
 from service.api.instant import Instant
-from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
+from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation, created
 from service.api.page import Page, PageQuery, bad_cursor, keyset_of
 from service.api.validation import AnswerModel, BodyModel
 from service.core.endpoints.refusals import CapReached
@@ -27,6 +27,7 @@ from service.core.events.types.operational import RESERVED_PREFIXES
 from service.core.events.view import OwnTypeView, Registration
 from service.ports.desk import EventTypeDesk
 
+PATH: Final = "/v1/event-types"
 DESCRIPTION_LENGTH_MAX: Final = 1000
 
 WriteAside = Callable[[str, Callable[[], str | Complaint]], Awaitable[str | Complaint]]
@@ -137,14 +138,15 @@ class EventTypeOperations:
         if registration is Registration.KNOWN and not is_same_schema(row.schema, schema):
             sentence = "is registered with a different schema, and schemas cannot change; choose another name"
             raise _conflict(f"{body.name} {sentence}", sentence)
-        return Answer(201 if registration is Registration.NEW else 200, _own_answer(row))
+        shown = _own_answer(row)
+        return created(shown, f"{PATH}/{row.name}") if registration is Registration.NEW else Answer(200, shown)
 
     def operations(self) -> tuple[Operation, ...]:
         """Return the operations."""
         return (
             Operation(
                 "GET",
-                "/v1/event-types",
+                PATH,
                 name="list_event_types",
                 summary="List event types",
                 description="Built-in types first, then the organization's own by name.",
@@ -156,7 +158,7 @@ class EventTypeOperations:
             ),
             Operation(
                 "GET",
-                "/v1/event-types/{name}",
+                f"{PATH}/{{name}}",
                 name="get_event_type",
                 summary="Get an event type",
                 tag="event types",
@@ -167,7 +169,7 @@ class EventTypeOperations:
             ),
             Operation(
                 "POST",
-                "/v1/event-types",
+                PATH,
                 name="register_event_type",
                 summary="Register an event type",
                 description=_REGISTERING,

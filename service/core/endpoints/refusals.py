@@ -64,10 +64,24 @@ class EndpointGated:
 
 @dataclass(frozen=True, slots=True)
 class UrlTaken:
-    """Another endpoint of the organization has the URL."""
+    """Another endpoint of the organization has the URL. ``differing``: the settings in which a new one would differ."""
 
     endpoint_id: str
-    sentence = "another endpoint has this URL"
+    differing: Sequence[str] = ()
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        if not self.differing:
+            return "another endpoint has this URL"
+        return f"endpoint {self.endpoint_id} has this URL, and differs in {', '.join(self.differing)}"
+
+
+@dataclass(frozen=True, slots=True)
+class OtherVersion:
+    """The endpoint has changed: it no longer has a version that the change was meant for."""
+
+    sentence = "the endpoint has changed since you read it; read it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +155,7 @@ EndpointRefusal = (
     | EndpointGone
     | EndpointGated
     | UrlTaken
+    | OtherVersion
     | SecretMisfit
     | TooManySecrets
     | CapReached

@@ -14,10 +14,12 @@ from service.core.endpoints.auth import (
     OAuth2,
     UnreadableAuth,
     read_auth,
+    shown_auth,
 )
 from service.core.endpoints.caps import NO_CAPS, Caps
 from service.core.endpoints.custom_headers import canonical_name, judge_headers, judge_signature_header
 from service.core.endpoints.filter import FilterRefused, parse_filter
+from service.core.endpoints.merging import merge_headers, merge_patch
 from service.core.endpoints.order import ORDER_WAIT_SECONDS_MAX, ORDER_WAIT_SECONDS_MIN
 from service.core.endpoints.path import read_path
 from service.core.endpoints.refusals import InvalidWish
@@ -73,6 +75,8 @@ class EndpointSettings:
 
 NOTHING_ASKED: Final = EndpointSettings(url="", event_types=())
 """What a new endpoint starts from."""
+REQUIRED: Final = frozenset({"url", "event_types"})
+"""The settings without a default."""
 
 _DEFAULTS: Final = {each.name: getattr(NOTHING_ASKED, each.name) for each in fields(EndpointSettings)}
 
@@ -83,11 +87,18 @@ class EndpointWish:
 
     Also ``secret``, of a new endpoint, and ``overlap_seconds``, with a change of ``signature_style``.
     ``unreadable`` holds the fields that the interface could not parse, with sentences about each. They are not in
-    ``given``; their problems are reported together with those of the other fields.
+    ``given``; their problems are reported together with those of the other fields. The objects in ``merged`` change
+    what there is key by key (``merge_patch``) instead of replacing it.
     """
 
     given: Mapping[str, Any]
     unreadable: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    merged: frozenset[str] = frozenset()
+
+    def whole(self) -> "EndpointWish":
+        """The same for every setting: what is not given gets its default."""
+        asked = {name: value for name, value in self.given.items() if value is not None}
+        return replace(self, given={name: _DEFAULTS[name] for name in _DEFAULTS.keys() - REQUIRED} | asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +142,7 @@ class EndpointRules:
 
         ``former`` is how older secrets sign that keep a style which the endpoint has left; None: it is a new endpoint.
         """
+        wish = _with_whole_objects(wish, before)
         problems = {path: list(sentences) for path, sentences in wish.unreadable.items()}
         for path, sentence in self._problems(wish.given, before, own_event_types):
             problems.setdefault(path, []).append(sentence)
@@ -326,6 +338,34 @@ def _authorization_problems(given: Mapping[str, Any], before: EndpointSettings) 
             ("auth" if "auth" in given else "headers.Authorization"),
             "the token is sent as Authorization, which cannot be a custom header, too",
         )
+
+
+def differing(one: EndpointSettings, other: EndpointSettings) -> Sequence[str]:
+    """The names of the settings in which the two differ; in which order event types come makes no difference."""
+    return [
+        each.name
+        for each in fields(EndpointSettings)
+        if _comparable(each.name, getattr(one, each.name)) != _comparable(each.name, getattr(other, each.name))
+    ]
+
+
+def _comparable(name: str, value: object) -> object:
+    return frozenset(value) if name == "event_types" and isinstance(value, tuple) else value
+
+
+def _with_whole_objects(wish: EndpointWish, before: EndpointSettings) -> EndpointWish:
+    """The wish with whole objects in place of those that change what there is key by key."""
+    bases: Mapping[str, Mapping[str, Any] | None] = {
+        "headers": dict.fromkeys(before.headers or (), HIDDEN),
+        "auth": shown_auth(before.auth),
+        "filter": before.filter,
+        "metadata": before.metadata,
+    }
+    given = dict(wish.given)
+    for name in wish.merged & given.keys():
+        merge = merge_headers if name == "headers" else merge_patch
+        given[name] = merge(bases[name] or {}, given[name]) if isinstance(given[name], dict) else given[name]
+    return replace(wish, given=given, merged=frozenset())
 
 
 def _merged(given: Mapping[str, Any], before: EndpointSettings) -> EndpointSettings:

@@ -59,7 +59,8 @@ class SecretHint:
 class EndpointView:
     """An endpoint, with its gates that are shut. A gone endpoint shows the event types that it was subscribed to.
 
-    ``verified_at`` is when the receiver at its URL last sent a challenge back; None if it was not asked.
+    ``verified_at`` is when the receiver at its URL last sent a challenge back; None if it was not asked. ``version``
+    grows with every change of its settings, event types and secrets, and when it is paused or resumed.
     """
 
     id: str
@@ -70,6 +71,7 @@ class EndpointView:
     created_at: datetime
     updated_at: datetime
     verified_at: datetime | None = None
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True)

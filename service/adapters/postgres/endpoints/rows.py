@@ -81,6 +81,7 @@ def endpoint_of(row: asyncpg.Record, secret_box: SecretBox) -> EndpointView:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         verified_at=row["owned_since"],
+        version=row["version"],
     )
 
 

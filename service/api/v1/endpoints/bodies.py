@@ -158,6 +158,16 @@ _METADATA_SCHEMA: Final = named(
     },
 )
 Metadata = Annotated[dict[str, str], WithJsonSchema(_METADATA_SCHEMA)]
+_METADATA_PATCH_SCHEMA: Final = named(
+    "MetadataPatch",
+    {
+        "type": "object",
+        "maxProperties": METADATA_MAX,
+        "propertyNames": {"minLength": 1, "maxLength": METADATA_NAME_CHARACTERS_MAX},
+        "additionalProperties": {"type": ["string", "null"], "maxLength": METADATA_VALUE_CHARACTERS_MAX},
+    },
+)
+MetadataPatch = Annotated[dict[str, str | None], WithJsonSchema(_METADATA_PATCH_SCHEMA)]
 
 _SECRET: Final = Field(
     default=None,
@@ -286,7 +296,10 @@ class NewEndpoint(_Settings):
 
 
 class EndpointPatch(_Settings):
-    """Changes to an endpoint: omitted fields stay, null restores the default."""
+    """Changes to an endpoint: omitted fields stay, null restores the default.
+
+    An answer may be sent back: its read-only fields are accepted as well.
+    """
 
     # A factory, because a default would show in the documents: these two can be omitted, but not null.
     url: Url = Field(default_factory=str)
@@ -298,7 +311,34 @@ class EndpointPatch(_Settings):
         "possible, but for 0: to `sha256-body`, and between styles that sign in the same header.",
         examples=[86_400],
     )
+    metadata: MetadataPatch | None = Field(  # type: ignore[assignment]  # null removes a key
+        default=None,
+        description="Your own texts by name: the given ones change, null removes one, and the others stay.",
+        examples=[{"team": "crm", "former-team": None}],
+    )
     verify: bool | None = _VERIFY
+
+
+class EndpointMergePatch(EndpointPatch):
+    """The same as a JSON Merge Patch, in which null removes a header."""
+
+    headers: dict[str, str | None] | None = None  # type: ignore[assignment]
+
+
+class EndpointPut(_Settings):
+    """What the endpoint of a URL is to be: what is omitted has its default."""
+
+    # A factory, because a default would show in the documents: it can be omitted, but not null.
+    url: Url = Field(default_factory=str)
+    event_types: EventTypes
+    secret: str | None = _SECRET
+    verify: bool | None = _VERIFY
+
+
+class EndpointAtUrl(QueryModel):
+    """Which endpoint."""
+
+    url: str = Field(description="Its URL.", examples=["https://example.com/hooks"])
 
 
 class Rotation(BodyModel):

@@ -1,23 +1,23 @@
 """``/v1/endpoints``: create, list, change and delete endpoints. A change is in effect before it is answered."""
 
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
-from typing import Any, Final
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
 
-from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Limit, Operation
+from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
 from service.api.page import Page, page_by_time, time_keyset_of
-from service.api.v1.endpoints.answers import ChangedEndpoint, CreatedEndpoint, EndpointShown, shown_fields
-from service.api.v1.endpoints.bodies import EndpointPatch, EndpointsQuery, NewEndpoint
+from service.api.v1.endpoints.answers import CreatedEndpoint, EndpointShown
+from service.api.v1.endpoints.bodies import EndpointsQuery, NewEndpoint
+from service.api.v1.endpoints.changes import ALL_AT_ONCE, EndpointChanges
+from service.api.v1.endpoints.etag import unless_known
 from service.api.v1.endpoints.ownership import Ownership
 from service.api.v1.endpoints.paths import PATH, TAG, endpoint_id_of, granted, on_endpoint
+from service.api.v1.endpoints.showing import Showing
 from service.api.v1.endpoints.wish import read_wish
 from service.core.endpoints.gate import HEEDED_WITHIN_SECONDS
-from service.core.endpoints.view import EndpointView, NewSecret
 from service.ports.desk import EndpointDesk, HealthDesk
 
-_HEALTH_WINDOW: Final = timedelta(hours=24)
 _EXAMPLE: Final = {"url": "https://example.com/hooks", "event_types": ["message.sent", "message.failed"]}
-_ALL_AT_ONCE: Final = "All field errors are reported at once."
 
 
 class EndpointOperations:
@@ -30,18 +30,17 @@ class EndpointOperations:
         self, desk: EndpointDesk, health: HealthDesk, ownership: Ownership, now: Callable[[], datetime]
     ) -> None:
         self._desk = desk
-        self._health = health
         self._ownership = ownership
-        self._now = now
+        self._showing = Showing(health, now)
+        self._changes = EndpointChanges(desk, ownership, self._showing)
 
     async def create(self, call: Call) -> Answer:
         """Create an endpoint, or return the one with this URL."""
         async with self._ownership.asked(call, read_wish(NewEndpoint, call.body_bytes)) as (wish, check):
             made = granted(await self._desk.create(call.organization_id, wish, check, by=call.actor))
-        (fields,) = await self._fields(call, [made.endpoint])
         if made.new_secret is None:
-            return Answer(200, EndpointShown(**fields))
-        return Answer(201, CreatedEndpoint(**fields, **_shown_once(made.new_secret)))
+            return await self._showing.one(call, made.endpoint)
+        return await self._showing.created(call, made.endpoint, made.new_secret)
 
     async def list(self, call: Call) -> Answer:
         """List a page of endpoints, newest first."""
@@ -50,25 +49,13 @@ class EndpointOperations:
             call.organization_id, url=query.url, state=query.state, limit=query.limit + 1, after=time_keyset_of(query)
         )
         shown, cursor = page_by_time(found, query.limit, lambda endpoint: (endpoint.created_at, endpoint.id))
-        data = [EndpointShown(**fields) for fields in await self._fields(call, shown)]
+        data = [*await self._showing.list(call, shown)]
         return Answer(200, Page[EndpointShown](data=data, has_more=cursor is not None, next_cursor=cursor))
 
     async def get(self, call: Call) -> Answer:
         """Show one endpoint."""
-        return await self._shown(call, granted(await self._desk.find(call.organization_id, endpoint_id_of(call))))
-
-    async def patch(self, call: Call) -> Answer:
-        """Change the given fields."""
-        endpoint_id = endpoint_id_of(call)
-        async with self._ownership.asked(call, read_wish(EndpointPatch, call.body_bytes)) as (wish, check):
-            changed = granted(await self._desk.change(call.organization_id, endpoint_id, wish, check, by=call.actor))
-        (fields,) = await self._fields(call, [changed.endpoint])
-        return Answer(200, ChangedEndpoint(**fields, **_shown_once(changed.new_secret)))
-
-    async def delete(self, call: Call) -> Answer:
-        """Delete the endpoint."""
-        granted(await self._desk.remove(call.organization_id, endpoint_id_of(call), by=call.actor))
-        return Answer(204)
+        endpoint = granted(await self._desk.find(call.organization_id, endpoint_id_of(call)))
+        return unless_known(call.request, await self._showing.one(call, endpoint))
 
     async def pause(self, call: Call) -> Answer:
         """Pause the endpoint."""
@@ -81,16 +68,7 @@ class EndpointOperations:
     async def _set_paused(self, call: Call, *, is_paused: bool) -> Answer:
         endpoint_id = endpoint_id_of(call)
         changed = await self._desk.set_paused(call.organization_id, endpoint_id, is_paused=is_paused, by=call.actor)
-        return await self._shown(call, granted(changed))
-
-    async def _shown(self, call: Call, endpoint: EndpointView) -> Answer:
-        (fields,) = await self._fields(call, [endpoint])
-        return Answer(200, EndpointShown(**fields))
-
-    async def _fields(self, call: Call, endpoints: Sequence[EndpointView]) -> Sequence[dict[str, Any]]:
-        ids = [each.id for each in endpoints]
-        health = await self._health.of(call.organization_id, ids, self._now() - _HEALTH_WINDOW) if ids else {}
-        return [shown_fields(each, health[each.id]) for each in endpoints]
+        return await self._showing.one(call, granted(changed))
 
     def operations(self) -> tuple[Operation, ...]:
         """Return the operations."""
@@ -100,16 +78,17 @@ class EndpointOperations:
                 PATH,
                 name="create_endpoint",
                 summary="Create an endpoint",
-                description="The secret is shown only once. If the organization already has this URL, the answer is "
-                "200 with the existing endpoint, unchanged and without its secret; the rest of the body is ignored. "
-                + _ALL_AT_ONCE,
+                description="The secret is shown only once. If the organization already has just such an endpoint, the "
+                "answer is 200 with that, and without its secret. If its endpoint of this URL has other settings, the "
+                "answer is 409, and says which endpoint and which settings; PUT replaces them. " + ALL_AT_ONCE,
                 scope="write",
                 handler=self.create,
                 answers={201: CreatedEndpoint, 200: EndpointShown},
                 tag=TAG,
                 body_schema=NewEndpoint,
-                problems=WITH_BODY_POSSIBLE,
+                problems=WITH_BODY_POSSIBLE | {409},
                 example=_EXAMPLE,
+                has_etag=True,
             ),
             Operation(
                 "GET",
@@ -129,35 +108,18 @@ class EndpointOperations:
 
     def _operations_on_one(self) -> tuple[Operation, ...]:
         return (
-            on_endpoint("GET", "", "get_endpoint", "Get an endpoint", self.get, scope="read"),
             on_endpoint(
-                "PATCH",
+                "GET",
                 "",
-                "update_endpoint",
-                "Change an endpoint",
-                self.patch,
-                "Only the given fields change; each is replaced as a whole, and null restores its default. In "
-                "`headers`, `***` keeps the stored value. Removing an event type from `event_types` ends its "
-                "subscription and cancels its pending deliveries. Changing `url` keeps id and secrets. Changing "
-                "`signature_style` with `overlap_seconds` makes a new secret, which this answer shows once, and lets "
-                "the older ones sign on in the old style; without, it keeps the secrets, but uses them differently: "
-                "`standard` as bytes, `t-v1` and `sha256-body` as text. " + _ALL_AT_ONCE,
-                answers={200: ChangedEndpoint},
-                body_schema=EndpointPatch,
-                limit=Limit.NONE,  # it could subscribe to more, or send it elsewhere
-                problems=WITH_BODY_POSSIBLE | {404, 409},
-                example={"event_types": ["message.*"], "timeout_seconds": 10},
+                "get_endpoint",
+                "Get an endpoint",
+                self.get,
+                "With `If-None-Match` and the `ETag` of an answer: 304 if all of it still holds.",
+                scope="read",
+                answers={200: EndpointShown, 304: None},
+                has_etag=True,
             ),
-            on_endpoint(
-                "DELETE",
-                "",
-                "delete_endpoint",
-                "Delete an endpoint",
-                self.delete,
-                "Pending deliveries are cancelled; past ones stay on record. Deleting it again answers 204, too.",
-                limit=Limit.NONE,
-                answers={204: None},
-            ),
+            *self._changes.operations(),
             on_endpoint(
                 "POST",
                 "/pause",
@@ -181,7 +143,3 @@ class EndpointOperations:
                 problems=frozenset({404, 409}),
             ),
         )
-
-
-def _shown_once(secret: NewSecret | None) -> dict[str, Any]:
-    return {"secret": secret.text, "public_key": secret.public_key} if secret else {"secret": None, "public_key": None}

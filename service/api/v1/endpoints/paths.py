@@ -17,6 +17,7 @@ from service.core.endpoints.refusals import (
     NoSuchEndpoint,
     NoSuchOrganization,
     OtherSecret,
+    OtherVersion,
     SecretMisfit,
     TooManySecrets,
     UrlTaken,
@@ -85,11 +86,11 @@ def problem_of(refusal: EndpointRefusal) -> ApiError:
             return ApiError(404, Code.NOT_FOUND, refusal.sentence)
         case EndpointGone():
             return ApiError(409, Code.CONFLICT, f"{refusal.sentence}; create a new one with POST /v1/endpoints")
-        case EndpointGated():
-            errors = {"gates": [f"{each.kind}: {each.sentence}" for each in refusal.gates]}
-            return ApiError(409, Code.ENDPOINT_GATED, refusal.sentence, errors=errors)
-        case UrlTaken() | SecretMisfit() | CapReached():
-            return ApiError(409, Code.CONFLICT, refusal.sentence, errors=_conflict_of(refusal))
+        case UrlTaken() | SecretMisfit() | CapReached() | EndpointGated():
+            code = Code.ENDPOINT_GATED if isinstance(refusal, EndpointGated) else Code.CONFLICT
+            return ApiError(409, code, refusal.sentence, errors=_conflict_of(refusal))
+        case OtherVersion():
+            return ApiError(412, Code.PRECONDITION_FAILED, refusal.sentence)
         case ChangedTooOften() | TooManySecrets() | OtherSecret():
             later = {"Retry-After": "1"} if isinstance(refusal, ChangedTooOften) else {}
             return ApiError(409, Code.CONFLICT, refusal.sentence, headers=later)
@@ -97,11 +98,13 @@ def problem_of(refusal: EndpointRefusal) -> ApiError:
             assert_never(refusal)
 
 
-def _conflict_of(refusal: UrlTaken | SecretMisfit | CapReached) -> FieldErrors:
+def _conflict_of(refusal: UrlTaken | SecretMisfit | CapReached | EndpointGated) -> FieldErrors:
     """What the refusal says of which field."""
     match refusal:
-        case UrlTaken(endpoint_id):
-            return {"url": [f"belongs to endpoint {endpoint_id}"]}
+        case EndpointGated(gates):
+            return {"gates": [f"{each.kind}: {each.sentence}" for each in gates]}
+        case UrlTaken(endpoint_id, differing):
+            return {"url": [f"belongs to endpoint {endpoint_id}"]} | {name: ["differs from its"] for name in differing}
         case SecretMisfit():
             return {"signature_style": [refusal.sentence]}
         case CapReached():

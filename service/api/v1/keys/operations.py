@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from service.api.errors import ApiError, Code, invalid
-from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
+from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation, created
 from service.api.page import Page, PageQuery, page_by_time, time_keyset_of
 from service.api.v1.keys.answers import ApiKeyShown, CreatedApiKey, RotatedApiKey, shown_fields
 from service.api.v1.keys.bodies import KeyRotation, NewApiKey, days
@@ -44,7 +44,7 @@ class KeyOperations:
         made = await self._desk.create_key(call.organization_id, new, wish, by=call.actor)
         if isinstance(made, TooManyKeys):
             raise ApiError(409, Code.CONFLICT, made.sentence)
-        return Answer(201, CreatedApiKey(**shown_fields(made), key=new.text))
+        return created(CreatedApiKey(**shown_fields(made), key=new.text), f"{PATH}/{made.key_id}")
 
     async def list(self, call: Call) -> Answer:
         """List one page of keys."""
@@ -79,7 +79,8 @@ class KeyOperations:
                 raise ApiError(409, Code.CONFLICT, rotated.sentence)
             case made, ends_at:
                 fields = shown_fields(made)
-                return Answer(201, RotatedApiKey(**fields, key=new.text, replaces=old.key_id, overlap_ends_at=ends_at))
+                shown = RotatedApiKey(**fields, key=new.text, replaces=old.key_id, overlap_ends_at=ends_at)
+                return created(shown, f"{PATH}/{made.key_id}")
 
     async def revoke(self, call: Call) -> Answer:
         """Revoke a key."""

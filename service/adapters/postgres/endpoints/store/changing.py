@@ -1,5 +1,6 @@
 """An endpoint's settings change."""
 
+from collections.abc import Container
 from typing import Final
 
 import asyncpg
@@ -32,6 +33,7 @@ from service.ports.desk import CheckOwnership
 
 TRIES_MAX: Final = 20
 """How often a change is judged anew; each time, another change of the same organization was committed first."""
+_ABOUT_SECRETS: Final = frozenset({"signature_style", "secret"})
 
 
 class Changing(EndpointWork):
@@ -44,22 +46,24 @@ class Changing(EndpointWork):
         wish: EndpointWish,
         check_ownership: CheckOwnership | None = None,
         *,
+        only_at: Container[int] | None = None,
         by: Actor,
     ) -> Changed | EndpointRefusal:
         """Change the given fields. Leaving out an event type ends its subscription and cancels its deliveries.
 
-        With ``check_ownership`` the receiver is asked first; unless it agrees, nothing is changed.
+        With ``check_ownership`` the receiver is asked first; unless it agrees, nothing is changed. ``only_at`` are the
+        versions that the change is meant for. A wish for what there is changes nothing.
         """
         verified_url: str | None = None
         for _ in range(TRIES_MAX):
-            with_secrets = check_ownership is not None or "signature_style" in wish.given
+            with_secrets = check_ownership is not None or not wish.given.keys().isdisjoint(_ABOUT_SECRETS)
             async with driver(self._engine) as connection:
                 known = await read_known(
                     connection, self._secret_box, organization_id, endpoint_id, with_secrets=with_secrets
                 )
             if known is None:
                 return NoSuchEndpoint(endpoint_id)
-            granted = known.judged(wish, self._rules)
+            granted = known.judged(wish, self._rules, only_at, is_for_a_check=check_ownership is not None)
             if not isinstance(granted, GrantedWish):
                 return granted
             # Asked once, however often the change is judged: another change may only have moved the endpoint.

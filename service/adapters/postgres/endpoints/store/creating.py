@@ -8,6 +8,7 @@ from service.adapters.postgres.audit.log import audit
 from service.adapters.postgres.endpoints.caps import cap_reached
 from service.adapters.postgres.endpoints.rows import find_by_url, insert_endpoint, insert_subscriptions, write_settings
 from service.adapters.postgres.endpoints.secrets import has_secret, insert_secret, new_secret
+from service.adapters.postgres.endpoints.store.known import same_or_taken
 from service.adapters.postgres.endpoints.store.ownership import mark_verified
 from service.adapters.postgres.endpoints.store.work import EndpointWork
 from service.adapters.postgres.endpoints.version import bump_directory, lock_directory
@@ -15,7 +16,7 @@ from service.adapters.postgres.engine import driver
 from service.core.audit.actor import Actor
 from service.core.endpoints.audited import endpoint_state, settings_state
 from service.core.endpoints.caps import Capped
-from service.core.endpoints.refusals import CapReached, InvalidWish, NoSuchOrganization, OtherSecret
+from service.core.endpoints.refusals import CapReached, InvalidWish, NoSuchOrganization, OtherSecret, UrlTaken
 from service.core.endpoints.settings import NOTHING_ASKED, EndpointSettings, EndpointWish
 from service.core.endpoints.view import Registered
 from service.ports.desk import CheckOwnership
@@ -26,8 +27,8 @@ class Creating(EndpointWork):
 
     async def create(
         self, organization_id: str, wish: EndpointWish, check_ownership: CheckOwnership | None = None, *, by: Actor
-    ) -> Registered | InvalidWish | NoSuchOrganization | CapReached:
-        """Create an endpoint. If one has the URL already, it stays unchanged and is returned without a secret.
+    ) -> Registered | InvalidWish | NoSuchOrganization | UrlTaken | CapReached:
+        """Create an endpoint. If just such a one has the URL already, it is returned without a secret.
 
         With ``check_ownership`` a new URL's receiver is asked first; unless it agrees, nothing is created.
         """
@@ -44,7 +45,7 @@ class Creating(EndpointWork):
                 return NoSuchOrganization(organization_id)
             known_id = await find_by_url(connection, organization_id, granted.settings.url)
             if known_id is not None:
-                return Registered(await self._require(connection, organization_id, known_id), None, ())
+                return await same_or_taken(connection, self._secret_box, organization_id, known_id, granted)
             return await self._make(
                 connection, organization_id, granted.settings, granted.secret, by, is_verified=is_verified
             )

@@ -1,5 +1,7 @@
 """An endpoint ends, or one of its subscriptions."""
 
+from collections.abc import Container
+
 from service.adapters.postgres.audit.log import audit
 from service.adapters.postgres.endpoints.removal import (
     cancel_pending,
@@ -10,7 +12,7 @@ from service.adapters.postgres.endpoints.removal import (
 from service.adapters.postgres.endpoints.store.work import EndpointWork
 from service.core.audit.actor import Actor
 from service.core.endpoints.audited import endpoint_state, settings_state
-from service.core.endpoints.refusals import NoSuchEndpoint
+from service.core.endpoints.refusals import NoSuchEndpoint, OtherVersion
 from service.core.endpoints.view import RemovalReason
 from service.core.reason import Reason
 
@@ -18,7 +20,9 @@ from service.core.reason import Reason
 class Ending(EndpointWork):
     """An endpoint ends, or one of its subscriptions."""
 
-    async def remove(self, organization_id: str, endpoint_id: str, *, by: Actor) -> NoSuchEndpoint | None:
+    async def remove(
+        self, organization_id: str, endpoint_id: str, *, only_at: Container[int] | None = None, by: Actor
+    ) -> NoSuchEndpoint | OtherVersion | None:
         """Remove the endpoint, also from the list if it is gone. Repeating this changes nothing."""
         async with self._changing(organization_id) as connection:
             known = await connection.fetchval(
@@ -27,6 +31,8 @@ class Ending(EndpointWork):
             if not known:
                 return NoSuchEndpoint(endpoint_id)
             before = await self._read(connection, organization_id, endpoint_id)
+            if before is not None and only_at is not None and before.version not in only_at:
+                return OtherVersion()
             await end_subscriptions(connection, organization_id, endpoint_id)
             await delete_gone(connection, organization_id, endpoint_id)
             if before is not None:  # not removed before

@@ -1,17 +1,25 @@
 """An endpoint as it was read, and what a wish about it comes to: decided before the transaction that writes it."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import asyncpg
 
 from service.adapters.postgres.endpoints.rows import read_endpoint, read_own_event_types
-from service.adapters.postgres.endpoints.secrets import open_secrets
+from service.adapters.postgres.endpoints.secrets import has_secret, open_secrets
 from service.adapters.postgres.endpoints.version import directory_version
-from service.core.endpoints.refusals import EndpointGone, EndpointRefusal, InvalidWish, SecretMisfit
+from service.core.endpoints.refusals import (
+    EndpointGone,
+    EndpointRefusal,
+    InvalidWish,
+    OtherSecret,
+    OtherVersion,
+    SecretMisfit,
+    UrlTaken,
+)
 from service.core.endpoints.rotation import too_many_secrets
-from service.core.endpoints.settings import EndpointRules, EndpointWish, GrantedWish, misfit
-from service.core.endpoints.view import EndpointState, EndpointView
+from service.core.endpoints.settings import EndpointRules, EndpointWish, GrantedWish, differing, misfit
+from service.core.endpoints.view import Changed, EndpointState, EndpointView, Registered
 from service.ports.secrets import SecretBox
 
 
@@ -19,8 +27,8 @@ from service.ports.secrets import SecretBox
 class Known:
     """An endpoint as of ``version`` of the directory, with what is needed to judge a wish about it.
 
-    ``secrets``, which sign in the endpoint's style, are opened only for a wish that gives another, or whose challenge
-    they sign: no other needs them.
+    ``secrets``, which sign in the endpoint's style, are opened only for a wish that gives one or another style, or
+    whose challenge they sign: no other needs them.
     """
 
     version: int | None
@@ -28,8 +36,21 @@ class Known:
     own_event_types: Sequence[str]
     secrets: Sequence[str | None]
 
-    def judged(self, wish: EndpointWish, rules: EndpointRules) -> GrantedWish | EndpointRefusal:
-        """What the wish comes to under these rules."""
+    def judged(
+        self, wish: EndpointWish, rules: EndpointRules, only_at: Container[int] | None, *, is_for_a_check: bool
+    ) -> GrantedWish | Changed | EndpointRefusal:
+        """What the wish, meant for one of these versions, comes to. ``Changed`` at once: it is for what there is.
+
+        But if the receiver is asked (``is_for_a_check``), that it agrees is to be written.
+        """
+        if only_at is not None and self.endpoint.version not in only_at:
+            return OtherVersion()
+        granted = self._granted(wish, rules)
+        if not isinstance(granted, GrantedWish) or is_for_a_check:
+            return granted
+        return granted if differing(self.endpoint.settings, granted.settings) else Changed(self.endpoint)
+
+    def _granted(self, wish: EndpointWish, rules: EndpointRules) -> GrantedWish | EndpointRefusal:
         before = self.endpoint.settings
         if self.endpoint.state is EndpointState.GONE:
             return EndpointGone()
@@ -37,6 +58,8 @@ class Known:
         granted = rules.judge(wish, before, self.own_event_types, former)
         if isinstance(granted, InvalidWish):
             return granted
+        if granted.secret is not None and granted.secret not in self.secrets:
+            return OtherSecret()
         style = granted.settings.signature_style
         if granted.overlap is not None:
             return (granted.overlap and too_many_secrets(self.endpoint)) or granted
@@ -59,3 +82,18 @@ async def read_known(
     if with_secrets:
         secrets = await open_secrets(connection, secret_box, organization_id, endpoint_id, are_former=False)
     return Known(version, endpoint, own, secrets)
+
+
+async def same_or_taken(
+    connection: asyncpg.Connection, secret_box: SecretBox, organization_id: str, endpoint_id: str, granted: GrantedWish
+) -> Registered | UrlTaken:
+    """The endpoint that has the URL of a new one, if a new one would be the same; else what would differ."""
+    known = await read_endpoint(connection, secret_box, organization_id, endpoint_id)
+    if known is None:
+        raise LookupError(f"{endpoint_id} disappeared although its organization is locked")
+    others = [*differing(known.settings, granted.settings)]
+    if granted.secret is not None and not await has_secret(
+        connection, secret_box, organization_id, endpoint_id, granted.secret, is_former=False
+    ):
+        others.append("secret")
+    return UrlTaken(endpoint_id, others) if others else Registered(known, None, ())

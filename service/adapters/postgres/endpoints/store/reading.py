@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from service.adapters.postgres.endpoints.rows import LIST_ENDPOINTS, endpoint_of
+from service.adapters.postgres.endpoints.rows import LIST_ENDPOINTS, endpoint_of, find_by_url
 from service.adapters.postgres.endpoints.store.work import EndpointWork
 from service.adapters.postgres.engine import driver
 from service.core.endpoints.refusals import NoSuchEndpoint
@@ -17,6 +17,12 @@ class Reading(EndpointWork):
         """The endpoint, even if it is gone."""
         async with driver(self._engine) as connection:
             return await self._read(connection, organization_id, endpoint_id) or NoSuchEndpoint(endpoint_id)
+
+    async def at(self, organization_id: str, url: str) -> EndpointView | None:
+        """The endpoint with exactly this URL; None if there is none, or it is gone."""
+        async with driver(self._engine) as connection:
+            known_id = await find_by_url(connection, organization_id, url)
+            return await self._read(connection, organization_id, known_id) if known_id is not None else None
 
     async def list(
         self,
