@@ -136,7 +136,7 @@ class Operation:
     def possible_problems(self) -> frozenset[int]:
         """Every error status that it may answer."""
         always = ALWAYS_POSSIBLE if self.needs_key else ALWAYS_POSSIBLE - {401, 403}
-        always |= CONDITIONAL_POSSIBLE if self.has_etag and self.changes else frozenset()
+        always |= CONDITIONAL_POSSIBLE if self.has_etag and self.method in {"PUT", "PATCH", "DELETE"} else frozenset()
         return always | self.problems | (NAMED_POSSIBLE if self.changes else frozenset())
 
     @property

@@ -11,6 +11,7 @@ from service.cli.deliveries import deliveries
 from service.cli.doctor import doctor
 from service.cli.endpoints import endpoints
 from service.cli.hints import called_as, suggest
+from service.cli.imports import imports
 from service.cli.keys import keys
 from service.cli.migrate import migrate
 from service.cli.organizations import organizations
@@ -89,6 +90,7 @@ for name, group in {
     "replays": replays,
     "secrets": secrets,
     "audit": audit,
+    "import": imports,
     "config": config,
 }.items():
     application.add_typer(group, name=name, epilog=EXIT_CODES)

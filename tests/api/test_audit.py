@@ -173,7 +173,7 @@ async def test_what_is_refused_or_changes_nothing_leaves_none(whole: Whole, thin
     before = await count(whole)
     for method, path, body, status in (
         ("POST", "/v1/endpoints", {"url": "https://10.0.0.1/", "event_types": ["*"]}, 400),
-        ("POST", "/v1/endpoints", {"url": "https://mine.example/hook", "event_types": ["*"]}, 200),
+        ("POST", "/v1/endpoints", {"url": "https://mine.example/hook", "event_types": ["*"]}, 409),
         ("PATCH", endpoint, {"timeout_seconds": -1}, 400),
         ("PATCH", endpoint, {"event_types": ["message.sent", things.event_type]}, 200),
         ("PATCH", unknown, {"description": "new"}, 404),

@@ -84,13 +84,20 @@ async def test_conditions(town: Town) -> None:
 
 
 async def test_errors_are_told_all_at_once(town: Town) -> None:
-    assert (await town.refused("PUT", "/v1/endpoints", BODY)) == {"url": ["is required"]}
+    assert (await town.refused("PUT", "/v1/endpoints", BODY)).keys() == {"url"}
+    assert (await town.refused("PUT", "/v1/endpoints", {**BODY, "url": 7})).keys() == {"url"}
     assert (await town.refused("PUT", PATH, {**BODY, "url": "https://other.example/"})).keys() == {"url"}
     assert (await town.refused("PUT", PATH, {"timeout_seconds": -1, "nonsense": 1})).keys() == {
         *("event_types", "timeout_seconds", "nonsense")
     }
     assert (await town.refused("PUT", "/v1/endpoints?url=http://10.0.0.1/", BODY)).keys() == {"url"}
     assert await town.ids() == []
+
+
+async def test_the_url_may_be_in_the_body(town: Town) -> None:
+    made = await town.ask("PUT", "/v1/endpoints", {**BODY, "url": URL})
+    again = await town.ask("PUT", "/v1/endpoints", {**BODY, "url": URL})
+    assert (made.status, again.status, again.json["id"]) == (201, 200, made.json["id"])
 
 
 async def test_many_at_once_make_one_endpoint(town: Town) -> None:

@@ -25,6 +25,7 @@ Document = Mapping[str, Any]
 
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
+ETAG_EXAMPLE: Final = '"12-6f1d0c5a9b3e7f24"'
 _TEXT: Final = {"type": "string"}
 _RESPONSE_HEADERS: Final[Mapping[str, tuple[str, Document]]] = {
     "X-Request-ID": ("The request's ID; quote it when you report a problem.", {"type": "string"}),
@@ -36,6 +37,11 @@ _RESPONSE_HEADERS: Final[Mapping[str, tuple[str, Document]]] = {
     "Retry-After": ("Seconds to wait before the next try.", {"type": "integer", "minimum": 1}),
     "Deprecation": ("Since when it is deprecated: `@` and Unix seconds (RFC 9745).", {"type": "string"}),
     "Sunset": ("When it will be removed, as an HTTP date (RFC 8594); absent while that is open.", {"type": "string"}),
+    "ETag": (
+        "Names this answer for `If-None-Match`, and a version for `If-Match`.",
+        {"type": "string", "examples": [ETAG_EXAMPLE]},
+    ),
+    "Location": ("Where the new one is.", {"type": "string", "examples": ["/v1/endpoints/ep_7k2m9x4c1v8b3n6h"]}),
     "Idempotency-Replayed": ("`true` if this is a stored answer.", {"type": "string", "const": "true"}),
 }
 _ENDING_HEADERS: Final = ("Deprecation", "Sunset")
@@ -53,6 +59,7 @@ _PROBLEMS: Final = {
     404: "It does not exist, or it belongs to another organization.",
     408: "The body did not arrive in time.",
     409: "The request conflicts with the current state, or the same request is still running.",
+    412: "A condition of the request does not hold: it has changed since (`If-Match`), or is there already.",
     413: "The body is too large.",
     415: "The Content-Type is not supported.",
     422: "The Idempotency-Key was used with a different request.",
@@ -80,6 +87,28 @@ _IDEMPOTENCY_KEY: Final = {
     "description": "Repeating the request with the same key returns the stored answer. Kept for 24 hours.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
     "example": "0193ab6e-7c5d-7a10-b3f2-4c9d8e7f6a5b",
+}
+_IF_MATCH: Final = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "The `ETag` of an answer: nothing is done if it has been changed since. `*`: if it exists.",
+    "schema": {"type": "string"},
+    "example": ETAG_EXAMPLE,
+}
+_IF_NONE_MATCH: Final = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "The `ETag` of an answer that you have: 304 if it still holds. With PUT, `*`: only create.",
+    "schema": {"type": "string"},
+    "example": ETAG_EXAMPLE,
+}
+_CONDITIONS: Final = {
+    "GET": [_IF_NONE_MATCH],
+    "PUT": [_IF_MATCH, _IF_NONE_MATCH],
+    "PATCH": [_IF_MATCH],
+    "DELETE": [_IF_MATCH],
 }
 
 _PATH_PARAMETERS: Final = {
@@ -183,6 +212,8 @@ def _operation(operation: Operation, schemas: Schemas, examples: _Examples) -> d
         ]
     if operation.changes:
         parameters.append(_IDEMPOTENCY_KEY)
+    if operation.has_etag:
+        parameters += _CONDITIONS.get(operation.method, [])
     document: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
@@ -227,6 +258,8 @@ def _responses(operation: Operation, schemas: Schemas, examples: _Examples) -> d
         rate = _RATE_HEADERS if operation.needs_key else ()
         ending = _ENDING_HEADERS if operation.deprecation is not None else ()
         names = [*_ON_EVERY_RESPONSE, *rate, *(("Idempotency-Replayed",) if operation.changes else ()), *ending]
+        names += ["ETag"] if operation.has_etag and status != HTTPStatus.NO_CONTENT else []
+        names += ["Location"] if status == HTTPStatus.CREATED else []
         responses[str(status)] = _response(HTTPStatus(status).phrase, names, content)
     for status in sorted(operation.possible_problems):
         responses[str(status)] = {"$ref": f"#/components/responses/{_problem_name(status)}"}

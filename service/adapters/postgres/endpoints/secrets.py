@@ -140,5 +140,11 @@ async def has_secret(
     is_former: bool,
 ) -> bool:
     """Whether the endpoint signs with this secret, in its own style, or in one that it has left (``is_former``)."""
-    known = await open_secrets(connection, secret_box, organization_id, endpoint_id, are_former=is_former)
+    return is_among(
+        secret, await open_secrets(connection, secret_box, organization_id, endpoint_id, are_former=is_former)
+    )
+
+
+def is_among(secret: str, known: Sequence[str | None]) -> bool:
+    """Whether it is one of these; None is one that could not be unsealed."""
     return any(each is not None and hmac.compare_digest(each.encode(), secret.encode()) for each in known)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, FailFast, Field, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, FailFast, Field, WithJsonSchema
 
 from service.api.component import named
 from service.api.page import PageQuery
@@ -295,11 +295,25 @@ class NewEndpoint(_Settings):
     verify: bool | None = _VERIFY
 
 
-class EndpointPatch(_Settings):
-    """Changes to an endpoint: omitted fields stay, null restores the default.
+SHOWN_ONLY: Final = frozenset(
+    {
+        *("id", "auth_expires_at", "state", "gates", "health", "secrets", "verified_at", "created_at", "updated_at"),
+        *("secret", "public_key"),
+    }
+)
+"""The fields of an answer that no request sets; they may be sent back."""
 
-    An answer may be sent back: its read-only fields are accepted as well.
-    """
+
+def _sent_back(schema: dict[str, Any]) -> None:
+    """Add what may be sent back to the schema of a body."""
+    for name in sorted(SHOWN_ONLY - schema["properties"].keys()):
+        schema["properties"][name] = {"readOnly": True, "description": "As an answer shows it."}
+
+
+class EndpointPatch(_Settings):
+    """Changes to an endpoint: omitted fields stay, null restores the default. An answer may be sent back."""
+
+    model_config = ConfigDict(json_schema_extra=_sent_back)
 
     # A factory, because a default would show in the documents: these two can be omitted, but not null.
     url: Url = Field(default_factory=str)
@@ -326,7 +340,9 @@ class EndpointMergePatch(EndpointPatch):
 
 
 class EndpointPut(_Settings):
-    """What the endpoint of a URL is to be: what is omitted has its default."""
+    """What the endpoint of a URL is to be: what is omitted has its default. An answer may be sent back."""
+
+    model_config = ConfigDict(json_schema_extra=_sent_back)
 
     # A factory, because a default would show in the documents: it can be omitted, but not null.
     url: Url = Field(default_factory=str)
@@ -338,7 +354,9 @@ class EndpointPut(_Settings):
 class EndpointAtUrl(QueryModel):
     """Which endpoint."""
 
-    url: str = Field(description="Its URL.", examples=["https://example.com/hooks"])
+    url: str | None = Field(
+        default=None, description="Its URL; or give it in the body.", examples=["https://example.com/hooks"]
+    )
 
 
 class Rotation(BodyModel):

@@ -1,7 +1,6 @@
 """PATCH, PUT and DELETE of endpoints, which heed If-Match."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from service.api.errors import invalid
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Limit, Operation
@@ -10,7 +9,6 @@ from service.api.v1.endpoints.bodies import EndpointAtUrl, EndpointMergePatch, E
 from service.api.v1.endpoints.etag import asked_versions, precondition_failed, wants_existing, wants_new
 from service.api.v1.endpoints.ownership import Ownership
 from service.api.v1.endpoints.paths import PATH, TAG, endpoint_id_of, granted, on_endpoint, problem_of
-from service.api.v1.endpoints.read_only import READ_ONLY
 from service.api.v1.endpoints.showing import Showing
 from service.api.v1.endpoints.wish import read_echo, with_echo
 from service.api.validation import JSON
@@ -64,11 +62,14 @@ class EndpointChanges:
         """Make the endpoint of a URL what the body says, whether or not there is one."""
         query: EndpointAtUrl = call.query
         read, echo = read_echo(EndpointPut, call.body_bytes)
-        if read.given.get("url", query.url) != query.url:
-            raise invalid("the request is not valid", {"url": ["must be the URL of the query; PATCH changes it"]})
-        read = EndpointWish({**read.given, "url": query.url}, read.unreadable)
+        urls = {each for each in (query.url, read.given.get("url")) if each is not None}
+        if len(urls) != 1:
+            why = "must be the URL of the query; PATCH changes it" if urls else "is required, in the query or the body"
+            raise invalid("the request is not valid", {**read.unreadable, "url": [why]})
+        (url,) = urls
+        read = EndpointWish({**read.given, "url": url}, read.unreadable)
         for _ in range(TRIES_MAX):
-            known = await self._desk.at(call.organization_id, query.url)
+            known = await self._desk.at(call.organization_id, url)
             wish = with_echo(read, echo, known)
             answer = await (self._create(call, wish) if known is None else self._replace(call, wish, known))
             if answer is not None:
@@ -130,9 +131,13 @@ class EndpointChanges:
                 answers={200: ChangedEndpoint, 201: CreatedEndpoint},
                 tag=TAG,
                 query=EndpointAtUrl,
-                body_schema=_schema(EndpointPut),
+                body_schema=EndpointPut,
                 problems=WITH_BODY_POSSIBLE | {409},
-                example={"event_types": ["message.sent", "message.failed"], "description": "CRM"},
+                example={
+                    "url": "https://example.com/hooks",
+                    "event_types": ["message.sent", "message.failed"],
+                    "description": "CRM",
+                },
                 has_etag=True,
             ),
             on_endpoint(
@@ -150,7 +155,7 @@ class EndpointChanges:
                 "the older ones sign on in the old style; without, it keeps the secrets, but uses them differently: "
                 "`standard` as bytes, `t-v1` and `sha256-body` as text. " + _IF_MATCH + _SENT_BACK + ALL_AT_ONCE,
                 answers={200: ChangedEndpoint},
-                body_schema=_schema(EndpointPatch),
+                body_schema=EndpointPatch,
                 media_types=(JSON, MERGE_PATCH),
                 limit=Limit.NONE,  # it could subscribe to more, or send it elsewhere
                 problems=WITH_BODY_POSSIBLE | {404, 409},
@@ -170,17 +175,3 @@ class EndpointChanges:
                 has_etag=True,
             ),
         )
-
-
-def _schema(model: type[EndpointPatch | EndpointPut]) -> Mapping[str, Any]:
-    """The schema with the fields of an answer, which may be sent back.
-
-    Without defaults in a patch: a client that sent them would reset the fields it meant to omit.
-    """
-    schema = model.model_json_schema()
-    if model is EndpointPatch:
-        for each in schema["properties"].values():
-            each.pop("default", None)
-    for name in sorted(READ_ONLY - schema["properties"].keys()):
-        schema["properties"][name] = {"readOnly": True, "description": "As an answer shows it."}
-    return schema

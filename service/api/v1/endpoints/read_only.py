@@ -40,7 +40,6 @@ _COMPARED: Final[Mapping[str, _Compared]] = {
     "updated_at": (TypeAdapter(Instant), _same, _SINCE),
 }
 _SHOWN_ONCE: Final = frozenset({"secret", "public_key"})
-READ_ONLY: Final = frozenset({*_COMPARED, *_SHOWN_ONCE, "health"})
 
 
 def read_only_problems(given: Mapping[str, Any], shown: Mapping[str, Any] | None) -> dict[str, list[str]]:

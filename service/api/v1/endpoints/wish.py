@@ -7,7 +7,8 @@ from pydantic import BaseModel
 
 from service.api.errors import invalid
 from service.api.v1.endpoints.answers import shown_fields
-from service.api.v1.endpoints.read_only import READ_ONLY, keeps_unreadable_headers, read_only_problems
+from service.api.v1.endpoints.bodies import SHOWN_ONLY
+from service.api.v1.endpoints.read_only import keeps_unreadable_headers, read_only_problems
 from service.api.validation import ERRORS_MAX, problems_of, read_object
 from service.core.endpoints.health import Health
 from service.core.endpoints.settings import EndpointWish
@@ -24,7 +25,7 @@ def read_echo(
 ) -> tuple[EndpointWish, Mapping[str, Any]]:
     """The same for a body that may be an answer sent back: the wish, and the read-only fields, for ``with_echo``."""
     value = read_object(body)
-    names = READ_ONLY & value.keys() - model.model_fields.keys()
+    names = SHOWN_ONLY & value.keys() - model.model_fields.keys()
     return (
         _wish_of(model, {name: each for name, each in value.items() if name not in names}, merged),
         {name: value[name] for name in sorted(names)},

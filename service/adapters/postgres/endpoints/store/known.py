@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from service.adapters.postgres.endpoints.rows import read_endpoint, read_own_event_types
-from service.adapters.postgres.endpoints.secrets import has_secret, open_secrets
+from service.adapters.postgres.endpoints.secrets import has_secret, is_among, open_secrets
 from service.adapters.postgres.endpoints.version import directory_version
 from service.core.endpoints.refusals import (
     EndpointGone,
@@ -58,7 +58,7 @@ class Known:
         granted = rules.judge(wish, before, self.own_event_types, former)
         if isinstance(granted, InvalidWish):
             return granted
-        if granted.secret is not None and granted.secret not in self.secrets:
+        if granted.secret is not None and not is_among(granted.secret, self.secrets):
             return OtherSecret()
         style = granted.settings.signature_style
         if granted.overlap is not None:
