@@ -1,12 +1,12 @@
 """The version of an endpoint, which If-Match is compared with.
 
-Revision: 0020
+Revision: 0022
 """
 
 from alembic import op
 
-revision = "0020"
-down_revision = "0019"
+revision = "0022"
+down_revision = "0021"
 branch_labels = None
 depends_on = None
 
