@@ -69,7 +69,7 @@ class RapidProReader:
                         body += more
                     status, headers = answer.status, answer.headers
             except (aiohttp.ClientError, TimeoutError) as error:
-                why = f"cannot be reached: {error or type(error).__name__}"
+                why = f"cannot be reached: {str(error) or type(error).__name__}"
                 await self._wait(2.0**number, why)
                 continue
             if status == HTTPStatus.OK:

@@ -48,7 +48,13 @@ async def test_it_replaces_and_what_is_left_out_has_its_default(town: Town) -> N
     assert told.status == 200, told.body
     changed = told.json
     assert (changed["id"], changed["secrets"][0]["hint"]) == (made["id"], made["secrets"][0]["hint"])
-    expected = {"event_types": ["link.clicked"], "description": "new", "headers": {}, "auth": None, "filter": None}
+    expected: dict[str, Any] = {
+        "event_types": ["link.clicked"],
+        "description": "new",
+        "headers": {},
+        "auth": None,
+        "filter": None,
+    }
     assert {name: changed[name] for name in expected} == expected
     assert (changed["signature_style"], changed["metadata"], changed["max_in_flight"]) == ("standard", {}, None)
 

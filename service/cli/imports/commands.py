@@ -199,7 +199,7 @@ def _print(rows: Sequence[Row], names: Names, unreadable: Sequence[Unreadable], 
 
 
 def _secret(row: Row) -> str | None:
-    return row.new_secret and (row.new_secret.text or row.new_secret.public_key)
+    return row.new_secret.text or row.new_secret.public_key if row.new_secret is not None else None
 
 
 def _document(

@@ -58,10 +58,9 @@ def rapidpro_base(text: str) -> URL:
     """The URL of a RapidPro. Raises ``CommandError`` for one to which a token must not be sent."""
     try:
         url = URL(text)
-        is_sound = bool(url.host) and url.scheme in {"http", "https"} and not url.query_string and not url.user
     except ValueError:
-        is_sound = False
-    if not is_sound:
+        url = URL()
+    if not url.host or url.scheme not in {"http", "https"} or url.query_string or url.user:
         raise CommandError("--url: must be like https://app.rapidpro.io", BAD_USAGE)
     if url.scheme == "http" and not _is_loopback(url.host or ""):
         raise CommandError("--url: must start with https://, or the token could be read on the way.", BAD_USAGE)
