@@ -86,6 +86,7 @@ _PROBLEMS: Final = {
     404: (Code.NOT_FOUND, "no endpoint 'ep_7k2m9x4c1v8b3n6h'", None),
     408: (Code.REQUEST_TIMEOUT, "the request body did not arrive within 30 s", None),
     409: (Code.CONFLICT, "another endpoint has this URL", {"url": ["belongs to endpoint ep_7k2m9x4c1v8b3n6h"]}),
+    412: (Code.PRECONDITION_FAILED, "the endpoint has changed since you read it; read it again", None),
     413: (Code.PAYLOAD_TOO_LARGE, "the request body exceeds the limit of 65536 bytes", None),
     415: (Code.UNSUPPORTED_MEDIA_TYPE, "the Content-Type must be application/json", None),
     422: (Code.IDEMPOTENCY_KEY_REUSED, "this Idempotency-Key was used with another request", None),

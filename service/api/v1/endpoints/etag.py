@@ -1,6 +1,6 @@
 """An endpoint's ETag, and the conditions that name it.
 
-It has two parts: the endpoint's version, and a digest of what is shown (ADR 43). What is shown changes with every
+It has two parts: the endpoint's version, and a digest of what is shown (ADR 44). What is shown changes with every
 delivery, so If-None-Match compares both, and never hides a change. If-Match compares the version alone: it guards
 changes, which nothing but another change may stop.
 """
