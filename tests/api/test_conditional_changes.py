@@ -9,7 +9,7 @@ from service.adapters.postgres.endpoints.gates import shut_gate
 from service.adapters.postgres.engine import driver
 from service.core.endpoints.gate import GateKind
 from tests.api.endpoints_rig import Town, town_on
-from tests.api.entrance_rig import Told
+from tests.api.entrance_rig import Told, sql
 
 WRITERS = 12
 
@@ -76,6 +76,23 @@ async def test_other_changes_by_people_count_too(town: Town, change: str) -> Non
     path = f"/v1/endpoints/{made['id']}"
     etag = await etag_of(town, path)
     assert (await town.ask("POST", f"{path}/{change}", {})).status == 200
+    assert (await town.ask("PATCH", path, {"description": "x"}, **{"If-Match": etag})).status == 412
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE endpoints SET description = 'by hand' WHERE id = $1 RETURNING 1",
+        "UPDATE subscriptions SET removed_at = now(), removed_because = 'deleted' WHERE endpoint_id = $1 RETURNING 1",
+        "UPDATE endpoint_secrets SET expires_at = now() + interval '1 day' WHERE endpoint_id = $1 RETURNING 1",
+    ],
+)
+async def test_whoever_writes_counts(town: Town, statement: str) -> None:
+    """Also a process of the last release, or a person with psql: neither knows of versions."""
+    made = await town.create(event_types=["message.sent", "link.clicked"])
+    path = f"/v1/endpoints/{made['id']}"
+    etag = await etag_of(town, path)
+    assert await sql(town.engine, statement, made["id"]) == 1
     assert (await town.ask("PATCH", path, {"description": "x"}, **{"If-Match": etag})).status == 412
 
 
