@@ -10,6 +10,7 @@ from sqlalchemy import make_url
 
 from service.adapters.postgres.engine import connect
 from service.api import patience
+from service.api.documents.page.page import STATIC
 from service.api.entrance import auth
 from service.ports.errors import UnavailableError
 from tests.api.entrance_rig import Told, ask, sql
@@ -24,7 +25,7 @@ OPEN = (
     "/postman.json",
     "/asyncapi.json",
     "/docs",
-    "/docs/style.css",
+    *(f"/docs/{name}" for name in STATIC),
     "/api/v2/",
     "/api/v2/resthooks",
 )

@@ -78,7 +78,7 @@ class Things:
 OTHER_PARTS = {
     **{f"/api/v2/{each}{{suffix}}": ".json" for each in ("resthooks", "resthook_subscribers", "resthook_events")},
     f"{SUBSCRIBERS}/{{id}}{{suffix}}": ".json",
-    "/api/v2/static/{name}": "page.css",
+    "/api/v2/static/{name}": "explorer.js",
     "/.well-known/webhook-keys/{id}": "ep_0",  # public keys are for everybody
     "/docs/verifiers/{name}": "verify.mjs",
 }

@@ -144,7 +144,7 @@ async def test_the_runbooks_sql_runs(example: Example, database_url: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "path", ["docs/receiving.md", "receiver/README.md", "service/api/documents/templates/docs.html"]
+    "path", ["docs/receiving.md", "receiver/README.md", "service/api/documents/page/templates/prose/signatures.html"]
 )
 def test_every_signature_style_is_described(path: str) -> None:
     text = (ROOT / path).read_text(encoding="utf-8")

@@ -21,7 +21,8 @@ from tests.end_to_end.waiting import until
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the page's commands need curl")
 
-BLOCK = re.compile(r"<pre><code>(.*?)</code></pre>", re.DOTALL)
+BLOCK = re.compile(r"<pre[^>]*><code>(.*?)</code></pre>", re.DOTALL)
+TAG = re.compile(r"<[^>]+>")
 PLACEHOLDER = "…"
 
 
@@ -64,7 +65,7 @@ async def page(url: str) -> str:
 def steps(text: str) -> list[str]:
     """The commands and the code of the section, as they stand on the page."""
     section = text.split('id="first-steps"', 1)[1].split('id="signatures"', 1)[0]
-    return [html.unescape(block) for block in BLOCK.findall(section)]
+    return [html.unescape(TAG.sub("", block)) for block in BLOCK.findall(section)]
 
 
 async def shell(commands: str, known: dict[str, str], directory: Path) -> str:

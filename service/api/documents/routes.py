@@ -1,18 +1,20 @@
 """Routes that serve the documents; none of them needs a key."""
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 from aiohttp import web
+from markupsafe import escape
 from pydantic_core import to_json
 
 from service import __version__
 from service.api.documents.openapi import openapi_document
-from service.api.documents.page import docs_page, stylesheet
+from service.api.documents.page.page import BASE_URL, STATIC, docs_page, static_file
 from service.api.documents.postman import postman_collection
-from service.api.documents.receivers import receiver_routes
+from service.api.documents.receivers import VERIFIERS, receiver_routes, single_file, verifier
 from service.api.documents.served import Served
 from service.api.documents.sharing import self_contained
 from service.api.operation import Operation
@@ -20,7 +22,11 @@ from service.api.public_url import public_url
 from service.core.events.schema import DescribedType, envelope_schema
 
 _PAGE_HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
 }
 
 _KEPT_URLS_MAX: Final = 8
@@ -67,19 +73,10 @@ def document_routes(
 
         return show
 
-    async def show_page(request: web.Request) -> web.Response:
-        base_url = public_url(request, configured_url)
-        return (await asyncio.to_thread(page, base_url)).answer(request, **_PAGE_HEADERS)
-
-    @lru_cache(_KEPT_URLS_MAX)
-    def page(base_url: str) -> Served:
-        text = docs_page(in_place(base_url), base_url=base_url, samples=samples)
-        return Served.of(text.encode(), "text/html")
-
-    style = Served.of(stylesheet().encode(), "text/css")
-
-    async def show_style(request: web.Request) -> web.Response:
-        return style.answer(request)
+    def page() -> str:
+        verifiers = {language: verifier(name) for name, language in VERIFIERS.items()}
+        digest = hashlib.sha256(single_file()).hexdigest()
+        return docs_page(openapi(BASE_URL), samples=samples, verifiers=verifiers, digest=digest)
 
     async def show_the_way(_: web.Request) -> web.Response:
         return web.Response(status=302, headers={"Location": "docs"})  # relative, so that it works behind a path prefix
@@ -89,7 +86,35 @@ def document_routes(
         web.get("/openapi.json", as_json(openapi)),
         web.get("/postman.json", as_json(lambda base_url: postman_collection(in_place(base_url)))),
         web.get("/asyncapi.json", as_json(lambda _: asyncapi)),
-        web.get("/docs", show_page),
-        web.get("/docs/style.css", show_style),
+        web.get("/docs", _show_page(page, configured_url)),
+        *(web.get(f"/docs/{name}", _show_file(name)) for name in STATIC),
         *receiver_routes(),
     )
+
+
+def _show_page(render: Callable[[], str], configured_url: str | None) -> Handler:
+    """Rendered at the first request and once, in a thread, as it takes longer than the loop may wait."""
+    rendered = lru_cache(1)(render)
+
+    @lru_cache(_KEPT_URLS_MAX)
+    def ready(base_url: str) -> Served:
+        return Served.of(rendered().replace(BASE_URL, str(escape(base_url))).encode(), "text/html")
+
+    turn = asyncio.Lock()
+
+    async def show(request: web.Request) -> web.Response:
+        async with turn:  # whoever comes meanwhile finds it rendered
+            await asyncio.to_thread(rendered)
+        page = await asyncio.to_thread(ready, public_url(request, configured_url))
+        return page.answer(request, **_PAGE_HEADERS)
+
+    return show
+
+
+def _show_file(name: str) -> Handler:
+    served = Served.of(static_file(name), STATIC[name])
+
+    async def show(request: web.Request) -> web.Response:
+        return served.answer(request)
+
+    return show

@@ -1,11 +1,14 @@
 """The documentation and the explorer: static pages, whose policy forbids any other origin."""
 
+import html
+import re
 from importlib.resources import files
 from string import Template
 from typing import Final
 
 from aiohttp import web
 
+from service.api.documents.page.highlight import highlighted
 from service.api.v2.refusal import NOT_FOUND, refusal
 from service.api.validation import JSON
 
@@ -14,16 +17,18 @@ RESOURCE_PAGES: Final = ("resthooks", "resthook_subscribers", "resthook_events")
 
 _TITLES: Final = {
     "root": "Posthorn API v2",
-    "explorer": "API explorer",
     "resthooks": "Resthooks",
     "resthook_subscribers": "Resthook subscribers",
     "resthook_events": "Resthook events",
+    "explorer": "API explorer",
 }
-_FILES: Final = {"page.css": "text/css", "explorer.js": "text/javascript"}
+_FILES: Final = {"explorer.js": "text/javascript"}
+_HERE: Final = ' aria-current="page"'
 HTML: Final = "text/html"
+_JSON: Final = re.compile(r"<pre>([^<]*)</pre>")
 _HEADERS: Final = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
@@ -31,16 +36,19 @@ _HEADERS: Final = {
 
 
 class Pages:
-    """The pages, read from their files once."""
+    """The pages, read from their files once; their stylesheets are those of ``/docs``."""
 
     def __init__(self) -> None:
         place = files("service.api.v2") / "html"
         layout = Template((place / "layout.html").read_text("utf-8"))
+        mark = (place / "mark.html").read_text("utf-8").strip()
         self._pages = {
             name: layout.substitute(
                 title=title,
-                root="../" if name == "explorer" else "./",
-                content=(place / f"{name}.html").read_text("utf-8"),
+                root=_root(name),
+                mark=mark,
+                links=_links(name),
+                content=_coloured((place / f"{name}.html").read_text("utf-8")),
             )
             for name, title in _TITLES.items()
         }
@@ -55,6 +63,30 @@ class Pages:
         if name not in self._files:
             raise refusal(404, NOT_FOUND)
         return web.Response(text=self._files[name], content_type=_FILES[name])
+
+
+def _root(name: str) -> str:
+    """The way from a page to the surface's root."""
+    return "../" if name == "explorer" else "./"
+
+
+def _links(current: str) -> str:
+    """The contents, with the page that they are shown on marked."""
+    places = {"root": "", "explorer": "explorer/"}
+    return "\n".join(
+        f'<li><a href="{_root(current)}{places.get(name, name)}"{_HERE if name == current else ""}>'
+        f"{_TITLES[name]}</a></li>"
+        for name in _TITLES
+    )
+
+
+def _coloured(content: str) -> str:
+    """The page's text, with its JSON coloured as it is in ``/docs``."""
+
+    def colour(found: re.Match[str]) -> str:
+        return f'<pre tabindex="0">{highlighted(html.unescape(found[1]), "json")}</pre>'
+
+    return _JSON.sub(colour, content)
 
 
 def prefers_html(request: web.Request) -> bool:

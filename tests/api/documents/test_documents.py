@@ -10,6 +10,7 @@ from uuid import UUID
 import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from yarl import URL
 
 from service.api.documents.sharing import operations_of, references_in, self_contained
 from service.core.deliveries.delivery import DeliveryKey
@@ -181,6 +182,10 @@ async def test_the_pages_load_nothing_from_outside(database_url: str) -> None:
                 assert (reply.status, reply.content_type) == (200, "text/html")
                 assert reply.headers["Content-Security-Policy"].startswith("default-src 'none'")
                 page = await reply.text()
+                here = reply.url
             loaded = re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=\"([^\"]*)\"", page)
             assert loaded
             assert not [each for each in loaded if each.startswith(("http:", "https:", "//"))]
+            for each in loaded:
+                async with whole.client.session.get(here.join(URL(each))) as file:
+                    assert file.status == 200, each

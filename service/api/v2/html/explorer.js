@@ -3,7 +3,7 @@
 const part = (id) => document.getElementById(id);
 
 part("call").addEventListener("change", () => {
-  part("body").disabled = !part("call").value.startsWith("POST");
+  part("body-label").hidden = !part("call").value.startsWith("POST");
   part("query").value = "";
   part("query").placeholder = part("call").value.startsWith("DELETE") ? "id=1" : "resthook=message.sent";
 });
@@ -19,6 +19,11 @@ part("request").addEventListener("submit", async (event) => {
     request.body = part("body").value;
   }
   part("answer").textContent = "";
+  if (request.body?.includes("…")) { /* the sample names nobody's URL, as what is sent here is really subscribed */
+    part("status").textContent = "Put a URL of your own where “…” stands.";
+    part("body").focus();
+    return;
+  }
   part("status").textContent = "Sending…";
   try {
     const response = await fetch(`../${resource}.json${query ? `?${query}` : ""}`, request);

@@ -1,0 +1,187 @@
+"""An operation as the page shows it, made from the OpenAPI document."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from markupsafe import Markup
+from pydantic_core import to_json
+
+from service.api.documents.page.fields import Field, fields_of, parameter_field
+from service.api.documents.page.highlight import highlighted
+from service.api.documents.page.languages import LANGUAGES, Request, usual_value
+from service.api.documents.page.literals import folded_json
+from service.api.documents.page.markdown import text
+from service.api.documents.page.problems import anchor_of, example_error, is_error
+from service.api.documents.page.references import Document, example_of, json_content, operations_of, resolved
+from service.api.documents.page.samples import sample_of
+
+SHOWN_ERRORS: Final = ("400", "403", "404", "409", "412", "429")
+"""Errors with a tab of their own; the others look the same."""
+SHOWN_FIELDS: Final = 5
+"""Fields that are shown at once; the others open with a click."""
+
+_PLACES: Final = {"path": "Path", "query": "Query", "header": "Headers"}
+_LIMIT_SHOWN: Final = 20
+_WORD_LENGTH_MAX: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """One of several codes in the same place; ``kind`` tells a success from an error."""
+
+    label: str
+    code: Markup
+    kind: str = ""
+    word: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Fields with a title, such as "Body"; ``more`` are those past the first few."""
+
+    title: str
+    fields: Sequence[Field]
+    more: Sequence[Field]
+
+    @property
+    def more_names(self) -> str:
+        """What a reader who searches for a field looks for."""
+        return ", ".join(each.name for each in self.more)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An operation."""
+
+    anchor: str
+    method: str
+    path: str
+    summary: str
+    description: Markup
+    groups: Sequence[Group]
+    requests: Sequence[Tab]
+    answers: Sequence[Tab]
+    answer_fields: Sequence[tuple[str, Sequence[Field]]]
+    errors: Sequence[tuple[str, str]]
+    """Each status, and where its code is described."""
+    slots: Mapping[str, str]
+    """The parameters of the path: from each one's name there to its name on the whole page."""
+    queries: Sequence[str]
+    body: str | None
+    """What the explorer's body begins with; None without one."""
+    needs_key: bool
+
+
+def entries_of(openapi: Document, base_url: str) -> Mapping[str, list[Entry]]:
+    """Every operation, by its tag."""
+    found: dict[str, list[Entry]] = {}
+    for path, method, operation in operations_of(openapi):
+        tag = next(iter(operation.get("tags", ())), "other")
+        found.setdefault(tag, []).append(_entry(openapi, path, method, operation, base_url))
+    return found
+
+
+def _entry(openapi: Document, path: str, method: str, operation: Document, base_url: str) -> Entry:
+    parameters: Sequence[Document] = operation["parameters"]
+    content = json_content(resolved(operation.get("requestBody", {}), openapi))
+    answers = {status: resolved(each, openapi) for status, each in operation["responses"].items()}
+    body = _body_example(content, openapi)
+    request = Request(
+        method,
+        base_url,
+        path,
+        _query_example(parameters, openapi),
+        body,
+        has_body=bool(content),
+        needs_key=operation.get("security") != [],
+    )
+    return Entry(
+        anchor=operation["operationId"],
+        method=method,
+        path=path,
+        summary=operation.get("summary", path),
+        description=text(operation.get("description", "")),
+        groups=list(_groups(parameters, content, openapi)),
+        requests=[Tab(name, highlighted(write(request), name.lower())) for name, write in LANGUAGES.items()],
+        answers=list(_answers(answers, openapi)),
+        answer_fields=list(_answer_fields(answers, openapi)),
+        errors=[(each, anchor_of(each)) for each in sorted(filter(is_error, answers))],
+        slots=request.slots(),
+        queries=[each["name"] for each in parameters if each["in"] == "query"],
+        body=to_json(body, indent=2).decode() if content else None,
+        needs_key=request.needs_key,
+    )
+
+
+def _groups(parameters: Sequence[Document], content: Document, openapi: Document) -> Iterator[Group]:
+    by_place: dict[str, list[Field]] = {}
+    for each in parameters:
+        field = parameter_field(each, openapi)
+        if each["in"] in _PLACES and (each["in"] != "path" or field.description):  # the path itself shows its parts
+            by_place.setdefault(_PLACES[each["in"]], []).append(field)
+    whole = {**by_place, "Body": fields_of(content.get("schema", {}), openapi)}
+    for title in ("Path", "Query", "Body", "Headers"):
+        fields = sorted(whole.get(title, ()), key=lambda field: not field.is_required)
+        if fields:
+            count = len(fields) if len(fields) == SHOWN_FIELDS + 1 else SHOWN_FIELDS  # one more needs no click
+            yield Group(title, fields[:count], fields[count:])
+
+
+def _query_example(parameters: Sequence[Document], openapi: Document) -> Mapping[str, object]:
+    """A query worth showing: those with an example, else the first with a choice, else the length of a page."""
+    queries = {each["name"]: each for each in parameters if each["in"] == "query"}
+    shown = {name: each["example"] for name, each in queries.items() if "example" in each}
+    if shown or not queries:
+        return {name: value for name, value in shown.items() if name != "cursor"}
+    for name, each in queries.items():
+        schema = resolved(each.get("schema", {}), openapi)
+        if "enum" in schema:
+            return {name: schema["enum"][0]}
+    return {"limit": _LIMIT_SHOWN} if "limit" in queries else {}
+
+
+def _body_example(content: Document, openapi: Document) -> object:
+    if not content:
+        return None
+    found = example_of(content, openapi)
+    return found if found is not None else sample_of(content.get("schema", {}), openapi)
+
+
+def _answers(answers: Mapping[str, Document], openapi: Document) -> Iterator[Tab]:
+    for status, answer in answers.items():
+        if not is_error(status):
+            content = json_content(answer)
+            value = example_of(content, openapi)
+            if value is None and content:
+                value = sample_of(content.get("schema", {}), openapi)
+            code = highlighted(folded_json(value), "json") if content else Markup("<i>no body</i>")
+            yield Tab(status, code, "ok", _word(status))
+    for status in SHOWN_ERRORS:
+        if status in answers:
+            error = example_error(status, answers[status], openapi)
+            if error is not None:
+                yield Tab(status, highlighted(folded_json(error), "json"), "bad")
+
+
+def _word(status: str) -> str:
+    phrase = HTTPStatus(int(status)).phrase if status.isdecimal() else ""
+    return phrase if len(phrase) <= _WORD_LENGTH_MAX else ""
+
+
+def _answer_fields(answers: Mapping[str, Document], openapi: Document) -> Iterator[tuple[str, Sequence[Field]]]:
+    """The fields of each success, but for those that have none that the ones before lack."""
+    seen: set[str] = set()
+    for status, answer in answers.items():
+        schema = json_content(answer).get("schema", {})
+        fields = () if is_error(status) else fields_of(schema, openapi, is_answer=True)
+        if not seen.issuperset(each.name for each in fields):
+            seen |= {each.name for each in fields}
+            yield status, fields
+
+
+def slot_names(sections: Mapping[str, Sequence[Entry]]) -> Mapping[str, str]:
+    """Every value that the reader may fill in, beside the key: from its name to what stands there otherwise."""
+    names = {name: None for entries in sections.values() for each in entries for name in each.slots.values()}
+    return {name: usual_value(name) for name in names}
