@@ -28,7 +28,7 @@ _KEYWORDS: Final = {
     "ruby": "require|if|else|end|raise|do|def|puts|unless|nil|true|false",
     "json": "null|true|false",
     "java": "import|class|static|void|final|var|new|throw|throws|if|else|return|public|private|for|byte|String|null",
-    "sql": "INSERT|INTO|VALUES|ON|CONFLICT|DO|NOTHING|CREATE|TABLE|PRIMARY|KEY|NOT|NULL|DEFAULT|SELECT|FROM|WHERE|ORDER|BY|LIMIT|FOR|UPDATE|SKIP|LOCKED|SET|IS",
+    "sql": "[A-Z]{2,}",
 }
 _COMMENTS: Final = {
     **dict.fromkeys(("curl", "python", "ruby"), r"(?<![\w$])#.*"),

@@ -17,7 +17,7 @@ class Style:
 
     key: str
     indent: str = "    "
-    brackets: str = "{}"
+    brackets: tuple[str, str] = ("{", "}")
     is_padded: bool = False
     """Whether there are spaces inside the brackets of an object on one line."""
     has_last_comma: bool = True
@@ -30,7 +30,7 @@ class Style:
 JSON: Final = Style('"{0}": ', indent="  ", has_last_comma=False)
 PYTHON: Final = Style('"{0}": ', null="None", true="True", false="False")
 NODE: Final = Style("{1}: ", indent="  ", is_padded=True)
-PHP: Final = Style('"{0}" => ', brackets="[]", empty="new stdClass()")
+PHP: Final = Style('"{0}" => ', brackets=("[", "]"), empty="new stdClass()")
 RUBY: Final = Style('"{0}" => ', indent="  ", is_padded=True, has_last_comma=False, null="nil")
 
 
@@ -47,7 +47,7 @@ def literal(value: object, style: Style, margin: str = "", *, used: int = 0) -> 
         named = [(_key(name, style), each) for name, each in value.items()]
         rows = [f"{key}{literal(each, style, deeper, used=len(key))}" for key, each in named]
     else:
-        opening, closing = "[]"
+        opening, closing = ("[", "]")
         rows = [literal(each, style, deeper) for each in value]
     text = ",\n".join(f"{deeper}{row}" for row in rows) + ("," if style.has_last_comma else "")
     return f"{opening}\n{text}\n{margin}{closing}"
@@ -76,8 +76,9 @@ def _plain(value: object, style: Style) -> str:
     if isinstance(value, Mapping):
         return style.empty
     text = to_json(value).decode()
-    # In a double-quoted string of PHP and Ruby these begin a variable; both read the escape as the character itself.
-    return text.replace("$", "\\$").replace("#{", "\\#{") if style in {PHP, RUBY} else text
+    if style is PHP:
+        return text.replace("$", "\\$")  # begins a variable, also within quotes
+    return text.replace("#", "\\#") if style is RUBY else text  # begins code
 
 
 def folded_json(value: object, margin: str = "", depth: int = 0) -> str:

@@ -58,7 +58,8 @@ def docs_page(openapi: Document, *, samples: Mapping[str, Document], verifiers: 
     """Render the page; ``BASE_URL`` stands for the server's.
 
     ``samples`` maps event types to envelopes as delivered, ``verifiers`` languages to programs that check a signature;
-    ``digest`` is the SHA-256 of the verifier in one file, in hex. Takes some hundred milliseconds, so render it once, and not on the event loop.
+    ``digest`` is the SHA-256 of the verifier in one file, in hex. This takes some hundred milliseconds: not for the
+    event loop, and once is enough.
     """
     sections = entries_of(openapi, BASE_URL)
     template = _templates.get_template("docs.html")
