@@ -12,7 +12,6 @@ from service.api.documents.page.literals import folded_json
 from service.api.documents.page.markdown import text
 from service.api.documents.page.page import BASE_URL, docs_page
 from service.api.documents.page.references import operations_of, resolved
-from service.api.documents.page.samples import sample_of
 
 FINDINGS = """What happened.
 
@@ -34,7 +33,12 @@ _NAME = {
 _PROBLEM = {"type": "object", "properties": {"code": {"enum": ["NOT_FOUND", "WHOLLY_NEW"]}}}
 _MISSING = {
     "description": "There is no such thing.",
-    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    "content": {
+        "application/json": {
+            "schema": {"$ref": "#/components/schemas/Problem"},
+            "example": {"code": "NOT_FOUND"},
+        }
+    },
 }
 OPENAPI: dict[str, Any] = {
     "info": {"version": "1", "summary": "Webhooks."},
@@ -158,16 +162,6 @@ def test_every_error_code_has_its_place_and_its_text(page: str) -> None:
     entry = entries_of(OPENAPI, BASE_URL)["endpoints"][0]
     assert entry.errors == [("404", "error-not-found")]
     assert '"code": "NOT_FOUND"' in shown(entry.answers[-1].code)
-
-
-def test_without_an_example_the_answer_is_made_from_its_schema() -> None:
-    assert sample_of(_NAME, OPENAPI) == {
-        "note": "note",
-        "name": "name",
-        "made_at": "made_at",
-        "secret": "secret",
-        "inner": None,
-    }
 
 
 def test_an_answer_folds_what_its_fields_hold_but_not_the_items_of_a_list() -> None:

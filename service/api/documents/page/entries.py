@@ -13,9 +13,8 @@ from service.api.documents.page.highlight import highlighted
 from service.api.documents.page.languages import LANGUAGES, Request, usual_value
 from service.api.documents.page.literals import folded_json
 from service.api.documents.page.markdown import text
-from service.api.documents.page.problems import anchor_of, example_error, is_error
+from service.api.documents.page.problems import anchor_of, is_error
 from service.api.documents.page.references import Document, example_of, json_content, operations_of, resolved
-from service.api.documents.page.samples import sample_of
 
 SHOWN_ERRORS: Final = ("400", "403", "404", "409", "412", "429")
 """Errors with a tab of their own; the others look the same."""
@@ -23,6 +22,7 @@ SHOWN_FIELDS: Final = 5
 """Fields that are shown at once; the others open with a click."""
 
 _PLACES: Final = {"path": "Path", "query": "Query", "header": "Headers"}
+_OF_PAGES: Final = {"limit", "cursor"}
 _LIMIT_SHOWN: Final = 20
 _WORD_LENGTH_MAX: Final = 12
 
@@ -72,6 +72,7 @@ class Entry:
     body: str | None
     """What the explorer's body begins with; None without one."""
     needs_key: bool
+    is_deprecated: bool
 
 
 def entries_of(openapi: Document, base_url: str) -> Mapping[str, list[Entry]]:
@@ -87,7 +88,7 @@ def _entry(openapi: Document, path: str, method: str, operation: Document, base_
     parameters: Sequence[Document] = operation["parameters"]
     content = json_content(resolved(operation.get("requestBody", {}), openapi))
     answers = {status: resolved(each, openapi) for status, each in operation["responses"].items()}
-    body = _body_example(content, openapi)
+    body = example_of(content, openapi)
     request = Request(
         method,
         base_url,
@@ -112,6 +113,7 @@ def _entry(openapi: Document, path: str, method: str, operation: Document, base_
         queries=[each["name"] for each in parameters if each["in"] == "query"],
         body=to_json(body, indent=2).decode() if content else None,
         needs_key=request.needs_key,
+        is_deprecated=bool(operation.get("deprecated")),
     )
 
 
@@ -130,39 +132,28 @@ def _groups(parameters: Sequence[Document], content: Document, openapi: Document
 
 
 def _query_example(parameters: Sequence[Document], openapi: Document) -> Mapping[str, object]:
-    """A query worth showing: those with an example, else the first with a choice, else the length of a page."""
+    """A query worth showing: the first parameter with a choice, else one with an example, else a limit."""
     queries = {each["name"]: each for each in parameters if each["in"] == "query"}
-    shown = {name: each["example"] for name, each in queries.items() if "example" in each}
-    if shown or not queries:
-        return {name: value for name, value in shown.items() if name != "cursor"}
     for name, each in queries.items():
         schema = resolved(each.get("schema", {}), openapi)
         if "enum" in schema:
-            return {name: schema["enum"][0]}
+            return {name: each.get("example", schema["enum"][0])}
+    for name, each in queries.items():
+        if name not in _OF_PAGES and "example" in each:
+            return {name: each["example"]}
     return {"limit": _LIMIT_SHOWN} if "limit" in queries else {}
-
-
-def _body_example(content: Document, openapi: Document) -> object:
-    if not content:
-        return None
-    found = example_of(content, openapi)
-    return found if found is not None else sample_of(content.get("schema", {}), openapi)
 
 
 def _answers(answers: Mapping[str, Document], openapi: Document) -> Iterator[Tab]:
     for status, answer in answers.items():
         if not is_error(status):
-            content = json_content(answer)
-            value = example_of(content, openapi)
-            if value is None and content:
-                value = sample_of(content.get("schema", {}), openapi)
-            code = highlighted(folded_json(value), "json") if content else Markup("<i>no body</i>")
+            example = example_of(json_content(answer), openapi)
+            code = highlighted(folded_json(example), "json") if example is not None else Markup("<i>no body</i>")
             yield Tab(status, code, "ok", _word(status))
     for status in SHOWN_ERRORS:
-        if status in answers:
-            error = example_error(status, answers[status], openapi)
-            if error is not None:
-                yield Tab(status, highlighted(folded_json(error), "json"), "bad")
+        error = example_of(json_content(answers[status]), openapi) if status in answers else None
+        if error is not None:
+            yield Tab(status, highlighted(folded_json(error), "json"), "bad")
 
 
 def _word(status: str) -> str:
