@@ -45,6 +45,7 @@ _PROSE: Final = {
     "keys": "Keys",
     "errors": "Errors",
     "idempotency": "Idempotency",
+    "changes": "Changes",
     "paging": "Paging",
     "rate-limits": "Rate limits",
     "versions": "Versions",

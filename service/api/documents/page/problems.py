@@ -70,7 +70,7 @@ _KNOWN: Final = {
         ErrorCode(
             "PRECONDITION_FAILED",
             412,
-            "`If-Match` names another version than the current one. Read it again, then change that.",
+            "It was changed since you read it: `If-Match` names an older version. Read it again, and decide anew.",
         ),
         ErrorCode(
             "PAYLOAD_TOO_LARGE",
