@@ -81,8 +81,10 @@ class _Comparison:
                 continue
             if is_webhook and parameter.get("required") and not after[key].get("required"):
                 yield f"{place}: may be missing"
-            schemas = parameter.get("schema", {}), after[key].get("schema", {})
-            yield from self._schemas(_Pair(place, *schemas, is_sent=not is_webhook))
+            before_it, after_it = parameter.get("schema", {}), after[key].get("schema", {})
+            if key[0] == "query" and "array" not in _types(_found(self._old, before_it)):
+                after_it = self._single(after_it)
+            yield from self._schemas(_Pair(place, before_it, after_it, is_sent=not is_webhook))
         for key, parameter in after.items():
             was_required = before.get(key, {}).get("required", False)
             if parameter.get("required") and not was_required and not is_webhook:
@@ -181,6 +183,11 @@ class _Comparison:
         if not inner:
             return [schema]
         return [choice for each in inner for choice in self._choices(whole, _found(whole, each))]
+
+    def _single(self, schema: Schema) -> Schema:
+        """One of a list's items: in a query, a list of one value is written as the value."""
+        found = _found(self._new, schema)
+        return found["items"] if found.get("type") == "array" and found.get("minItems", 0) <= 1 else schema
 
     @staticmethod
     def _body(whole: Document, operation: Document) -> Document:

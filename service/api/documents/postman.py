@@ -47,12 +47,16 @@ _NAMED_BY: Final = {
 """By how paths begin: the variable that their parameter is."""
 _BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
     "create_endpoint": {"url": "{{receiver_url}}", "signature_style": "ed25519"},  # a style with public keys to fetch
+    "put_endpoint": {"signature_style": "ed25519"},
     "create_replay": {"states": ["delivered"], "dry_run": False},
     "create_resthook_subscriber": {"resthook": "link.clicked", "target_url": "{{receiver_url}}"},
     "publish_events": {"id": "evt_{{$guid}}", "timestamp": "{{$isoTimestamp}}"},
 }
 """By operation: what differs from its example."""
-_QUERIES: Final = {("delete_resthook_subscriber_by_query", "id"): "{{subscriber_id}}"}
+_QUERIES: Final = {
+    ("delete_resthook_subscriber_by_query", "id"): "{{subscriber_id}}",
+    ("put_endpoint", "url"): "{{receiver_url}}",
+}
 _MAY_ANSWER: Final = {
     "cancel_replay": 409,
     "delete_resthook_subscriber_by_query": 404,
