@@ -1,5 +1,6 @@
 """The documents of the whole application, each against its own standard, and against the routes that there are."""
 
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from yarl import URL
 
+from service.api.documents.page.page import BASE_URL
 from service.api.documents.sharing import operations_of, references_in, self_contained
+from service.api.errors import Code
 from service.core.deliveries.delivery import DeliveryKey
 from service.core.deliveries.headers import event_headers
 from service.core.events.registry import BUILT_IN
@@ -171,6 +174,33 @@ def test_postman_has_a_request_for_every_operation(documents: dict[str, Any]) ->
     for each in requests:
         if "body" in each:
             assert json.loads(each["body"]["raw"])
+
+
+async def test_the_page_describes_every_error_code(database_url: str) -> None:
+    async with whole_on(database_url) as whole, whole.client.get("/docs") as reply:
+        page = await reply.text()
+    assert set(Code) <= set(re.findall(r"<dt><code>([A-Z_]+)</code>", page))
+    assert [code for code in Code if f'id="error-{code.lower().replace("_", "-")}"' not in page] == []
+    assert "The error's sentence says what to do." not in html.unescape(page)  # which is for codes without a text
+
+
+async def test_the_page_is_of_a_bounded_size_and_sent_once(database_url: str) -> None:
+    async with whole_on(database_url) as whole:
+        headers = {"Accept-Encoding": "gzip"}
+        async with whole.client.session.get(whole.client.make_url("/docs"), headers=headers) as reply:
+            tag, packed = reply.headers["ETag"], int(reply.headers["Content-Length"])
+            assert reply.headers["Content-Encoding"] == "gzip"
+            assert packed < 100_000
+            assert len(await reply.read()) < 1_200_000
+        async with whole.client.get("/docs", headers={"If-None-Match": tag}) as reply:
+            assert (reply.status, await reply.read()) == (304, b"")
+        async with whole.client.get("/docs", headers={"X-Forwarded-Host": "other.example"}) as reply:
+            page = await reply.text()
+        assert "API_URL=http://other.example" in re.sub(r"<[^>]+>", "", page)
+        assert BASE_URL not in page
+        for host in ('"><script>', "evil.example/ <x>"):
+            async with whole.client.get("/docs", headers={"X-Forwarded-Host": host}) as reply:
+                assert host not in await reply.text()
 
 
 async def test_the_pages_load_nothing_from_outside(database_url: str) -> None:

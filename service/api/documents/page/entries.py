@@ -125,10 +125,15 @@ def _groups(parameters: Sequence[Document], content: Document, openapi: Document
             by_place.setdefault(_PLACES[each["in"]], []).append(field)
     whole = {**by_place, "Body": fields_of(content.get("schema", {}), openapi)}
     for title in ("Path", "Query", "Body", "Headers"):
-        fields = sorted(whole.get(title, ()), key=lambda field: not field.is_required)
+        fields = sorted(whole.get(title, ()), key=_rank)
         if fields:
             count = len(fields) if len(fields) == SHOWN_FIELDS + 1 else SHOWN_FIELDS  # one more needs no click
             yield Group(title, fields[:count], fields[count:])
+
+
+def _rank(field: Field) -> int:
+    """Required ones come first, and last those that every list has."""
+    return 0 if field.is_required else 2 if field.name in _OF_PAGES else 1
 
 
 def _query_example(parameters: Sequence[Document], openapi: Document) -> Mapping[str, object]:

@@ -84,7 +84,7 @@ def _plain(value: object, style: Style) -> str:
 def folded_json(value: object, margin: str = "", depth: int = 0) -> str:
     """An answer as JSON: what is inside its fields, and needs lines of its own, is one line until it is opened.
 
-    If that is a single field of the whole, such as the ``data`` of a list, it is open; what its items hold is folded.
+    The ``data`` of a list is open, and so is a single field; what their items hold is folded.
     """
     if not isinstance(value, Mapping | list) or not value or len(margin) + len(_on_one_line(value, JSON)) <= WIDTH:
         return literal(value, JSON, margin)
@@ -94,7 +94,7 @@ def folded_json(value: object, margin: str = "", depth: int = 0) -> str:
     wide = {name for name, each in value.items() if literal(each, JSON, deeper, used=len(name) + 4).count("\n")}
     rows = []
     for name, each in value.items():
-        is_open = name not in wide or (depth == 0 and len(wide) == 1)
+        is_open = name not in wide or (depth == 0 and (len(wide) == 1 or name == "data"))
         whole = folded_json(each, deeper, depth + 1) if is_open else literal(each, JSON, deeper)
         rows.append(f"{deeper}{_key(name, JSON)}{whole if is_open else folded(_summary(each), whole)}")
     return "{\n" + ",\n".join(rows) + f"\n{margin}}}"
