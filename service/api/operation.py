@@ -16,7 +16,7 @@ from service.api.deprecation import DEPRECATION, Deprecation
 from service.api.entrance.caller import actor_of
 from service.api.entrance.entrance import Entrance
 from service.api.errors import ApiError, Code
-from service.api.patience import Patience
+from service.api.patience import PATIENCE_SECONDS, Patience
 from service.api.validation import (
     BODY_BYTES_MAX,
     JSON,
@@ -102,7 +102,8 @@ class Operation:
     describes them, as a JSON Schema or a model. An answer
     that ``shows_key`` is repeated for an Idempotency-Key only to the API key that asked first: another one may be
     unable to give the same. An operation that does not need a key (``needs_key``) has nobody's limits, and takes no
-    Idempotency-Key. ``deprecation`` says that it will end, in the documents and on every answer.
+    Idempotency-Key. ``deprecation`` says that it will end, in the documents and on every answer. It may take
+    ``seconds_max``.
     """
 
     method: str
@@ -126,6 +127,7 @@ class Operation:
     needs_key: bool = True
     deprecation: Deprecation | None = None
     has_etag: bool = False
+    seconds_max: float = PATIENCE_SECONDS
 
     @property
     def reads_body(self) -> bool:
@@ -171,6 +173,8 @@ def _bind_keyed(operation: Operation, entrance: Entrance) -> Callable[[web.Reque
     async def handle(request: web.Request) -> web.StreamResponse:
         patience = Patience()
         key = await patience.wait(enter(request))
+        if operation.seconds_max > PATIENCE_SECONDS:
+            patience = Patience(operation.seconds_max)
         _require_scope(operation, key, request)
         holder, bytes_max = key.organization_id, operation.body_bytes_max
         body_bytes = await read_body(request, bytes_max, holder) if operation.reads_body else b""

@@ -41,6 +41,8 @@ from service.settings import Settings
 
 __all__ = ["Role", "Service", "assembled", "run_process"]
 
+API_IDLE_MAX = 8
+"""Connections to receivers that wait in a process for another request of the API's own; and tokens that are kept."""
 _PROXY_ANSWERS_WITHIN = 0.9  # of an attempt's timeout: before the attempt ends, since the dial is not in it
 
 
@@ -192,9 +194,9 @@ async def run_process(
         )
         if role is not Role.WORKER:
             around = service.around
-            # A challenge is sent once, so what it needed is of no use to another one.
-            challenger = _sender(settings, around.observer, idle_max=0, auths_kept_max=1)
-            sender = await stack.enter_async_context(challenger)
+            # For challenges and rehearsals, which are few; those show whether a receiver keeps connections alive.
+            own = _sender(settings, around.observer, idle_max=API_IDLE_MAX, auths_kept_max=API_IDLE_MAX)
+            sender = await stack.enter_async_context(own)
             api = api_of(
                 Parts(
                     settings,

@@ -1,5 +1,6 @@
 """The HTTP API assembled: its operations, what they depend on, and the documents made from them."""
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,7 @@ from service import __version__
 from service.adapters.postgres.audit.log import AuditReader
 from service.adapters.postgres.deliveries.reader import DeliveryReader
 from service.adapters.postgres.deliveries.replays import Replays
+from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
 from service.adapters.postgres.endpoints.health import EndpointHealth
 from service.adapters.postgres.endpoints.public_keys import PublicKeyReader
 from service.adapters.postgres.endpoints.resthooks import ResthookReader
@@ -22,7 +24,7 @@ from service.adapters.postgres.replays.jobs import ReplayJobs
 from service.adapters.postgres.requests.idempotency import IdempotencyStore
 from service.adapters.postgres.requests.keys import KeyStore
 from service.adapters.postgres.requests.rate_buckets import RateBucketStore
-from service.adapters.system import new_key
+from service.adapters.system import SystemClock, new_key
 from service.api.app import make_api
 from service.api.documents.asyncapi import asyncapi_document
 from service.api.documents.routes import document_routes
@@ -36,6 +38,7 @@ from service.api.v1.endpoints.actions import EndpointActions
 from service.api.v1.endpoints.operations import EndpointOperations
 from service.api.v1.endpoints.ownership import Ownership
 from service.api.v1.endpoints.public_keys import PublicKeyDocuments
+from service.api.v1.endpoints.rehearsals import RehearsalOperations
 from service.api.v1.event_types import EventTypeOperations
 from service.api.v1.events import EventOperations
 from service.api.v1.explain import ExplainOperations
@@ -47,7 +50,9 @@ from service.api.v1.publishing import PublishEvents
 from service.api.v1.replays.operations import ReplayOperations
 from service.api.v2 import PREFIX, make_v2
 from service.core.events.schema import built_in_types
+from service.flow.directory.opening import Opening
 from service.flow.intake.intake import Intake
+from service.flow.rehearse import Rehearsing
 from service.ports.exit import Sender
 from service.ports.observer import Observer
 from service.ports.secrets import SecretBox
@@ -67,7 +72,7 @@ class Parts:
     observer: Observer
     now: Callable[[], datetime]
     sender: Sender
-    """For challenges to receivers, which are few."""
+    """For challenges to receivers and their rehearsals, which are few."""
 
 
 def api_of(parts: Parts) -> web.Application:
@@ -105,6 +110,7 @@ def v1_operations(parts: Parts) -> Sequence[Operation]:
         *KeyOperations(keys, endpoints, new_key, now).operations(),
         *EndpointOperations(endpoints, health, ownership, now).operations(),
         *EndpointActions(endpoints, health, deliveries, parts.intake.send_test, now).operations(),
+        RehearsalOperations(endpoints, RateBucketStore(engine), _rehearsing(parts)).operation(),
         PublicKeyDocuments(PublicKeyReader(engine)).operation(),
         *EventTypeOperations(EventTypeStore(engine, parts.settings.caps), parts.intake.turns.run, now).operations(),
         PublishEvents(parts.intake.judge, parts.intake.record, now).operation(),
@@ -119,6 +125,13 @@ def v1_operations(parts: Parts) -> Sequence[Operation]:
 
 def _endpoints(parts: Parts) -> EndpointStore:
     return EndpointStore(parts.engine, parts.secret_box, parts.settings.endpoint_rules)
+
+
+def _rehearsing(parts: Parts) -> Rehearsing:
+    opening = Opening(parts.secret_box, parts.settings.retry_schedule)
+    return Rehearsing(
+        PostgresSubscriptionStore(parts.engine), opening, parts.sender, SystemClock(), secrets.token_bytes
+    )
 
 
 def _entrance(parts: Parts) -> Entrance:

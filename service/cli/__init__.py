@@ -15,6 +15,7 @@ from service.cli.imports import imports
 from service.cli.keys import keys
 from service.cli.migrate import migrate
 from service.cli.organizations import organizations
+from service.cli.rehearsing import rehearse
 from service.cli.replays import replays
 from service.cli.secrets import secrets
 from service.cli.serving import serve
@@ -80,7 +81,7 @@ def _global(
         raise typer.Exit
 
 
-for command in (demo, serve, migrate, trigger, sign, verify, doctor):
+for command in (demo, serve, migrate, trigger, sign, verify, rehearse, doctor):
     application.command(epilog=EXIT_CODES)(command)
 for name, group in {
     "organizations": organizations,

@@ -123,6 +123,11 @@ class EndpointDesk(Protocol):
     ) -> Rotated | NoSuchEndpoint | EndpointGone | TooManySecrets | InvalidWish | CapReached:
         """Add a new secret (None: a random one). Older secrets expire after ``overlap``, or sooner if already due."""
 
+    async def begin_rehearsal(
+        self, organization_id: str, endpoint_id: str, *, by: Actor
+    ) -> EndpointView | NoSuchEndpoint | EndpointGone:
+        """Enter in the audit log that the endpoint's receiver is about to be rehearsed; nothing else changes."""
+
     async def remove(
         self, organization_id: str, endpoint_id: str, *, only_at: Container[int] | None = None, by: Actor
     ) -> NoSuchEndpoint | OtherVersion | None:

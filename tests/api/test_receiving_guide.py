@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from service.core.rehearsals.case import CaseName
 from tests.api.whole_rig import OWNER, Whole, whole_on
 from webhook_signature import Webhook
 
@@ -59,3 +60,21 @@ async def test_the_one_file_is_fetched_without_a_key(database_url: str, tmp_path
     async with whole_on(database_url) as whole:
         told = await run(whole, "download", tmp_path, API_KEY="")
     assert told == "webhook_signature.py: OK\n"
+
+
+async def test_a_rehearsal_in_a_command(database_url: str, tmp_path: Path) -> None:
+    async with whole_on(database_url) as whole:
+        asked = {"url": "https://a.example/", "event_types": ["message.sent"]}
+        made = await whole.made("POST", "/v1/endpoints", asked)
+        report = json.loads(await run(whole, "rehearse", tmp_path, ENDPOINT_ID=made["id"]))
+    assert [each["code"] for each in report["findings"]] == ["unreachable"]
+
+
+def test_every_command_with_a_name_is_tested() -> None:
+    assert set(COMMANDS) == {"download", "rotate", "secrets", "rehearse"}
+
+
+def test_the_guide_tells_every_case() -> None:
+    table = PAGE.partition("## Rehearse")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`[^|]*) \|", table, re.MULTILINE)
+    assert [name for row in rows for name in re.findall(r"`(\w+)`", row)] == list(CaseName)

@@ -5,12 +5,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from socket import AF_UNSPEC, AddressFamily
 from typing import Any
 
 from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.test_utils import TestClient, TestServer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.adapters.exit.dialer import GuardedResolver
 from service.adapters.exit.sender import HttpSender
 from service.adapters.postgres.engine import connect
 from service.app.http import Parts, api_of
@@ -24,6 +27,17 @@ from tests.api.entrance_rig import Told, ask, bearing, make_key
 SETTINGS = {"POSTHORN_RATE_LIMIT_PER_HOUR": "1000000"}
 OWNER, STRANGER = "org_mine", "org_other"
 SUBSCRIBERS = "/api/v2/resthook_subscribers"
+
+
+class NoNames(AbstractResolver):
+    """A DNS without a name, so that nothing asks the machine's."""
+
+    async def resolve(self, host: str, port: int = 0, family: AddressFamily = AF_UNSPEC) -> list[ResolveResult]:
+        del port, family
+        raise OSError(None, f"{host} was not found")
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +129,8 @@ async def whole_on(
     troubles = Troubles()
     through = engine or own
     loaded = load_settings(settings)
-    sender = HttpSender(loaded.egress_policy, idle_max=0)
+    policy = loaded.egress_policy
+    sender = HttpSender(policy, idle_max=8, resolver=GuardedResolver(policy, resolver=NoNames()))
     parts = Parts(
         loaded,
         through,

@@ -21,12 +21,13 @@ _VERSIONS: Final = frozenset({HttpVersion10, HttpVersion11})  # others are frame
 class RoundTrip:
     """What is known so far about one round trip, whatever interrupts it."""
 
-    __slots__ = ("body", "has_interim", "is_second_connection", "message")
+    __slots__ = ("body", "has_interim", "is_kept_connection", "is_second_connection", "message")
 
     def __init__(self) -> None:
         self.message: RawResponseMessage | None = None
         self.body = b""
         self.has_interim = False
+        self.is_kept_connection = False
         self.is_second_connection = False
 
     @property
@@ -48,6 +49,7 @@ class RoundTrip:
             self.is_second_connection,
             tuple(map(_text, headers.getall("X-Hook-Secret", ()))),
             message.raw_headers,
+            self.is_kept_connection,
         )
 
 

@@ -132,7 +132,7 @@ class HttpSender:
                 target = self._prepare(request.url, tls)
             wire = _serialise(target.head, request.headers, request.body)
             with self._deadlines.within(request.timeout_seconds, limit_seconds=request.limit_seconds) as deadline:
-                await self._post_on_any(target.dial, wire, round_trip, deadline)
+                await self._post_on_any(target.dial, wire, round_trip, deadline, request.pause_seconds)
         except Exception as error:  # noqa: BLE001  by contract, every error becomes a Fault with a reason
             if round_trip.message is None:
                 if blocked := blocked_by(error):
@@ -148,23 +148,28 @@ class HttpSender:
         host = (target and target.dial.url.raw_host) or blocked.where
         self._on_blocked(AddressBlocked(host, blocked.where, blocked.verdict))
 
-    async def _post_on_any(self, dial: ClientRequest, wire: bytes, round_trip: RoundTrip, deadline: Deadline) -> None:
+    async def _post_on_any(
+        self, dial: ClientRequest, wire: bytes, round_trip: RoundTrip, deadline: Deadline, pause_seconds: float
+    ) -> None:
         connector = self._connector or self._open()
         connection = await connector.connect(dial, [], _NO_TIMEOUT)
-        was_idle = self._leaves_idle(connection)
+        round_trip.is_kept_connection = was_idle = self._leaves_idle(connection)
         try:
-            await self._post(connection, wire, round_trip, deadline)
+            await self._post(connection, wire, round_trip, deadline, pause_seconds)
         except (ServerDisconnectedError, ClientOSError, ConnectionError) as error:
             if not was_idle or not _is_untouched(error, round_trip):
                 raise
         else:
             return
+        round_trip.is_kept_connection = False
         round_trip.is_second_connection = True
         while self._leaves_idle(connection := await connector.connect(dial, [], _NO_TIMEOUT)):
             connection.close()  # it has been idle as long as the stale one, so it is probably stale too
-        await self._post(connection, wire, round_trip, deadline)
+        await self._post(connection, wire, round_trip, deadline, pause_seconds)
 
-    async def _post(self, connection: Connection, wire: bytes, round_trip: RoundTrip, deadline: Deadline) -> None:
+    async def _post(
+        self, connection: Connection, wire: bytes, round_trip: RoundTrip, deadline: Deadline, pause_seconds: float
+    ) -> None:
         is_reusable = False
         try:
             protocol, transport = connection.protocol, connection.transport
@@ -173,6 +178,11 @@ class HttpSender:
             # We may have been stopped while we connected, for longer than the lease. Then it is another's turn.
             deadline.require()
             expect_reply(protocol)
+            if pause_seconds:
+                middle = (wire.index(b"\r\n\r\n") + 4 + len(wire)) // 2  # of the body
+                transport.write(wire[:middle])
+                await asyncio.sleep(pause_seconds)
+                wire = wire[middle:]
             transport.write(wire)
             is_read = await read_reply(protocol, round_trip)
             is_reusable = is_read and not transport.get_write_buffer_size()

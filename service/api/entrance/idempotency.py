@@ -9,7 +9,7 @@ subscriber finds the existing one and does not show its secret again, so the sub
 event type finds the existing one; changes, pauses and removals have the same result, or 412 if they name with If-Match
 the version that the first run has changed; rotating rotates once more, and
 the previous run's secret overlaps, but of an API key it names the key that follows; a test or a replay is delivered
-twice.
+twice, and a receiver is rehearsed again.
 """
 
 import hashlib

@@ -76,15 +76,26 @@ def kept_of_reply(raw: Sequence[tuple[bytes, bytes]]) -> Headers:
 
 def event_headers(key: DeliveryKey, event_id: str, event_type: str, attempt_number: int) -> Headers:
     """The headers that describe the event and the attempt, without the signature and the endpoint's own headers."""
-    headers = {
+    headers = described(event_id, event_type, attempt_number)
+    if key.replay_number:
+        headers["webhook-replay"] = str(key)
+    return headers
+
+
+def described(event_id: str, event_type: str, attempt_number: int) -> Headers:
+    """The headers that describe an event and an attempt to send it."""
+    return {
         "Content-Type": "application/json",
         "webhook-attempt": str(attempt_number),
         "X-Event-Type": event_type,
         "X-Event-ID": event_id,
     }
-    if key.replay_number:
-        headers["webhook-replay"] = str(key)
-    return headers
+
+
+def own_beside(headers: Mapping[str, str], own: Mapping[str, str]) -> Headers:
+    """Of an endpoint's ``own`` headers those that may be sent beside ``headers``, whose names are taken."""
+    taken = {name.lower() for name in headers}
+    return {name: value for name, value in own.items() if name.lower() not in taken}
 
 
 def shown_as_sent(sent: Mapping[str, str | None], event_id: str, started_at: datetime) -> Headers:

@@ -106,6 +106,30 @@ def is_success(status: int) -> bool:
     return 200 <= status <= 299
 
 
+class AnswerKind(StrEnum):
+    """What a status says about one request, without a view on what follows from it."""
+
+    ACCEPTS = "accepts"
+    REDIRECTS = "redirects"
+    REFUSES = "refuses"
+    MISSING = "missing"  # nothing takes a POST there
+    GONE = "gone"
+    FAILS = "fails"
+
+
+def kind_of(status: int) -> AnswerKind:
+    """What a status says about one request."""
+    if is_success(status):
+        return AnswerKind.ACCEPTS
+    if status == 410:
+        return AnswerKind.GONE
+    if status in {404, 405}:
+        return AnswerKind.MISSING
+    if 300 <= status <= 399:
+        return AnswerKind.REDIRECTS
+    return AnswerKind.REFUSES if 400 <= status <= 499 else AnswerKind.FAILS
+
+
 def refuses_token(status: int) -> bool:
     """Whether a receiver says that it does not accept who we are, so that a new token may help."""
     return status == 401

@@ -10,6 +10,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
+from service.core.deliveries.headers import own_beside
 from service.core.deliveries.request import USER_AGENT, Fault, Reply, Request
 from service.core.endpoints.auth import UnreadableAuth
 from service.core.endpoints.settings import EndpointSettings
@@ -57,8 +58,7 @@ def challenge_request(
         "X-Event-Type": CHALLENGE_TYPE,
         HOOK_SECRET: challenge,
     }
-    taken = {name.lower() for name in ours}
-    own = {name: value for name, value in (settings.headers or {}).items() if name.lower() not in taken}
+    own = own_beside(ours, settings.headers or {})
     auth = None if isinstance(settings.auth, UnreadableAuth) else settings.auth
     return Request(settings.url, ours | own, body, CHALLENGE_SECONDS_MAX, _LIMIT_SECONDS, challenge_id, auth)
 

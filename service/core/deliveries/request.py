@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from service import __version__
 from service.core.deliveries.delivery import Lease
-from service.core.deliveries.headers import event_headers, to_record
+from service.core.deliveries.headers import event_headers, own_beside, to_record
 from service.core.endpoints.auth import EndpointAuth
 from service.core.reason import Reason
 
@@ -19,7 +19,8 @@ class Request(Struct, frozen=True, gc=False):
     """One POST. The receiver has ``timeout_seconds``; ``limit_seconds`` is what the lease allows for all of it.
 
     ``auth`` is what the endpoint asks Posthorn to prove itself with; what is kept for it is kept by ``endpoint_id``.
-    ``recorded`` is what the attempt's row keeps of the headers.
+    ``recorded`` is what the attempt's row keeps of the headers. ``pause_seconds`` pass in the middle of the body, as
+    with a slow sender; they count.
     """
 
     url: str
@@ -30,6 +31,7 @@ class Request(Struct, frozen=True, gc=False):
     endpoint_id: str = ""
     auth: EndpointAuth | None = None
     recorded: Mapping[str, str | None] = {}
+    pause_seconds: float = 0.0
 
 
 class Reply(Struct, frozen=True, gc=False):
@@ -38,6 +40,7 @@ class Reply(Struct, frozen=True, gc=False):
     ``body`` is at most the first 16 KiB, undecoded. ``retry_after`` holds each Retry-After header as received,
     ``hook_secret`` each X-Hook-Secret. ``headers`` are all headers, as received.
     ``is_second_connection``: a kept-alive connection had gone stale, so the POST was sent again on a fresh one.
+    ``is_kept_connection``: the connection had carried a POST before.
     """
 
     status: int
@@ -48,6 +51,7 @@ class Reply(Struct, frozen=True, gc=False):
     is_second_connection: bool = False
     hook_secret: tuple[str, ...] = ()
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    is_kept_connection: bool = False
 
 
 class Fault(Struct, frozen=True, gc=False):
@@ -77,8 +81,7 @@ def build_request(lease: Lease, now: datetime, timeout_seconds: float, limit_sec
     }
     own: Mapping[str, str] = {}
     if endpoint.headers:
-        ours = {name.lower() for name in headers}
-        own = {name: value for name, value in endpoint.headers.items() if name.lower() not in ours}
+        own = own_beside(headers, endpoint.headers)
         headers |= own
     recorded = to_record(signature, own, endpoint.auth)
     return Request(

@@ -70,7 +70,7 @@ class EndpointActions:
             raise problem_of(EndpointGone())
         if waiting := that_hold(endpoint.gates):
             raise problem_of(EndpointGated(waiting))
-        event = self._sample(body.event_type or _first_of(endpoint.settings.event_types, own), organization_id)
+        event = self._sample(body.event_type or first_of(endpoint.settings.event_types, own), organization_id)
         key = await self._send_test(event, endpoint.id)
         found = await self._deliveries.show(key, organization_id) if key is not None else None
         if found is None:  # it was deleted concurrently
@@ -146,7 +146,7 @@ class EndpointActions:
         )
 
 
-def _first_of(patterns: tuple[str, ...], own_event_types: Collection[str]) -> str:
+def first_of(patterns: tuple[str, ...], own_event_types: Collection[str]) -> str:
     """Return the first event type that the first pattern covers."""
     names = (*BUILT_IN, *own_event_types)
     if patterns[0] in names:

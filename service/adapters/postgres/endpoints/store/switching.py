@@ -1,4 +1,4 @@
-"""What is done to an endpoint beside its settings: it is paused or resumed, or gets another secret."""
+"""What is done to an endpoint beside its settings: it is paused, resumed or rehearsed, or gets another secret."""
 
 from datetime import timedelta
 from typing import Final
@@ -9,6 +9,7 @@ from service.adapters.postgres.endpoints.gates import set_paused
 from service.adapters.postgres.endpoints.secrets import end_secrets, has_secret, insert_secret
 from service.adapters.postgres.endpoints.store.work import EndpointWork
 from service.adapters.postgres.endpoints.version import bump_directory
+from service.adapters.postgres.engine import driver
 from service.core.audit.actor import Actor
 from service.core.audit.entry import AuditOperation
 from service.core.endpoints.audited import gates_state, secrets_state
@@ -24,7 +25,20 @@ SIGNS_IN_ANOTHER_STYLE: Final = (
 
 
 class Switching(EndpointWork):
-    """What is done to an endpoint beside its settings: it is paused or resumed, or gets another secret."""
+    """What is done to an endpoint beside its settings: it is paused, resumed or rehearsed, or gets another secret."""
+
+    async def begin_rehearsal(
+        self, organization_id: str, endpoint_id: str, *, by: Actor
+    ) -> EndpointView | NoSuchEndpoint | EndpointGone:
+        """Enter in the audit log that the endpoint's receiver is about to be rehearsed."""
+        async with driver(self._engine) as connection, connection.transaction():
+            endpoint = await self._read(connection, organization_id, endpoint_id)
+            if endpoint is None:
+                return NoSuchEndpoint(endpoint_id)
+            if endpoint.state is EndpointState.GONE:
+                return EndpointGone()
+            await audit(connection, by, "endpoint.rehearse", organization_id, endpoint_id)
+            return endpoint
 
     async def set_paused(
         self, organization_id: str, endpoint_id: str, *, is_paused: bool, by: Actor
