@@ -38,17 +38,18 @@ def make_api(
     surfaces: Mapping[str, web.Application] = MappingProxyType({}),
     documents: Sequence[web.RouteDef] = (),
     cors_origins: Collection[str] = (),
+    configured_url: str | None = None,
     new_request_id: NewRequestId = random_request_id,
 ) -> web.Application:
     """Build the application. ``surfaces`` maps path prefixes to sub-applications; ``documents`` need no key.
 
-    ``cors_origins`` are the sites whose pages may call it from a browser.
+    ``configured_url`` is PUBLIC_URL. ``cors_origins`` are the sites whose pages may call it from a browser.
     """
     app = web.Application(
         middlewares=[
             request_id_middleware(new_request_id),
             cors_middleware(cors_origins),
-            error_middleware(observer),
+            error_middleware(observer, configured_url),
             _drop_slash(surfaces),
             count_strays(entrance),
         ],

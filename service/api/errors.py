@@ -1,50 +1,24 @@
-"""Errors of ``/v1``, all in one JSON shape."""
+"""Errors of ``/v1``, all in one shape."""
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from http import HTTPStatus
-from typing import Final, Literal
+from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from pydantic import BaseModel
 
+from service.api.problem import JSON, PROBLEM_JSON, Code, Problem, code_anchor, details_of, wants_details
+from service.api.public_url import public_url
+from service.api.vary import add_vary
+from service.core.field_code import codes_of
 from service.ports.errors import UnavailableError
 from service.ports.observer import Observer, Trouble
+
+__all__ = ["RETRY_AFTER_SECONDS", "ApiError", "Code", "FieldErrors", "Problem", "error_middleware", "invalid"]
 
 RETRY_AFTER_SECONDS: Final = 1
 
 FieldErrors = Mapping[str, Sequence[str]]
-
-
-class Code(StrEnum):
-    """Machine-readable error codes."""
-
-    INVALID_API_KEY = "INVALID_API_KEY"
-    PERMISSION_DENIED = "PERMISSION_DENIED"
-    NOT_FOUND = "NOT_FOUND"
-    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
-    UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
-    REQUEST_TIMEOUT = "REQUEST_TIMEOUT"
-    VALIDATION_ERROR = "VALIDATION_ERROR"
-    CONFLICT = "CONFLICT"
-    ENDPOINT_GATED = "ENDPOINT_GATED"
-    PRECONDITION_FAILED = "PRECONDITION_FAILED"
-    IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
-    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
-    RATE_LIMIT_EXCEEDED = "RATE_LIMIT_EXCEEDED"
-    UNAVAILABLE = "UNAVAILABLE"
-    INTERNAL_ERROR = "INTERNAL_ERROR"
-
-
-class Problem(BaseModel):
-    """An error response. `errors` lists what is wrong with each field."""
-
-    success: Literal[False] = False
-    error: str
-    code: Code
-    statusCode: int  # noqa: N815 - the name on the wire
-    errors: dict[str, list[str]] | None = None
 
 
 class ApiError(Exception):
@@ -72,36 +46,49 @@ def invalid(sentence: str, errors: FieldErrors | None = None) -> ApiError:
     return ApiError(400, Code.VALIDATION_ERROR, sentence, errors=errors)
 
 
-def error_middleware(observer: Observer) -> Middleware:
-    """Turn exceptions into error responses. ``observer`` gets the details of internal errors, the caller does not."""
+def error_middleware(observer: Observer, configured_url: str | None) -> Middleware:
+    """Turn exceptions into error responses. ``observer`` gets the details of internal errors, the caller does not.
+
+    ``configured_url`` is PUBLIC_URL, under which the codes are explained.
+    """
 
     @web.middleware
     async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except ApiError as error:
-            return _response(error)
+            refused = error
         except web.HTTPException as error:
             if error.status < HTTPStatus.BAD_REQUEST:
                 raise
-            return _response(_from_aiohttp(error))
+            refused = _from_aiohttp(error)
         except UnavailableError as error:
             observer.tell(Trouble("api", error))
             sentence = "the service cannot reach its database now; try again"
             retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-            return _response(ApiError(503, Code.UNAVAILABLE, sentence, headers=retry))
+            refused = ApiError(503, Code.UNAVAILABLE, sentence, headers=retry)
         except Exception as error:  # noqa: BLE001 - the boundary: every failure gets the error shape
             observer.tell(Trouble("api", error))
-            return _response(ApiError(500, Code.INTERNAL_ERROR, "something went wrong on our side"))
+            refused = ApiError(500, Code.INTERNAL_ERROR, "something went wrong on our side")
+        return _response(refused, request, public_url(request, configured_url))
 
     return answer_errors
 
 
-def _response(error: ApiError) -> web.Response:
-    errors = {name: list(sentences) for name, sentences in error.errors.items()} or None
-    problem = Problem(error=error.sentence, code=error.code, statusCode=error.status, errors=errors)
-    text = problem.model_dump_json(exclude_none=True)
-    return web.Response(text=text, status=error.status, headers=error.headers, content_type="application/json")
+def _response(error: ApiError, request: web.Request, base_url: str) -> web.Response:
+    problem = Problem(
+        error=error.sentence,
+        code=error.code,
+        statusCode=error.status,
+        doc_url=f"{base_url}/docs#{code_anchor(error.code)}",
+        errors={name: list(sentences) for name, sentences in error.errors.items()} or None,
+        codes=codes_of(error.errors) or None,
+    )
+    shown, content_type = (details_of(problem), PROBLEM_JSON) if wants_details(request) else (problem, JSON)
+    text = shown.model_dump_json(exclude_none=True)
+    response = web.Response(text=text, status=error.status, headers=error.headers, content_type=content_type)
+    add_vary(response, "Accept")
+    return response
 
 
 _FROM_AIOHTTP: Final = {

@@ -5,10 +5,10 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -16,12 +16,16 @@ from pydantic_core import ErrorDetails, from_json
 
 from service.api.errors import RETRY_AFTER_SECONDS, ApiError, Code, FieldErrors, invalid
 from service.api.room import ROOM
+from service.core.field_code import FieldCode, FieldSentence
+from service.core.suggestion import did_you_mean
 
 BODY_BYTES_MAX: Final = 64 * 1024
 BODY_SECONDS_MAX: Final = 30.0
 ERRORS_MAX: Final = 100
 """How many fields an answer complains of; beyond them it says only that there are more."""
 JSON: Final = "application/json"
+SUGGESTIONS_MAX: Final = 3
+"""How many of those complaints suggest what was meant; each takes about a millisecond to find."""
 
 _WINDOW_BITS: Final = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 """Which packed bodies are taken, and how zlib is asked for each format."""
@@ -133,8 +137,12 @@ def read_object(body: bytes) -> dict[str, Any]:
     try:
         _check_keys(body.decode() or "{}")
     except DuplicateKeyError as error:
-        raise invalid(f"the request body is not valid: {error}", {error.key: ["appears twice"]}) from None
+        raise invalid(f"the request body is not valid: {error}", {error.key: [_TWICE]}) from None
     return value
+
+
+_TWICE: Final = FieldSentence("appears twice", FieldCode.REPEATED)
+_GIVEN_TWICE: Final = FieldSentence("is given more than once", FieldCode.REPEATED)
 
 
 class DuplicateKeyError(ValueError):
@@ -165,7 +173,7 @@ def problems_of(model: type[BaseModel], value: Mapping[str, Any]) -> FieldErrors
 def parse_query(model: type[Model], request: web.Request) -> Model:
     """Parse the query string. Raises ``ApiError`` with every error."""
     counts = Counter(name for name, _ in request.query.items())  # keys() has each name once
-    twice = {name: ["is given more than once"] for name, count in counts.items() if count > 1}
+    twice = {name: [_GIVEN_TWICE] for name, count in counts.items() if count > 1}
     return _validate(model, dict(request.query), "the query is not valid", twice)
 
 
@@ -195,7 +203,7 @@ def _read(
     try:
         found = model.model_validate(value)
     except ValidationError as error:
-        return _bounded(field_errors(error) | errors)
+        return _bounded(field_errors(error, model) | errors)
     return _bounded(errors) if errors else found
 
 
@@ -223,19 +231,23 @@ def _unstorable(value: object, at: tuple[int | str, ...] = ()) -> Iterator[tuple
             pass
 
 
-def field_errors(error: ValidationError) -> dict[str, list[str]]:
-    """Pydantic's errors as sentences, by the field's path, such as ``retry.delays_seconds[2]``.
+def field_errors(error: ValidationError, model: type[BaseModel]) -> dict[str, list[str]]:
+    """Pydantic's errors of a model as sentences with codes, by the field's path, such as ``retry.delays_seconds[2]``.
 
-    At most one more than are told: some 20 microseconds each.
+    At most one more than are told: some 20 microseconds each. Finding a suggestion takes much longer, so the first few
+    get one.
     """
     found: dict[str, list[str]] = {}
-    for each in error.errors(include_url=False, include_context=True, include_input=False):
+    suggestions = 0
+    for each in error.errors(include_url=False):
         if len(found) > ERRORS_MAX:
             break
-        sentence = _sentence(each)
+        code, sentence = _code_of(each["type"]), _sentence(each)
+        if suggestions < SUGGESTIONS_MAX and (hint := _suggestion(each, model)):
+            sentence, suggestions = sentence + hint, suggestions + 1
         told = found.setdefault(_path(each["loc"]), [])
         if sentence not in told:
-            told.append(sentence)
+            told.append(FieldSentence(sentence, code))
     return found
 
 
@@ -252,12 +264,61 @@ _SENTENCES: Final = {
     "datetime_from_date_parsing": _NO_INSTANT,
     "timezone_aware": _NO_INSTANT,
 }
+_CODES: Final = {
+    "missing": FieldCode.REQUIRED,
+    "extra_forbidden": FieldCode.UNKNOWN_FIELD,
+    "literal_error": FieldCode.UNKNOWN_VALUE,
+    "enum": FieldCode.UNKNOWN_VALUE,
+    "string_pattern_mismatch": FieldCode.WRONG_FORM,
+    "timezone_aware": FieldCode.WRONG_FORM,
+    "datetime_parsing": FieldCode.WRONG_FORM,
+    "datetime_from_date_parsing": FieldCode.WRONG_FORM,
+}
+_RANGES: Final = ("too_short", "too_long", "greater_than", "greater_than_equal", "less_than", "less_than_equal")
 _SUBJECT: Final = re.compile("^(Input|String|List|Dictionary) should ")
+_EXPECTED: Final = re.compile("'([^']*)'")
+
+
+def _code_of(kind: str) -> FieldCode:
+    """The code for one of pydantic's types of errors."""
+    if kind in _CODES:
+        return _CODES[kind]
+    if kind.endswith(_RANGES):
+        return FieldCode.OUT_OF_RANGE
+    return FieldCode.WRONG_TYPE if kind.endswith(("_type", "_parsing")) else FieldCode.INVALID
 
 
 def _sentence(found: ErrorDetails) -> str:
     plain = _SUBJECT.sub("must ", found["msg"].removeprefix("Value error, ")).partition(" after validation")[0]
     return _SENTENCES.get(found["type"], plain)
+
+
+def _suggestion(found: ErrorDetails, model: type[BaseModel]) -> str:
+    """What was probably meant, if the name of a field or a value is mistyped; else ""."""
+    match _code_of(found["type"]):
+        case FieldCode.UNKNOWN_FIELD:
+            return did_you_mean(str(found["loc"][-1]), _names_at(model, found["loc"][:-1]))
+        case FieldCode.UNKNOWN_VALUE if isinstance(found["input"], str):
+            return did_you_mean(found["input"], _EXPECTED.findall(found.get("ctx", {}).get("expected", "")))
+        case _:
+            return ""
+
+
+def _names_at(model: type[BaseModel], path: tuple[int | str, ...]) -> Collection[str]:
+    """The names of the fields at a path in a model's values."""
+    models = {model}
+    for part in path:
+        if isinstance(part, str):
+            fields = [each.model_fields[part].annotation for each in models if part in each.model_fields]
+            models = {found for annotation in fields for found in _models_in(annotation)}
+    return {field.alias or name for each in models for name, field in each.model_fields.items()}
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for each in get_args(annotation):
+        yield from _models_in(each)
 
 
 def _path(parts: tuple[int | str, ...]) -> str:

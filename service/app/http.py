@@ -94,6 +94,7 @@ def api_of(parts: Parts) -> web.Application:
         surfaces={PREFIX: v2},
         documents=documents,
         cors_origins=settings.cors_origins,
+        configured_url=settings.public_url,
     )
 
 

@@ -95,6 +95,7 @@ async def test_nothing_there_is_a_404_in_the_one_shape(client: Client) -> None:
             "error": "no such path; see /docs",
             "code": "NOT_FOUND",
             "statusCode": 404,
+            "doc_url": f"{response.url.origin()}/docs#error-not-found",
         }
         assert response.headers["X-Request-ID"] == "req_1"
         assert response.headers["Cache-Control"] == "no-store"

@@ -187,7 +187,7 @@ async def test_a_refusal_is_replayed_as_it_was(client: Client, things: Things, k
     first, again = await add(client, key, b'{"nmae": 1}'), await add(client, key, b'{"nmae": 1}')
     assert (first.status, again.status, things.runs) == (400, 400, 0)
     assert first.body == again.body
-    assert again.json["errors"] == {"nmae": ["is not a known field"]}
+    assert again.json["errors"] == {"nmae": ["is not a known field; did you mean 'name'?"]}
     assert again.headers["Idempotency-Replayed"] == "true"
     things.error = ApiError(409, Code.CONFLICT, "there is one", headers={"X-Mark": "1"})
     for replayed in (None, "true"):

@@ -63,7 +63,7 @@ async def client(room: Room, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[C
     async def take(request: web.Request) -> web.Response:
         return web.Response(text=str(len(await read_body(request, 500_000, request.query["of"]))))
 
-    app = web.Application(middlewares=[error_middleware(RecordingObserver())])
+    app = web.Application(middlewares=[error_middleware(RecordingObserver(), None)])
     app.router.add_post("/", take)
     async with TestClient(TestServer(app)) as client:
         yield client

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from service.api.errors import Code, Problem
+from service.api.problem import Code, Problem, code_anchor
+from service.core.field_code import FieldCode
 
 Schema = Mapping[str, Any]
 
@@ -187,9 +188,15 @@ def _own_example(schema: Schema) -> tuple[Any] | None:
 def problem_example(status: int) -> dict[str, Any]:
     """An error with this status, as it is answered."""
     code, sentence, errors = _PROBLEMS[status]
-    return Problem(error=sentence, code=code, statusCode=status, errors=errors).model_dump(
-        mode="json", exclude_none=True
+    problem = Problem(
+        error=sentence,
+        code=code,
+        statusCode=status,
+        doc_url=f"https://hooks.example.com/docs#{code_anchor(code)}",
+        errors=dict(errors) if errors else None,
+        codes=dict.fromkeys(errors, FieldCode.WRONG_FORM) if errors else None,
     )
+    return problem.model_dump(mode="json", exclude_none=True)
 
 
 def _of_type(schema: Schema, components: Mapping[str, Schema], name: str) -> Any:  # noqa: ANN401 - any JSON

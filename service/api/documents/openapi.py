@@ -270,7 +270,8 @@ def _problem_responses() -> dict[str, Any]:
     """Every error, once for all operations."""
     found: dict[str, Any] = {}
     for status, description in _PROBLEMS.items():
-        names = [*_ON_EVERY_RESPONSE, *(("Retry-After",) if status in _RETRY_STATUSES else ())]
+        rate = _RATE_HEADERS if status != HTTPStatus.UNAUTHORIZED else ()
+        names = [*_ON_EVERY_RESPONSE, *rate, *(("Retry-After",) if status in _RETRY_STATUSES else ())]
         content = {"application/json": {"schema": reference("Problem"), "example": problem_example(status)}}
         found[_problem_name(status)] = _response(description, names, content)
     return found

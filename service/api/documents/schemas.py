@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from service.api.component import COMPONENT, SCHEMA
-from service.api.errors import Problem
 from service.api.operation import Operation
+from service.api.problem import Problem
 
 Schema = dict[str, Any]
 

@@ -23,6 +23,7 @@ from aiohttp import web
 
 from service.api.errors import ApiError, Code, FieldErrors, invalid
 from service.core.api_key import StoredKey
+from service.core.field_code import FieldCode, codes_of, with_codes
 from service.ports.errors import SecretUnopenableError, UnavailableError
 from service.ports.requests import Answered, AnswerStore, Begun, NamedRequest, Reused, Running
 from service.ports.secrets import SecretBox
@@ -55,6 +56,7 @@ class _Refusal(msgspec.Struct, tag="refusal"):
     sentence: str
     errors: FieldErrors
     headers: dict[str, str]
+    codes: dict[str, FieldCode] = {}  # an answer that was stored by the last release has none
 
 
 _read_answer = msgspec.json.Decoder(_Response | _Refusal)
@@ -92,7 +94,8 @@ class Idempotency:
             headers = [(str(name), value) for name, value in response.headers.items()]
             answer = _Response(response.status, headers, _text_of(response))
         except ApiError as error:
-            answer = _Refusal(error.status, error.code, error.sentence, error.errors, dict(error.headers))
+            errors, codes = {name: [*map(str, each)] for name, each in error.errors.items()}, codes_of(error.errors)
+            answer = _Refusal(error.status, error.code, error.sentence, errors, dict(error.headers), codes)
             raise
         finally:  # after a cancellation too
             with suppress(UnavailableError):
@@ -113,7 +116,8 @@ class Idempotency:
             raise ApiError(409, Code.CONFLICT, sentence) from None
         if isinstance(answer, _Refusal):
             headers = {**answer.headers, REPLAYED: "true"}
-            raise ApiError(answer.status, answer.code, answer.sentence, errors=answer.errors, headers=headers)
+            errors = with_codes(answer.errors, answer.codes)
+            raise ApiError(answer.status, answer.code, answer.sentence, errors=errors, headers=headers)
         return web.Response(
             status=answer.status, body=answer.body.encode(), headers=[*answer.headers, (REPLAYED, "true")]
         )

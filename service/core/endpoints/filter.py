@@ -33,6 +33,7 @@ from service.core.endpoints.clause import (
     is_number,
 )
 from service.core.endpoints.path import PATH_CHARACTERS_MAX, is_storable, read_path, value_at
+from service.core.field_code import FieldCode, FieldSentence
 
 __all__ = ["Filter", "FilterRefused", "Mismatch", "decode_envelope", "parse_filter"]
 
@@ -123,7 +124,8 @@ class _Reader:
         for name in strangers:
             near = get_close_matches(name[:PATH_CHARACTERS_MAX], known or (), 1)
             hint = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(known or ())}"
-            self.problems[".".join(filter(None, (where, _name_shown(name))))] = f"unknown; {hint}"
+            place = ".".join(filter(None, (where, _name_shown(name))))
+            self.problems[place] = FieldSentence(f"unknown; {hint}", FieldCode.UNKNOWN_FIELD)
         return {name: inner for name, inner in value.items() if name not in strangers}
 
     def _conditions(self, where: str, value: object, known: tuple[Operator, ...]) -> tuple[Condition, ...]:

@@ -27,6 +27,7 @@ from service.core.endpoints.retry_schedule import RetrySchedule, read_retry
 from service.core.endpoints.signing import Signing, clash, is_of_key_pairs, overlap_problem
 from service.core.endpoints.target_policy import EgressPolicy, TargetRefused
 from service.core.events.registry import BUILT_IN, is_subscribable
+from service.core.field_code import FieldCode, FieldSentence
 from service.core.suggestion import did_you_mean
 from webhook_signature import VerificationError
 from webhook_signature.styles import style_named
@@ -179,7 +180,7 @@ class EndpointRules:
         if "event_types" in given:
             yield from _event_type_problems(given["event_types"], own_event_types)
         if len(given.get("description") or "") > DESCRIPTION_CHARACTERS_MAX:
-            yield "description", f"must be at most {DESCRIPTION_CHARACTERS_MAX} characters long"
+            yield "description", _beyond(f"must be at most {DESCRIPTION_CHARACTERS_MAX} characters long")
         yield from _metadata_problems(given.get("metadata") or {})
         yield from _header_problems(given, before)
         yield from _signature_problems(given, before)
@@ -194,7 +195,8 @@ class EndpointRules:
                 yield "retry", schedule
         timeout_seconds = given.get("timeout_seconds")
         if timeout_seconds is not None and not 0 < timeout_seconds <= self.timeout_seconds_max:
-            yield "timeout_seconds", f"must be above 0 and at most {self.timeout_seconds_max:g}, the service's limit"
+            limits = f"must be above 0 and at most {self.timeout_seconds_max:g}, the service's limit"
+            yield "timeout_seconds", _beyond(limits)
         yield from _limit_problems(given)
         yield from _order_problems(given)
         if given.get("secret") is not None:
@@ -223,35 +225,41 @@ def misfit(secret: str, style: str) -> str | None:
     return None
 
 
+def _beyond(sentence: str) -> FieldSentence:
+    return FieldSentence(sentence, FieldCode.OUT_OF_RANGE)
+
+
 def _event_type_problems(event_types: Sequence[str], own_event_types: Collection[str]) -> Iterator[Problem]:
     if not 1 <= len(event_types) <= EVENT_TYPES_MAX:
-        yield "event_types", f"must name 1 to {EVENT_TYPES_MAX} event types"
+        yield "event_types", _beyond(f"must name 1 to {EVENT_TYPES_MAX} event types")
         return
     unknown = [index for index, each in enumerate(event_types) if not is_subscribable(each, own_event_types)]
     for index in unknown:
         # Finding a suggestion is slow, so only the first unknown name gets one.
         hint = did_you_mean(event_types[index], {*BUILT_IN, *own_event_types}) if index == unknown[0] else ""
-        yield f"event_types[{index}]", f"{event_types[index][:80]!r} matches no event type{hint}"
+        sentence = f"{event_types[index][:80]!r} matches no event type{hint}"
+        yield f"event_types[{index}]", FieldSentence(sentence, FieldCode.UNKNOWN_VALUE)
 
 
 def _metadata_problems(metadata: Mapping[str, str]) -> Iterator[Problem]:
     if len(metadata) > METADATA_MAX:
-        yield "metadata", f"must have at most {METADATA_MAX} entries"
+        yield "metadata", _beyond(f"must have at most {METADATA_MAX} entries")
         return
     for name, value in metadata.items():
         if not 1 <= len(name) <= METADATA_NAME_CHARACTERS_MAX:
-            yield f"metadata.{name}", f"the name must be 1 to {METADATA_NAME_CHARACTERS_MAX} characters long"
+            yield f"metadata.{name}", _beyond(f"the name must be 1 to {METADATA_NAME_CHARACTERS_MAX} characters long")
         if len(value) > METADATA_VALUE_CHARACTERS_MAX:
-            yield f"metadata.{name}", f"must be at most {METADATA_VALUE_CHARACTERS_MAX} characters long"
+            yield f"metadata.{name}", _beyond(f"must be at most {METADATA_VALUE_CHARACTERS_MAX} characters long")
 
 
 def _limit_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
     rate = given.get("rate_limit_per_second")
     if rate is not None and not RATE_LIMIT_PER_SECOND_MIN <= rate <= RATE_LIMIT_PER_SECOND_MAX:
-        yield "rate_limit_per_second", f"must be {RATE_LIMIT_PER_SECOND_MIN:g} to {RATE_LIMIT_PER_SECOND_MAX:g}"
+        limits = f"must be {RATE_LIMIT_PER_SECOND_MIN:g} to {RATE_LIMIT_PER_SECOND_MAX:g}"
+        yield "rate_limit_per_second", _beyond(limits)
     max_in_flight = given.get("max_in_flight")
     if max_in_flight is not None and not 1 <= max_in_flight <= MAX_IN_FLIGHT_MAX:
-        yield "max_in_flight", f"must be 1 to {MAX_IN_FLIGHT_MAX}"
+        yield "max_in_flight", _beyond(f"must be 1 to {MAX_IN_FLIGHT_MAX}")
 
 
 def _order_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
@@ -260,7 +268,7 @@ def _order_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
         yield "order_by", path
     wait_seconds = given.get("order_wait_seconds")
     if wait_seconds is not None and not ORDER_WAIT_SECONDS_MIN <= wait_seconds <= ORDER_WAIT_SECONDS_MAX:
-        yield "order_wait_seconds", f"must be {ORDER_WAIT_SECONDS_MIN} to {ORDER_WAIT_SECONDS_MAX}"
+        yield "order_wait_seconds", _beyond(f"must be {ORDER_WAIT_SECONDS_MIN} to {ORDER_WAIT_SECONDS_MAX}")
 
 
 def _header_problems(given: Mapping[str, Any], before: EndpointSettings) -> Iterator[Problem]:

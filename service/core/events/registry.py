@@ -13,6 +13,7 @@ from service.core.events.event_type import EventType
 from service.core.events.types.link import LINK
 from service.core.events.types.message import MESSAGE
 from service.core.events.types.operational import OPERATIONAL
+from service.core.suggestion import did_you_mean
 
 NAME_LENGTH_MAX: Final = 64
 NAME_PATTERN: Final = r"[a-z0-9_]+(\.[a-z0-9_]+)+"
@@ -49,7 +50,8 @@ def is_event_type_name(text: str) -> bool:
 
 def unknown_type(name: str) -> str:
     """The error message for an event type that does not exist."""
-    return f"{name[:80]!r} is neither built in ({', '.join(REGISTRY)}) nor registered by the organization"
+    known = f"neither built in ({', '.join(REGISTRY)}) nor registered by the organization"
+    return f"{name[:80]!r} is {known}{did_you_mean(name, REGISTRY)}"
 
 
 def is_subscribable(pattern: str, own_names: Collection[str]) -> bool:

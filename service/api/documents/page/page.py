@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from service.api.documents.page.entries import Tab, entries_of, slot_names
 from service.api.documents.page.highlight import highlighted, slot
 from service.api.documents.page.markdown import inline, text
-from service.api.documents.page.problems import error_codes
+from service.api.documents.page.problems import error_codes, field_codes
 from service.api.documents.page.references import Document
 
 BASE_URL: Final = "https://base-url.invalid"
@@ -71,6 +71,7 @@ def docs_page(openapi: Document, *, samples: Mapping[str, Document], verifiers: 
         sections=sections,
         slots=slot_names(sections),
         codes=error_codes(openapi),
+        field_codes=field_codes(),
         verifiers=[Tab(language, highlighted(each.strip(), language.lower())) for language, each in verifiers.items()],
         digest=digest,
         samples={name: _json(sample) for name, sample in samples.items()},

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Final
 
 from service.api.documents.page.references import Document, json_content, operations_of, resolved
+from service.api.problem import FIELD_TITLES, code_anchor
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class ErrorCode:
     @property
     def anchor(self) -> str:
         """Where the page describes it; ``doc_url`` leads there."""
-        return f"error-{self.name.lower().replace('_', '-')}"
+        return code_anchor(self.name)
 
 
 _KNOWN: Final = {
@@ -104,6 +105,11 @@ _KNOWN: Final = {
         ),
     )
 }
+
+
+def field_codes() -> Sequence[ErrorCode]:
+    """Every code that a field of a refused request may have."""
+    return [ErrorCode(code.value, None, f"{title}.") for code, title in FIELD_TITLES.items()]
 
 
 def error_codes(openapi: Document) -> Sequence[ErrorCode]:

@@ -17,6 +17,8 @@ from service.core.endpoints.view import EndpointState
 from service.core.events.event import Event, Rejected, parse_event
 from service.core.events.registry import BUILT_IN, is_subscribable
 from service.core.events.sample import sample_event
+from service.core.field_code import FieldCode, FieldSentence
+from service.core.suggestion import did_you_mean
 from service.ports.desk import DeliveryDesk, EndpointDesk, HealthDesk
 from webhook_signature.sign import KEYS_MAX
 
@@ -63,8 +65,9 @@ class EndpointActions:
         organization_id = call.organization_id
         own = await self._desk.own_event_types(organization_id)
         if body.event_type is not None and ("*" in body.event_type or not is_subscribable(body.event_type, own)):
-            why = "no such event type; GET /v1/event-types lists them"
-            raise invalid("the request is not valid", {"event_type": [why]})
+            hint = did_you_mean(body.event_type, {*BUILT_IN, *own})
+            why = f"no such event type{hint or '; GET /v1/event-types lists them'}"
+            raise invalid("the request is not valid", {"event_type": [FieldSentence(why, FieldCode.UNKNOWN_VALUE)]})
         endpoint = granted(await self._desk.find(organization_id, endpoint_id_of(call)))
         if endpoint.state is EndpointState.GONE:
             raise problem_of(EndpointGone())

@@ -33,12 +33,13 @@ from service.core.endpoints.signing import OVERLAP_SECONDS_MAX
 from service.core.endpoints.target_policy import URL_MAX_CHARACTERS
 from service.core.endpoints.view import EndpointState
 from service.core.events.registry import REGISTRY
+from service.core.suggestion import did_you_mean
 from webhook_signature.styles import STYLES
 
 
 def _known_style(name: str) -> str:
     if name not in STYLES:
-        raise ValueError(f"must be one of {', '.join(map(repr, STYLES))}")
+        raise ValueError(f"must be one of {', '.join(map(repr, STYLES))}{did_you_mean(name, STYLES)}")
     return name
 
 
