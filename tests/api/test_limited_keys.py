@@ -22,6 +22,7 @@ OF_ONE_ENDPOINT = {
     ("POST", "/v1/endpoints/{id}/resume"),
     ("POST", "/v1/endpoints/{id}/rotate-secret"),
     ("POST", "/v1/endpoints/{id}/test"),
+    ("POST", "/v1/endpoints/{id}/rehearse"),
     ("POST", "/v1/endpoints/{id}/recover"),
 }
 """What a key for one endpoint may do there. Not: change it, which could subscribe it to more, or delete it."""
