@@ -72,7 +72,7 @@ class Questions:
         self._explain = StoryReader(engine)
         self._endpoints = EndpointStore(engine, NoSecretBox(), load_settings({}).endpoint_rules)
         self._health = EndpointHealth(engine)
-        self._resthooks = ResthookReader(engine)
+        self._resthooks = ResthookReader(engine, NoSecretBox())
         self._known = known
         self._draw = draw
 

@@ -79,7 +79,9 @@ def api_of(parts: Parts) -> web.Application:
     """Build the application with both surfaces and the documents."""
     settings, entrance = parts.settings, _entrance(parts)
     operations = v1_operations(parts)
-    v2 = make_v2(_endpoints(parts), ResthookReader(parts.engine), entrance, parts.observer, settings.public_url)
+    v2 = make_v2(
+        _endpoints(parts), ResthookReader(parts.engine, parts.secret_box), entrance, parts.observer, settings.public_url
+    )
     types = built_in_types(SAMPLE_ORGANIZATION, parts.now())
     documents = document_routes(
         operations,

@@ -25,7 +25,7 @@ from service.cli.terminal import (
     split_names,
     tell,
 )
-from service.core.endpoints.auth import expiry_of, shown_auth
+from service.core.endpoints.auth import expiry_of, masked_auth
 from service.core.endpoints.refusals import (
     CapReached,
     EndpointGone,
@@ -37,6 +37,7 @@ from service.core.endpoints.refusals import (
 from service.core.endpoints.settings import EndpointWish
 from service.core.endpoints.subscription import covers
 from service.core.endpoints.target_policy import Target, TargetRefused, Verdict
+from service.core.endpoints.url import masked_url
 from service.core.endpoints.view import EndpointState, EndpointView, NewSecret, Registered
 from service.core.events.registry import REGISTRY
 from service.core.events.types.operational import OPERATIONAL
@@ -125,7 +126,7 @@ def add_endpoint(
     made = asyncio.run(add())
     shown = {
         "id": made.endpoint.id,
-        "url": made.endpoint.settings.url,
+        "url": masked_url(made.endpoint.settings.url),
         "event_types": made.endpoint.settings.event_types,
         "secret": made.new_secret and made.new_secret.text,
         "public_key": made.new_secret and made.new_secret.public_key,
@@ -210,7 +211,8 @@ def list_endpoints(organization_id: OrganizationOption, *, as_json: JsonOption =
         print_json({"data": [_shown(each) for each in found]})
         return
     rows = [
-        (_state(each), each.settings.event_types, moment(each.created_at), each.id, each.settings.url) for each in found
+        (_state(each), each.settings.event_types, moment(each.created_at), each.id, masked_url(each.settings.url))
+        for each in found
     ]
     print_table(_COLUMNS, rows, nothing=f"{organization_id} has no endpoints yet.")
     if found:
@@ -286,11 +288,11 @@ def _no_endpoint(organization_id: str, endpoint_id: str) -> CommandError:
 def _shown(endpoint: EndpointView) -> dict[str, Any]:
     return {
         "id": endpoint.id,
-        "url": endpoint.settings.url,
+        "url": masked_url(endpoint.settings.url),
         "event_types": endpoint.settings.event_types,
         "signature_style": endpoint.settings.signature_style,
         "public_keys": [each.public_key for each in endpoint.secrets if each.public_key is not None],
-        "auth": shown_auth(endpoint.settings.auth),
+        "auth": masked_auth(endpoint.settings.auth),
         "auth_expires_at": expiry_of(endpoint.settings.auth),
         "rate_limit_per_second": endpoint.settings.rate_limit_per_second,
         "max_in_flight": endpoint.settings.max_in_flight,

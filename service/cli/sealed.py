@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.adapters.postgres.endpoints.clear_urls import ClearUrls, count_clear_urls
 from service.adapters.postgres.sealed import (
     SealedColumn,
     SealedGroup,
@@ -40,9 +41,9 @@ async def check_secrets(engine: AsyncEngine, settings: Settings) -> Check:
         return Check("secrets", ok=False, detail="; ".join(closed), advice=PUT_BACK)
     sealed_by = {key_id: _of_key(groups, key_id) for key_id in sorted({group.key_id for group in groups})}
     told = [f"key {key_id!r} sealed {counts}" for key_id, counts in sealed_by.items()]
-    return Check(
-        "secrets", ok=True, detail="; ".join(told) or "nothing is sealed yet", advice=_advice(settings, sealed_by)
-    )
+    advice = [_advice(settings, sealed_by), _clear_advice(await count_clear_urls(engine))]
+    detail = "; ".join(told) or "nothing is sealed yet"
+    return Check("secrets", ok=True, detail=detail, advice="\n".join(filter(None, advice)))
 
 
 def _advice(settings: Settings, sealed_by: Iterable[str]) -> str:
@@ -60,6 +61,16 @@ def _advice(settings: Settings, sealed_by: Iterable[str]) -> str:
             f"Nothing stored needs {_listed(idle)}: remove it from SECRET_KEYS, once every process has {first!r} first."
         )
     return "\n".join(lines)
+
+
+def _clear_advice(clear: ClearUrls) -> str:
+    if not (clear.organization_count or clear.endpoint_count):
+        return ""
+    return (
+        f"{count_of(clear.endpoint_count, 'endpoint')} with a query in clear in the URL, and "
+        f"{count_of(clear.organization_count, 'organization')} where new ones are stored so.\n"
+        "When every process is of this release, 'posthorn secrets rewrap' seals them."
+    )
 
 
 def left_behind(groups: Sequence[SealedGroup], keys: Sequence[SecretKey]) -> dict[str, str]:

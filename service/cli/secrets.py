@@ -2,15 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres.sealed import count_rows, rewrap, sealed_groups
+from service.adapters.postgres.endpoints.clear_urls import count_clear_urls, seal_clear_urls
+from service.adapters.postgres.sealed import RewrapStep, count_rows, rewrap, sealed_groups
 from service.adapters.secret_box import AesSecretBox
 from service.adapters.system import command_actor
 from service.cli.database import connected, require_secret_keys
@@ -28,31 +30,41 @@ secrets = typer.Typer(no_args_is_help=True, help="Seal stored secrets with a new
 
 @dataclass(slots=True)
 class _Rewrapped:
-    """How far it has come. ``left`` says what other keys sealed when it had ended."""
+    """How far it has come. ``left`` says what other keys sealed when it had ended.
+
+    ``clear_count``: endpoints that keep a URL in clear, because another one of the organization has it.
+    """
 
     total: int
     rows_read: int = 0
     rewrapped_count: int = 0
     left: dict[str, str] = field(default_factory=dict)
+    clear_count: int = 0
 
 
 @secrets.command("rewrap", epilog=EXIT_CODES)
 def rewrap_secrets(*, as_json: JsonOption = False) -> None:
     """Seal everything that is stored with the first key of SECRET_KEYS, so that the others can be removed.
 
+    Seals queries of URLs, too, that an earlier release stored in clear: run it when every process is of this one.
     The service may run meanwhile. Ctrl-C loses nothing: the next run goes on.
     """
     settings = load_settings()
     require_secret_keys(settings)
     done, first = asyncio.run(_rewrap(settings)), settings.secret_keys[0].id
     if as_json:
-        print_json(
-            {"key_id": first, "rows_read": done.rows_read, "rewrapped_count": done.rewrapped_count, "left": done.left}
-        )
+        counts = {"rows_read": done.rows_read, "rewrapped_count": done.rewrapped_count, "clear_count": done.clear_count}
+        print_json({"key_id": first, **counts, "left": done.left})
     else:
         tell(f"Sealed {count_of(done.rewrapped_count, 'value')} with {first!r}.")
     if done.left:
         tell(_what_is_left(done.left, first, {key.id for key in settings.secret_keys}))
+    if done.clear_count:
+        tell(
+            f"{count_of(done.clear_count, 'endpoint')} with the URL of another one, made by a process of an earlier "
+            "release: stop those, remove one of the two, and run this again."
+        )
+    if done.left or done.clear_count:
         raise typer.Exit(FAILED)
     if not as_json:
         suggest("doctor")
@@ -76,11 +88,11 @@ async def _rewrap(settings: Settings) -> _Rewrapped:
     console = Console(stderr=True, highlight=False, emoji=False)
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     async with connected(settings) as engine:
-        done = _Rewrapped(await count_rows(engine))
+        done = _Rewrapped(await count_rows(engine) + (await count_clear_urls(engine)).endpoint_count)
         with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
             bar = bars.add_task("rows", total=done.total)
             told_at = time.monotonic()
-            async for step in rewrap(engine, AesSecretBox(settings.secret_keys), by=command_actor()):
+            async for step in _steps(engine, settings):
                 done.rows_read += step.rows_read
                 done.rewrapped_count += step.rewrapped_count
                 bars.update(bar, completed=done.rows_read, total=max(done.total, done.rows_read))
@@ -88,4 +100,13 @@ async def _rewrap(settings: Settings) -> _Rewrapped:
                     tell(f"{done.rows_read} of {done.total} rows read, {done.rewrapped_count} values sealed anew")
                     told_at = time.monotonic()
         done.left = left_behind(await sealed_groups(engine), settings.secret_keys)
+        done.clear_count = (await count_clear_urls(engine)).endpoint_count
     return done
+
+
+async def _steps(engine: AsyncEngine, settings: Settings) -> AsyncIterator[RewrapStep]:
+    box, by = AesSecretBox(settings.secret_keys), command_actor()
+    async for step in seal_clear_urls(engine, box, by=by):
+        yield step
+    async for step in rewrap(engine, box, by=by):
+        yield step

@@ -39,7 +39,8 @@ class Deliver:
             return None  # what was held up would be sent together with what the endpoint's rate lets through now
         endpoint = lease.endpoint
         timeout_seconds = min(endpoint.timeout_seconds or self.timeout_seconds, left_seconds)
-        started = AttemptStarted(lease.delivery, lease.claim_number, endpoint.url, self.around.clock.now())
+        target_url = endpoint.stored_url or endpoint.url
+        started = AttemptStarted(lease.delivery, lease.claim_number, target_url, self.around.clock.now())
         self.around.observer.tell(started)
         request = build_request(lease, started.at, timeout_seconds, left_seconds)
         reply = await self.sender.send(request) if isinstance(request, Request) else request

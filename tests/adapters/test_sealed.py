@@ -50,9 +50,9 @@ def store_on(engine: AsyncEngine, box: AesSecretBox) -> EndpointStore:
     return EndpointStore(engine, box, LOOPBACK_ALLOWED)
 
 
-async def add(engine: AsyncEngine, number: int = 0, auth: object = AUTH) -> Registered:
+async def add(engine: AsyncEngine, number: int = 0, auth: object = AUTH, query: str = "") -> Registered:
     given: dict[str, Any] = {
-        "url": f"https://hooks.example.com/{number}",
+        "url": f"https://hooks.example.com/{number}{query}",
         "event_types": ["message.*"],
         "headers": HEADERS,
     }
@@ -115,7 +115,7 @@ async def test_every_sealed_column_of_the_schema_is_in_the_list(engine: AsyncEng
 
 
 async def test_everything_moves_to_the_first_key_and_still_says_the_same(engine: AsyncEngine) -> None:
-    made = await add(engine)
+    made = await add(engine, query="?token=hush")
     await keep_answer(engine)
     assert {key_id for _, key_id in await counts(engine)} == {"k1"}
     assert await rewrap_all(engine) == len(SEALED)
@@ -123,6 +123,7 @@ async def test_everything_moves_to_the_first_key_and_still_says_the_same(engine:
     assert await secrets_of(engine, made, NEW_BOX) == [text_of(made)]
     shown = await store_on(engine, NEW_BOX).list(ORGANIZATION, limit=1)
     assert shown[0].settings.headers == HEADERS
+    assert shown[0].settings.url == made.endpoint.settings.url == "https://hooks.example.com/0?token=hush"
     assert shown[0].settings.auth == OAuth2("https://auth.example.com/", "a", "hunter2")
     answered = await IdempotencyStore(engine).begin(REQUEST)
     assert isinstance(answered, Answered)
@@ -132,18 +133,17 @@ async def test_everything_moves_to_the_first_key_and_still_says_the_same(engine:
 
 @pytest.mark.parametrize("batch_rows_max", [1, 2, 5, 100])
 async def test_batches_are_bounded_and_may_stop_anywhere(engine: AsyncEngine, batch_rows_max: int) -> None:
-    made = [await add(engine, number) for number in range(5)]
+    made = [await add(engine, number, query="?token=hush") for number in range(5)]
+    values, rows = 4 * len(made) + 1, 4 * len(made) + 1  # of endpoints three, their secrets, and the organization's key
     read = 0
     async for step in rewrap(engine, BOTH, by=SOMEBODY, batch_rows_max=batch_rows_max):
         assert step.rows_read <= batch_rows_max
         read += step.rows_read
         if read >= 3:
             break
-    assert await rewrap_all(engine, batch_rows_max=batch_rows_max) == 3 * len(made) - read
-    assert (
-        sum([step.rows_read async for step in rewrap(engine, BOTH, by=SOMEBODY, batch_rows_max=batch_rows_max)]) == 15
-    )
-    assert await count_rows(engine) == 15
+    assert await rewrap_all(engine, batch_rows_max=batch_rows_max) == values - read
+    again = [step.rows_read async for step in rewrap(engine, BOTH, by=SOMEBODY, batch_rows_max=batch_rows_max)]
+    assert (sum(again), await count_rows(engine)) == (rows, rows)
     for each in made:
         assert await secrets_of(engine, each, NEW_BOX) == [text_of(each)]
 

@@ -135,8 +135,8 @@ async def test_no_entry_holds_a_secret(whole: Whole) -> None:
     await whole.made("DELETE", path, None)
     kept = await log_of(whole)
     assert made["id"] in kept
-    assert "token=***" in kept
-    assert kept.count("https://t.example/?k=***") == 4, "made, changed twice, and gone"
+    assert "https://s.example/hook?***" in kept
+    assert kept.count("https://t.example/?***") == 4, "made, changed twice, and gone"
     secrets = [SECRET, OTHER_SECRET, rotated["secret"], subscribed["secret"], HEADER_VALUE, HEADER_VALUE[::-1]]
     texts = [each["key"] for each in (key, other)] + [each.text for each in whole.keys.values()]
     for secret in (*secrets, TOKEN, TOKEN[::-1], *(text.split("_", 3)[3] for text in texts)):

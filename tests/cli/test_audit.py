@@ -97,7 +97,7 @@ async def test_changes_are_listed_filtered_and_paged(posthorn: Run, known: Known
     added = await posthorn(*("endpoints", "add", *OF, *changing(known)["endpoints add"][2:], "--json"))
     (entry,) = await entries(posthorn, "--object", added.json["id"])
     assert (entry["operation"], entry["actor_id"], entry["before"]) == ("endpoint.create", US, None)
-    assert entry["after"]["url"] == "https://two.example/?token=***"
+    assert entry["after"]["url"] == "https://two.example/?***"
     assert entry["after"]["secrets"][0]["hint"] == added.json["secret"][-4:]
     shown = await posthorn("audit", "list", *OF, "--operation", "endpoint.create", "--since", "1h")
     assert (shown.code, US in shown.out, added.json["id"] in shown.out) == (0, True, True)

@@ -35,6 +35,7 @@ from service.adapters.exit.tunnel import EgressProxy, TunnelConnector
 from service.core.deliveries.request import Fault, Reply, Request
 from service.core.endpoints.auth import OAuth2
 from service.core.endpoints.target_policy import EgressPolicy, TargetRefused
+from service.core.endpoints.url import masked_url
 from service.core.reason import Reason
 from service.ports.observer import AddressBlocked
 
@@ -221,7 +222,7 @@ class HttpSender:
         """
         judged = self._policy.judge_url(url)
         if isinstance(judged, TargetRefused):
-            raise DestinationBlockedError(judged.host or url, judged.verdict, judged.sentence)
+            raise DestinationBlockedError(judged.host or masked_url(url), judged.verdict, judged.sentence)
         parsed = URL(judged.url, encoded=True)
         if (parsed.scheme, (parsed.raw_host or "").lower(), parsed.port) != (judged.scheme, judged.host, judged.port):
             raise DestinationBlockedError(judged.host, None)  # two parsers disagree: trust neither

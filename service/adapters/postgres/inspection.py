@@ -20,7 +20,7 @@ class ExpiringCertificate:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredUrl:
-    """An endpoint and its target URL."""
+    """An endpoint and its target URL, without the query."""
 
     endpoint_id: str
     url: str
@@ -52,6 +52,6 @@ async def registered_urls(engine: AsyncEngine, limit: int) -> Sequence[Registere
     """The URLs of all organizations' endpoints, at most ``limit``."""
     async with driver(engine) as connection:
         rows = await connection.fetch(
-            "SELECT id, url FROM endpoints WHERE removed_at IS NULL ORDER BY id LIMIT $1", limit
+            "SELECT id, split_part(url, '?', 1) FROM endpoints WHERE removed_at IS NULL ORDER BY id LIMIT $1", limit
         )
     return [RegisteredUrl(*row) for row in rows]

@@ -17,6 +17,7 @@ from service.adapters.postgres.endpoints.version import lock_directory
 from service.adapters.postgres.engine import driver
 from service.core.audit.actor import Actor
 from service.core.endpoints.endpoint import SEALED_AUTH_ID, SEALED_HEADERS_ID
+from service.core.endpoints.url import SEALED_URL_ID, SEALED_URL_KEY_ID
 from service.ports.errors import SecretUnopenableError
 from service.ports.secrets import RewrappingBox, SecretBox
 
@@ -72,6 +73,24 @@ SEALED: Final = (
         key=("id",),
         bound_to=("t.organization_id", "t.id", f"'{SEALED_AUTH_ID}'"),
         in_use="t.removed_at IS NULL",
+    ),
+    SealedColumn(
+        "endpoint's URL",
+        "endpoints' URLs",
+        "endpoints",
+        "sealed_url",
+        key=("id",),
+        bound_to=("t.organization_id", "t.id", f"'{SEALED_URL_ID}'"),
+        in_use="t.removed_at IS NULL",
+    ),
+    SealedColumn(
+        "key of an organization's URLs",
+        "keys of organizations' URLs",
+        "organizations",
+        "sealed_url_key",
+        key=("id",),
+        bound_to=("t.id", "''", f"'{SEALED_URL_KEY_ID}'"),
+        in_use="true",
     ),
     SealedColumn(
         "kept answer",

@@ -73,7 +73,7 @@ class RequestShown(AnswerModel):
     """The request of an attempt, as it was signed. Whether it reached the receiver, the attempt's `reason` says."""
 
     method: Literal["POST"] = "POST"
-    url: str = Field(description="The endpoint's current URL.")
+    url: str = Field(description="The endpoint's URL now, with `?***` instead of its query.")
     headers: dict[str, str] = Field(
         description="With the signatures that were sent. The values of the endpoint's own headers, and of "
         "`Authorization`, are shown as `***`.",

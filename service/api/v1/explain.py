@@ -62,7 +62,7 @@ class ExplainedSubscription(AnswerModel):
 
     subscription_id: int
     endpoint_id: str
-    url: str
+    url: str = Field(description="The endpoint's URL, with `?***` instead of its query.")
     event_type: str = Field(description="The subscription's event type or pattern.")
     removed_at: Instant | None
     finding: Finding

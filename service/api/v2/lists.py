@@ -12,6 +12,7 @@ from service.api.v2.paging import EVENTS, RESTHOOKS, SUBSCRIBERS, KeysetPage, re
 from service.api.v2.resource import ResourceCall
 from service.api.v2.subscribers import as_object
 from service.api.validation import JSON
+from service.core.api_scope import includes
 from service.core.endpoints.view import Resthook, ResthookEvent, Subscriber
 from service.core.events.uid import received_at
 from service.core.timestamp import format_timestamp
@@ -38,7 +39,10 @@ class Lists:
         return self._answer(call, "/resthooks.json", page, _resthook)
 
     async def subscribers(self, call: ResourceCall) -> web.Response:
-        """List active subscriptions, newest first; ``?id=`` and ``?resthook=`` filter."""
+        """List active subscriptions, newest first; ``?id=`` and ``?resthook=`` filter.
+
+        RapidPro's clients compare ``target_url`` with their own, so whoever may subscribe sees its query.
+        """
         fetch = partial(
             self._desk.list_subscribers,
             call.organization_id,
@@ -46,7 +50,8 @@ class Lists:
             resthook=call.parameter("resthook") or None,
         )
         page = await read_page(_cursor(call), SUBSCRIBERS, fetch, self._page_size)
-        return self._answer(call, "/resthook_subscribers.json", page, _subscriber)
+        shows_query = call.key is not None and includes(call.key.scopes, "write")
+        return self._answer(call, "/resthook_subscribers.json", page, partial(_subscriber, shows_query=shows_query))
 
     async def events(self, call: ResourceCall) -> web.Response:
         """List events, newest first, whether or not anybody subscribed; ``?resthook=`` filters."""
@@ -78,8 +83,8 @@ def _resthook(row: Resthook) -> bytes:
     return _json({"resthook": row.slug, "modified_on": modified_on, "created_on": created_on})
 
 
-def _subscriber(row: Subscriber) -> bytes:
-    return _json(as_object(row))
+def _subscriber(row: Subscriber, *, shows_query: bool) -> bytes:
+    return _json(as_object(row, shows_query=shows_query))
 
 
 def _event(row: ResthookEvent) -> bytes:

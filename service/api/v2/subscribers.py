@@ -9,6 +9,7 @@ from service.api.v2.refusal import PERMISSION_DENIED, RefusalError, json_respons
 from service.api.v2.resource import ResourceCall
 from service.api.v2.subscribing import problems_here, read_subscriber
 from service.core.endpoints.refusals import CapReached, InvalidWish, NoSuchOrganization, OtherSecret
+from service.core.endpoints.url import masked_url
 from service.core.endpoints.view import Registered, Subscriber
 from service.core.timestamp import format_timestamp
 from service.ports.desk import EndpointDesk
@@ -34,7 +35,7 @@ class Subscribers:
         match await self._desk.subscribe(call.organization_id, wish, by=call.actor):
             case Registered(_, new_secret, (made,)):
                 shown = {} if new_secret is None else {"secret": new_secret.text}
-                return json_response(as_object(made) | shown, 201)
+                return json_response(as_object(made, shows_query=True) | shown, 201)
             case Registered():
                 raise RefusalError(400, {"non_field_errors": [ALREADY_SUBSCRIBED]})
             case InvalidWish(problems):
@@ -58,11 +59,11 @@ class Subscribers:
         return web.Response(status=204)
 
 
-def as_object(row: Subscriber) -> dict[str, object]:
+def as_object(row: Subscriber, *, shows_query: bool) -> dict[str, object]:
     """Return the JSON object of a subscriber."""
     return {
         "id": row.id,
         "resthook": row.resthook,
-        "target_url": row.target_url,
+        "target_url": row.target_url if shows_query else masked_url(row.target_url),
         "created_on": format_timestamp(row.created_at),
     }

@@ -14,7 +14,10 @@ REPLY_STORED_BYTES_MAX = 1024
 
 
 class AttemptStarted(Struct, frozen=True, gc=False):
-    """An attempt has begun. ``target_url`` is None when its worker died, because the URL it used is unknown."""
+    """An attempt has begun.
+
+    ``target_url`` is the URL as stored; None when its worker died, because the URL it used is unknown.
+    """
 
     delivery: Delivery
     claim_number: int

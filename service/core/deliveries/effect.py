@@ -35,8 +35,8 @@ class CountFailure(Struct, frozen=True, gc=False):
 class EndSubscription(Struct, frozen=True, gc=False):
     """End the subscription and cancel its open deliveries.
 
-    ``leading_to`` is the URL that answered 410: if the endpoint's URL has changed since, the subscription stays. None
-    ends it whatever the URL. If it ends by this, ``announced`` says so.
+    ``leading_to`` is the URL that answered 410, as stored: if the endpoint's URL has changed since, the subscription
+    stays. None ends it whatever the URL. If it ends by this, ``announced`` says so.
     """
 
     subscription_id: int

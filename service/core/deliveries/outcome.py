@@ -7,6 +7,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from service.core.deliveries.request import Fault, Reply
+from service.core.endpoints.url import masked_url
 from service.core.reason import NOT_THE_RECEIVERS, Reason
 
 RETRY_AFTER_MAX_SECONDS = 24 * 3600
@@ -86,7 +87,7 @@ def classify(reply: Reply | Fault, now: datetime) -> Outcome:
     if status == 410:
         return Gone()
     if 300 <= status <= 399:
-        to = f" (Location: {reply.location})" if reply.location else ""
+        to = f" (Location: {masked_url(reply.location)})" if reply.location else ""
         return Failed(Reason.REDIRECT, f"redirects are not followed; update the URL{to}")
     hint = retry_after_seconds(reply.retry_after, now)
     if status == 413:

@@ -24,7 +24,7 @@ class ExplainedEvent:
 
 @dataclass(frozen=True, slots=True)
 class KnownEndpoint:
-    """An endpoint as it is now, with its gates that are shut."""
+    """An endpoint as it is now, with its gates that are shut. ``url`` is masked."""
 
     id: str
     url: str

@@ -71,7 +71,7 @@ class AttemptView:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryDetail:
-    """A delivery with every attempt, oldest first. ``url`` and ``signature_style`` are the endpoint's current ones."""
+    """A delivery with every attempt, oldest first. ``url``, masked, and ``signature_style`` are the endpoint's now."""
 
     delivery: DeliveryView
     attempts: Sequence[AttemptView]

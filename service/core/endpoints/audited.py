@@ -1,27 +1,17 @@
-"""What the audit log keeps of an endpoint: no secret, no header's value, no value of its URL's query."""
+"""What the audit log keeps of an endpoint: no secret, no header's value, no query of its URL."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, Final
 
 from service.core.audit.entry import Masked, State
-from service.core.endpoints.auth import HIDDEN, EndpointAuth, UnreadableAuth, shown_auth
+from service.core.endpoints.auth import HIDDEN, EndpointAuth, UnreadableAuth, masked_auth
 from service.core.endpoints.gate import OPENED_BY_PEOPLE, GateKind
 from service.core.endpoints.settings import EndpointSettings
+from service.core.endpoints.url import masked_url
 from service.core.endpoints.view import EndpointView, SecretHint
 
 _MOVED: Final = OPENED_BY_PEOPLE | {GateKind.BREAKER}
-
-
-def masked_url(url: str) -> str:
-    """The URL with every value of its query hidden; a part without a name may be a token, and is hidden, too."""
-    head, mark, query = url.partition("?")
-    return head + mark + "&".join(map(_masked_part, query.split("&"))) if query else url
-
-
-def _masked_part(part: str) -> str:
-    name, equals, _ = part.partition("=")
-    return f"{name}={HIDDEN}" if equals else HIDDEN
 
 
 def _masked_headers(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
@@ -29,9 +19,7 @@ def _masked_headers(headers: Mapping[str, str] | None) -> Mapping[str, str] | No
 
 
 def _masked_auth(auth: EndpointAuth | UnreadableAuth | None) -> Mapping[str, object] | None:
-    shown = shown_auth(auth)
-    if shown is not None and "token_url" in shown:
-        shown["token_url"] = masked_url(shown["token_url"])
+    shown = masked_auth(auth)
     if shown is not None and "certificate" in shown:  # no secret, but long
         shown["certificate"] = HIDDEN
     return shown

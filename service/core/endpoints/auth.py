@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from service.core.endpoints.target_policy import EgressPolicy, TargetRefused
+from service.core.endpoints.url import masked_url
 
 HIDDEN: Final = "***"
 """Shown in place of a secret value; in a request it keeps the stored value."""
@@ -127,6 +128,12 @@ def shown_auth(auth: EndpointAuth | UnreadableAuth | None) -> dict[str, Any] | N
     if isinstance(auth, ClientCertificate):
         return {"type": "mtls", "certificate": auth.certificate, "private_key": HIDDEN}
     return {"type": "oauth2", **asdict(auth), "client_secret": HIDDEN}
+
+
+def masked_auth(auth: EndpointAuth | UnreadableAuth | None) -> dict[str, Any] | None:
+    """The auth without its secrets, and without the query of its URL."""
+    shown = shown_auth(auth)
+    return {**shown, "token_url": masked_url(shown["token_url"])} if shown and "token_url" in shown else shown
 
 
 def expiry_of(auth: EndpointAuth | UnreadableAuth | None) -> datetime | None:

@@ -45,7 +45,8 @@ class Endpoint:
     ``former_styles`` sign beside ``style`` as long as secrets of theirs are valid. ``headers`` are sent in addition to
     Posthorn's. ``schedule`` and ``timeout_seconds`` are None for the service's defaults. ``auth`` is what it asks
     Posthorn to prove itself with. ``problem`` is the internal fault, such as an unreadable setting, that keeps Posthorn
-    from sending: it stops deliveries to this endpoint only, and its attempts do not count.
+    from sending: it stops deliveries to this endpoint only, and its attempts do not count. ``stored_url`` is what its
+    URL is compared by, if it is stored otherwise (``core/endpoints/url.py``).
     """
 
     id: str
@@ -63,6 +64,7 @@ class Endpoint:
     timeout_seconds: float | None = None
     auth: EndpointAuth | None = None
     problem: str | None = None
+    stored_url: str | None = None
 
     def keys_at(self, now: datetime) -> tuple[Key, ...] | None:
         """The keys valid at ``now``, newest first, at most three; None if there is none or one cannot be unsealed."""
@@ -111,7 +113,7 @@ class StoredEndpoint:
     """An endpoint as stored in the database, with its active subscriptions as (id, event type).
 
     ``sealed_headers`` and ``sealed_auth`` are sealed JSON objects; ``filter`` and ``retry`` are decoded JSON, not yet
-    validated.
+    validated. If ``url`` has a digest, the whole one is ``sealed_url``.
     """
 
     id: str
@@ -129,6 +131,7 @@ class StoredEndpoint:
     max_in_flight: int | None = None
     order_by: str | None = None
     sealed_auth: str | None = None
+    sealed_url: str | None = None
 
     @property
     def is_limited(self) -> bool:

@@ -26,6 +26,7 @@ from service.core.endpoints.refusals import InvalidWish
 from service.core.endpoints.retry_schedule import RetrySchedule, read_retry
 from service.core.endpoints.signing import Signing, clash, is_of_key_pairs, overlap_problem
 from service.core.endpoints.target_policy import EgressPolicy, TargetRefused
+from service.core.endpoints.url import is_masked, masked_url
 from service.core.events.registry import BUILT_IN, is_subscribable
 from service.core.field_code import FieldCode, FieldSentence
 from service.core.suggestion import did_you_mean
@@ -50,7 +51,8 @@ class EndpointSettings:
     """The settings of an endpoint, with the defaults of a new one.
 
     ``filter`` and ``retry`` are JSON as the caller sent it; None means every event, and the service's own schedule.
-    ``headers`` is None when the stored headers cannot be decrypted: their key is missing from SECRET_KEYS.
+    ``headers`` is None when the stored headers cannot be decrypted: their key is missing from SECRET_KEYS. A ``url``
+    that cannot be is masked.
     ``rate_limit_per_second`` and ``max_in_flight`` hold across all workers; None leaves the endpoint unlimited.
     ``auth`` is what the endpoint asks Posthorn to prove itself with; None: the signature is enough.
     ``order_by`` is the path of the value whose events come one after the other; a delivery that failed holds them up
@@ -143,6 +145,8 @@ class EndpointRules:
 
         ``former`` is how older secrets sign that keep a style which the endpoint has left; None: it is a new endpoint.
         """
+        if _keeps_url(wish.given, before):
+            wish = replace(wish, given={name: value for name, value in wish.given.items() if name != "url"})
         wish = _with_whole_objects(wish, before)
         problems = {path: list(sentences) for path, sentences in wish.unreadable.items()}
         for path, sentence in self._problems(wish.given, before, own_event_types):
@@ -203,6 +207,11 @@ class EndpointRules:
             style = given.get("signature_style") or before.signature_style
             if why := secret_problem(given["secret"], style):
                 yield "secret", why
+
+
+def _keeps_url(given: Mapping[str, Any], before: EndpointSettings) -> bool:
+    """Whether the URL is given as lists show it, so that a caller can send back what it was shown."""
+    return is_masked(given.get("url", "")) and given["url"] == masked_url(before.url)
 
 
 def secret_problem(secret: str, style: str) -> str | None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from service.core.endpoints.url import is_masked
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -245,4 +247,6 @@ def _complaint_about_text(raw: str) -> str:
         return "the URL must not contain spaces or control characters"
     if "\\" in raw or "#" in raw:
         return "the URL must not contain a backslash or a fragment (#)"
+    if is_masked(raw):
+        return "*** stands for a query that is not shown; write the URL in full"
     return ""

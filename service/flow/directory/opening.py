@@ -17,6 +17,7 @@ from service.core.endpoints.endpoint import (
 from service.core.endpoints.filter import Filter, FilterRefused, parse_filter
 from service.core.endpoints.retry_schedule import RetrySchedule, read_retry
 from service.core.endpoints.signing import Signing
+from service.core.endpoints.url import SEALED_URL_ID, is_sealed
 from service.ports.errors import SecretUnopenableError
 from service.ports.secrets import SecretBox
 from webhook_signature import VerificationError
@@ -44,6 +45,8 @@ class Opening:
             secrets = self._secrets(organization_id, stored, current)
             return replace(
                 endpoint,
+                url=self._url(organization_id, stored),
+                stored_url=stored.url,
                 secrets=tuple(secrets.pop(current, ())),
                 headers=self._headers(organization_id, stored),
                 style=style,
@@ -84,6 +87,13 @@ class Opening:
         if problems:  # they were not written through the API: send none of them
             raise ValueError(f"the headers {sorted(problems)} cannot be sent")
         return headers
+
+    def _url(self, organization_id: str, stored: StoredEndpoint) -> str:
+        if not is_sealed(stored.url):
+            return stored.url
+        return self.secret_box.open(
+            stored.sealed_url or "", organization_id=organization_id, endpoint_id=stored.id, secret_id=SEALED_URL_ID
+        )
 
     def _auth(self, organization_id: str, stored: StoredEndpoint) -> EndpointAuth | None:
         if stored.sealed_auth is None:

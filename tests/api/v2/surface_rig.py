@@ -116,7 +116,7 @@ async def serving(
     policy = EgressPolicy(allow=(parse_cidr_rule("127.0.0.0/8"),))
     entrance = real_entrance(engine, limit_per_hour=limit_per_hour)
     endpoints = EndpointStore(engine, box, EndpointRules(policy, STANDARD, 15.0, read_certificate))
-    v2 = make_v2(endpoints, ResthookReader(engine), entrance, troubles, public_url, page_size=page_size)
+    v2 = make_v2(endpoints, ResthookReader(engine, box), entrance, troubles, public_url, page_size=page_size)
     app = make_api([], entrance, troubles, surfaces={PREFIX: v2})
     try:
         keys = [await make_key(engine, organization_id) for organization_id in ("org_1", "org_2")]

@@ -12,6 +12,7 @@ from service.core.deliveries.delivery import DeliveryKey, State
 from service.core.deliveries.headers import read_headers, shown_as_sent
 from service.core.deliveries.outcome import OutcomeKind
 from service.core.deliveries.view import AttemptView, DeliveryDetail, DeliveryFilter, DeliveryView
+from service.core.endpoints.url import masked_url
 from service.core.reason import Reason
 
 LIMIT_MAX = 200
@@ -64,7 +65,7 @@ class DeliveryReader:
                 key.event_uid,
             )
         shown = [_attempt(row, delivery.event_id) for row in attempts]
-        return DeliveryDetail(delivery, shown, url, style, body_bytes)
+        return DeliveryDetail(delivery, shown, masked_url(url), style, body_bytes)
 
 
 async def read_one(

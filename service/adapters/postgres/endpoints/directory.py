@@ -20,7 +20,7 @@ _COLUMNS: Final = """e.id, e.url, e.is_paused,
        (SELECT array_agg((s.id, s.event_type) ORDER BY s.id) FROM subscriptions s
          WHERE s.endpoint_id = e.id AND s.removed_at IS NULL),
        e.sealed_headers, e.signature_style, e.signature_header, e.filter, e.retry, e.timeout_seconds,
-       e.rate_limit_per_second, e.max_in_flight, e.order_by, e.sealed_auth"""
+       e.rate_limit_per_second, e.max_in_flight, e.order_by, e.sealed_auth, e.sealed_url"""
 
 # One statement sees one snapshot. Each organization's part is read from endpoints_by_version, so it costs what has
 # changed, however many there are.

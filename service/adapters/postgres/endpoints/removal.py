@@ -25,7 +25,7 @@ async def remove_subscriptions(
 ) -> Sequence[int]:
     """End these subscriptions, and the endpoints that have none left; returns the ids that were still active.
 
-    ``leading_to`` has a URL for each (None: any): a subscription whose URL has changed stays.
+    ``leading_to`` has a URL, as stored, for each (None: any): a subscription whose URL has changed stays.
     """
     owners = await connection.fetch(
         "SELECT DISTINCT organization_id FROM subscriptions WHERE id = ANY ($1) AND removed_at IS NULL ORDER BY 1",

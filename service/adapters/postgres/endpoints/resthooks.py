@@ -12,9 +12,11 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.adapters.postgres.endpoints.urls import shown_url
 from service.adapters.postgres.engine import driver
 from service.core.endpoints.view import Resthook, ResthookEvent, Subscriber, Walk
 from service.core.events.registry import BUILT_IN
+from service.ports.secrets import SecretBox
 
 EVENTS_BYTES_MAX: Final = 8 * 1024 * 1024
 """Bodies are left out once those before have this size: 250 large events would be 64 MB."""
@@ -43,7 +45,9 @@ _RESTHOOKS: Final = _both_ways(
 
 # Uses subscriptions_listed; for one resthook, subscriptions_active; by id, the primary key.
 _SUBSCRIBERS: Final = _both_ways(
-    """SELECT id, event_type, target_url, created_at FROM subscriptions
+    """SELECT id, event_type, endpoint_id, target_url, created_at,
+              (SELECT sealed_url FROM endpoints e WHERE e.id = s.endpoint_id) AS sealed_url
+         FROM subscriptions s
         WHERE organization_id = $1 AND removed_at IS NULL
           AND ($2::bigint IS NULL OR id = $2) AND ($3::text IS NULL OR event_type = $3)
           AND ($4::timestamptz IS NULL OR (created_at, id) < ($4, $5))
@@ -70,8 +74,9 @@ _EVENTS: Final = _both_ways(
 class ResthookReader:
     """What RapidPro calls resthooks, for one organization at a time. Every verb may raise ``UnavailableError``."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, secret_box: SecretBox) -> None:
         self._engine = engine
+        self._secret_box = secret_box
 
     async def list_resthooks(self, organization_id: str, walk: Walk[tuple[datetime, str]]) -> Sequence[Resthook]:
         """Built-in and own types, by (modified_at, slug)."""
@@ -96,7 +101,12 @@ class ResthookReader:
             rows = await connection.fetch(
                 _SUBSCRIBERS[walk.is_descending], organization_id, subscriber_id, resthook, *beside, walk.limit
             )
-        return [Subscriber(*row) for row in rows]
+        return [
+            Subscriber(row["id"], row["event_type"], self._url(organization_id, row), row["created_at"]) for row in rows
+        ]
+
+    def _url(self, organization_id: str, row: asyncpg.Record) -> str:
+        return shown_url(self._secret_box, organization_id, row["endpoint_id"], row["target_url"], row["sealed_url"])
 
     async def list_events(
         self, organization_id: str, walk: Walk[UUID], *, resthook: str | None = None

@@ -13,6 +13,7 @@ import asyncpg
 from service.adapters.postgres.endpoints.breakers import forget_breakers
 from service.adapters.postgres.endpoints.gates import GATES_OF_E, gates_of
 from service.adapters.postgres.endpoints.ids import new_id
+from service.adapters.postgres.endpoints.urls import shown_url, url_to_store
 from service.core.endpoints.auth import EndpointAuth, UnreadableAuth, expiry_of, stored_auth, write_auth
 from service.core.endpoints.endpoint import SEALED_AUTH_ID, SEALED_HEADERS_ID
 from service.core.endpoints.gate import GateKind
@@ -22,8 +23,9 @@ from service.core.endpoints.view import EndpointView, SecretHint, Subscriber, st
 from service.ports.errors import SecretUnopenableError
 from service.ports.secrets import SecretBox
 
-COLUMNS = tuple(each.name for each in fields(EndpointSettings) if each.name not in {"event_types", "headers", "auth"})
-"""The columns named after their setting: event types are stored as subscriptions; headers and auth are sealed."""
+_NOT_COLUMNS = frozenset({"url", "event_types", "headers", "auth"})
+COLUMNS = tuple(each.name for each in fields(EndpointSettings) if each.name not in _NOT_COLUMNS)
+"""The columns named after their setting: event types are stored as subscriptions; headers, auth and URLs are sealed."""
 _JSON_COLUMNS = frozenset({"filter", "metadata", "retry"})
 _ASSIGNMENTS = ", ".join(f"{name} = ${number}" for number, name in enumerate(COLUMNS, start=8))
 _WRITE = f"""UPDATE endpoints
@@ -49,9 +51,9 @@ SELECT_ENDPOINTS = f"""SELECT e.*, e.removed_at IS NOT NULL AND {IS_GONE} AS is_
       FROM endpoints e"""  # noqa: S608 - constants only
 READ_ENDPOINT = f"""{SELECT_ENDPOINTS}
      WHERE e.organization_id = $1 AND e.id = $2 AND (e.removed_at IS NULL OR {IS_GONE})"""
-# $1 organization, $2 URL or null, $3 state or '', $4, $5 the endpoint shown last, $6 the limit.
+# $1 organization, $2 the forms of a URL or null, $3 state or '', $4, $5 the endpoint shown last, $6 the limit.
 LIST_ENDPOINTS = f"""{SELECT_ENDPOINTS}
-     WHERE e.organization_id = $1 AND ($2::text IS NULL OR e.url = $2)
+     WHERE e.organization_id = $1 AND ($2::text[] IS NULL OR e.url = ANY ($2))
        AND ($3 = '' OR $3 = CASE WHEN e.removed_at IS NOT NULL THEN 'gone' ELSE coalesce((
                 SELECT min(kind) FROM gates g
                  WHERE g.endpoint_id = e.id AND g.kind IN ('disabled', 'paused')), 'active') END)
@@ -64,6 +66,7 @@ def endpoint_of(row: asyncpg.Record, secret_box: SecretBox) -> EndpointView:
     """A row of ``SELECT_ENDPOINTS``."""
     settings = EndpointSettings(
         **{name: row[name] for name in COLUMNS},
+        url=shown_url(secret_box, row["organization_id"], row["id"], row["url"], row["sealed_url"]),
         event_types=tuple(row["event_types"] or ()),
         headers=_headers(row, secret_box),
         auth=_auth(row, secret_box),
@@ -104,19 +107,14 @@ async def read_endpoint(
     return endpoint_of(row, secret_box) if row is not None else None
 
 
-async def find_by_url(connection: asyncpg.Connection, organization_id: str, url: str) -> str | None:
-    """The id of the organization's endpoint with this URL."""
-    found: str | None = await connection.fetchval(
-        "SELECT id FROM endpoints WHERE organization_id = $1 AND url = $2 AND removed_at IS NULL", organization_id, url
-    )
-    return found
-
-
-async def insert_endpoint(connection: asyncpg.Connection, organization_id: str, url: str) -> str:
+async def insert_endpoint(connection: asyncpg.Connection, secret_box: SecretBox, organization_id: str, url: str) -> str:
     """Insert an endpoint with default settings; returns its id."""
     endpoint_id = new_id("ep")
     await connection.execute(
-        "INSERT INTO endpoints (id, organization_id, url) VALUES ($1, $2, $3)", endpoint_id, organization_id, url
+        "INSERT INTO endpoints (id, organization_id, url, sealed_url) VALUES ($1, $2, $3, $4)",
+        endpoint_id,
+        organization_id,
+        *await url_to_store(connection, secret_box, organization_id, endpoint_id, url),
     )
     return endpoint_id
 
@@ -128,7 +126,10 @@ async def write_settings(
     endpoint_id: str,
     settings: EndpointSettings,
 ) -> None:
-    """Store all of ``settings`` except the event types. Headers and auth that cannot be decrypted stay unchanged."""
+    """Store all of ``settings`` but the URL and the event types.
+
+    Headers and auth that cannot be decrypted stay unchanged.
+    """
 
     def sealed(text: str, secret_id: str) -> str:
         return secret_box.seal(text, organization_id=organization_id, endpoint_id=endpoint_id, secret_id=secret_id)
@@ -178,25 +179,35 @@ async def insert_subscriptions(
     """Subscribe the endpoint, whose URL is ``url``, to these event types; returns the new subscriptions."""
     rows = await connection.fetch(
         """INSERT INTO subscriptions (organization_id, endpoint_id, event_type, target_url)
-           SELECT $1, $2, event_type, $3 FROM unnest($4::text[]) AS event_type
+           SELECT e.organization_id, e.id, event_type, e.url FROM endpoints e, unnest($3::text[]) AS event_type
+            WHERE e.organization_id = $1 AND e.id = $2
                ON CONFLICT (organization_id, event_type, target_url) WHERE removed_at IS NULL DO NOTHING
-           RETURNING id, event_type, target_url, created_at""",
+           RETURNING id, event_type, created_at""",
         organization_id,
         endpoint_id,
-        url,
         list(event_types),
     )
-    return [Subscriber(*row) for row in rows]
+    return [Subscriber(number, event_type, url, created_at) for number, event_type, created_at in rows]
 
 
-async def move_endpoint(connection: asyncpg.Connection, organization_id: str, endpoint_id: str, url: str) -> None:
-    """Set the endpoint's subscriptions to its new ``url``."""
+async def move_endpoint(
+    connection: asyncpg.Connection, secret_box: SecretBox, organization_id: str, endpoint_id: str, url: str
+) -> None:
+    """Give the endpoint and its subscriptions another URL."""
+    stored, sealed = await url_to_store(connection, secret_box, organization_id, endpoint_id, url)
+    await connection.execute(
+        "UPDATE endpoints SET url = $3, sealed_url = $4 WHERE organization_id = $1 AND id = $2",
+        organization_id,
+        endpoint_id,
+        stored,
+        sealed,
+    )
     await connection.execute(
         """UPDATE subscriptions SET target_url = $3
             WHERE organization_id = $1 AND endpoint_id = $2 AND removed_at IS NULL""",
         organization_id,
         endpoint_id,
-        url,
+        stored,
     )
     # Neither the old receiver's Retry-After nor its failures are the new one's.
     await forget_breakers(connection, [endpoint_id])

@@ -18,6 +18,7 @@ from service.core.deliveries.story import (
     KnownSubscription,
     Story,
 )
+from service.core.endpoints.url import masked_url
 from service.core.reason import Reason
 
 
@@ -72,7 +73,7 @@ class StoryReader:
 
 
 def _endpoint(row: asyncpg.Record) -> KnownEndpoint:
-    return KnownEndpoint(row["id"], row["url"], row["updated_at"], row["filter"], gates_of(row["gates"]))
+    return KnownEndpoint(row["id"], masked_url(row["url"]), row["updated_at"], row["filter"], gates_of(row["gates"]))
 
 
 def _delivery(row: asyncpg.Record, ahead: Mapping[DeliveryKey, DeliveryKey]) -> KnownDelivery:

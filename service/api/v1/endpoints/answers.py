@@ -9,9 +9,10 @@ from pydantic import Field
 from service.api.instant import Instant
 from service.api.v1.endpoints.bodies import Filter, Retry, State, Style
 from service.api.validation import AnswerModel
-from service.core.endpoints.auth import HIDDEN, expiry_of, shown_auth
+from service.core.endpoints.auth import HIDDEN, expiry_of, masked_auth, shown_auth
 from service.core.endpoints.gate import HEEDED_WITHIN_SECONDS, Gate, GateKind
 from service.core.endpoints.health import Health, Percentiles, Stats
+from service.core.endpoints.url import masked_url
 from service.core.endpoints.view import EndpointView
 
 
@@ -100,7 +101,10 @@ class EndpointShown(AnswerModel):
     """An endpoint: a URL that webhooks go to."""
 
     id: str = Field(examples=["ep_7k2m9x4c1v8b3n6h"])
-    url: str
+    url: str = Field(
+        description="Its query, if it has one, is shown as `?***` in lists, and to keys without the scope `write`. So "
+        "is that of a `token_url`. What is masked may be sent back as `url`: it then stays as it is."
+    )
     event_types: list[str]
     description: str
     headers: dict[str, str] | None = Field(
@@ -206,13 +210,14 @@ class EndpointStats(AnswerModel):
         )
 
 
-def shown_fields(endpoint: EndpointView, health: Health) -> dict[str, Any]:
-    """The fields of an ``EndpointShown``; the values of headers are hidden."""
+def shown_fields(endpoint: EndpointView, health: Health, *, shows_queries: bool) -> dict[str, Any]:
+    """The fields of an ``EndpointShown``; the values of headers are hidden, and the URLs' queries if asked."""
     settings = endpoint.settings
     return {each.name: getattr(settings, each.name) for each in fields(settings)} | {
         "id": endpoint.id,
+        "url": settings.url if shows_queries else masked_url(settings.url),
         "headers": None if settings.headers is None else dict.fromkeys(settings.headers, HIDDEN),
-        "auth": shown_auth(settings.auth),
+        "auth": (shown_auth if shows_queries else masked_auth)(settings.auth),
         "auth_expires_at": expiry_of(settings.auth),
         "state": endpoint.state,
         "gates": GateShown.of(endpoint.gates),

@@ -8,6 +8,7 @@ from service.api.operation import Answer, Call, created
 from service.api.v1.endpoints.answers import ChangedEndpoint, CreatedEndpoint, EndpointShown, shown_fields
 from service.api.v1.endpoints.etag import etag_headers
 from service.api.v1.endpoints.paths import PATH
+from service.core.api_scope import includes
 from service.core.endpoints.view import EndpointView, NewSecret
 from service.ports.desk import HealthDesk
 
@@ -22,12 +23,13 @@ class Showing:
         self._now = now
 
     async def list(self, call: Call, endpoints: Sequence[EndpointView]) -> Sequence[EndpointShown]:
-        """Each of these endpoints."""
-        return [EndpointShown(**fields) for fields in await self._fields(call, endpoints)]
+        """Each of these endpoints; their URLs without queries."""
+        return [EndpointShown(**fields) for fields in await self._fields(call, endpoints, shows_queries=False)]
 
     async def one(self, call: Call, endpoint: EndpointView) -> Answer:
         """The endpoint as it is."""
-        (shown,) = await self.list(call, [endpoint])
+        (fields,) = await self._fields(call, [endpoint])
+        shown = EndpointShown(**fields)
         return Answer(200, shown, etag_headers(endpoint, shown))
 
     async def changed(self, call: Call, endpoint: EndpointView, new_secret: NewSecret | None) -> Answer:
@@ -42,10 +44,13 @@ class Showing:
         shown = CreatedEndpoint(**fields, **_shown_once(new_secret))
         return created(shown, f"{PATH}/{endpoint.id}", etag_headers(endpoint, shown))
 
-    async def _fields(self, call: Call, endpoints: Sequence[EndpointView]) -> Sequence[dict[str, Any]]:
+    async def _fields(
+        self, call: Call, endpoints: Sequence[EndpointView], *, shows_queries: bool = True
+    ) -> Sequence[dict[str, Any]]:
+        shows_queries = shows_queries and includes(call.key.scopes, "write")
         ids = [each.id for each in endpoints]
         health = await self._health.of(call.organization_id, ids, self._now() - _HEALTH_WINDOW) if ids else {}
-        return [shown_fields(each, health[each.id]) for each in endpoints]
+        return [shown_fields(each, health[each.id], shows_queries=shows_queries) for each in endpoints]
 
 
 def _shown_once(secret: NewSecret | None) -> dict[str, Any]:

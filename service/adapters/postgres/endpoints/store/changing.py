@@ -8,11 +8,12 @@ import asyncpg
 from service.adapters.postgres.audit.log import audit
 from service.adapters.postgres.endpoints.caps import cap_reached
 from service.adapters.postgres.endpoints.removal import end_subscriptions
-from service.adapters.postgres.endpoints.rows import find_by_url, insert_subscriptions, move_endpoint, write_settings
+from service.adapters.postgres.endpoints.rows import insert_subscriptions, move_endpoint, write_settings
 from service.adapters.postgres.endpoints.secrets import leave_style
 from service.adapters.postgres.endpoints.store.known import read_known
 from service.adapters.postgres.endpoints.store.ownership import mark_verified, ownership_complaint, signing_now
 from service.adapters.postgres.endpoints.store.work import EndpointWork
+from service.adapters.postgres.endpoints.urls import find_by_url
 from service.adapters.postgres.endpoints.version import bump_directory, lock_directory
 from service.adapters.postgres.engine import driver
 from service.core.audit.actor import Actor
@@ -99,10 +100,10 @@ class Changing(EndpointWork):
         if capped := await cap_reached(connection, organization_id, self._rules.caps, more):
             return capped
         if after.url != before.settings.url:
-            other = await find_by_url(connection, organization_id, after.url)
+            other = await find_by_url(connection, self._secret_box, organization_id, after.url)
             if other is not None:
                 return UrlTaken(other)
-            await move_endpoint(connection, organization_id, before.id, after.url)
+            await move_endpoint(connection, self._secret_box, organization_id, before.id, after.url)
         await bump_directory(connection, [organization_id])
         await write_settings(connection, self._secret_box, organization_id, before.id, after)
         if is_verified:

@@ -6,11 +6,12 @@ import asyncpg
 
 from service.adapters.postgres.audit.log import audit
 from service.adapters.postgres.endpoints.caps import cap_reached
-from service.adapters.postgres.endpoints.rows import find_by_url, insert_endpoint, insert_subscriptions, write_settings
+from service.adapters.postgres.endpoints.rows import insert_endpoint, insert_subscriptions, write_settings
 from service.adapters.postgres.endpoints.secrets import has_secret, insert_secret, new_secret
 from service.adapters.postgres.endpoints.store.known import same_or_taken
 from service.adapters.postgres.endpoints.store.ownership import mark_verified
 from service.adapters.postgres.endpoints.store.work import EndpointWork
+from service.adapters.postgres.endpoints.urls import find_by_url
 from service.adapters.postgres.endpoints.version import bump_directory, lock_directory
 from service.adapters.postgres.engine import driver
 from service.core.audit.actor import Actor
@@ -43,7 +44,7 @@ class Creating(EndpointWork):
         async with driver(self._engine) as connection, connection.transaction():
             if await lock_directory(connection, organization_id) is None:
                 return NoSuchOrganization(organization_id)
-            known_id = await find_by_url(connection, organization_id, granted.settings.url)
+            known_id = await find_by_url(connection, self._secret_box, organization_id, granted.settings.url)
             if known_id is not None:
                 return await same_or_taken(connection, self._secret_box, organization_id, known_id, granted)
             return await self._make(
@@ -52,7 +53,7 @@ class Creating(EndpointWork):
 
     async def _is_known(self, organization_id: str, url: str) -> bool:
         async with driver(self._engine) as connection:
-            return await find_by_url(connection, organization_id, url) is not None
+            return await find_by_url(connection, self._secret_box, organization_id, url) is not None
 
     async def subscribe(
         self, organization_id: str, wish: EndpointWish, *, by: Actor
@@ -65,7 +66,7 @@ class Creating(EndpointWork):
         async with driver(self._engine) as connection, connection.transaction():
             if await lock_directory(connection, organization_id) is None:
                 return NoSuchOrganization(organization_id)
-            known_id = await find_by_url(connection, organization_id, settings.url)
+            known_id = await find_by_url(connection, self._secret_box, organization_id, settings.url)
             if known_id is None:
                 return await self._make(connection, organization_id, settings, secret, by, is_verified=False)
             if secret is not None and not await has_secret(
@@ -100,7 +101,7 @@ class Creating(EndpointWork):
         if capped := await cap_reached(connection, organization_id, self._rules.caps, more):
             return capped
         await bump_directory(connection, [organization_id])
-        endpoint_id = await insert_endpoint(connection, organization_id, settings.url)
+        endpoint_id = await insert_endpoint(connection, self._secret_box, organization_id, settings.url)
         shown = await insert_secret(
             connection, self._secret_box, organization_id, endpoint_id, settings.signature_style, secret
         )

@@ -7,6 +7,7 @@ import asyncpg
 
 from service.core.endpoints.auth import UnreadableAuth
 from service.core.endpoints.settings import EndpointSettings, GrantedWish, signing_of
+from service.core.endpoints.url import is_masked
 from service.ports.desk import CheckOwnership
 
 
@@ -23,9 +24,9 @@ async def ownership_complaint(
 ) -> str | None:
     """Ask the receiver of an endpoint that exists; returns what is wrong, None if it has agreed."""
     known = [each for each in secrets if each is not None]
-    is_closed = settings.headers is None or isinstance(settings.auth, UnreadableAuth)
+    is_closed = settings.headers is None or isinstance(settings.auth, UnreadableAuth) or is_masked(settings.url)
     if is_closed or not known or len(known) < len(secrets):
-        return "its secrets, headers or auth cannot be decrypted, so nothing can be sent to it now"
+        return "its URL, secrets, headers or auth cannot be decrypted, so nothing can be sent to it now"
     return await check_ownership(settings, known)
 
 

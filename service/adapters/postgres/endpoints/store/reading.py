@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from service.adapters.postgres.endpoints.rows import LIST_ENDPOINTS, endpoint_of, find_by_url
 from service.adapters.postgres.endpoints.store.work import EndpointWork
+from service.adapters.postgres.endpoints.urls import forms_of
 from service.adapters.postgres.engine import driver
 from service.core.endpoints.refusals import NoSuchEndpoint
 from service.core.endpoints.view import EndpointState, EndpointView
@@ -36,7 +37,8 @@ class Reading(EndpointWork):
         """Endpoints, newest first, at most ``limit``; without removed ones, but with those that are gone."""
         created_at, endpoint_id = after or (None, None)
         async with driver(self._engine) as connection:
+            forms = None if url is None else await forms_of(connection, self._secret_box, organization_id, url)
             rows = await connection.fetch(
-                LIST_ENDPOINTS, *(organization_id, url, state or "", created_at, endpoint_id, limit)
+                LIST_ENDPOINTS, *(organization_id, forms, state or "", created_at, endpoint_id, limit)
             )
         return [endpoint_of(row, self._secret_box) for row in rows]
