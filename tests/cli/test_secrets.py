@@ -60,7 +60,32 @@ async def test_a_key_is_replaced_and_the_doctor_says_when_the_old_one_can_go(
     assert (alone["ok"], alone["advice"]) == (True, "")
     again = await posthorn("secrets", "rewrap", "--json", SECRET_KEYS=BOTH)
     assert (again.code, again.err) == (0, "")
-    assert again.json == {"key_id": "k2", "rows_read": 3 * ENDPOINTS, "rewrapped_count": 0, "left": {}}
+    rows = 4 * ENDPOINTS + 1  # of each endpoint three columns and a secret, and the organization
+    assert again.json == {"key_id": "k2", "rows_read": rows, "rewrapped_count": 0, "clear_count": 0, "left": {}}
+
+
+async def test_urls_of_an_earlier_release_are_sealed_when_the_operator_says_so(
+    posthorn: Run, database: asyncpg.Connection
+) -> None:
+    await posthorn("keys", "create", "--organization", "org_a")
+    await database.execute("UPDATE organizations SET seals_urls = false")
+    url = ("--url", "https://example.org/?token=hush", "--event-types", "message.sent")
+    added = await posthorn("endpoints", "add", "--organization", "org_a", *url, "--json")
+    listed = await posthorn("endpoints", "list", "--organization", "org_a")
+    assert added.json["url"] == "https://example.org/?***"
+    assert ("https://example.org/?***" in listed.out, "hush" in listed.out) == (True, False)
+    assert (await secrets_check(posthorn, OLD))["advice"] == (
+        "1 endpoint with a query in clear in the URL, and 1 organization where new ones are stored so.\n"
+        "When every process is of this release, 'posthorn secrets rewrap' seals them."
+    )
+    told = await posthorn("secrets", "rewrap", "--json")
+    assert (told.code, told.json["rewrapped_count"], told.json["clear_count"]) == (0, 1, 0)
+    assert "hush" not in str(await database.fetch("SELECT e::text, s::text FROM endpoints e, subscriptions s"))
+    assert (await secrets_check(posthorn, OLD))["advice"] == ""
+    twin = "INSERT INTO endpoints (id, organization_id, url) VALUES ('ep_twin', 'org_a', $1)"
+    await database.execute(twin, url[1])
+    told = await posthorn("secrets", "rewrap")
+    assert (told.code, "1 endpoint with the URL of another one" in told.err) == (1, True)
 
 
 async def test_what_no_key_opens_stays_and_is_told(posthorn: Run, database: asyncpg.Connection) -> None:
