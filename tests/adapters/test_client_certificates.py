@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import ssl
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from msgspec.structs import replace
 
-from service.adapters.exit.certificates import read_certificate
+from service.adapters.exit.certificates import TlsContexts, read_certificate
 from service.adapters.exit.sender import HttpSender
 from service.adapters.exit.tunnel import read_proxy
 from service.core.deliveries.request import Fault, Reply, Request
@@ -173,6 +174,28 @@ async def test_a_certificate_that_cannot_be_loaded_is_our_fault(authority: Autho
         fault = await sender.send(replace(receiver.post(scheme="https"), endpoint_id="ep_1", auth=broken))
         assert isinstance(fault, Fault)
         assert (fault.reason, "hunter2" in fault.detail, receiver.accept_count) == (Reason.INTERNAL, False, 0)
+
+
+async def test_a_context_that_takes_long_is_our_fault_and_ends_with_the_attempt(authority: Authority) -> None:
+    may_end = threading.Event()
+
+    def make() -> ssl.SSLContext:
+        may_end.wait()
+        return ssl.create_default_context()
+
+    async with Receiver(OK) as receiver, HttpSender(LOOPBACK) as sender:
+        sender._contexts = TlsContexts(make)
+        request = replace(receiver.post(scheme="https"), endpoint_id="ep_1", auth=issued(authority, "one"))
+        try:
+            fault = await sender.send(replace(request, timeout_seconds=0.2, limit_seconds=0.3))
+        finally:
+            may_end.set()
+        assert isinstance(fault, Fault)
+        assert (fault.reason, fault.detail.partition(",")[0], receiver.accept_count) == (
+            Reason.INTERNAL,
+            "this worker was held up reading the client certificate",
+            0,
+        )
 
 
 @pytest.mark.parametrize("key", [ed25519.Ed25519PrivateKey.generate(), rsa.generate_private_key(65537, 2048)])

@@ -63,13 +63,13 @@ async def test_of_a_name_only_the_family_is_dialled_that_has_a_source() -> None:
     assert receiver.addresses == ["127.0.0.2"]
 
 
-async def test_an_endpoint_that_no_source_can_reach_is_our_fault() -> None:
+async def test_an_endpoint_that_no_source_can_reach_is_a_destination_that_is_not_allowed() -> None:
     async with Receiver(OK, host="::1") as receiver:
         async with HttpSender(LOOPBACK, sources=SourceAddresses(["127.0.0.2"])) as sender:
             fault = await sender.send(receiver.post(host="[::1]"))
         assert isinstance(fault, Fault)
         assert (fault.reason, fault.detail) == (
-            Reason.INTERNAL,
+            Reason.BLOCKED_DESTINATION,
             "could not connect: this service sends from no IPv6 address",
         )
         assert receiver.accept_count == 0

@@ -73,7 +73,7 @@ def _read(error: Exception) -> tuple[Reason, str]:  # noqa: PLR0911  a table, on
 
 def _read_dial(error: OSError) -> tuple[Reason, str]:
     if isinstance(error, SourceAddressError):
-        return Reason.INTERNAL, f"could not connect: {error.strerror}"
+        return Reason.BLOCKED_DESTINATION, f"could not connect: {error.strerror}"
     why = os.strerror(error.errno) if error.errno else "no address could be reached"
     if error.errno in _OUR_ERRNOS:
         return Reason.INTERNAL, f"could not connect: {why}"

@@ -21,7 +21,7 @@ from yarl import URL
 
 from service.adapters.exit.authorised import TOKENS_KEPT_MAX, Authorised
 from service.adapters.exit.certificates import CONTEXTS_KEPT_MAX, TlsContexts
-from service.adapters.exit.deadlines import Deadline, Deadlines
+from service.adapters.exit.deadlines import Deadline, Deadlines, HeldUpError
 from service.adapters.exit.dialer import (
     DestinationBlockedError,
     GuardedResolver,
@@ -33,7 +33,7 @@ from service.adapters.exit.reply import RoundTrip, expect_reply, read_reply
 from service.adapters.exit.sources import SourceAddresses
 from service.adapters.exit.tunnel import EgressProxy, TunnelConnector
 from service.core.deliveries.request import Fault, Reply, Request
-from service.core.endpoints.auth import OAuth2
+from service.core.endpoints.auth import ClientCertificate, OAuth2
 from service.core.endpoints.target_policy import EgressPolicy, TargetRefused
 from service.core.endpoints.url import masked_url
 from service.core.reason import Reason
@@ -123,16 +123,16 @@ class HttpSender:
                 return await self._authorised.send(request, request.auth)
             except Exception as error:  # noqa: BLE001  as below; without its text, which may quote a token
                 return Fault(Reason.INTERNAL, 0, type(error).__name__)
-        began_at = monotonic()
+        began_at, limit_seconds = monotonic(), request.limit_seconds
         round_trip = RoundTrip()
         try:
             if request.auth is None:
                 target = self._targets.get(request.url) or self._prepare(request.url)
             else:  # the dial of a target that is shared shows no certificate
-                tls = await self._contexts.of(request.endpoint_id, request.auth)
-                target = self._prepare(request.url, tls)
+                target = self._prepare(request.url, await self._context_of(request, request.auth))
+                limit_seconds -= monotonic() - began_at
             wire = _serialise(target.head, request.headers, request.body)
-            with self._deadlines.within(request.timeout_seconds, limit_seconds=request.limit_seconds) as deadline:
+            with self._deadlines.within(request.timeout_seconds, limit_seconds=limit_seconds) as deadline:
                 await self._post_on_any(target.dial, wire, round_trip, deadline, request.pause_seconds)
         except Exception as error:  # noqa: BLE001  by contract, every error becomes a Fault with a reason
             if round_trip.message is None:
@@ -141,6 +141,14 @@ class HttpSender:
                 reason, detail = (Reason.INTERNAL, "the sender was closed") if self._is_closed else diagnose(error)
                 return Fault(reason, _milliseconds_since(began_at), detail, round_trip.is_second_connection)
         return round_trip.reply(_milliseconds_since(began_at))
+
+    async def _context_of(self, request: Request, certificate: ClientCertificate) -> ssl.SSLContext:
+        """The TLS context that shows this certificate; making it takes of the lease, but not of the receiver's time."""
+        try:
+            with self._deadlines.within(request.timeout_seconds, limit_seconds=request.limit_seconds):
+                return await self._contexts.of(request.endpoint_id, certificate)
+        except TimeoutError:
+            raise HeldUpError("this worker was held up reading the client certificate") from None
 
     def _tell_blocked(self, url: str, blocked: DestinationBlockedError) -> None:
         if self._on_blocked is None:

@@ -15,7 +15,7 @@ _IP_BIND_ADDRESS_NO_PORT: Final = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)
 
 
 class SourceAddressError(OSError):
-    """No connection can be made from where the operator wants it; the text says why. It is our own fault."""
+    """No connection can be made from where the operator wants it; the text says why. Trying again would not help."""
 
 
 class SourceAddresses:
