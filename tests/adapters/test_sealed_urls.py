@@ -76,7 +76,7 @@ async def opened(engine: AsyncEngine, endpoint_id: str, box: AesSecretBox = BOX)
 
 
 async def before_the_upgrade(engine: AsyncEngine) -> None:
-    """The organization is from before revision 0020."""
+    """The organization is from before revision 0023."""
     await fetch(engine, "UPDATE organizations SET seals_urls = false WHERE id = 'org_1'")
 
 

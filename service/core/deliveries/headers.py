@@ -13,6 +13,7 @@ import msgspec
 
 from service.core.deliveries.delivery import DeliveryKey
 from service.core.endpoints.auth import EndpointAuth, OAuth2
+from service.core.endpoints.url import masked_url
 from webhook_signature.sign import HEADER_ID, HEADER_SIGNATURE, HEADER_TIMESTAMP
 
 MASK: Final = "***"
@@ -70,6 +71,8 @@ def kept_of_reply(raw: Sequence[tuple[bytes, bytes]]) -> Headers:
         if left_bytes < 0 or len(kept) >= REPLY_HEADERS_KEPT_MAX:
             break
         shown, text = name.decode(errors="replace"), value[:VALUE_BYTES_MAX].decode(errors="replace")
+        if "?" in text:  # a Location often repeats the query of the URL, which may be a token
+            text = masked_url(text)
         kept[shown] = f"{kept[shown]}, {text}" if shown in kept else text
     return kept
 

@@ -1,4 +1,4 @@
-"""URLs whose queries are stored in clear, from before revision 0020: counted, and sealed a row at a time.
+"""URLs whose queries are stored in clear, from before revision 0023: counted, and sealed a row at a time.
 
 Each row has a transaction of its own, under the lock of its organization's directory, so whoever changes an endpoint
 meanwhile is waited for. What is killed has nothing half done; the next run passes what is done already.

@@ -1,6 +1,6 @@
 """Target URLs in the database: their queries are sealed (``core/endpoints/url.py`` says how).
 
-An organization from before revision 0020 keeps them in clear until ``posthorn secrets rewrap`` has been run, which an
+An organization from before revision 0023 keeps them in clear until ``posthorn secrets rewrap`` has been run, which an
 operator does once no process of an earlier release runs any more: such a process cannot read sealed ones.
 """
 

@@ -1,12 +1,12 @@
 """Queries of target URLs are sealed, and found by a keyed digest.
 
-Revision: 0020
+Revision: 0023
 """
 
 from alembic import op
 
-revision = "0020"
-down_revision = "0019"
+revision = "0023"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 
@@ -20,7 +20,7 @@ STATEMENTS = (
     "ALTER TABLE organizations ALTER seals_urls SET DEFAULT true",
     "COMMENT ON COLUMN organizations.sealed_url_key IS 'The key of the digests in endpoints.url, sealed.'",
     """COMMENT ON COLUMN organizations.seals_urls IS
-        'False: from before revision 0020, and queries of URLs are stored in clear until secrets rewrap.'""",
+        'False: from before revision 0023, and queries of URLs are stored in clear until secrets rewrap.'""",
     # With a digest instead of a short query a URL is longer. NOT VALID: every row has kept the narrower rule.
     """ALTER TABLE endpoints
         ADD sealed_url text CHECK (sealed_url LIKE 'v1:%'),
