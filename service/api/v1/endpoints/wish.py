@@ -34,7 +34,7 @@ def read_echo(
 
 def with_echo(wish: EndpointWish, echo: Mapping[str, Any], endpoint: EndpointView | None) -> EndpointWish:
     """The wish with what is wrong with the read-only fields of its body. ``endpoint`` None: there is none yet."""
-    shown = shown_fields(endpoint, Health()) if endpoint is not None else None
+    shown = shown_fields(endpoint, Health(), shows_queries=True) if endpoint is not None else None
     problems = {**wish.unreadable, **read_only_problems(echo, shown)}
     given = wish.given
     if echo and endpoint is not None and keeps_unreadable_headers(given, endpoint):

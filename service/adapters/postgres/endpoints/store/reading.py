@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from service.adapters.postgres.endpoints.rows import LIST_ENDPOINTS, endpoint_of, find_by_url
+from service.adapters.postgres.endpoints.rows import LIST_ENDPOINTS, endpoint_of
 from service.adapters.postgres.endpoints.store.work import EndpointWork
-from service.adapters.postgres.endpoints.urls import forms_of
+from service.adapters.postgres.endpoints.urls import find_by_url, forms_of
 from service.adapters.postgres.engine import driver
 from service.core.endpoints.refusals import NoSuchEndpoint
 from service.core.endpoints.view import EndpointState, EndpointView
@@ -22,7 +22,7 @@ class Reading(EndpointWork):
     async def at(self, organization_id: str, url: str) -> EndpointView | None:
         """The endpoint with exactly this URL; None if there is none, or it is gone."""
         async with driver(self._engine) as connection:
-            known_id = await find_by_url(connection, organization_id, url)
+            known_id = await find_by_url(connection, self._secret_box, organization_id, url)
             return await self._read(connection, organization_id, known_id) if known_id is not None else None
 
     async def list(
