@@ -34,6 +34,7 @@ EVERYTHING: Mapping[str, Any] = {
     "max_in_flight": 3,
     "order_by": "data.contact.id",
     "sealed_auth": "v1:k1:BBBB",
+    "sealed_url": "v1:k1:CCCC",
 }
 
 
