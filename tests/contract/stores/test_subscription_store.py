@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 import service
+from service.adapters.postgres.endpoints.clear_urls import seal_clear_urls
 from service.adapters.postgres.endpoints.removal import remove_subscriptions
 from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.engine import driver
+from service.adapters.secret_box import AesSecretBox, SecretKey
 from service.core.endpoints.directory import BEGINNING, DirectoryPage, OrganizationDirectory, Place
 from service.core.endpoints.endpoint import StoredEndpoint
 from service.core.endpoints.settings import EndpointWish
@@ -188,7 +190,15 @@ async def _end(endpoints: EndpointStore, endpoint_id: str) -> object:
         return await remove_subscriptions(connection, [found], because=RemovalReason.GONE)
 
 
-CHANGES = (_create, _subscribe, _change, _move, _pause, _rotate, _rotate_at_once, _remove, _unsubscribe, _end)
+async def _seal(endpoints: EndpointStore, endpoint_id: str) -> object:
+    """``secrets rewrap`` seals a URL that an earlier release stored in clear."""
+    async with driver(endpoints._engine) as connection:
+        await connection.execute("UPDATE endpoints SET url = url || '?token=hush' WHERE id = $1", endpoint_id)
+    box = AesSecretBox([SecretKey("k1", bytes(32))])
+    return [step async for step in seal_clear_urls(endpoints._engine, box, by=SOMEBODY)]
+
+
+CHANGES = (_create, _subscribe, _change, _move, _pause, _rotate, _rotate_at_once, _remove, _unsubscribe, _end, _seal)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda each: each.__name__.strip("_"))
@@ -223,6 +233,7 @@ def test_every_way_to_change_a_directory_is_among_them() -> None:
         if "bump_directory(" in path.read_text(encoding="utf-8")
     }
     assert callers == {
+        "adapters/postgres/endpoints/clear_urls.py",
         "adapters/postgres/endpoints/version.py",
         "adapters/postgres/endpoints/store/changing.py",
         "adapters/postgres/endpoints/store/creating.py",
