@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from service.core.deliveries.request import Reply
+from service.core.endpoints.url import masked_url
 from service.core.rehearsals.report import Report
 from service.core.rehearsals.result import CaseResult, Sent
 
@@ -14,7 +15,7 @@ TEXT_BYTES_MAX: Final = 300
 def shown_report(report: Report) -> Mapping[str, Any]:
     """The report as a JSON object; times are datetimes still."""
     return {
-        "url": report.url,
+        "url": masked_url(report.url),
         "event_type": report.event_type,
         "began_at": report.began_at,
         "duration_ms": report.duration_ms,
