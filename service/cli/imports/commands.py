@@ -195,7 +195,8 @@ def _print(rows: Sequence[Row], names: Names, unreadable: Sequence[Unreadable], 
     print_table(columns, table, nothing="There are no endpoints in it.")
     counts = Counter(each.what.value for each in rows)
     tell(", ".join(f"{count} {what}" for what, count in counts.items()) + "." if counts else "")
-    tell("Done. Secrets are shown only now." if applies else "Nothing was changed. The same with --apply does it.")
+    done = "Done. Secrets are shown only now." if has_secrets else "Done."
+    tell(done if applies else "Nothing was changed. The same with --apply does it.")
 
 
 def _secret(row: Row) -> str | None:
