@@ -5,7 +5,6 @@ embedded ones are used. As in ``docker-compose.yml``, one role owns and migrates
 as another, which has only what ``posthorn migrate --grant-to`` gives it.
 """
 
-import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -22,6 +21,7 @@ from sqlalchemy import make_url
 from service.adapters.postgres.schema import migrate_schema
 from service.embedded.amqp import LoopbackBroker
 from service.embedded.postgres import EmbeddedPostgres
+from tests.end_to_end.waiting import until
 
 # On a busy machine an example is slow, and so is making one up.
 hypothesis.settings.register_profile(
@@ -174,4 +174,4 @@ async def same_day() -> None:
     now = datetime.now(UTC)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     if midnight - now < MIDNIGHT_IS_NEAR:
-        await asyncio.sleep((midnight - now).total_seconds())
+        await until(lambda: datetime.now(UTC) >= midnight, "midnight")
