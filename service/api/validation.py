@@ -203,11 +203,12 @@ def _read(
     try:
         found = model.model_validate(value)
     except ValidationError as error:
-        return _bounded(field_errors(error, model) | errors)
-    return _bounded(errors) if errors else found
+        return bounded_errors(field_errors(error, model) | errors)
+    return bounded_errors(errors) if errors else found
 
 
-def _bounded(errors: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+def bounded_errors(errors: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """The errors; of more than ``ERRORS_MAX`` the first ones, and that there are more."""
     told = dict(islice(errors.items(), ERRORS_MAX))
     if len(errors) > ERRORS_MAX:
         told[_path(())] = [f"has more errors; {ERRORS_MAX} are told"]

@@ -11,6 +11,7 @@ import pytest
 
 from service.api.errors import ApiError
 from service.api.v1 import publishing as publishing_module
+from service.api.validation import ERRORS_MAX
 from service.core.events.event import BODY_BYTES_MAX, Rejected
 from service.core.reason import ParkReason
 from service.ports.errors import UnavailableError
@@ -24,7 +25,7 @@ CONFLICT = Rejected(ParkReason.CONFLICT, "another event with the id 'evt_2' was 
 async def test_one_envelope(client: Client, publishing: Publishing, bearer: dict[str, str]) -> None:
     async with client.post("/v1/events", json=envelope(), headers=bearer) as response:
         assert response.status == 202
-        assert await response.json() == {"data": [{"id": "evt_1", "status": "accepted"}]}
+        assert await response.json() == {"data": [{"id": "evt_1", "status": "accepted", "reason": None}]}
     assert publishing.sources == {"http"}
     assert json.loads(publishing.taken[0].body)["organization_id"] == "org_a"
 
@@ -110,7 +111,6 @@ async def test_one_bad_event_spoils_the_batch_and_all_are_named(
         (b"", "event"),
         (b"{", "event"),
         (b"[]", "event"),
-        (b"{}", "id"),
         (b"\xff", "event"),
         (b"[" * 1_000_000, "event"),
         (b'{"events":' + b"[" * 1_000_000, "event"),
@@ -126,7 +126,7 @@ async def test_what_is_no_event_is_a_400_that_names_the_field(
     async with client.post("/v1/events", data=body, headers=headers) as response:
         answer = await response.json()
         assert (response.status, answer["code"]) in {(400, "VALIDATION_ERROR"), (413, "PAYLOAD_TOO_LARGE")}
-    assert list(answer["errors"]) == [field]
+    assert next(iter(answer["errors"])) == field
     assert not troubles.heard
 
 
@@ -161,19 +161,64 @@ async def test_a_body_that_is_not_what_its_encoding_says_is_a_400(
     assert not troubles.heard
 
 
-async def test_a_conflict_is_a_409_that_names_the_ids(
+async def test_a_conflict_in_a_batch_is_told_beside_what_became_of_the_others(
+    client: Client, publishing: Publishing, bearer: dict[str, str]
+) -> None:
+    publishing.outcomes |= {"evt_2": CONFLICT, "evt_3": Disposition.DUPLICATE}
+    batch = {"events": [envelope(), envelope("evt_2"), envelope("evt_3")]}
+    async with client.post("/v1/events", json=batch, headers=bearer) as response:
+        assert response.status == 202
+        assert await response.json() == {
+            "data": [
+                {"id": "evt_1", "status": "accepted", "reason": None},
+                {"id": "evt_2", "status": "conflict", "reason": CONFLICT.detail},
+                {"id": "evt_3", "status": "duplicate", "reason": None},
+            ]
+        }
+    async with client.post("/v1/events", json={"events": [envelope("evt_2")]}, headers=bearer) as response:
+        assert response.status == 202, "a batch is answered as a batch, however small"
+        assert [each["status"] for each in (await response.json())["data"]] == ["conflict"]
+
+
+async def test_a_single_event_that_conflicts_is_a_409(
     client: Client, publishing: Publishing, bearer: dict[str, str]
 ) -> None:
     publishing.outcomes["evt_2"] = CONFLICT
-    batch = {"events": [envelope(), envelope("evt_2")]}
-    async with client.post("/v1/events", json=batch, headers=bearer) as response:
+    async with client.post("/v1/events", json=envelope("evt_2"), headers=bearer) as response:
         body = await response.json()
         assert (response.status, body["code"]) == (409, "CONFLICT")
-    assert body["error"].endswith("evt_2; the others were accepted")
-    assert body["errors"] == {"events[1].id": [CONFLICT.detail]}
-    async with client.post("/v1/events", json=envelope("evt_2"), headers=bearer) as response:
-        assert response.status == 409
-        assert (await response.json())["errors"] == {"id": [CONFLICT.detail]}
+        assert body["errors"] == {"id": [CONFLICT.detail]}
+
+
+async def test_every_error_of_every_event_is_told(
+    client: Client, publishing: Publishing, bearer: dict[str, str]
+) -> None:
+    wrong = envelope("e.1", timestamp="noon", test="no", data={"message": {"id": 7}, "link": {"url": ""}, "click": {}})
+    batch = {"events": [{}, envelope(), wrong]}
+    async with client.post("/v1/events", json=batch, headers=bearer) as response:
+        body = await response.json()
+        assert response.status == 400
+    assert body["error"] == "not valid: 2 of 3 events"
+    assert sorted(body["errors"]) == [
+        *(f"events[0].{name}" for name in ("data", "id", "timestamp", "type")),
+        "events[2].data.click.clicked_at",
+        "events[2].data.click.id",
+        "events[2].data.link.url",
+        "events[2].data.message.id",
+        *(f"events[2].{name}" for name in ("id", "test", "timestamp")),
+    ]
+    assert not publishing.taken
+    async with client.post("/v1/events", json=wrong, headers=bearer) as response:
+        assert len((await response.json())["errors"]) == 7
+
+
+async def test_of_many_errors_the_first_of_each_event_come_first(client: Client, bearer: dict[str, str]) -> None:
+    batch = {"events": [{"data": 1}] * 60}
+    async with client.post("/v1/events", json=batch, headers=bearer) as response:
+        errors = (await response.json())["errors"]
+    assert len(errors) == ERRORS_MAX + 1
+    assert {f"events[{index}].id" for index in range(60)} < errors.keys()
+    assert errors["body"] == ["has more errors; 100 are told"]
 
 
 async def test_what_the_database_refuses_is_a_500_without_its_words(
@@ -251,7 +296,7 @@ async def test_a_batch_is_parsed_in_as_many_turns_as_it_has_events() -> None:
 
     turning = asyncio.create_task(turn())
     batch = publishing_module._split(as_json({"events": [envelope(f"evt_{number}") for number in range(50)]}))
-    parsed = await publishing_module._parse(batch, "org_a", NOW, "application/json")
+    parsed = await publishing_module._parse(batch, "org_a", NOW, "application/json", idempotency_key=None)
     turning.cancel()
     assert len(parsed) == 50
     assert turns >= 49

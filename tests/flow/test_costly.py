@@ -151,9 +151,9 @@ async def test_a_type_known_to_be_costly_is_not_tried_on_the_loop_until_it_is_ch
     for event in (large, cheap):
         with pytest.raises(TooMuchWorkError):
             await costly.judge_at_once(own_type, event)
-    assert await costly.judge_at_once(own_type, smaller) is None, "no event so small took long"
-    assert await costly.judge_in_thread(own_type, cheap) is None
-    assert await costly.judge_at_once(own_type, cheap) is None
+    assert await costly.judge_at_once(own_type, smaller) == (), "no event so small took long"
+    assert await costly.judge_in_thread(own_type, cheap) == ()
+    assert await costly.judge_at_once(own_type, cheap) == ()
 
 
 async def test_only_so_many_types_are_known_to_be_costly(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,9 +37,7 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 def openapi_of(operations: Sequence[Operation], types: Sequence[DescribedType]) -> dict[str, Any]:
     """The OpenAPI document, but for the server's address."""
-    published = envelope_schema(is_published=True)
-    published["required"] = ["id", *published["required"]]  # over HTTP there is no message_id to take it from
-    written = {"PublishedEnvelope": published}
+    written = {"PublishedEnvelope": envelope_schema(is_published=True)}
     return openapi_document(operations, version=__version__, envelope_schemas=written, types=types)
 
 

@@ -7,13 +7,16 @@ from datetime import datetime
 from typing import Final, Literal
 
 import msgspec
+from pydantic import Field
 
 from service.api.component import named
-from service.api.errors import ApiError, Code, invalid
+from service.api.entrance.idempotency import IDEMPOTENCY_KEY
+from service.api.errors import ApiError, Code, FieldErrors, invalid
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Limit, Operation
-from service.api.validation import JSON, AnswerModel, read_object
+from service.api.validation import JSON, AnswerModel, bounded_errors, read_object
 from service.core.api_key import StoredKey
 from service.core.events.event import BODY_BYTES_MAX, CLOUDEVENTS, Event, Rejected, parse_event
+from service.core.events.event_id import event_id_of
 from service.core.events.judged import Judged
 from service.core.reason import ParkReason
 from service.core.wording import count_of
@@ -27,11 +30,6 @@ JudgeEvents = Callable[[Sequence[Event]], Awaitable[Sequence[Judged | Rejected]]
 """Returns, in order, whether each event may be recorded; records nothing. Implemented by ``Intake.judge``."""
 RecordEvents = Callable[[Sequence[Judged], str], Awaitable[Sequence[Disposition | Rejected]]]
 """Records events together and returns, in order, what became of each. Implemented by ``Intake.record``."""
-
-_STATUSES: Final[Mapping[Disposition, Literal["accepted", "duplicate"]]] = {
-    Disposition.RECORDED: "accepted",
-    Disposition.DUPLICATE: "duplicate",
-}
 
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -56,14 +54,18 @@ _items_of = msgspec.json.Decoder(
 
 
 class Published(AnswerModel):
-    """The result for one event: recorded, or known already."""
+    """What became of one event."""
 
     id: str
-    status: Literal["accepted", "duplicate"]
+    status: Literal["accepted", "duplicate", "conflict"] = Field(
+        description="`duplicate`: it was recorded before, and is not sent again. `conflict`: a different event with "
+        "this id was recorded before; this one is not."
+    )
+    reason: str | None = Field(description="Why it conflicts; null otherwise.")
 
 
 class PublishedEvents(AnswerModel):
-    """The result for each event, in order."""
+    """What became of each event, in order."""
 
     data: list[Published]
 
@@ -71,7 +73,7 @@ class PublishedEvents(AnswerModel):
 _ENVELOPE: Final = {"$ref": "#/components/schemas/PublishedEnvelope"}
 _BATCH: Final = {
     "type": "object",
-    "description": "Several events, which are accepted or refused together.",
+    "description": "Several events. One that is not valid refuses all of them.",
     "required": ["events"],
     "properties": {"events": {"type": "array", "minItems": 1, "maxItems": EVENTS_MAX, "items": _ENVELOPE}},
 }
@@ -101,11 +103,35 @@ class _Submission:
     is_batch: bool
     fields: Mapping[str, msgspec.Raw] | None = None
 
+    def errors(self, rejected: Sequence[tuple[int, Rejected]]) -> FieldErrors:
+        """All problems of these events, given with their indexes: the first of each, then the others; bounded."""
+        found: dict[str, list[str]] = {}
+        for index, why in rejected:
+            found[self.name(index, why.field)] = [why.detail]
+        for index, why in rejected:
+            for each in why.others:
+                found.setdefault(self.name(index, each.field), [each.detail])
+        return bounded_errors(found)
+
     def name(self, index: int, field: str | None) -> str:
         """The key under which an error about an event is reported."""
         if not self.is_batch:
             return field or "event"
         return f"events[{index}].{field}" if field else f"events[{index}]"
+
+
+_PUBLISHING: Final = f"""One envelope, or `{{"events": […]}}` with 1 to {EVENTS_MAX} of them. The organization is the
+key's.
+
+A 4xx means that nothing was recorded: one invalid event refuses its whole batch, and so does one of a type that the key
+may not publish (403). `errors` names everything that is wrong with every event.
+
+202 means that what became of each event is committed: `accepted`, or `duplicate` if the same event was recorded before,
+which is not sent again. If a different event with its id was recorded before, an event of a batch is a `conflict`, and
+the others are accepted; an event that is sent without a batch is refused with 409.
+
+An event may leave out its `id` if the request has an Idempotency-Key. The id is then made from the key and the event's
+place in the batch, so the same request meets the same events whenever it is sent again."""
 
 
 class PublishEvents:
@@ -119,19 +145,21 @@ class PublishEvents:
     async def post(self, call: Call) -> Answer:
         """Record one envelope or a batch; one invalid event refuses the whole batch."""
         submission = _split(call.body_bytes)
-        parsed = await _parse(submission, call.organization_id, self._now(), call.request.content_type)
+        parsed = await _parse(
+            submission,
+            call.organization_id,
+            self._now(),
+            call.request.content_type,
+            idempotency_key=call.request.headers.get(IDEMPOTENCY_KEY),
+        )
         _refuse_unpermitted(submission, parsed, call.key)
         judgements = iter(await self._judge([each for each in parsed if isinstance(each, Event)]))
         judged = _all_valid(submission, [next(judgements) if isinstance(each, Event) else each for each in parsed])
         events = [each.event for each in judged]
         outcomes = await self._record(judged, SOURCE_NAME)
         _refuse_unrecorded(submission, events, outcomes)
-        data = [
-            Published(id=event.id, status=_STATUSES[outcome])
-            for event, outcome in zip(events, outcomes, strict=True)
-            if not isinstance(outcome, Rejected)
-        ]
-        return Answer(202, PublishedEvents(data=data))
+        published = [_published(event, outcome) for event, outcome in zip(events, outcomes, strict=True)]
+        return Answer(202, PublishedEvents(data=published))
 
     def operation(self) -> Operation:
         """Return the operation."""
@@ -140,10 +168,7 @@ class PublishEvents:
             "/v1/events",
             name="publish_events",
             summary="Publish events",
-            description='One envelope, or `{"events": […]}` with 1 to 100 of them. 202 means that the events '
-            "are committed. An event needs an `id`; one that is already recorded is answered `duplicate` and not sent "
-            "again. The organization is the key's. One invalid event refuses the whole batch, and so does one of a "
-            "type that the key may not publish (403).",
+            description=_PUBLISHING,
             tag="events",
             scope="publish",
             limit=Limit.EVENT_TYPE,
@@ -185,14 +210,19 @@ def _check_batch(outline: bytes) -> None:
 
 
 async def _parse(
-    submission: _Submission, organization_id: str, now: datetime, content_type: str
+    submission: _Submission, organization_id: str, now: datetime, content_type: str, *, idempotency_key: str | None
 ) -> Sequence[Event | Rejected]:
     """Parse each event, in order; ``Rejected`` where it is not valid."""
     parsed: list[Event | Rejected] = []
     bodies: dict[str, bytes] = {}
-    for body in submission.bodies:
+    for index, body in enumerate(submission.bodies):
         each = parse_event(
-            body, now, organization_id=organization_id, content_type=content_type, fields=submission.fields
+            body,
+            now,
+            message_id=event_id_of(organization_id, idempotency_key, index) if idempotency_key else None,
+            organization_id=organization_id,
+            content_type=content_type,
+            fields=submission.fields,
         )
         parsed.append(_checked(each, organization_id, bodies) if isinstance(each, Event) else each)
         await asyncio.sleep(0)  # a large event takes some milliseconds: let the other tasks run
@@ -204,7 +234,7 @@ def _all_valid(submission: _Submission, judged: Sequence[Judged | Rejected]) -> 
     rejected = [(index, why) for index, why in enumerate(judged) if isinstance(why, Rejected)]
     if not rejected:
         return [each for each in judged if isinstance(each, Judged)]
-    errors = {submission.name(index, why.field): [why.detail] for index, why in rejected}
+    errors = submission.errors(rejected)
     sentence = (
         f"not valid: {len(rejected)} of {count_of(len(submission.bodies), 'event')}" if submission.is_batch else ""
     )
@@ -242,16 +272,24 @@ def _checked(event: Event, organization_id: str, bodies: dict[str, bytes]) -> Ev
 def _refuse_unrecorded(
     submission: _Submission, events: Sequence[Event], outcomes: Sequence[Disposition | Rejected]
 ) -> None:
-    """Raise ``ApiError`` naming the events that were not recorded. The others stay recorded and may be sent again."""
+    """Raise ``ApiError`` if an event was not recorded, unless it is a conflict in a batch, which its answer tells."""
     refused = [(i, outcome) for i, outcome in enumerate(outcomes) if isinstance(outcome, Rejected)]
-    if not refused:
-        return
-    ids = ", ".join(events[index].id for index, _ in refused)
-    others = "; the others were accepted" if len(refused) < len(events) else ""
     if any(why.reason is ParkReason.UNRECORDABLE for _, why in refused):  # its detail is about our database
+        ids = ", ".join(events[index].id for index, _ in refused)
+        others = "; the others were accepted" if len(refused) < len(events) else ""
         raise ApiError(500, Code.INTERNAL_ERROR, f"not recorded because of an internal error: {ids}{others}")
-    errors = {submission.name(index, why.field): [why.detail] for index, why in refused}
-    if any(why.reason is ParkReason.CONFLICT for _, why in refused):
-        sentence = f"a different event with the same id is already recorded: {ids}{others}"
-        raise ApiError(409, Code.CONFLICT, sentence, errors=errors)
-    raise invalid(f"not recorded: {ids}{others}", errors)
+    if unknown := [(index, why) for index, why in refused if why.reason is not ParkReason.CONFLICT]:
+        raise invalid("not recorded", submission.errors(unknown))  # the organization has just been removed
+    if refused and not submission.is_batch:
+        sentence = f"a different event with the id {events[0].id} is already recorded"
+        raise ApiError(409, Code.CONFLICT, sentence, errors=submission.errors(refused))
+
+
+def _published(event: Event, outcome: Disposition | Rejected) -> Published:
+    match outcome:
+        case Rejected():
+            return Published(id=event.id, status="conflict", reason=outcome.detail)
+        case Disposition.DUPLICATE:
+            return Published(id=event.id, status="duplicate", reason=None)
+        case _:
+            return Published(id=event.id, status="accepted", reason=None)

@@ -3,15 +3,16 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from service.core.events.complaints import complaints_about
 from service.core.events.registry import Complaint, about_of, is_event_type_name, unknown_type
 from service.core.reason import ParkReason
 from service.core.timestamp import format_timestamp, parse_timestamp
@@ -56,11 +57,20 @@ class Event(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Why these bytes are not an event. ``field`` names the invalid field; ``detail`` says what is wrong with it."""
+    """Why these bytes are not an event. ``field`` names the invalid field; ``detail`` says what is wrong with it.
+
+    ``others`` are what else is wrong, as far as its fields could be read.
+    """
 
     reason: ParkReason
     detail: str
     field: str | None = None
+    others: tuple[Complaint, ...] = ()
+
+    @property
+    def complaints(self) -> tuple[Complaint, ...]:
+        """Everything that is wrong, as complaints about fields; "" is the whole event."""
+        return Complaint(self.field or "", self.detail), *self.others
 
 
 class _Invalid(Exception):  # noqa: N818 - never leaves this module: parse_event returns it as a value
@@ -89,9 +99,12 @@ def parse_event(
             fields = {**fields, "organization_id": msgspec.Raw(msgspec.json.encode(organization_id))}
         if content_type is not None and content_type.partition(";")[0].strip().lower() == CLOUDEVENTS:
             fields = _from_cloudevents(fields)
-        return _event(fields, now, message_id)
     except _Invalid as invalid:
         return invalid.rejected
+    try:
+        return _event(fields, now, message_id)
+    except _Invalid as invalid:
+        return _rejected(invalid.rejected, fields, now, message_id)
 
 
 def _envelope(body: bytes, fields: Mapping[str, msgspec.Raw] | None) -> Mapping[str, msgspec.Raw]:
@@ -157,16 +170,10 @@ def _from_cloudevents(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Ra
 
 def _event(fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | None) -> Event:
     event_id = _id(fields, message_id)
-    event_type = _text(fields, "type")
-    if not is_event_type_name(event_type):
-        raise _Invalid(ParkReason.UNKNOWN_TYPE, unknown_type(event_type), "type")
-    organization_id = _text(fields, "organization_id")
-    if not ORGANIZATION_ID.fullmatch(organization_id):
-        raise _Invalid(ParkReason.BAD_FIELD, f"must match {ORGANIZATION_ID.pattern}", "organization_id")
-    occurred_at = _timestamp(_value(fields, "timestamp"), now)
-    is_test = _value(fields, "test") if "test" in fields else False
-    if not isinstance(is_test, bool):
-        raise _Invalid(ParkReason.BAD_FIELD, "must be true or false", "test")
+    event_type = _type(fields)
+    organization_id = _organization_id(fields)
+    occurred_at = _occurred_at(fields, now)
+    is_test = _is_test(fields)
     data = bytes(_required(fields, "data"))
     about = about_of(event_type, data)
     if isinstance(about, Complaint):
@@ -193,10 +200,53 @@ def _event(fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | N
     )
 
 
+def _rejected(first: Rejected, fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | None) -> Rejected:
+    """Everything that is wrong with the fields of an envelope, of which ``_event`` found the first."""
+    readers: tuple[Callable[[], object], ...] = (
+        lambda: _id(fields, message_id),
+        lambda: _type(fields),
+        lambda: _organization_id(fields),
+        lambda: _occurred_at(fields, now),
+        lambda: _is_test(fields),
+        lambda: _required(fields, "data"),
+    )
+    found: list[Complaint] = []
+    for read in readers:
+        try:
+            read()
+        except _Invalid as invalid:
+            found += invalid.rejected.complaints
+    if "data" in fields:
+        event_type = "" if any(each.field == "type" for each in found) else _type(fields)
+        found += complaints_about(event_type, bytes(fields["data"]))
+    return replace(first, others=tuple(each for each in found if each.field != first.field))
+
+
+def _type(fields: Mapping[str, msgspec.Raw]) -> str:
+    name = _text(fields, "type")
+    if not is_event_type_name(name):
+        raise _Invalid(ParkReason.UNKNOWN_TYPE, unknown_type(name), "type")
+    return name
+
+
+def _organization_id(fields: Mapping[str, msgspec.Raw]) -> str:
+    organization_id = _text(fields, "organization_id")
+    if not ORGANIZATION_ID.fullmatch(organization_id):
+        raise _Invalid(ParkReason.BAD_FIELD, f"must match {ORGANIZATION_ID.pattern}", "organization_id")
+    return organization_id
+
+
+def _is_test(fields: Mapping[str, msgspec.Raw]) -> bool:
+    is_test = _value(fields, "test") if "test" in fields else False
+    if not isinstance(is_test, bool):
+        raise _Invalid(ParkReason.BAD_FIELD, "must be true or false", "test")
+    return is_test
+
+
 def _id(fields: Mapping[str, msgspec.Raw], message_id: str | None) -> str:
     event_id = _value(fields, "id") if "id" in fields else message_id
     if event_id is None:
-        raise _Invalid(ParkReason.MISSING_ID, "an event needs an 'id'", "id")
+        raise _Invalid(ParkReason.MISSING_ID, "an event needs an 'id' (or its request an Idempotency-Key)", "id")
     if not isinstance(event_id, str) or not EVENT_ID.fullmatch(event_id):
         raise _Invalid(ParkReason.BAD_FIELD, f"must be a string that matches {EVENT_ID.pattern} (no dots)", "id")
     return event_id
@@ -223,7 +273,8 @@ def _text(fields: Mapping[str, msgspec.Raw], name: str) -> str:
     return value
 
 
-def _timestamp(value: object, now: datetime) -> datetime:
+def _occurred_at(fields: Mapping[str, msgspec.Raw], now: datetime) -> datetime:
+    value = _value(fields, "timestamp")
     at = parse_timestamp(value)
     if at is None:
         forms = "ISO 8601 with an offset, RFC 1123, or epoch seconds or milliseconds"

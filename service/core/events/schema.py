@@ -81,8 +81,8 @@ def schema_of(event_type: str) -> Schema:
 def envelope_schema(event_type: str | None = None, *, is_published: bool = False) -> Schema:
     """The JSON Schema of an envelope of a built-in type (None: of any type), as delivered or as published.
 
-    A published event may leave out its ``id``, which the broker's message can carry instead, and its
-    ``organization_id``, which the API key determines.
+    A published event may leave out its ``id``, which the broker's message can carry instead, or the Idempotency-Key
+    stand for, and its ``organization_id``, which the API key determines.
     """
     name: Schema = {"type": "string", "pattern": f"^{NAME_PATTERN}$", "maxLength": NAME_LENGTH_MAX}
     forms = "ISO 8601 with an offset, RFC 1123, or epoch seconds or milliseconds"

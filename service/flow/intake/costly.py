@@ -38,7 +38,7 @@ class Costly:
         self._has_changed = asyncio.Event()
         self._is_closed = False
 
-    async def judge_at_once(self, own_type: OwnEventType, event: Event) -> Complaint | None:
+    async def judge_at_once(self, own_type: OwnEventType, event: Event) -> Sequence[Complaint]:
         """Judge the event's data. Raises ``TooMuchWorkError`` if that takes long.
 
         An event of the same type that was no larger took long, too: then it is not tried while there is room aside.
@@ -54,19 +54,19 @@ class Costly:
             self._bytes_of[found] = min(len(event.body), self._bytes_of.get(found, len(event.body)))
             raise
 
-    async def judge_in_thread(self, own_type: OwnEventType, event: Event) -> Complaint | None:
+    async def judge_in_thread(self, own_type: OwnEventType, event: Event) -> Sequence[Complaint]:
         """Judge the event's data off the event loop, however long that takes."""
 
-        def judge() -> tuple[Complaint | None, bool]:
+        def judge() -> tuple[Sequence[Complaint], bool]:
             try:
                 return own_type.judge_at_once(event.body), False
             except TooMuchWorkError:
                 return own_type.judge(event.body), True
 
-        complaint, takes_long = await self._turns.run(("costly", event.organization_id), judge)
+        complaints, takes_long = await self._turns.run(("costly", event.organization_id), judge)
         if not takes_long:  # size says little about this type
             self._bytes_of.pop((event.organization_id, own_type.name), None)
-        return complaint
+        return complaints
 
     def set_aside(self, carried: Carried) -> Rejected | None:
         """Keep a message until its organization's turn; returns why not if too many wait already.

@@ -15,7 +15,7 @@ from service.core.reason import ParkReason
 from service.flow.directory.directory import Directory
 from service.flow.intake.turns import Turns
 
-JudgeData = Callable[[OwnEventType, Event], Awaitable[Complaint | None]]
+JudgeData = Callable[[OwnEventType, Event], Awaitable[Sequence[Complaint]]]
 """What is wrong with an event's data. Raises ``TooMuchWorkError`` if that takes too long to say now."""
 
 
@@ -77,8 +77,8 @@ async def _judged(event: Event, directory: OrganizationDirectory | None, judge_d
     own_type = directory.event_types.get(event.type)
     if own_type is None:
         return Rejected(ParkReason.UNKNOWN_TYPE, unknown_type(event.type), "type")
-    complaint = await judge_data(own_type, event)
-    return Rejected(ParkReason.BAD_DATA, complaint.detail, complaint.field) if complaint else Judged(event)
+    first, *others = await judge_data(own_type, event) or (None,)
+    return Rejected(ParkReason.BAD_DATA, first.detail, first.field, tuple(others)) if first else Judged(event)
 
 
 def patiently(turns: Turns) -> JudgeData:
@@ -87,7 +87,7 @@ def patiently(turns: Turns) -> JudgeData:
     What takes long waits for its turn: each organization has its own.
     """
 
-    async def judge_data(own_type: OwnEventType, event: Event) -> Complaint | None:
+    async def judge_data(own_type: OwnEventType, event: Event) -> Sequence[Complaint]:
         try:
             return own_type.judge_at_once(event.body)
         except TooMuchWorkError:

@@ -18,6 +18,8 @@ STEPS_MAX: Final = 20_000
 STEPS_AT_ONCE_MAX: Final = 2_500
 """The part of it that the event loop can wait for; some 40 ms."""
 
+COMPLAINTS_MAX: Final = 100
+"""Of one event."""
 _TOLD_LENGTH_MAX: Final = 200
 _CHARACTERS_PER_STEP: Final = 500
 """How many characters the library writes into an error in the time of a step: it quotes the value, and the rule."""
@@ -29,19 +31,30 @@ class TooMuchWorkError(Exception):
     """The budget of steps is spent."""
 
 
-def first_complaint(schema_text: str, data: object, *, steps_max: int = STEPS_MAX) -> Complaint | None:
-    """The first violation of the schema in ``data``, or None.
+def complaints_of(schema_text: str, data: object, *, steps_max: int = STEPS_MAX) -> tuple[Complaint, ...]:
+    """The violations of the schema in ``data``, at most ``COMPLAINTS_MAX`` fields, each with its first.
 
-    Raises ``TooMuchWorkError``, ``RecursionError``, and whatever the library raises for a schema that was not checked.
+    Where the budget ends after the first, the others stay unsaid. Raises ``TooMuchWorkError`` where it ends before,
+    ``RecursionError``, and whatever the library raises for a schema that was not checked.
     """
     _steps_left.set([steps_max])
-    error = _first_error(schema_text, data)
-    if error is None:
-        return None
+    found: dict[str, Complaint] = {}
+    try:
+        for error in _errors(schema_text, data):
+            complaint = _complaint(error)
+            found.setdefault(complaint.field, complaint)
+            if len(found) >= COMPLAINTS_MAX:
+                break
+    except (TooMuchWorkError, RecursionError):
+        if not found:
+            raise
+    return tuple(found.values())
+
+
+def _complaint(error: Any) -> Complaint:  # noqa: ANN401 - the library is not typed
     path = path_of("data", error)
     if error.validator == "required":
-        missing = next(name for name in error.validator_value if name not in error.instance)
-        return Complaint(cut(f"{path}.{missing}"), "is required")
+        return Complaint(cut(f"{path}.{error.message}"), "is required")
     if error.validator is None:  # a subschema is just false; the library does not say which value it applies to
         return Complaint(path, "contains something that its schema does not allow")
     # Show the rule but not the value: park reasons are logged, and data is about people.
@@ -49,9 +62,9 @@ def first_complaint(schema_text: str, data: object, *, steps_max: int = STEPS_MA
     return Complaint(path, f"does not satisfy {cut(f'{error.validator}: {rule}')}")
 
 
-def _first_error(schema_text: str, data: object) -> Any:  # noqa: ANN401 - the library is not typed
+def _errors(schema_text: str, data: object) -> Iterator[Any]:
     try:
-        return next(iter(_validator(schema_text).iter_errors(data)), None)
+        yield from _validator(schema_text).iter_errors(data)
     except BaseException as error:
         # Where the stack ends inside rpds, which is Rust, it panics; that is no Exception, and would end the worker.
         if type(error).__name__ == "PanicException":
@@ -114,6 +127,11 @@ def _pattern(_: object, pattern: str, instance: object, __: object) -> Iterator[
     _spend(search_steps(pattern, instance))
     if not is_found(pattern, instance):
         yield ValidationError("does not match")
+
+
+def _required(_: object, names: Any, instance: object, __: object) -> Iterator[Any]:  # noqa: ANN401
+    if isinstance(instance, dict):
+        yield from (ValidationError(name) for name in names if name not in instance)
 
 
 def _unique_items(_: object, is_wanted: object, instance: object, __: object) -> Iterator[Any]:
@@ -183,6 +201,7 @@ _COMPARED_WHOLE: Final = {"const", "enum"}
 """The library compares these at every depth by itself; other keywords meet what is inside as keywords of their own."""
 _OURS: Final[Mapping[str, Check]] = {
     "pattern": _pattern,
+    "required": _required,
     "uniqueItems": _unique_items,
     "unevaluatedItems": _unevaluated_items,
     "unevaluatedProperties": _unevaluated_properties,
