@@ -68,12 +68,12 @@ STORED_EVENTS = """
 INSERT INTO event_keys (organization_id, event_id, event_uid, digest)
 SELECT organization_id, event_id, uid, decode(repeat('00', 32), 'hex') FROM seeded;
 INSERT INTO events (uid, organization_id, event_id, event_type, occurred_at, received_at, is_test, body, message_id,
-                    reply_to_id)
+                    reply_to_id, external_id)
 SELECT uid, organization_id, event_id, event_type, at, at, false,
        convert_to(replace(replace(replace(replace(body, 'EVENT', event_id), 'ORGANIZATION', organization_id),
                                   'msg_00000000', message_id),
                           'TIMESTAMP', to_char(at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), 'UTF8'), message_id,
-       CASE WHEN event_type = 'message.replied' THEN message_id END
+       CASE WHEN event_type = 'message.replied' THEN message_id END, 'theirs_' || n / 3
   FROM seeded JOIN samples USING (event_type) ORDER BY uid
 """
 

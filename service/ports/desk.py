@@ -240,6 +240,9 @@ class EventDesk(Protocol):
     async def about_message(self, organization_id: str, message_id: str) -> tuple[Sequence[EventView], bool]:
         """The events for a message, oldest first, and whether the list is complete."""
 
+    async def messages_called(self, organization_id: str, external_id: str) -> Sequence[str]:
+        """The ids of the messages with this external id, the newest first, at most ``MESSAGES_CALLED_MAX``."""
+
 
 class StoryDesk(Protocol):
     """What became of one event."""

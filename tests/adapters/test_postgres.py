@@ -316,7 +316,7 @@ def _recording(event_id: str) -> list[object]:
     """The arguments of an event for an endpoint that is gated, once there are gates, and one that never is."""
     now = datetime.now(UTC)
     uid = UUID(int=first_uid_of(now).int + sum(event_id.encode()))
-    event = [[uid], ["o"], [event_id], ["t"], [now], [False], [b""], [b""], [None], [None]]
+    event = [[uid], ["o"], [event_id], ["t"], [now], [False], [b""], [b""], [None], [None], [None]]
     return [[], [], *event, [uid, uid], [1, 2], ["ep_00001", "other"], [True, True], "w", timedelta(seconds=60)]
 
 

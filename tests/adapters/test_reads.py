@@ -178,6 +178,7 @@ async def test_no_plan_reads_a_big_table_whole(engine: AsyncEngine) -> None:
         partial(events.list, EventFilter(LARGE, "message.sent"), limit=50),
         partial(events.find, LARGE, row["event_id"]),
         partial(events.about_message, LARGE, "msg_17"),
+        partial(events.messages_called, LARGE, "theirs_17"),
         partial(explain.read, LARGE, row["event_id"]),
         # Without an organization only the command line asks, and may wait.
         *(partial(deliveries.list, each) for each in some_filters(rows, draw) if each.organization_id is not None),

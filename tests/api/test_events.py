@@ -11,7 +11,7 @@ from service.adapters.postgres.engine import driver
 from service.adapters.postgres.events import reader as event_reads
 from service.core.deliveries.settlement import Accept
 from tests.api.reads_rig import Reading, reading_on
-from tests.fakes.events import EXAMPLE_DATA, envelope
+from tests.fakes.events import EXAMPLE_DATA, body_of, envelope
 
 pytestmark = pytest.mark.clock
 
@@ -225,6 +225,60 @@ async def test_a_messages_status_is_folded_from_its_events(reading: Reading) -> 
     assert status["clicks"] == {"count": 1, "last_clicked_at": "2026-11-20T17:59:59.123456Z", "bot_count": 0}
     assert sorted(status["events"]) == ["evt_1", "evt_2", "evt_3"]
     assert (status["is_complete"], status["error"], status["read_at"]) == (True, None, None)
+
+
+def _named(message_id: str, external_id: object) -> dict[str, object]:
+    data = EXAMPLE_DATA["message.sent"]
+    return {**data, "message": {**data["message"], "id": message_id, "external_id": external_id}}
+
+
+async def test_a_message_is_found_by_its_senders_id_too(reading: Reading) -> None:
+    await reading.event("evt_1", data=_named("msg_1", "theirs"))
+    await reading.event("evt_2", "message.delivered", data=EXAMPLE_DATA["message.delivered"])  # names no external id
+    by_theirs, by_ours = [await reading.get(f"/v1/messages/{each}") for each in ("theirs", "msg_1")]
+    assert by_theirs == by_ours
+    assert (by_ours["message_id"], by_ours["external_id"], by_ours["same_external_id"]) == ("msg_1", "theirs", [])
+    assert (by_ours["status"], by_ours["events"]) == ("delivered", ["evt_1", "evt_2"])
+    assert (await reading.ask("/v1/messages/their")).status == 404
+
+
+async def test_of_messages_with_one_external_id_the_newest_is_meant(reading: Reading) -> None:
+    for number in range(13):
+        await reading.event(f"evt_{number}", data=_named(f"msg_{number}", "theirs"))
+    await reading.event("evt_late", "message.delivered", data={**_named("msg_0", "theirs"), **_delivered("msg_0")})
+    found = await reading.get("/v1/messages/theirs")
+    assert (found["message_id"], found["status"]) == ("msg_12", "sent")
+    assert found["same_external_id"] == [f"msg_{number}" for number in range(11, 2, -1)]
+
+
+def _delivered(message_id: str) -> dict[str, object]:
+    message = EXAMPLE_DATA["message.delivered"]["message"]
+    return {"message": {**message, "id": message_id, "external_id": "theirs"}}
+
+
+async def test_a_messages_own_id_comes_before_what_others_call_theirs(reading: Reading) -> None:
+    await reading.event("evt_1", data=_named("msg_1", "theirs"))
+    await reading.event("evt_2", data=_named("msg_2", "msg_1"))
+    await reading.event("evt_3", data=_named("msg_3", "x" * 257))
+    assert (await reading.get("/v1/messages/msg_1"))["message_id"] == "msg_1"
+    assert (await reading.ask("/v1/messages/" + "x" * 257)).status == 404
+
+
+async def test_another_organizations_external_id_finds_nothing(reading: Reading) -> None:
+    await reading.take_in(body_of(id="evt_1", organization_id="org_2", data=_named("msg_1", "theirs")))
+    assert (await reading.ask("/v1/messages/theirs")).status == 404
+
+
+async def test_a_reaction_is_told_with_six_digits_or_without_a_time(reading: Reading) -> None:
+    taps = [{"type": "up", "at": at, "from_urn": "12065551212"} for at in ("2026-11-20T18:25:35Z", "soon", None)]
+    await reading.event("evt_1", data={**_named("msg_1", None), "message": {**_message("msg_1"), "reactions": taps}})
+    found = (await reading.get("/v1/messages/msg_1"))["reactions"]
+    assert [each["at"] for each in found] == [None, "2026-11-20T18:25:35.000000Z"]
+    assert {each["from_urn"] for each in found} == {"ext:12065551212"}
+
+
+def _message(message_id: str) -> dict[str, object]:
+    return {**EXAMPLE_DATA["message.sent"]["message"], "id": message_id}
 
 
 async def test_a_failed_message_says_why(reading: Reading) -> None:

@@ -8,6 +8,7 @@ from service.api.operation import Answer, Call, Operation
 from service.api.validation import AnswerModel
 from service.core.endpoints.filter import decode_envelope
 from service.core.events.message_status import MessageState, fold_message
+from service.core.events.view import MESSAGES_CALLED_MAX
 from service.ports.desk import EventDesk
 
 
@@ -30,10 +31,10 @@ class ReplyShown(AnswerModel):
 
 
 class ReactionShown(AnswerModel):
-    """A tapback on the message; `at` and `from_urn` are empty if the producer did not give them."""
+    """A tapback on the message; `at` is null, and `from_urn` empty, if the producer did not give them."""
 
     type: str = Field(examples=["heart"])
-    at: str
+    at: Instant | None
     from_urn: str
 
 
@@ -49,6 +50,14 @@ class MessageShown(AnswerModel):
     """A message's status. A failure counts until the message is sent again or delivered after all."""
 
     message_id: str = Field(examples=["msg_7f8a9b0c"])
+    external_id: str | None = Field(
+        description="What its sender calls it, in the last event that says so.",
+        examples=["6e71e2af-d91d-4eb9-8af6-c1ca0f910da7"],
+    )
+    same_external_id: list[str] = Field(
+        description="If it was asked for by its external id: the ids of other messages with the same one, the newest "
+        f"first, at most {MESSAGES_CALLED_MAX - 1}. They are older than this one."
+    )
     status: MessageState
     submitted_at: Instant | None
     sent_at: Instant | None
@@ -90,13 +99,18 @@ class MessageOperations:
 
     async def show(self, call: Call) -> Answer:
         """Show one message."""
-        message_id = call.path("message_id")
+        message_id, others = call.path("message_id"), ()
         found, is_complete = await self._desk.about_message(call.organization_id, message_id)
+        if not found and (called := await self._desk.messages_called(call.organization_id, message_id)):
+            message_id, *others = called
+            found, is_complete = await self._desk.about_message(call.organization_id, message_id)
         if not found:
             raise ApiError(404, Code.NOT_FOUND, f"no events for message {message_id[:64]!r}")
         status = fold_message(message_id, [decode_envelope(each.body) for each in found])
         shown = MessageShown(
             message_id=message_id,
+            external_id=status.external_id,
+            same_external_id=list(others),
             status=status.status,
             submitted_at=status.submitted_at,
             sent_at=status.sent_at,

@@ -1,14 +1,22 @@
 """The documented keys of ``data`` and their types. Other keys pass through unread."""
 
-from typing import Any, Literal
+from typing import Annotated, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+METADATA_MAX: Final = 16
+_METADATA: Final = Meta(max_length=METADATA_MAX, description=f"The producer's own texts, at most {METADATA_MAX}.")
+_URN: Final = Meta(
+    description="`tel:+` and E.164, `mailto:`, and so on. Digits without a `+`, which no country can be told of, are "
+    "delivered as `ext:` and the digits."
+)
+Urn = Annotated[str, _URN]
 
 
 class PartyData(Struct):
     """A sender or recipient."""
 
-    urn: str | None = None
+    urn: Urn | None = None
     address: str | None = None
     name: str | None = None
 
@@ -18,7 +26,7 @@ class ReactionData(Struct):
 
     type: Literal["heart", "up", "down", "ha", "exclamation", "question"]
     at: str | None = None
-    from_urn: str | None = None
+    from_urn: Urn | None = None
 
 
 class AttachmentData(Struct):
@@ -50,7 +58,7 @@ class MessageData(Struct, rename={"from_": "from"}):
     failed_at: str | None = None
     received_at: str | None = None
     reactions: list[ReactionData] | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Annotated[dict[str, str], _METADATA] | None = None
 
 
 class ErrorData(Struct):

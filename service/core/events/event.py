@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from service.core.events.complaints import complaints_about
-from service.core.events.registry import Complaint, about_of, is_event_type_name, unknown_type
+from service.core.events.registry import REGISTRY, Complaint, about_of, is_event_type_name, unknown_type
+from service.core.events.urn import with_plain_urns
 from service.core.reason import ParkReason
 from service.core.timestamp import format_timestamp, parse_timestamp
 
@@ -41,8 +42,8 @@ class Event(Struct, frozen=True, gc=False):
     """A valid event. ``body`` is its envelope, serialised once: the bytes stored, signed and sent.
 
     A ``type`` that is not built in, and its data, are still to be checked against the organization's directory.
-    ``message_id`` is ``data.message.id`` and ``reply_to_id`` is ``data.reply_to.message_id``, if they are strings of
-    at most 256 characters.
+    ``message_id`` is ``data.message.id``, ``external_id`` its ``external_id`` and ``reply_to_id``
+    ``data.reply_to.message_id``, if they are strings of at most 256 characters.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Event(Struct, frozen=True, gc=False):
     is_test: bool = False
     message_id: str | None = None
     reply_to_id: str | None = None
+    external_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,8 @@ def _event(fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | N
     about = about_of(event_type, data)
     if isinstance(about, Complaint):
         raise _Invalid(ParkReason.BAD_DATA, about.detail, about.field)
+    if event_type in REGISTRY:
+        data = with_plain_urns(data)
     parts = [
         b'{"id":"%b","type":"%b","timestamp":"%b","organization_id":"%b","test":%b,"data":%b'
         % (
@@ -195,9 +199,8 @@ def _event(fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | N
     whole = b"".join(parts)
     if len(whole) > BODY_BYTES_MAX:
         raise _Invalid(ParkReason.TOO_LARGE, f"the event has {len(whole)} bytes; the limit is {BODY_BYTES_MAX}")
-    return Event(
-        event_id, event_type, occurred_at, organization_id, whole, is_test, about.message_id, about.reply_to_id
-    )
+    ids = (about.message_id, about.reply_to_id, about.external_id)
+    return Event(event_id, event_type, occurred_at, organization_id, whole, is_test, *ids)
 
 
 def _rejected(first: Rejected, fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | None) -> Rejected:

@@ -1,5 +1,6 @@
 """The status of a message, derived from the events about it, whatever order they arrived in."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,11 +44,11 @@ class MessageReply:
     text: str | None
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class MessageReaction:
-    """A tapback on the message. ``at`` and ``from_urn`` are as the producer wrote them, or "" if missing."""
+    """A tapback on the message; ``at`` is None if it is missing or no time, ``from_urn`` "" if it is missing."""
 
-    at: str
+    at: datetime | None
     type: str
     from_urn: str
 
@@ -66,6 +67,7 @@ class MessageStatus:
     """What became of a message. ``error`` is from the last failure, even if the message was delivered later."""
 
     message_id: str
+    external_id: str | None
     status: MessageState
     submitted_at: datetime | None
     sent_at: datetime | None
@@ -107,11 +109,14 @@ def fold_message(message_id: str, envelopes: Iterable[Mapping[str, Any]]) -> Mes
     failed_at, failure = max(failures, key=lambda each: (each[0], each[1].id), default=(None, None))
     return MessageStatus(
         message_id=message_id,
+        external_id=next(
+            (found for each in reversed(about) if (found := _text(each.message.get("external_id")))), None
+        ),
         status=_state(about, times, failed_at),
         failed_at=failed_at,
         error=_error(failure) if failure else None,
         replies=[_reply(each) for each in replies],
-        reactions=sorted({reaction for each in told for reaction in _reactions(each)}),
+        reactions=sorted({reaction for each in told for reaction in _reactions(each)}, key=_in_order),
         clicks=_clicks([each for each in about if each.proves is Proof.CLICKED]),
         event_ids=[each.id for each in told],
         **times,
@@ -185,9 +190,14 @@ def _reply(told: _Told) -> MessageReply:
 def _reactions(told: _Told) -> Iterable[MessageReaction]:
     listed = told.message.get("reactions")
     for each in listed if isinstance(listed, list) else ():
-        at, kind, from_urn = (_text(_object(each).get(name)) or "" for name in ("at", "type", "from_urn"))
+        kind, from_urn = (_text(_object(each).get(name)) or "" for name in ("type", "from_urn"))
         if kind:
-            yield MessageReaction(at, kind, from_urn)
+            yield MessageReaction(parse_timestamp(_object(each).get("at")), kind, from_urn)
+
+
+def _in_order(reaction: MessageReaction) -> tuple[float, str, str]:
+    """The earliest first, and those without a time before them."""
+    return reaction.at.timestamp() if reaction.at else -math.inf, reaction.type, reaction.from_urn
 
 
 def _clicks(clicked: Sequence[_Told]) -> MessageClicks:

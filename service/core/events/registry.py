@@ -84,10 +84,14 @@ def _getter(path: str) -> Callable[[Data], object]:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """The ids of the message that an event is about and of the one it replies to; None if missing or too long."""
+    """The ids of the message that an event is about, and the id of the one it replies to; None if missing or too long.
+
+    ``external_id`` is what its sender calls it.
+    """
 
     message_id: str | None
     reply_to_id: str | None
+    external_id: str | None
 
 
 _CHECKS = {
@@ -132,12 +136,19 @@ def about_of(event_type: str, data: bytes) -> About | Complaint:
         if isinstance(found, Complaint):
             return found
         message, reply_to = found.message, found.reply_to
-        return About(_kept(message.id if message else None), _kept(reply_to.message_id if reply_to else None))
+        reply_to_id = _kept(reply_to.message_id if reply_to else None)
+        return About(
+            *((_kept(message.id), reply_to_id, _kept(message.external_id)) if message else (None, reply_to_id, None))
+        )
     try:
         fields = _fields_of.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
         return Complaint("data", f"must be a JSON object: {error}")
-    return About(_text_in(fields, "message", "id"), _text_in(fields, "reply_to", "message_id"))
+    return About(
+        _text_in(fields, "message", "id"),
+        _text_in(fields, "reply_to", "message_id"),
+        _text_in(fields, "message", "external_id"),
+    )
 
 
 def _text_in(fields: Mapping[str, msgspec.Raw], name: str, inner: str) -> str | None:

@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
+from typing import Final
 from uuid import UUID
+
+MESSAGES_CALLED_MAX: Final = 10
+"""How many messages with one external id are told of."""
 
 
 @dataclass(frozen=True, slots=True)

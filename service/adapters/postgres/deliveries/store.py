@@ -79,6 +79,7 @@ class PostgresDeliveryStore:
             digests,
             [event.message_id for event in events],
             [event.reply_to_id for event in events],
+            [event.external_id for event in events],
             [key.event_uid for key in keys],
             [key.subscription_id for key in keys],
             [new.endpoint.id for new in born],

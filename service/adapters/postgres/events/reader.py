@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.postgres.deliveries.list import IN_INDEX_ORDER, walk_types
 from service.adapters.postgres.engine import driver
 from service.core.events.uid import day_of, first_uid_from
-from service.core.events.view import EventFilter, EventView
+from service.core.events.view import MESSAGES_CALLED_MAX, EventFilter, EventView
 
 PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 """A page of large events ends early, but has at least one event."""
@@ -104,6 +104,25 @@ class EventReader:
             )
         found = [EventView(row["uid"], row["body"]) for row in rows[:MESSAGE_EVENTS_MAX]]
         return found, not rows or len(found) == rows[0]["count"]
+
+    async def messages_called(self, organization_id: str, external_id: str) -> Sequence[str]:
+        """The ids of the messages with this external id, the newest first, at most ``MESSAGES_CALLED_MAX``."""
+        async with driver(self._engine) as connection:
+            rows = await connection.fetch(
+                # A message is as new as its first event: a late one about an older message does not make that newer.
+                """SELECT message_id FROM (
+                       SELECT DISTINCT ON (message_id) message_id, uid FROM (
+                           SELECT message_id, uid FROM events
+                            WHERE organization_id = $1 AND external_id = $2 AND message_id IS NOT NULL
+                            ORDER BY uid DESC LIMIT $3) AS named
+                        ORDER BY message_id, uid) AS first
+                    ORDER BY uid DESC LIMIT $4""",
+                organization_id,
+                external_id,
+                MESSAGE_EVENTS_MAX,
+                MESSAGES_CALLED_MAX,
+            )
+        return [row["message_id"] for row in rows]
 
 
 async def uid_of(connection: asyncpg.Connection, organization_id: str, event_id: str) -> UUID | None:
