@@ -53,7 +53,8 @@ def test_what_is_mistyped_is_told_by_its_innermost_field_and_nothing_within_it(
 
 
 def test_the_first_is_what_the_road_complains_of() -> None:
-    for data in ({}, {"message": {"id": 1}}, {"link": "x"}, [], {"message": {"metadata": 3}}):
+    wrong: list[Any] = [{}, {"message": {"id": 1}}, {"link": "x"}, [], {"message": {"metadata": 3}}]
+    for data in wrong:
         encoded = json.dumps(data).encode()
         assert complaints_about("link.clicked", encoded)[0] == about_of("link.clicked", encoded)
 

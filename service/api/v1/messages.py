@@ -99,7 +99,7 @@ class MessageOperations:
 
     async def show(self, call: Call) -> Answer:
         """Show one message."""
-        message_id, others = call.path("message_id"), ()
+        message_id, others = call.path("message_id"), list[str]()
         found, is_complete = await self._desk.about_message(call.organization_id, message_id)
         if not found and (called := await self._desk.messages_called(call.organization_id, message_id)):
             message_id, *others = called
@@ -110,7 +110,7 @@ class MessageOperations:
         shown = MessageShown(
             message_id=message_id,
             external_id=status.external_id,
-            same_external_id=list(others),
+            same_external_id=others,
             status=status.status,
             submitted_at=status.submitted_at,
             sent_at=status.sent_at,

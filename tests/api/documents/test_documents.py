@@ -160,6 +160,17 @@ def test_openapi_offers_every_signature_style(documents: dict[str, Any]) -> None
     assert [each for each in fields if "#/components/schemas/SignatureStyle" not in references_in(each)] == []
 
 
+def test_every_instant_in_an_answer_has_the_same_form(documents: dict[str, Any]) -> None:
+    found = {
+        f"{name}.{field}": str(schema)
+        for name, each in documents["openapi"]["components"]["schemas"].items()
+        for field, schema in each.get("properties", {}).items()
+        if re.fullmatch(r"at|since|until|\w+_at", field) and "PublishedEnvelope" not in name
+    }
+    assert len(found) > 30
+    assert [name for name, schema in found.items() if "date-time" not in schema] == []
+
+
 def test_postman_has_a_request_for_every_operation(documents: dict[str, Any]) -> None:
     collection = documents["postman"]
     jsonschema.Draft4Validator(POSTMAN).validate(collection)
