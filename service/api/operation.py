@@ -92,6 +92,14 @@ def created(body: BaseModel, path: str, headers: Mapping[str, str] = MappingProx
 
 
 @dataclass(frozen=True, slots=True)
+class OtherBody:
+    """What a body of another media type than JSON looks like, with an example."""
+
+    schema: Mapping[str, Any]
+    example: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One method of one path.
 
@@ -118,7 +126,7 @@ class Operation:
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     body_schema: type[BaseModel] | Mapping[str, Any] | None = None
-    media_types: tuple[str, ...] = (JSON,)
+    other_bodies: Mapping[str, OtherBody] = field(default_factory=dict)
     body_bytes_max: int = BODY_BYTES_MAX
     problems: frozenset[int] = frozenset()
     example: Mapping[str, Any] | None = None
@@ -128,6 +136,11 @@ class Operation:
     deprecation: Deprecation | None = None
     has_etag: bool = False
     seconds_max: float = PATIENCE_SECONDS
+
+    @property
+    def media_types(self) -> tuple[str, ...]:
+        """What a body may be."""
+        return JSON, *self.other_bodies
 
     @property
     def reads_body(self) -> bool:

@@ -31,10 +31,10 @@ class ReplyShown(AnswerModel):
 
 
 class ReactionShown(AnswerModel):
-    """A tapback on the message; `at` is null, and `from_urn` empty, if the producer did not give them."""
+    """A tapback on the message. If the producer did not give them, `at` is its event's, and `from_urn` empty."""
 
     type: str = Field(examples=["heart"])
-    at: Instant | None
+    at: Instant
     from_urn: str
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from pydantic import Field
@@ -12,12 +12,13 @@ from pydantic import Field
 from service.api.component import named
 from service.api.entrance.idempotency import IDEMPOTENCY_KEY
 from service.api.errors import ApiError, Code, FieldErrors, invalid
-from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Limit, Operation
-from service.api.validation import JSON, AnswerModel, bounded_errors, read_object
+from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Limit, Operation, OtherBody
+from service.api.validation import AnswerModel, bounded_errors, read_object
 from service.core.api_key import StoredKey
 from service.core.events.event import BODY_BYTES_MAX, CLOUDEVENTS, Event, Rejected, parse_event
 from service.core.events.event_id import event_id_of
 from service.core.events.judged import Judged
+from service.core.events.schema import cloudevent_schema
 from service.core.reason import ParkReason
 from service.core.wording import count_of
 from service.ports.store import Disposition
@@ -70,19 +71,18 @@ class PublishedEvents(AnswerModel):
     data: list[Published]
 
 
-_ENVELOPE: Final = {"$ref": "#/components/schemas/PublishedEnvelope"}
-_BATCH: Final = {
-    "type": "object",
-    "description": "Several events. One that is not valid refuses all of them.",
-    "required": ["events"],
-    "properties": {"events": {"type": "array", "minItems": 1, "maxItems": EVENTS_MAX, "items": _ENVELOPE}},
-}
-_BODY_SCHEMA: Final = {
-    "oneOf": [
-        _ENVELOPE,
-        named("EventBatch", _BATCH),
-    ]
-}
+def _one_or_many(event: Mapping[str, Any], batch_name: str) -> Mapping[str, Any]:
+    batch = {
+        "type": "object",
+        "description": "Several events. One that is not valid refuses all of them.",
+        "required": ["events"],
+        "properties": {"events": {"type": "array", "minItems": 1, "maxItems": EVENTS_MAX, "items": event}},
+    }
+    return {"oneOf": [event, named(batch_name, batch)]}
+
+
+_BODY_SCHEMA: Final = _one_or_many({"$ref": "#/components/schemas/PublishedEnvelope"}, "EventBatch")
+_CLOUDEVENTS_SCHEMA: Final = _one_or_many(named("CloudEvent", cloudevent_schema()), "CloudEventBatch")
 _EXAMPLE: Final = {
     "id": "evt_01JD5Z7Q8M3V9K2B4N6P8R0T1W",
     "type": "link.clicked",
@@ -92,6 +92,11 @@ _EXAMPLE: Final = {
         "link": {"url": "https://www.example.org/vote", "short_url": "https://go.example/a1"},
         "click": {"id": "clk_1", "clicked_at": "2026-11-20T18:25:35.123456Z"},
     },
+}
+_CLOUDEVENT_EXAMPLE: Final = {
+    "specversion": "1.0",
+    "source": "https://platform.example/messages",
+    **{{"timestamp": "time"}.get(name, name): each for name, each in _EXAMPLE.items()},
 }
 
 
@@ -175,7 +180,7 @@ class PublishEvents:
             handler=self.post,
             answers={202: PublishedEvents},
             body_schema=_BODY_SCHEMA,
-            media_types=(JSON, CLOUDEVENTS),
+            other_bodies={CLOUDEVENTS: OtherBody(_CLOUDEVENTS_SCHEMA, _CLOUDEVENT_EXAMPLE)},
             body_bytes_max=BATCH_BYTES_MAX,
             problems=WITH_BODY_POSSIBLE | {409},
             example=_EXAMPLE,

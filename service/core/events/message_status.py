@@ -1,6 +1,5 @@
 """The status of a message, derived from the events about it, whatever order they arrived in."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,11 +43,11 @@ class MessageReply:
     text: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class MessageReaction:
-    """A tapback on the message; ``at`` is None if it is missing or no time, ``from_urn`` "" if it is missing."""
+    """A tapback on the message; without a time of its own ``at`` is its event's, without a ``from_urn`` that is ""."""
 
-    at: datetime | None
+    at: datetime
     type: str
     from_urn: str
 
@@ -116,7 +115,7 @@ def fold_message(message_id: str, envelopes: Iterable[Mapping[str, Any]]) -> Mes
         failed_at=failed_at,
         error=_error(failure) if failure else None,
         replies=[_reply(each) for each in replies],
-        reactions=sorted({reaction for each in told for reaction in _reactions(each)}, key=_in_order),
+        reactions=_reactions(told),
         clicks=_clicks([each for each in about if each.proves is Proof.CLICKED]),
         event_ids=[each.id for each in told],
         **times,
@@ -187,17 +186,17 @@ def _reply(told: _Told) -> MessageReply:
     return MessageReply(told.id, _text(message.get("id")) or "", at, _text(message.get("text")))
 
 
-def _reactions(told: _Told) -> Iterable[MessageReaction]:
-    listed = told.message.get("reactions")
-    for each in listed if isinstance(listed, list) else ():
-        kind, from_urn = (_text(_object(each).get(name)) or "" for name in ("type", "from_urn"))
-        if kind:
-            yield MessageReaction(parse_timestamp(_object(each).get("at")), kind, from_urn)
-
-
-def _in_order(reaction: MessageReaction) -> tuple[float, str, str]:
-    """The earliest first, and those without a time before them."""
-    return reaction.at.timestamp() if reaction.at else -math.inf, reaction.type, reaction.from_urn
+def _reactions(told: Sequence[_Told]) -> Sequence[MessageReaction]:
+    """The reactions, the earliest first; one that several events tell of counts once, when it was first told of."""
+    found: dict[tuple[datetime | None, str, str], MessageReaction] = {}
+    for each in told:
+        listed = each.message.get("reactions")
+        for reaction in map(_object, listed if isinstance(listed, list) else ()):
+            at, kind = parse_timestamp(reaction.get("at")), _text(reaction.get("type")) or ""
+            from_urn = _text(reaction.get("from_urn")) or ""
+            if kind:
+                found.setdefault((at, kind, from_urn), MessageReaction(at or each.at, kind, from_urn))
+    return sorted(found.values())
 
 
 def _clicks(clicked: Sequence[_Told]) -> MessageClicks:

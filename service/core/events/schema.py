@@ -112,6 +112,24 @@ def envelope_schema(event_type: str | None = None, *, is_published: bool = False
     }
 
 
+def cloudevent_schema() -> Schema:
+    """The JSON Schema of a published event as a CloudEvent (1.0, structured mode)."""
+    published = envelope_schema(is_published=True)["properties"]
+    names = {"timestamp": "time", "organization_id": "organizationid"}
+    return {
+        "type": "object",
+        "description": "An event as a CloudEvent. It is delivered as an envelope, with its other attributes in it.",
+        "required": ["specversion", "type", "time", "data"],
+        "properties": {
+            "specversion": {"const": "1.0", "description": "Not delivered, as `datacontenttype` and `dataschema`."},
+            "source": {"type": "string", "description": "Where it happened; delivered as it is."},
+            **{names.get(name, name): each for name, each in published.items()},
+            "datacontenttype": {"const": "application/json"},
+            "dataschema": {"type": "string"},
+        },
+    }
+
+
 def _plain(schema: Mapping[str, Any]) -> Schema:
     """A copy with each reference replaced by its target; the structs are small and do not refer to themselves."""
     if "$ref" in schema:
