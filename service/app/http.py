@@ -107,15 +107,16 @@ def v1_operations(parts: Parts) -> Sequence[Operation]:
     ownership = Ownership(parts.sender, RateBucketStore(engine), now)
     keys = KeyStore(engine)
     events, deliveries = EventReader(engine), DeliveryReader(engine)
+    types = EventTypeStore(engine, parts.settings.caps)
     return (
         me_operation(),
         LeakedKeys(keys, keys, parts.observer, now).operation(),
         *KeyOperations(keys, endpoints, new_key, now).operations(),
         *EndpointOperations(endpoints, health, ownership, now).operations(),
-        *EndpointActions(endpoints, health, deliveries, parts.intake.send_test, now).operations(),
+        *EndpointActions(endpoints, health, deliveries, types, parts.intake.send_test, now).operations(),
         RehearsalOperations(endpoints, RateBucketStore(engine), _rehearsing(parts)).operation(),
         PublicKeyDocuments(PublicKeyReader(engine)).operation(),
-        *EventTypeOperations(EventTypeStore(engine, parts.settings.caps), parts.intake.turns.run, now).operations(),
+        *EventTypeOperations(types, parts.intake.turns.run, now).operations(),
         PublishEvents(parts.intake.judge, parts.intake.record, now).operation(),
         *EventOperations(events).operations(),
         *ExplainOperations(StoryReader(engine)).operations(),

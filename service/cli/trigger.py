@@ -13,6 +13,7 @@ import typer
 import uuid_utils.compat
 
 from service.adapters.postgres.engine import connect
+from service.adapters.postgres.events.types import EventTypeStore
 from service.adapters.rabbitmq.connection import unavailable
 from service.adapters.rabbitmq.publisher import EventPublisher, Publication, UnroutableError
 from service.adapters.rabbitmq.topology import TopologyError, declare_topology
@@ -27,8 +28,9 @@ from service.cli.terminal import (
     print_line,
     tell,
 )
-from service.core.events.registry import REGISTRY
+from service.core.events.registry import REGISTRY, is_event_type_name
 from service.core.events.sample import sample_event
+from service.core.events.view import OwnTypeView
 from service.ports.errors import RefusedError, UnavailableError
 from service.ports.source import Topology
 from service.settings import Settings, load_settings
@@ -62,7 +64,9 @@ class Sample:
 
 
 def trigger(
-    event_type: Annotated[str, typer.Argument(metavar="TYPE", help=f"One of {', '.join(REGISTRY)}.")],
+    event_type: Annotated[
+        str, typer.Argument(metavar="TYPE", help=f"{', '.join(REGISTRY)}, or the organization's own.")
+    ],
     organization_id: OrganizationOption,
     count: Annotated[int, typer.Option(min=1, max=COUNT_MAX, help="How many events.")] = 1,
     via: Annotated[
@@ -77,10 +81,15 @@ def trigger(
 ) -> None:
     """Publish sample events and print their ids."""
     settings = load_settings()
-    (event_type,) = known_names(event_type.partition(",")[0], REGISTRY, "event type")
     check_organization_id(organization_id)
+    event_type = event_type.partition(",")[0]
+    own = None if event_type in REGISTRY else asyncio.run(_own_type(settings, organization_id, event_type))
+    if own is None:
+        (event_type,) = known_names(event_type, REGISTRY, "event type")
+    elif own.sample is None:
+        raise CommandError(f"{event_type} has no sample. Register it again with one: POST /v1/event-types.")
     way = via or (Via.AMQP if settings.amqp_url or not key else Via.HTTP)
-    samples = _samples(event_type, organization_id, count)
+    samples = _samples(event_type, organization_id, count, own and own.sample)
     if way is Via.AMQP:
         asyncio.run(_publish(settings, organization_id, samples))
     else:
@@ -100,12 +109,25 @@ def trigger(
     suggest(words("deliveries", "list", "--organization", organization_id, *event))
 
 
-def _samples(event_type: str, organization_id: str, count: int) -> list[Sample]:
+async def _own_type(settings: Settings, organization_id: str, name: str) -> OwnTypeView | None:
+    """The organization's own event type; None if there is none, or no database to ask."""
+    if settings.database_url is None or not is_event_type_name(name):
+        return None
+    engine = connect(settings.database_url, pool_size=1)
+    try:
+        return await EventTypeStore(engine).find(organization_id, name)
+    except (UnavailableError, RefusedError) as error:
+        raise CommandError(f"Cannot look up {name}, because the database cannot be used: {error}") from error
+    finally:
+        await engine.dispose()
+
+
+def _samples(event_type: str, organization_id: str, count: int, data: str | None) -> list[Sample]:
     first = secrets.randbelow(2**31)
     samples = []
     for number in range(first, first + count):
         event_id, now = f"evt_{uuid_utils.compat.uuid7().hex}", datetime.now(UTC)
-        body = sample_event(event_type, organization_id, event_id=event_id, number=number, now=now)
+        body = sample_event(event_type, organization_id, event_id=event_id, number=number, now=now, data=data)
         samples.append(Sample(event_id, event_type, body, now))
     return samples
 

@@ -252,7 +252,7 @@ class StoryDesk(Protocol):
 
 
 class EventTypeDesk(Protocol):
-    """An organization's own event types. They are never changed or removed."""
+    """An organization's own event types. They are never changed or removed, but a sample may come later."""
 
     async def find(self, organization_id: str, name: str) -> OwnTypeView | None:
         """The organization's own event type with this name; None if it does not exist."""
@@ -261,9 +261,12 @@ class EventTypeDesk(Protocol):
         """The event types after ``name``, sorted by name, at most ``limit``."""
 
     async def register(
-        self, organization_id: str, name: str, description: str, schema: str, *, by: Actor
+        self, organization_id: str, name: str, description: str, schema: str, sample: str | None, *, by: Actor
     ) -> tuple[Registration, OwnTypeView] | CapReached:
         """Register a type, unless the name is taken; returns the type now under this name."""
+
+    async def add_sample(self, organization_id: str, name: str, sample: str, *, by: Actor) -> OwnTypeView | None:
+        """Give the type a sample, unless it has one; returns the type now under this name."""
 
 
 class KeyDesk(Protocol):

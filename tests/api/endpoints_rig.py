@@ -15,6 +15,7 @@ from service.adapters.postgres.endpoints.directory import PostgresSubscriptionSt
 from service.adapters.postgres.endpoints.health import EndpointHealth
 from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.engine import connect
+from service.adapters.postgres.events.types import EventTypeStore
 from service.adapters.postgres.requests.rate_buckets import RateBucketStore
 from service.adapters.secret_box import AesSecretBox, SecretKey
 from service.adapters.system import SystemClock, draw, new_uid
@@ -115,7 +116,9 @@ async def town_on(database_url: str) -> AsyncIterator[Town]:
 
         operations = [
             *EndpointOperations(store, health, nobody_asked(engine), now).operations(),
-            *EndpointActions(store, health, DeliveryReader(engine), intake_on(engine).send_test, now).operations(),
+            *EndpointActions(
+                store, health, DeliveryReader(engine), EventTypeStore(engine), intake_on(engine).send_test, now
+            ).operations(),
         ]
         keys = {name: await make_key(engine, name) for name in ("org_1", "org_2")}
         entrance = real_entrance(engine, secret_box=SECRET_BOX, limit_per_hour=100_000)

@@ -23,6 +23,7 @@ from service.api.v1.publishing import PublishEvents
 from service.core.api_key import NewKey
 from service.core.endpoints.caps import Caps
 from service.core.events.own_types.own_type import OWN_TYPES_MAX
+from service.core.events.event import Event, parse_event
 from service.core.events.registry import BUILT_IN
 from service.flow.directory.directory import Directory
 from service.flow.intake.intake import Intake
@@ -104,7 +105,9 @@ async def test_the_built_in_types_are_listed_first_each_with_a_sample_that_satis
         assert each["sample"]["type"] == each["name"]
         Draft202012Validator(each["schema"]).validate(each["sample"]["data"])
     own = listed["data"][-1]
-    assert (own["is_builtin"], own["schema"], own["sample"]) == (False, SCHEMA, None)
+    assert (own["is_builtin"], own["schema"]) == (False, SCHEMA)
+    assert (own["sample"]["type"], own["sample"]["organization_id"]) == ("order.placed", "org_a")
+    assert own["sample"]["data"] == {"order": {"id": "sample"}}, "made from the schema"
     assert datetime.fromisoformat(own["created_at"]) <= datetime.now(UTC)
     assert (await bench.ask("GET", "/v1/event-types/order.placed")).json == own
     assert (await bench.ask("GET", "/v1/event-types/message.sent")).json["name"] == "message.sent"
@@ -170,6 +173,33 @@ async def test_registering_again_changes_nothing(bench: Bench) -> None:
     assert version == await sql(bench.engine, "SELECT directory_version FROM organizations WHERE id = 'org_a'")
     other = await bench.register(schema={"type": "object"})
     assert (other.status, other.json["code"], list(other.json["errors"])) == (409, "CONFLICT", ["name"])
+
+
+PATTERN: dict[str, Any] = {"required": ["sku"], "properties": {"sku": {"type": "string", "pattern": "^[A-Z]{3}$"}}}
+
+
+async def test_a_sample_that_is_given_is_kept_if_the_schema_allows_it(bench: Bench) -> None:
+    wrong = await bench.register(schema=PATTERN, sample={"sku": "abc", "n": 1})
+    assert (wrong.status, list(wrong.json["errors"])) == (400, ["sample.sku"])
+    made = await bench.register(name="a." + "b" * 62, schema=PATTERN, sample={"sku": "ABC"})
+    assert (made.status, made.json["sample"]["data"]) == (201, {"sku": "ABC"})
+    assert isinstance(parse_event(json.dumps(made.json["sample"]).encode(), datetime.now(UTC)), Event)
+
+
+async def test_a_type_without_a_sample_can_be_given_one_and_keeps_it(bench: Bench) -> None:
+    first = await bench.register(schema=PATTERN)
+    assert (first.status, first.json["sample"]) == (201, None)
+    version = await sql(bench.engine, "SELECT directory_version FROM organizations WHERE id = 'org_a'")
+    assert (await bench.register(schema=PATTERN)).json["sample"] is None
+    later = await bench.register(schema=PATTERN, sample={"sku": "ABC"})
+    assert (later.status, later.json["sample"]["data"]) == (200, {"sku": "ABC"})
+    assert (await bench.register(schema=PATTERN)).json == later.json
+    assert (await bench.register(schema=PATTERN, sample={"sku": "ABC"})).json == later.json
+    other = await bench.register(schema=PATTERN, sample={"sku": "DEF"})
+    assert (other.status, list(other.json["errors"])) == (409, ["sample"])
+    assert version == await sql(bench.engine, "SELECT directory_version FROM organizations WHERE id = 'org_a'")
+    told = await sql(bench.engine, "SELECT array_agg(after->'sample' ORDER BY id) FROM audit_log")
+    assert [json.loads(each) for each in told] == [None, '{"sku":"ABC"}']
 
 
 async def test_a_built_in_name_is_taken(bench: Bench) -> None:

@@ -43,7 +43,7 @@ class Administration:
         await OrganizationStore(self._engine).create(organization_id, by=SOMEBODY)
 
     async def register_event_type(self, organization_id: str, name: str, schema: str) -> None:
-        await EventTypeStore(self._engine).register(organization_id, name, "", schema, by=SOMEBODY)
+        await EventTypeStore(self._engine).register(organization_id, name, "", schema, None, by=SOMEBODY)
 
     async def add_endpoint(
         self, organization_id: str, url: str, event_types: Collection[str], secret: str | None = None

@@ -1,6 +1,6 @@
 """``/v1/event-types``: list the built-in and the organization's own event types, and register new ones."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Final
@@ -15,14 +15,10 @@ from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation, c
 from service.api.page import Page, PageQuery, bad_cursor, keyset_of
 from service.api.validation import AnswerModel, BodyModel
 from service.core.endpoints.refusals import CapReached
-from service.core.events.own_types.own_type import (
-    OWN_TYPES_MAX,
-    SCHEMA_BYTES_MAX,
-    is_same_schema,
-    write_schema,
-)
+from service.core.events.own_types.new_type import SAMPLE_BYTES_MAX, WrittenType, write_type
+from service.core.events.own_types.own_type import OWN_TYPES_MAX, SCHEMA_BYTES_MAX, is_same_json
 from service.core.events.registry import BUILT_IN, NAME_LENGTH_MAX, NAME_PATTERN, Complaint, is_event_type_name
-from service.core.events.schema import DescribedType, built_in_types
+from service.core.events.schema import DescribedType, built_in_types, sample_of
 from service.core.events.types.operational import RESERVED_PREFIXES
 from service.core.events.view import OwnTypeView, Registration
 from service.ports.desk import EventTypeDesk
@@ -30,7 +26,9 @@ from service.ports.desk import EventTypeDesk
 PATH: Final = "/v1/event-types"
 DESCRIPTION_LENGTH_MAX: Final = 1000
 
-WriteAside = Callable[[str, Callable[[], str | Complaint]], Awaitable[str | Complaint]]
+WriteAside = Callable[
+    [str, Callable[[], WrittenType | Sequence[Complaint]]], Awaitable[WrittenType | Sequence[Complaint]]
+]
 """Does work for an organization off the event loop, in its turn. Implemented by ``Turns.run``."""
 
 _EXAMPLE_SCHEMA: Final = {
@@ -40,6 +38,7 @@ _EXAMPLE_SCHEMA: Final = {
         "order": {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}},
     },
 }
+_EXAMPLE_SAMPLE: Final = {"order": {"id": "ord_7"}}
 
 
 def _not_reserved(name: str) -> str:
@@ -72,6 +71,12 @@ class NewEventType(BodyModel):
         ),
         examples=[_EXAMPLE_SCHEMA],
     )
+    sample: dict[str, Any] | None = Field(
+        default=None,
+        description=f"A sample of `data`, at most {SAMPLE_BYTES_MAX} bytes, which the schema must allow; test sends "
+        "deliver it. Default: made from the schema, if that can be.",
+        examples=[_EXAMPLE_SAMPLE],
+    )
 
 
 class EventTypeAnswer(AnswerModel):
@@ -81,7 +86,9 @@ class EventTypeAnswer(AnswerModel):
     description: str = Field(description="When such an event happens.")
     is_builtin: bool = Field(description="False for a type that the organization registered.")
     schema_: dict[str, Any] = Field(alias="schema", description="JSON Schema (2020-12) of the event's `data`.")
-    sample: dict[str, Any] | None = Field(description="A complete envelope; null for the organization's own types.")
+    sample: dict[str, Any] | None = Field(
+        description="A complete envelope; null for an own type that was given no sample and whose schema yields none."
+    )
     created_at: Instant | None = Field(description="When it was registered; null for built-in types.")
 
 
@@ -106,7 +113,7 @@ class EventTypeOperations:
         if len(found) <= query.limit:
             after = "" if last in BUILT_IN else last
             own = await self._desk.after(call.organization_id, after, query.limit + 1 - len(found))
-            found += map(_own_answer, own)
+            found += [self._own_answer(call, each) for each in own]
         shown = found[: query.limit]
         has_more = len(found) > query.limit
         cursor = write_cursor(shown[-1].name) if has_more else None
@@ -120,7 +127,7 @@ class EventTypeOperations:
         row = await self._desk.find(call.organization_id, name) if is_event_type_name(name) else None
         if row is None:
             raise ApiError(404, Code.NOT_FOUND, f"no event type {name[:80]!r}")
-        return Answer(200, _own_answer(row))
+        return Answer(200, self._own_answer(call, row))
 
     async def post(self, call: Call) -> Answer:
         """Register a type; registering it again changes nothing."""
@@ -128,18 +135,32 @@ class EventTypeOperations:
         if body.name in BUILT_IN:
             raise _conflict(f"{body.name} is a built-in type", "is the name of a built-in type")
         # A large schema takes a third of a second, which would block the event loop.
-        schema = await self._aside(call.organization_id, partial(write_schema, body.schema_))
-        if isinstance(schema, Complaint):
-            raise invalid("the schema is not valid", {schema.field: [schema.detail]})
-        registered = await self._desk.register(call.organization_id, body.name, body.description, schema, by=call.actor)
+        written = await self._aside(call.organization_id, partial(write_type, body.name, body.schema_, body.sample))
+        if not isinstance(written, WrittenType):
+            raise invalid("the event type is not valid", {each.field: [each.detail] for each in written})
+        schema, sample = written.schema, written.sample
+        registered = await self._desk.register(
+            call.organization_id, body.name, body.description, schema, sample, by=call.actor
+        )
         if isinstance(registered, CapReached):
             raise _conflict(registered.sentence, registered.sentence)
         registration, row = registered
-        if registration is Registration.KNOWN and not is_same_schema(row.schema, schema):
-            sentence = "is registered with a different schema, and schemas cannot change; choose another name"
-            raise _conflict(f"{body.name} {sentence}", sentence)
-        shown = _own_answer(row)
+        if registration is Registration.KNOWN:
+            row = await self._known(call, row, written, is_given=body.sample is not None)
+        shown = self._own_answer(call, row)
         return created(shown, f"{PATH}/{row.name}") if registration is Registration.NEW else Answer(200, shown)
+
+    async def _known(self, call: Call, row: OwnTypeView, written: WrittenType, *, is_given: bool) -> OwnTypeView:
+        """The type that is registered under this name already; a sample that it does not have is added to it."""
+        if not is_same_json(row.schema, written.schema):
+            sentence = "is registered with a different schema, and schemas cannot change; choose another name"
+            raise _conflict(f"{row.name} {sentence}", sentence)
+        if row.sample is None and written.sample is not None:
+            row = await self._desk.add_sample(call.organization_id, row.name, written.sample, by=call.actor) or row
+        if is_given and (row.sample is None or not is_same_json(row.sample, written.sample or "")):
+            sentence = "has another sample already, and types cannot change; leave it out"
+            raise ApiError(409, Code.CONFLICT, f"{row.name} {sentence}", errors={"sample": [sentence]})
+        return row
 
     def operations(self) -> tuple[Operation, ...]:
         """Return the operations."""
@@ -183,8 +204,19 @@ class EventTypeOperations:
                     "name": "order.placed",
                     "description": "A customer placed an order.",
                     "schema": _EXAMPLE_SCHEMA,
+                    "sample": _EXAMPLE_SAMPLE,
                 },
             ),
+        )
+
+    def _own_answer(self, call: Call, row: OwnTypeView) -> EventTypeAnswer:
+        return EventTypeAnswer(
+            name=row.name,
+            description=row.description,
+            is_builtin=False,
+            schema=from_json(row.schema),
+            sample=sample_of(row.name, call.organization_id, row.created_at, row.sample) if row.sample else None,
+            created_at=row.created_at,
         )
 
     def _built_in(self, call: Call) -> Mapping[str, DescribedType]:
@@ -194,9 +226,9 @@ class EventTypeOperations:
 _REGISTERING: Final = f"""From then on, events of this type are accepted if their `data` satisfies the schema;
 others are refused, with the path of the invalid field. An event whose check takes too long is refused.
 
-Registering the same name with an equal schema again answers 200 with the existing type; a different schema, or the name
-of a built-in type, answers 409. An organization can have up to {OWN_TYPES_MAX} types, unless the operator says
-otherwise; one more answers 409. They cannot be changed or removed.
+Registering the same name with an equal schema again answers 200 with the existing type, which gets the sample if it
+has none; a different schema or sample, or the name of a built-in type, answers 409. An organization can have up to
+{OWN_TYPES_MAX} types, unless the operator says otherwise; one more answers 409. They cannot be changed or removed.
 
 From the broker, only events that the intake queue is bound to arrive (`POSTHORN_AMQP_BINDINGS`). `POST /v1/events`
 accepts all types."""
@@ -214,15 +246,4 @@ def _built_in_answer(kind: DescribedType) -> EventTypeAnswer:
         schema=kind.schema,
         sample=kind.sample,
         created_at=None,
-    )
-
-
-def _own_answer(row: OwnTypeView) -> EventTypeAnswer:
-    return EventTypeAnswer(
-        name=row.name,
-        description=row.description,
-        is_builtin=False,
-        schema=from_json(row.schema),
-        sample=None,
-        created_at=row.created_at,
     )

@@ -23,7 +23,9 @@ DEPTH_MAX = 64
 FUTURE_MAX = timedelta(minutes=5)
 CLOUDEVENTS = "application/cloudevents+json"
 
-EVENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # no dot: a dotted id lets two different messages sign alike
+EVENT_ID_LENGTH_MAX = 64
+# No dot: a dotted id lets two different messages sign alike.
+EVENT_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{EVENT_ID_LENGTH_MAX}}}")
 ORGANIZATION_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _FIELDS: AbstractSet[str] = {"id", "type", "timestamp", "organization_id", "test", "data"}
 _CLOUDEVENTS_NAMES = {"time": "timestamp", "organizationid": "organization_id"}

@@ -19,9 +19,16 @@ _TEXTS: Final = (
 
 
 def sample_event(
-    event_type: str, organization_id: str, *, event_id: str, number: int, now: datetime, is_test: bool = False
+    event_type: str,
+    organization_id: str,
+    *,
+    event_id: str,
+    number: int,
+    now: datetime,
+    is_test: bool = False,
+    data: str | None = None,
 ) -> bytes:
-    """A sample envelope; of a type that is not built in, a generic one.
+    """A sample envelope. ``data`` is the sample of an own type, as JSON; without it, a generic one is made.
 
     Events with the same ``number`` are about the same message.
     """
@@ -31,7 +38,7 @@ def sample_event(
         "timestamp": format_timestamp(now),
         "organization_id": organization_id,
         "test": is_test,
-        "data": _data(event_type, number, now),
+        "data": _data(event_type, number, now) if data is None else msgspec.Raw(data.encode()),
     }
     return msgspec.json.encode(envelope)
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from service.core.events.data import Data
-from service.core.events.event import EVENT_ID, ORGANIZATION_ID
+from service.core.events.event import EVENT_ID, EVENT_ID_LENGTH_MAX, ORGANIZATION_ID
 from service.core.events.registry import BUILT_IN, NAME_LENGTH_MAX, NAME_PATTERN, REGISTRY
 from service.core.events.sample import sample_event
 from service.core.events.types.operational import OPERATIONAL, is_operational
@@ -55,10 +55,10 @@ def built_in_types(organization_id: str, now: datetime) -> tuple[DescribedType, 
     )
 
 
-def sample_of(event_type: str, organization_id: str, now: datetime) -> Schema:
-    """A sample envelope of a built-in type."""
-    event_id = f"evt_sample_{event_type.replace('.', '_')}"
-    body = sample_event(event_type, organization_id, event_id=event_id, number=_SAMPLE_NUMBER, now=now)
+def sample_of(event_type: str, organization_id: str, now: datetime, data: str | None = None) -> Schema:
+    """A sample envelope of a built-in type; of an own type with ``data``, its sample."""
+    event_id = f"evt_sample_{event_type.replace('.', '_')}"[:EVENT_ID_LENGTH_MAX]
+    body = sample_event(event_type, organization_id, event_id=event_id, number=_SAMPLE_NUMBER, now=now, data=data)
     sample: Schema = msgspec.json.decode(body)
     return sample
 

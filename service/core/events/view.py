@@ -30,11 +30,15 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True)
 class OwnTypeView:
-    """An event type that an organization registered. ``schema`` is JSON Schema as text."""
+    """An event type that an organization registered. ``schema`` is JSON Schema as text.
+
+    ``sample`` is a sample of its ``data``, as JSON; None if none was given and the schema yields none.
+    """
 
     name: str
     description: str
     schema: str
+    sample: str | None
     created_at: datetime
 
 

@@ -1,4 +1,4 @@
-"""The event types that organizations register. They are never changed or removed."""
+"""The event types that organizations register. They are never changed or removed, but a sample may come later."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from service.core.endpoints.caps import NO_CAPS, Caps
 from service.core.endpoints.refusals import CapReached
 from service.core.events.view import OwnTypeView, Registration
 
-_COLUMNS = "name, description, schema, created_at"
+_COLUMNS = "name, description, schema, sample, created_at"
 
 
 class EventTypeStore:
@@ -48,7 +48,7 @@ class EventTypeStore:
         return frozenset(row["name"] for row in rows)
 
     async def register(
-        self, organization_id: str, name: str, description: str, schema: str, *, by: Actor
+        self, organization_id: str, name: str, description: str, schema: str, sample: str | None, *, by: Actor
     ) -> tuple[Registration, OwnTypeView] | CapReached:
         """Register a type, unless its name is taken; returns the type of this name."""
         async with driver(self._engine) as connection:
@@ -65,16 +65,32 @@ class EventTypeStore:
                     return capped
                 await bump_directory(connection, [organization_id])
                 row = await connection.fetchrow(
-                    f"""INSERT INTO event_types (organization_id, name, description, schema)
-                        VALUES ($1, $2, $3, $4) RETURNING {_COLUMNS}""",  # noqa: S608 - constants only
+                    f"""INSERT INTO event_types (organization_id, name, description, schema, sample)
+                        VALUES ($1, $2, $3, $4, $5) RETURNING {_COLUMNS}""",  # noqa: S608 - constants only
                     organization_id,
                     name,
                     description,
                     schema,
+                    sample,
                 )
-                state = {"description": description, "schema": schema}
+                state = {"description": description, "schema": schema, "sample": sample}
                 await audit(connection, by, "event_type.register", organization_id, name, after=state)
         return Registration.NEW, OwnTypeView(*row)
+
+    async def add_sample(self, organization_id: str, name: str, sample: str, *, by: Actor) -> OwnTypeView | None:
+        """Give the type a sample, unless it has one; returns the type of this name."""
+        async with driver(self._engine) as connection, connection.transaction():
+            row = await connection.fetchrow(
+                f"""UPDATE event_types SET sample = $3 WHERE organization_id = $1 AND name = $2 AND sample IS NULL
+                    RETURNING {_COLUMNS}""",  # noqa: S608 - constants only
+                organization_id,
+                name,
+                sample,
+            )
+            if row is None:
+                return await _find(connection, organization_id, name)
+            await audit(connection, by, "event_type.register", organization_id, name, after={"sample": sample})
+        return OwnTypeView(*row)
 
 
 async def _find(connection: asyncpg.Connection, organization_id: str, name: str) -> OwnTypeView | None:

@@ -19,7 +19,7 @@ from service.core.events.registry import BUILT_IN, is_subscribable
 from service.core.events.sample import sample_event
 from service.core.field_code import FieldCode, FieldSentence
 from service.core.suggestion import did_you_mean
-from service.ports.desk import DeliveryDesk, EndpointDesk, HealthDesk
+from service.ports.desk import DeliveryDesk, EndpointDesk, EventTypeDesk, HealthDesk
 from webhook_signature.sign import KEYS_MAX
 
 SendTest = Callable[[Event, str], Awaitable[DeliveryKey | None]]
@@ -34,12 +34,14 @@ class EndpointActions:
         desk: EndpointDesk,
         health: HealthDesk,
         deliveries: DeliveryDesk,
+        types: EventTypeDesk,
         send_test: SendTest,
         now: Callable[[], datetime],
     ) -> None:
         self._desk = desk
         self._health = health
         self._deliveries = deliveries
+        self._types = types
         self._send_test = send_test
         self._now = now
 
@@ -73,7 +75,7 @@ class EndpointActions:
             raise problem_of(EndpointGone())
         if waiting := that_hold(endpoint.gates):
             raise problem_of(EndpointGated(waiting))
-        event = self._sample(body.event_type or first_of(endpoint.settings.event_types, own), organization_id)
+        event = await self._sample(body.event_type or first_of(endpoint.settings.event_types, own), organization_id)
         key = await self._send_test(event, endpoint.id)
         found = await self._deliveries.show(key, organization_id) if key is not None else None
         if found is None:  # it was deleted concurrently
@@ -88,8 +90,15 @@ class EndpointActions:
         stats = await self._health.stats(call.organization_id, endpoint.id, since)
         return Answer(200, EndpointStats.of(query.hours, stats))
 
-    def _sample(self, event_type: str, organization_id: str) -> Event:
-        now = self._now()
+    async def _sample(self, event_type: str, organization_id: str) -> Event:
+        """A sample event. Raises ``ApiError`` (400) for an own type that has none."""
+        now, data = self._now(), None
+        if event_type not in BUILT_IN:
+            own = await self._types.find(organization_id, event_type)
+            if own is None or own.sample is None:
+                why = f"{event_type} has no sample, and its schema yields none: register it again, with a `sample`"
+                raise invalid("the request is not valid", {"event_type": [why]})
+            data = own.sample
         body = sample_event(
             event_type,
             organization_id,
@@ -97,6 +106,7 @@ class EndpointActions:
             number=int(now.timestamp()) % 10_000,
             now=now,
             is_test=True,
+            data=data,
         )
         event = parse_event(body, now)
         if isinstance(event, Rejected):
@@ -129,8 +139,8 @@ class EndpointActions:
                 self.test,
                 "Sends a sample with `test: true` to this endpoint only, whatever its filter and event types. While "
                 "a gate is shut (`paused`, `disabled`, `retry_after`, an open `breaker`) nothing is sent or queued: "
-                "the answer is 409, `ENDPOINT_GATED`, and says why and until when. For your own event types, the "
-                "sample is generic and does not follow the schema.",
+                "the answer is 409, `ENDPOINT_GATED`, and says why and until when. An event type of your own needs a "
+                "`sample`, given or made from its schema when it was registered.",
                 answers={202: DeliveryItem},
                 body=TestRequest,
                 problems=WITH_BODY_POSSIBLE | {404, 409},

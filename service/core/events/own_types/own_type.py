@@ -96,8 +96,8 @@ def write_schema(schema: Mapping[str, Any]) -> str | Complaint:
     return complaint or text
 
 
-def is_same_schema(text: str, other: str) -> bool:
-    """Whether two schemas, as text, are the same apart from the order of keys."""
+def is_same_json(text: str, other: str) -> bool:
+    """Whether two JSON texts are the same apart from the order of keys."""
     return text == other or _sorted(text) == _sorted(other)
 
 
