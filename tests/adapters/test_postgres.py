@@ -282,7 +282,7 @@ async def _insert_places(connection: asyncpg.Connection, count: int) -> None:
 async def test_a_plan_kept_from_an_empty_table_still_looks_rows_up(database_url: str) -> None:
     """Batches of a few rows run on such plans; a scan would grow with the backlog."""
     engine = connect(database_url, pool_size=1, for_small_batches=True)
-    no_rows: list[list[object]] = [[] for _ in range(16)]
+    no_rows: list[list[object]] = [[] for _ in range(17)]
     async with driver(engine) as connection:
         await connection.execute("TRUNCATE open_deliveries")  # and with it what is known of the rows of other tests
         plan = await connection.fetch(f"EXPLAIN {statements.SETTLE}", *no_rows)

@@ -313,12 +313,29 @@ async def test_the_type_of_a_test(town: Town, event_types: Sequence[str], asked:
     assert (told.status, told.json["event_type"]) == (202, sent)
 
 
-async def test_a_test_of_an_own_event_type_is_a_generic_sample(town: Town) -> None:
+async def test_a_test_of_an_own_event_type_is_its_sample(town: Town) -> None:
+    add = """INSERT INTO event_types (organization_id, name, description, schema, sample)
+             VALUES ('org_1', 'order.placed', '', '{}', $1)"""
+    await sql(town.engine, add, '{"order": {"id": 9007199254740993, "total": 1.0}}')
+    made = await town.create(event_types=["order.*"])
+    for asked in ({"event_type": "order.placed"}, None):
+        told = await town.ask("POST", f"/v1/endpoints/{made['id']}/test", asked)
+        assert (told.status, told.json["event_type"]) == (202, "order.placed")
+    bodies = await sql(town.engine, "SELECT array_agg(body) FROM events")
+    assert len(bodies) == 2
+    for body in bodies:
+        assert b'"data":{"order": {"id": 9007199254740993, "total": 1.0}}' in body
+        assert b'"test":true' in body
+
+
+async def test_a_test_of_an_own_event_type_without_a_sample_says_what_to_do(town: Town) -> None:
     statement = "INSERT INTO event_types (organization_id, name, description, schema) VALUES ('org_1', $1, '', '{}')"
     await sql(town.engine, statement, "order.placed")
-    made = await town.create()
-    told = await town.ask("POST", f"/v1/endpoints/{made['id']}/test", {"event_type": "order.placed"})
-    assert (told.status, told.json["event_type"]) == (202, "order.placed")
+    made = await town.create(event_types=["order.placed"])
+    for asked in ({"event_type": "order.placed"}, None):
+        errors = await town.refused("POST", f"/v1/endpoints/{made['id']}/test", asked)
+        assert "give it a `sample`" in errors["event_type"][0]
+    assert await sql(town.engine, "SELECT count(*) FROM events") == 0
 
 
 @pytest.mark.parametrize("event_type", ["message.nothing", "*", "message.*", "", "\u0000", 5])

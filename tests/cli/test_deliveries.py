@@ -8,7 +8,11 @@ from typing import Any
 
 from aiohttp import web
 
+from service.adapters.postgres.endpoints.organizations import OrganizationStore
+from service.adapters.postgres.engine import connect
+from service.adapters.postgres.events.types import EventTypeStore
 from tests.cli.command import Run, free_port, serving
+from tests.fakes.actor import SOMEBODY
 from webhook_signature import Webhook
 
 DELIVERY_KEYS = {
@@ -131,6 +135,22 @@ async def test_an_event_goes_in_over_the_broker(environment: dict[str, str], pos
     [delivery] = (await posthorn("deliveries", "list", *event, "--state", "pending", "--json")).json["data"]
     assert (delivery["attempts_made"], delivery["reason"]) == (1, "http_status")
     assert delivery["next_attempt_at"].endswith("Z")
+
+
+async def test_an_own_event_type_is_triggered_with_its_sample(
+    posthorn: Run, environment: dict[str, str], amqp_url: str
+) -> None:
+    trigger = ("trigger", "order.placed", "--organization", "org_a")
+    engine = connect(environment["DATABASE_URL"])
+    types, organizations = EventTypeStore(engine), OrganizationStore(engine)
+    await organizations.create("org_a", by=SOMEBODY)
+    assert "unknown event type" in (await posthorn(*trigger, AMQP_URL=amqp_url)).err
+    await types.register("org_a", "order.placed", "", "{}", None, by=SOMEBODY)
+    assert "has no sample" in (await posthorn(*trigger, AMQP_URL=amqp_url)).err
+    await types.add_sample("org_a", "order.placed", '{"order":7}', by=SOMEBODY)
+    published = await posthorn(*trigger, "--json", AMQP_URL=amqp_url)
+    assert (published.code, published.json["type"], len(published.json["event_ids"])) == (0, "order.placed", 1)
+    await engine.dispose()
 
 
 async def test_what_is_missing_is_told(posthorn: Run, amqp_url: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from service.core.events.message_status import MessageClicks, MessageReaction, MessageState, MessageStatus, fold_message
 from service.core.events.registry import REGISTRY
-from service.core.timestamp import format_timestamp, parse_timestamp
+from service.core.timestamp import format_timestamp
 
 START = datetime(2026, 11, 20, 18, tzinfo=UTC)
 TYPES = (*REGISTRY, "order.placed")
@@ -82,7 +82,7 @@ def test_replies_reactions_and_clicks() -> None:
     ]
     status = fold(SENT, reply, tapped, again, *clicks)
     assert [(each.message_id, each.text) for each in status.replies] == [("r", "yes"), ("t", None)]
-    assert status.reactions == [MessageReaction(parse_timestamp(at(21)), "heart", "tel:+1")]
+    assert status.reactions == [MessageReaction(START + timedelta(seconds=21), "heart", "tel:+1")]
     assert status.clicks == MessageClicks(2, START + timedelta(seconds=31), 1)
     assert status.status is MessageState.DELIVERED
 

@@ -30,7 +30,7 @@ NARROWER: Final = {
     "audit_log": "SELECT, INSERT, DELETE",  # a trigger keeps what is young
     "deliveries": "SELECT",
     "endpoints": KEPT,
-    "event_types": "SELECT, INSERT",
+    "event_types": "SELECT, INSERT, UPDATE (sample)",
     "organizations": KEPT,
     "subscriptions": KEPT,
 }

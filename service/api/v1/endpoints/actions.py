@@ -96,7 +96,9 @@ class EndpointActions:
         if event_type not in BUILT_IN:
             own = await self._types.find(organization_id, event_type)
             if own is None or own.sample is None:
-                why = f"{event_type} has no sample, and its schema yields none: register it again, with a `sample`"
+                why = (
+                    f"{event_type} has no sample, and its schema yields none; register it again, and give it a `sample`"
+                )
                 raise invalid("the request is not valid", {"event_type": [why]})
             data = own.sample
         body = sample_event(
