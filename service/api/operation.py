@@ -93,7 +93,7 @@ def created(body: BaseModel, path: str, headers: Mapping[str, str] = MappingProx
 
 @dataclass(frozen=True, slots=True)
 class OtherBody:
-    """What a body of another media type than JSON looks like, with an example."""
+    """What a body of a media type looks like, with an example, if not like that of the others."""
 
     schema: Mapping[str, Any]
     example: Mapping[str, Any]
@@ -107,9 +107,9 @@ class Operation:
     With ``has_etag`` its answers show one, and it heeds If-None-Match (GET) or If-Match (the others).
     ``scope`` None allows any key; ``limit`` says which keys with a limited scope are let in. ``example`` is a valid
     body, for the documents. With a ``body_schema`` instead of a model, the handler gets the body as bytes; it only
-    describes them, as a JSON Schema or a model. An answer
-    that ``shows_key`` is repeated for an Idempotency-Key only to the API key that asked first: another one may be
-    unable to give the same. An operation that does not need a key (``needs_key``) has nobody's limits, and takes no
+    describes them, as a JSON Schema or a model. ``other_bodies`` are those that look different, by media type. An
+    answer that ``shows_key`` is repeated for an Idempotency-Key only to the API key that asked first: another one may
+    be unable to give the same. An operation that does not need a key (``needs_key``) has nobody's limits, and takes no
     Idempotency-Key. ``deprecation`` says that it will end, in the documents and on every answer. It may take
     ``seconds_max``.
     """
@@ -126,6 +126,7 @@ class Operation:
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     body_schema: type[BaseModel] | Mapping[str, Any] | None = None
+    media_types: tuple[str, ...] = (JSON,)
     other_bodies: Mapping[str, OtherBody] = field(default_factory=dict)
     body_bytes_max: int = BODY_BYTES_MAX
     problems: frozenset[int] = frozenset()
@@ -136,11 +137,6 @@ class Operation:
     deprecation: Deprecation | None = None
     has_etag: bool = False
     seconds_max: float = PATIENCE_SECONDS
-
-    @property
-    def media_types(self) -> tuple[str, ...]:
-        """What a body may be."""
-        return JSON, *self.other_bodies
 
     @property
     def reads_body(self) -> bool:

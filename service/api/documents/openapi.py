@@ -19,7 +19,6 @@ from service.api.documents.schemas import Schemas, reference
 from service.api.documents.sharing import camel, prune, share_parameters
 from service.api.documents.webhooks import webhook, webhook_parameters, webhook_schemas
 from service.api.operation import Limit, Operation
-from service.api.validation import JSON
 from service.core.events.schema import DescribedType
 
 Document = Mapping[str, Any]
@@ -234,7 +233,7 @@ def _operation(operation: Operation, schemas: Schemas, examples: _Examples) -> d
         document["requestBody"] = {
             "required": operation.body_schema is not None or bool(operation.body and _requires(operation.body)),
             "content": {
-                JSON: content,
+                **dict.fromkeys(operation.media_types, content),
                 **{
                     name: {"schema": schemas.plain(each.schema), "example": each.example}
                     for name, each in operation.other_bodies.items()

@@ -13,7 +13,7 @@ from service.api.component import named
 from service.api.entrance.idempotency import IDEMPOTENCY_KEY
 from service.api.errors import ApiError, Code, FieldErrors, invalid
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Limit, Operation, OtherBody
-from service.api.validation import AnswerModel, bounded_errors, read_object
+from service.api.validation import JSON, AnswerModel, bounded_errors, read_object
 from service.core.api_key import StoredKey
 from service.core.events.event import BODY_BYTES_MAX, CLOUDEVENTS, Event, Rejected, parse_event
 from service.core.events.event_id import event_id_of
@@ -180,6 +180,7 @@ class PublishEvents:
             handler=self.post,
             answers={202: PublishedEvents},
             body_schema=_BODY_SCHEMA,
+            media_types=(JSON, CLOUDEVENTS),
             other_bodies={CLOUDEVENTS: OtherBody(_CLOUDEVENTS_SCHEMA, _CLOUDEVENT_EXAMPLE)},
             body_bytes_max=BATCH_BYTES_MAX,
             problems=WITH_BODY_POSSIBLE | {409},
