@@ -89,7 +89,7 @@ def trigger(
     elif own.sample is None:
         raise CommandError(f"{event_type} has no sample. Register it again with one: POST /v1/event-types.")
     way = via or (Via.AMQP if settings.amqp_url or not key else Via.HTTP)
-    samples = _samples(event_type, organization_id, count, own and own.sample)
+    samples = _samples(event_type, organization_id, count, own.sample if own else None)
     if way is Via.AMQP:
         asyncio.run(_publish(settings, organization_id, samples))
     else:

@@ -77,7 +77,7 @@ class Import:
         """Register the new event types, for any data. Raises ``CommandError`` at the organization's limit."""
         for name in names.new:
             done = await self._types.register(
-                self._organization_id, name, f"Imported from {origin}.", SCHEMA_OF_ANY_DATA, by=command_actor()
+                self._organization_id, name, f"Imported from {origin}.", SCHEMA_OF_ANY_DATA, "{}", by=command_actor()
             )
             if isinstance(done, CapReached):
                 raise CommandError(f"{name}: {done.sentence}. What was imported so far stays; run this again.")
