@@ -148,7 +148,8 @@ async def test_an_own_event_type_is_triggered_with_its_sample(
     await types.register("org_a", "order.placed", "", "{}", None, by=SOMEBODY)
     assert "has no sample" in (await posthorn(*trigger, AMQP_URL=amqp_url)).err
     await types.add_sample("org_a", "order.placed", '{"order":7}', by=SOMEBODY)
-    published = await posthorn(*trigger, "--json", AMQP_URL=amqp_url)
+    published = await posthorn(*trigger, "--json", AMQP_URL=amqp_url, POSTHORN_AMQP_BINDINGS="order.*")
+    assert published.err == ""
     assert (published.code, published.json["type"], len(published.json["event_ids"])) == (0, "order.placed", 1)
     await engine.dispose()
 
