@@ -1,12 +1,12 @@
 """Messages are found by their external id, too: what their sender calls them.
 
-Revision: 0023
+Revision: 0024
 """
 
 from alembic import op
 
-revision = "0023"
-down_revision = "0022"
+revision = "0024"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 
