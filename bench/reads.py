@@ -30,12 +30,13 @@ from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.events.reader import EventReader
 from service.adapters.postgres.events.story import StoryReader
 from service.cli.database import NoSecretBox
-from service.core.deliveries.delivery import DeliveryKey
+from service.core.deliveries.delivery import DeliveryKey, State
 from service.core.deliveries.view import DeliveryFilter
-from service.core.endpoints.view import Walk
 from service.core.events.registry import REGISTRY
 from service.core.events.uid import first_uid_from
 from service.core.events.view import EventFilter
+from service.core.reason import Reason
+from service.core.walk import Walk
 from service.settings import load_settings
 
 Ask = Callable[[], Awaitable[object]]
@@ -86,7 +87,7 @@ class Questions:
             "one delivery": self._show,
             "explain": self._explained,
             "message": self._message,
-            "every organization's deliveries (CLI)": lambda: self._deliveries.list(DeliveryFilter()),
+            "every organization's deliveries (CLI)": lambda: self._deliveries.list(DeliveryFilter(), Walk(51)),
         }
 
     def _of(self, size: str, ask: Callable[[str], Awaitable[object]]) -> Ask:
@@ -96,45 +97,57 @@ class Questions:
     def _lists(self) -> Mapping[str, Callable[[str], Awaitable[object]]]:
         filters: dict[str, Callable[[str], dict[str, Any]]] = {
             "all": lambda _: {},
-            "event type": lambda _: {"event_type": self._type()},
-            "rare event type": lambda _: {"event_type": "link.clicked"},
-            "type that never occurs": lambda _: {"event_type": "order.placed"},
-            "endpoint": lambda o: {"endpoint_id": self._endpoint(o)},
-            "unknown endpoint": lambda _: {"endpoint_id": "ep_unknown"},
-            "endpoint, type": lambda o: {"endpoint_id": self._endpoint(o), "event_type": self._type()},
-            "endpoint, dead": lambda o: {"endpoint_id": self._endpoint(o), "state": "dead"},
-            "healthy endpoint, dead": lambda o: {"endpoint_id": f"ep_{o}_1", "state": "dead"},
-            "dead endpoint, delivered": lambda o: {"endpoint_id": f"ep_{o}_0", "state": "delivered"},
-            "endpoint, 404": lambda o: {"endpoint_id": self._endpoint(o), "status_code": 404},
-            "endpoint, pending": lambda o: {"endpoint_id": self._endpoint(o), "state": "pending"},
-            "delivered": lambda _: {"state": "delivered"},
-            "pending": lambda _: {"state": "pending"},
-            "leased": lambda _: {"state": "leased"},
-            "dead": lambda _: {"state": "dead"},
-            "cancelled": lambda _: {"state": "cancelled"},
-            "dead, type": lambda _: {"state": "dead", "event_type": self._type()},
-            "reason": lambda _: {"reason": "age_exceeded"},
-            "reason that never occurs": lambda _: {"reason": "crashes_worker"},
-            "status 200": lambda _: {"status_code": 200},
-            "status 204": lambda _: {"status_code": 204},
-            "status 503": lambda _: {"status_code": 503},
-            "status that never occurs": lambda _: {"status_code": 418},
-            "pending, status that never occurs": lambda _: {"state": "pending", "status_code": 418},
+            "event type": lambda _: {"event_types": [self._type()]},
+            "rare event type": lambda _: {"event_types": ["link.clicked"]},
+            "type that never occurs": lambda _: {"event_types": ["order.placed"]},
+            "endpoint": lambda o: {"endpoint_ids": [self._endpoint(o)]},
+            "unknown endpoint": lambda _: {"endpoint_ids": ["ep_unknown"]},
+            "endpoint, type": lambda o: {"endpoint_ids": [self._endpoint(o)], "event_types": [self._type()]},
+            "endpoint, dead": lambda o: {"endpoint_ids": [self._endpoint(o)], "states": [State("dead")]},
+            "healthy endpoint, dead": lambda o: {"endpoint_ids": [f"ep_{o}_1"], "states": [State("dead")]},
+            "dead endpoint, delivered": lambda o: {"endpoint_ids": [f"ep_{o}_0"], "states": [State("delivered")]},
+            "endpoint, 404": lambda o: {"endpoint_ids": [self._endpoint(o)], "statuses": [(404, 404)]},
+            "endpoint, pending": lambda o: {"endpoint_ids": [self._endpoint(o)], "states": [State("pending")]},
+            "delivered": lambda _: {"states": [State("delivered")]},
+            "pending": lambda _: {"states": [State("pending")]},
+            "leased": lambda _: {"states": [State("leased")]},
+            "dead": lambda _: {"states": [State("dead")]},
+            "cancelled": lambda _: {"states": [State("cancelled")]},
+            "dead, type": lambda _: {"states": [State("dead")], "event_types": [self._type()]},
+            "reason": lambda _: {"reasons": [Reason("age_exceeded")]},
+            "reason that never occurs": lambda _: {"reasons": [Reason("crashes_worker")]},
+            "status 200": lambda _: {"statuses": [(200, 200)]},
+            "status 204": lambda _: {"statuses": [(204, 204)]},
+            "status 503": lambda _: {"statuses": [(503, 503)]},
+            "status that never occurs": lambda _: {"statuses": [(418, 418)]},
+            "pending, status that never occurs": lambda _: {"states": [State("pending")], "statuses": [(418, 418)]},
             "since": lambda _: {"since": self._time()},
             "until": lambda _: {"until": self._time()},
             "an hour": lambda _: self._hour(),
-            "an hour, dead": lambda _: {**self._hour(), "state": "dead"},
+            "two types": lambda _: {"event_types": ["message.sent", "link.clicked"]},
+            "dead or cancelled": lambda _: {"states": [State.DEAD, State.CANCELLED]},
+            "dead or pending": lambda _: {"states": [State.DEAD, State.PENDING]},
+            "status 5xx": lambda _: {"statuses": [(500, 599)]},
+            "status 2xx": lambda _: {"statuses": [(200, 299)]},
+            "status 4xx or 503": lambda _: {"statuses": [(400, 499), (503, 503)]},
+            "three endpoints": lambda o: {"endpoint_ids": sorted({self._endpoint(o) for _ in range(3)})},
+            "endpoint, 5xx": lambda o: {"endpoint_ids": [self._endpoint(o)], "statuses": [(500, 599)]},
+            "message": lambda _: {"message_id": self._draw.choice(self._known.events)["message_id"]},
+            "an hour, dead": lambda _: {**self._hour(), "states": [State("dead")]},
         }
         return {
             **{f"deliveries, {name}": self._list(make) for name, make in filters.items()},
             "deliveries, of one event": lambda o: self._deliveries.list(
-                DeliveryFilter(o, event_id=self._draw.choice(self._known.events)["event_id"])
+                DeliveryFilter(o, event_id=self._draw.choice(self._known.events)["event_id"]), Walk(51)
             ),
             "deliveries, going on": lambda o: self._deliveries.list(
-                DeliveryFilter(o), before=DeliveryKey(first_uid_from(self._time()), 5)
+                DeliveryFilter(o), Walk(51, DeliveryKey(first_uid_from(self._time()), 5))
             ),
             "deliveries, going on at an endpoint": lambda o: self._deliveries.list(
-                DeliveryFilter(o, self._endpoint(o)), before=DeliveryKey(first_uid_from(self._time()), 5)
+                DeliveryFilter(o, [self._endpoint(o)]), Walk(51, DeliveryKey(first_uid_from(self._time()), 5))
+            ),
+            "deliveries, oldest first": lambda o: self._deliveries.list(
+                DeliveryFilter(o), Walk(51, DeliveryKey(first_uid_from(self._time()), 5), is_descending=False)
             ),
             "endpoints, with their health": self._list_endpoints,
             "stats of an endpoint": lambda o: self._health.stats(o, self._endpoint(o), self._known.since),
@@ -142,22 +155,29 @@ class Questions:
             "v2, subscribers": lambda o: self._resthooks.list_subscribers(o, _walk(251)),
             "v2, events": lambda o: self._resthooks.list_events(o, _walk(51)),
             "v2, events of a resthook": lambda o: self._resthooks.list_events(o, _walk(51), resthook=self._type()),
-            "events, all": lambda o: self._events.list(EventFilter(o), limit=50),
-            "events, type": lambda o: self._events.list(EventFilter(o, self._type()), limit=50),
-            "events, 200 of them": lambda o: self._events.list(EventFilter(o), limit=200),
-            "events, an hour": lambda o: self._events.list(EventFilter(o, None, *self._hour().values()), limit=50),
-            "events, going on": lambda o: self._events.list(
-                EventFilter(o), limit=50, before=first_uid_from(self._time())
+            "events, all": lambda o: self._events.list(EventFilter(o), Walk(51)),
+            "events, type": lambda o: self._events.list(EventFilter(o, [self._type()]), Walk(51)),
+            "events, two types": lambda o: self._events.list(
+                EventFilter(o, ["message.sent", "link.clicked"]), Walk(51)
             ),
+            "events, message": lambda o: self._events.list(
+                EventFilter(o, (), self._draw.choice(self._known.events)["message_id"]), Walk(51)
+            ),
+            "events, oldest first": lambda o: self._events.list(
+                EventFilter(o), Walk(51, first_uid_from(self._time()), is_descending=False)
+            ),
+            "events, 200 of them": lambda o: self._events.list(EventFilter(o), Walk(201)),
+            "events, an hour": lambda o: self._events.list(EventFilter(o, (), None, *self._hour().values()), Walk(51)),
+            "events, going on": lambda o: self._events.list(EventFilter(o), Walk(51, first_uid_from(self._time()))),
         }
 
     def _list(self, make: Callable[[str], dict[str, Any]]) -> Callable[[str], Awaitable[object]]:
         return lambda organization_id: self._deliveries.list(
-            DeliveryFilter(**{"organization_id": organization_id, **make(organization_id)})
+            DeliveryFilter(**{"organization_id": organization_id, **make(organization_id)}), Walk(51)
         )
 
     async def _list_endpoints(self, organization_id: str) -> object:
-        rows = await self._endpoints.list(organization_id, url=None, state=None, limit=200, after=None)
+        rows = await self._endpoints.list(organization_id, Walk(201))
         return await self._health.of(organization_id, [row.id for row in rows], self._known.since)
 
     def _type(self) -> str:
@@ -192,7 +212,7 @@ class Questions:
 
 
 def _walk(limit: int) -> Walk[Any]:
-    return Walk(beside=None, is_descending=True, limit=limit)
+    return Walk(limit)
 
 
 async def look_around(connection: asyncpg.Connection, draw: random.Random) -> Known:

@@ -1,13 +1,16 @@
-"""Paginated lists: ``{"data": […], "has_more": …, "next_cursor": …}``."""
+"""Paginated lists: ``{"data": […], "has_more": …, "next_cursor": …, "prev_cursor": …}``."""
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
 
+import msgspec
 from pydantic import Field
 
+from service.api import keyset
 from service.api.cursor import read_cursor, write_cursor
 from service.api.errors import ApiError, invalid
+from service.api.keyset import Fetch, Keyset, Place, from_microseconds, to_microseconds
 from service.api.validation import AnswerModel, QueryModel, is_storable
 from service.ports.desk import TimeKeyset
 
@@ -15,11 +18,12 @@ LIMIT_MAX: Final = 200
 LIMIT_DEFAULT: Final = 50
 
 _BIGINT_MAX: Final = 2**63 - 1
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
+_BEFORE: Final = "b"
+"""The last part of a cursor that leads back."""
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
+Key = TypeVar("Key")
 
 
 class PageQuery(QueryModel):
@@ -31,12 +35,89 @@ class PageQuery(QueryModel):
     )
 
 
-class Page(AnswerModel, Generic[Item]):
-    """One page of a list."""
+class OrderedQuery(PageQuery):
+    """Page parameters of a list that is read in both directions."""
+
+    cursor: str | None = Field(
+        default=None, description="The `next_cursor` or `prev_cursor` of another page; omit it for the first page."
+    )
+    order: Literal["asc", "desc"] = Field(
+        default="desc", description="`desc`: the newest first; `asc`: the oldest. The same for all pages of a list."
+    )
+
+
+class ForwardPage(AnswerModel, Generic[Item]):
+    """One page of a list that is read forwards."""
 
     data: list[Item]
     has_more: bool = Field(description="Whether there is another page.")
     next_cursor: str | None = Field(description="Pass it as `cursor` to get the next page; null on the last one.")
+
+
+class Page(ForwardPage[Item], Generic[Item]):
+    """One page of a list."""
+
+    prev_cursor: str | None = Field(description="Pass it as `cursor` to get the page before; null on the first one.")
+
+
+class Links(TypedDict):
+    """What a page says of its neighbours."""
+
+    has_more: bool
+    next_cursor: str | None
+    prev_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Read(Generic[Row]):
+    """The rows of a page, and its links."""
+
+    rows: Sequence[Row]
+    links: Links
+
+
+async def read_page(query: OrderedQuery, of: Keyset[Row, Key], fetch: Fetch[Key, Row]) -> Read[Row]:
+    """Read the page that the query asks for. Raises ``ApiError`` (400) for a bad cursor."""
+    place = _place_of(query, of)
+    found = await keyset.read_page(place, of, fetch, query.limit, is_descending=query.order == "desc")
+    following = _write(found.following, of)
+    links = Links(has_more=following is not None, next_cursor=following, prev_cursor=_write(found.previous, of))
+    return Read(found.rows, links)
+
+
+def page_of_json(items: Iterable[bytes], links: Links) -> str:
+    """A page whose items are JSON already."""
+    return (b'{"data":[%b],%b' % (b",".join(items), msgspec.json.encode(links)[1:])).decode()
+
+
+def by_time(of: Callable[[Row], TimeKeyset]) -> Keyset[Row, TimeKeyset]:
+    """The keyset of a list that is ordered by a time, and by an id where times are the same."""
+    return Keyset(
+        of=of,
+        kinds=(int, str),
+        write=lambda key: (to_microseconds(key[0]), key[1]),
+        read=lambda microseconds, last_id: (from_microseconds(microseconds), last_id),
+    )
+
+
+def _place_of(query: PageQuery, of: Keyset[Any, Key]) -> Place[Key]:
+    if query.cursor is None:
+        return Place()
+    parts, is_before = read_cursor(query.cursor, *of.kinds), False
+    if parts is None:
+        parts, is_before = read_cursor(query.cursor, *of.kinds, str), True
+    if parts is None or not all(map(_can_be_bound, parts)) or (is_before and parts[-1] != _BEFORE):
+        raise bad_cursor()
+    try:
+        return Place(of.read(*parts[: len(of.kinds)]), is_before)
+    except (ValueError, OverflowError):
+        raise bad_cursor() from None
+
+
+def _write(place: Place[Key] | None, of: Keyset[Any, Key]) -> str | None:
+    if place is None or place.key is None:
+        return None
+    return write_cursor(*of.write(place.key), *([_BEFORE] if place.is_before else []))
 
 
 def keyset_of(query: PageQuery, *kinds: type) -> tuple[Any, ...] | None:
@@ -47,28 +128,6 @@ def keyset_of(query: PageQuery, *kinds: type) -> tuple[Any, ...] | None:
     if parts is None or not all(map(_can_be_bound, parts)):
         raise bad_cursor()
     return parts
-
-
-def time_keyset_of(query: PageQuery) -> TimeKeyset | None:
-    """Decode the cursor of a list that is ordered by time; None for the first page. Raises ``ApiError`` (400)."""
-    parts = keyset_of(query, int, str)
-    if parts is None:
-        return None
-    try:
-        return _EPOCH + parts[0] * _MICROSECOND, parts[1]
-    except OverflowError:
-        raise bad_cursor() from None
-
-
-def page_by_time(
-    found: Sequence[Row], limit: int, place: Callable[[Row], TimeKeyset]
-) -> tuple[Sequence[Row], str | None]:
-    """The rows of a page, and the cursor of the next one (None at the end). One row more was asked for."""
-    shown = found[:limit]
-    if len(found) == len(shown):
-        return shown, None
-    at, last_id = place(shown[-1])
-    return shown, write_cursor((at - _EPOCH) // _MICROSECOND, last_id)
 
 
 def bad_cursor() -> ApiError:

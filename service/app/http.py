@@ -121,7 +121,7 @@ def v1_operations(parts: Parts) -> Sequence[Operation]:
         *EventOperations(events).operations(),
         *ExplainOperations(StoryReader(engine)).operations(),
         *MessageOperations(events).operations(),
-        *DeliveryOperations(deliveries, Replays(engine)).operations(),
+        *DeliveryOperations(deliveries, Replays(engine), events).operations(),
         *ReplayOperations(ReplayJobs(engine), endpoints).operations(),
         AuditOperations(AuditReader(engine)).operation(),
     )

@@ -17,6 +17,7 @@ from service.cli.tables import Column, moment, print_table
 from service.cli.terminal import BAD_USAGE, EXIT_CODES, CommandError, JsonOption, known_names, print_json, tell
 from service.core.audit.entry import OPERATIONS, AuditOperation, EntryFilter, EntryView
 from service.core.timestamp import format_timestamp, parse_timestamp
+from service.core.walk import Walk
 from service.settings import load_settings
 
 LIMIT_MAX: Final = 200
@@ -68,7 +69,7 @@ def list_entries(
         async with connected(settings) as engine:
             if organization_id is not None:
                 await require_organization(engine, organization_id)
-            return await AuditReader(engine).list(wanted, limit=limit + 1, after=after)
+            return await AuditReader(engine).list(wanted, Walk(limit + 1, after))
 
     found = asyncio.run(find())
     shown = found[:limit]

@@ -1,6 +1,7 @@
 """``deliveries``: list, show and replay deliveries."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -26,8 +27,17 @@ from service.cli.terminal import (
     tell,
 )
 from service.core.deliveries.delivery import FINAL_STATES, DeliveryKey, State
-from service.core.deliveries.view import DeliveryDetail, DeliveryFilter, DeliveryView, ReplayRefused
+from service.core.deliveries.view import (
+    STATUS_PATTERN,
+    DeliveryDetail,
+    DeliveryFilter,
+    DeliveryView,
+    ReplayRefused,
+    StatusRange,
+    status_range,
+)
 from service.core.reason import Reason
+from service.core.walk import Walk
 from service.settings import load_settings
 
 _COLUMNS: Final = (
@@ -59,20 +69,30 @@ def list_deliveries(
     organization_id: Annotated[
         str | None, typer.Option("--organization", help="Only deliveries of this organization.")
     ] = None,
-    endpoint_id: Annotated[str | None, typer.Option("--endpoint", help="Only deliveries to this endpoint.")] = None,
+    endpoint_id: Annotated[
+        list[str] | None, typer.Option("--endpoint", help="Only deliveries to this endpoint. Repeatable.")
+    ] = None,
     event_id: Annotated[str | None, typer.Option("--event", help="Only deliveries of this event.")] = None,
     state: Annotated[
-        State | None, typer.Option(metavar="STATE", help=f"Only deliveries in this state: {', '.join(State)}.")
+        list[State] | None,
+        typer.Option(metavar="STATE", help=f"Only deliveries in this state: {', '.join(State)}. Repeatable."),
     ] = None,
     *,
-    event_type: Annotated[str | None, typer.Option(help="Only deliveries of this event type.")] = None,
+    message_id: Annotated[
+        str | None, typer.Option("--message", help="Only deliveries of events about this message; with --organization.")
+    ] = None,
+    event_type: Annotated[
+        list[str] | None, typer.Option(help="Only deliveries of this event type. Repeatable.")
+    ] = None,
     status_code: Annotated[
-        int | None, typer.Option(min=0, max=999, help="Only deliveries whose last answer had this status.")
+        list[str] | None,
+        typer.Option(help="Only deliveries whose last answer had this status: 503, or 5xx. Repeatable."),
     ] = None,
     reason: Annotated[
-        Reason | None,
-        typer.Option(metavar="REASON", help=f"Only deliveries with this reason: {', '.join(Reason)}."),
+        list[Reason] | None,
+        typer.Option(metavar="REASON", help=f"Only deliveries with this reason: {', '.join(Reason)}. Repeatable."),
     ] = None,
+    oldest_first: Annotated[bool, typer.Option("--oldest-first", help="Oldest event first.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="Maximum number to show.")] = 50,
     cursor: Annotated[str | None, typer.Option(help="Continue an earlier list: its next_cursor.")] = None,
     as_json: JsonOption = False,
@@ -82,24 +102,29 @@ def list_deliveries(
     before = DeliveryKey.parse(cursor) if cursor is not None else None
     if cursor is not None and before is None:
         raise CommandError("--cursor: must be the next_cursor of an earlier list, unchanged.", BAD_USAGE)
+    if message_id is not None and organization_id is None:
+        raise CommandError("--message: needs --organization, too.", BAD_USAGE)
     wanted = DeliveryFilter(
         organization_id=organization_id,
-        endpoint_id=endpoint_id,
+        endpoint_ids=endpoint_id or (),
         event_id=event_id,
-        state=state,
-        event_type=event_type,
-        status_code=status_code,
-        reason=reason,
+        message_id=message_id,
+        states=state or (),
+        event_types=event_type or (),
+        statuses=list(map(_statuses, status_code or ())),
+        reasons=reason or (),
     )
 
-    async def find() -> tuple[Sequence[DeliveryView], DeliveryKey | None]:
+    async def find() -> Sequence[DeliveryView]:
         async with connected(settings) as engine:
             if organization_id is not None:
                 await require_organization(engine, organization_id)
-            return await DeliveryReader(engine).list(wanted, limit=limit, before=before)
+            walk = Walk(limit + 1, before, is_descending=not oldest_first)
+            return await DeliveryReader(engine).list(wanted, walk)
 
-    found, following = asyncio.run(find())
-    next_cursor = str(following) if following else None
+    rest = asyncio.run(find())
+    found = rest[:limit]
+    next_cursor = found[-1].id if len(rest) > limit else None
     if as_json:
         print_json({"data": [asdict(each) for each in found], "next_cursor": next_cursor})
         return
@@ -117,11 +142,17 @@ def list_deliveries(
     ]
     print_table(_COLUMNS, rows, nothing="No delivery matches.")
     if next_cursor:
-        tell(f"{len(found)} shown. For older ones add --cursor {next_cursor}")
+        tell(f"{len(found)} shown. For {'newer' if oldest_first else 'older'} ones add --cursor {next_cursor}")
     if found:
         suggest(words("deliveries", "show", found[0].id))
     elif organization_id is not None:
         suggest(words("endpoints", "list", "--organization", organization_id))
+
+
+def _statuses(text: str) -> StatusRange:
+    if re.fullmatch(STATUS_PATTERN, text) is None:
+        raise CommandError(f"--status-code: must be a status such as 503 or 5xx, not {text!r}.", BAD_USAGE)
+    return status_range(text)
 
 
 def _answer(delivery: DeliveryView) -> str:

@@ -38,10 +38,11 @@ from service.core.endpoints.settings import EndpointWish
 from service.core.endpoints.subscription import covers
 from service.core.endpoints.target_policy import Target, TargetRefused, Verdict
 from service.core.endpoints.url import masked_url
-from service.core.endpoints.view import EndpointState, EndpointView, NewSecret, Registered
+from service.core.endpoints.view import LISTED_STATES, EndpointState, EndpointView, NewSecret, Registered
 from service.core.events.registry import REGISTRY
 from service.core.events.types.operational import OPERATIONAL
 from service.core.replays.job import RATE_DEFAULT, RECOVERED, ReplayWish
+from service.core.walk import Walk
 from service.settings import load_settings
 from webhook_signature.styles import STYLES, StyleName
 
@@ -189,19 +190,28 @@ def _permission(refused: TargetRefused) -> str:
 
 
 @endpoints.command("list", epilog=EXIT_CODES)
-def list_endpoints(organization_id: OrganizationOption, *, as_json: JsonOption = False) -> None:
-    """List the organization's endpoints, newest first, including those whose receiver answered 410."""
+def list_endpoints(
+    organization_id: OrganizationOption,
+    state: Annotated[
+        list[EndpointState] | None,
+        typer.Option(metavar="STATE", help=f"Only endpoints in this state: {', '.join(EndpointState)}. Repeatable."),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Only the endpoint with exactly this URL.")] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """List the organization's endpoints, newest first. Those whose receiver answered 410: with --state gone."""
     settings = load_settings()
 
     async def find() -> list[EndpointView]:
         async with connected(settings) as engine:
             await require_organization(engine, organization_id)
             store = endpoint_store(engine, settings)
-            found = list(await store.list(organization_id, limit=PAGE_SIZE))
-            page_size = len(found)
+            found: list[EndpointView] = []
+            page_size = PAGE_SIZE
             while page_size == PAGE_SIZE:
-                after = (found[-1].created_at, found[-1].id)
-                page = await store.list(organization_id, limit=PAGE_SIZE, after=after)
+                after = (found[-1].created_at, found[-1].id) if found else None
+                page = await store.list(organization_id, Walk(PAGE_SIZE, after), url=url, states=state or LISTED_STATES)
                 page_size = len(page)
                 found += page
             return found
@@ -214,7 +224,13 @@ def list_endpoints(organization_id: OrganizationOption, *, as_json: JsonOption =
         (_state(each), each.settings.event_types, moment(each.created_at), each.id, masked_url(each.settings.url))
         for each in found
     ]
-    print_table(_COLUMNS, rows, nothing=f"{organization_id} has no endpoints yet.")
+    print_table(
+        _COLUMNS,
+        rows,
+        nothing=f"{organization_id} has no such endpoints."
+        if state or url
+        else f"{organization_id} has no endpoints yet.",
+    )
     if found:
         suggest(words("deliveries", "list", "--organization", organization_id, "--endpoint", found[0].id))
     else:

@@ -47,6 +47,7 @@ from service.core.replays.job import (
     SkipReason,
     TooManyReplays,
 )
+from service.core.walk import Walk
 from service.settings import Settings, load_settings
 
 LIST_MAX: Final = 200
@@ -225,7 +226,8 @@ def _dealt_with(job: ReplayJob) -> int:
 def list_replays(
     organization_id: OrganizationOption,
     state: Annotated[
-        ReplayState | None, typer.Option(metavar="STATE", help=f"Only in this state: {', '.join(ReplayState)}.")
+        list[ReplayState] | None,
+        typer.Option(metavar="STATE", help=f"Only in this state: {', '.join(ReplayState)}. Repeatable."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=LIST_MAX, help="Maximum number to show.")] = 50,
     *,
@@ -237,7 +239,7 @@ def list_replays(
     async def find() -> Sequence[ReplayJob]:
         async with connected(settings) as engine:
             await require_organization(engine, organization_id)
-            return await ReplayJobs(engine).list(organization_id, state=state, limit=limit)
+            return await ReplayJobs(engine).list(organization_id, Walk(limit), states=state or ())
 
     found = asyncio.run(find())
     if as_json:

@@ -5,7 +5,7 @@ A verb that changes something takes ``by``, who asks for it, and enters the chan
 there without the other. What was refused, or changed nothing, is not entered.
 """
 
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -32,6 +32,7 @@ from service.core.endpoints.refusals import (
 )
 from service.core.endpoints.settings import EndpointSettings, EndpointWish
 from service.core.endpoints.view import (
+    LISTED_STATES,
     Changed,
     EndpointState,
     EndpointView,
@@ -40,7 +41,6 @@ from service.core.endpoints.view import (
     ResthookEvent,
     Rotated,
     Subscriber,
-    Walk,
 )
 from service.core.events.view import EventFilter, EventView, OwnTypeView, Registration
 from service.core.replays.job import (
@@ -52,6 +52,7 @@ from service.core.replays.job import (
     ReplayWish,
     TooManyReplays,
 )
+from service.core.walk import Walk
 
 TimeKeyset = tuple[datetime, str]
 """Where a list that is ordered by time continues: the time and the id of the last one shown."""
@@ -89,13 +90,12 @@ class EndpointDesk(Protocol):
     async def list(
         self,
         organization_id: str,
+        walk: Walk[TimeKeyset],
         *,
         url: str | None = None,
-        state: EndpointState | None = None,
-        limit: int,
-        after: TimeKeyset | None = None,
+        states: Collection[EndpointState] = LISTED_STATES,
     ) -> Sequence[EndpointView]:
-        """Endpoints, newest first, at most ``limit``; without removed ones, but with those that are gone."""
+        """Endpoints in these states, by (created_at, id); by default all that are there, without those gone."""
 
     async def change(
         self,
@@ -182,10 +182,8 @@ class ResthookDesk(Protocol):
 class DeliveryDesk(Protocol):
     """Deliveries and their attempts."""
 
-    async def list(
-        self, wanted: DeliveryFilter, *, limit: int, before: DeliveryKey | None = None
-    ) -> tuple[Sequence[DeliveryView], DeliveryKey | None]:
-        """Deliveries, newest event first, and the key to continue from (None at the end)."""
+    async def list(self, wanted: DeliveryFilter, walk: Walk[DeliveryKey]) -> Sequence[DeliveryView]:
+        """Deliveries, by their keys: in the order of their events."""
 
     async def show(self, key: DeliveryKey, organization_id: str | None = None) -> DeliveryDetail | None:
         """One delivery with its attempts, restricted to the organization if one is given."""
@@ -213,12 +211,11 @@ class ReplayJobDesk(Protocol):
     async def list(
         self,
         organization_id: str,
+        walk: Walk[TimeKeyset],
         *,
-        state: ReplayState | None = None,
-        limit: int,
-        after: TimeKeyset | None = None,
+        states: Collection[ReplayState] = (),
     ) -> Sequence[ReplayJob]:
-        """Jobs, newest first, at most ``limit``."""
+        """Jobs in these states (none: in any), by (created_at, id)."""
 
     async def order(
         self, organization_id: str, job_id: str, order: ReplayOrder, *, by: Actor
@@ -229,10 +226,14 @@ class ReplayJobDesk(Protocol):
 class EventDesk(Protocol):
     """Events, as they are stored."""
 
-    async def list(
-        self, wanted: EventFilter, *, limit: int, before: UUID | None = None
-    ) -> tuple[Sequence[EventView], UUID | None]:
-        """Events, newest first, and the uid to continue from (None at the end)."""
+    async def list(self, wanted: EventFilter, walk: Walk[UUID]) -> Sequence[EventView]:
+        """Events, by uid. Once their bodies come to ``PAGE_BYTES_MAX``, one more follows without its body."""
+
+    async def bodies(self, organization_id: str, uids: Sequence[UUID]) -> Mapping[UUID, bytes | None]:
+        """The bodies of the organization's events, None for one that is no longer stored.
+
+        Once they come to ``PAGE_BYTES_MAX``, the remaining uids are left out.
+        """
 
     async def find(self, organization_id: str, event_id: str) -> EventView | None:
         """The organization's event with this id; None if it does not exist."""
@@ -275,8 +276,8 @@ class KeyDesk(Protocol):
     async def find(self, key_id: str) -> StoredKey | None:
         """The key with this id, of any organization, even if expired or revoked."""
 
-    async def page(self, organization_id: str, *, limit: int, after: TimeKeyset | None = None) -> Sequence[ListedKey]:
-        """The organization's keys, newest first, at most ``limit``, including ended ones."""
+    async def page(self, organization_id: str, walk: Walk[TimeKeyset]) -> Sequence[ListedKey]:
+        """The organization's keys, by (created_at, id), including ended ones."""
 
     async def show(self, organization_id: str, key_id: str) -> ListedKey | None:
         """The organization's key with this id; None if it does not exist."""
@@ -312,5 +313,5 @@ class KeyDesk(Protocol):
 class AuditDesk(Protocol):
     """The audit log. Every verb that changes something writes to it; nobody else does."""
 
-    async def list(self, wanted: EntryFilter, *, limit: int, after: TimeKeyset | None = None) -> Sequence[EntryView]:
-        """Entries, newest first, at most ``limit``."""
+    async def list(self, wanted: EntryFilter, walk: Walk[TimeKeyset]) -> Sequence[EntryView]:
+        """Entries, by (at, id)."""

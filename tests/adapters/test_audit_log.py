@@ -15,6 +15,7 @@ from service.adapters.postgres.retention import PURGE_BATCH_MAX, PostgresRetenti
 from service.core.audit.actor import ACTOR_ID_BYTES_MAX, ADDRESS_BYTES_MAX, Actor, ActorKind
 from service.core.audit.entry import KEPT_DAYS, EntryFilter, EntryView
 from service.core.endpoints.failing import ATTEMPTS_MIN, DisablingPolicy
+from service.core.walk import Walk
 from tests.contract.stores.rig import Bench, InPostgres
 from tests.fakes.actor import SOMEBODY
 from tests.fakes.settlements import settled_by
@@ -42,7 +43,7 @@ async def execute(engine: AsyncEngine, statement: str, *values: object) -> Any:
 
 
 async def entries(engine: AsyncEngine, **wanted: Any) -> Sequence[EntryView]:
-    return await AuditReader(engine).list(EntryFilter(**wanted), limit=200)
+    return await AuditReader(engine).list(EntryFilter(**wanted), Walk(200))
 
 
 async def enter(
@@ -134,9 +135,7 @@ async def test_the_list_is_paged_newest_first_and_filtered(engine: AsyncEngine) 
     every = await entries(engine)
     assert [each.object_id for each in every] == ["k2", "ep_9", "ep_0", "ep_1", "ep_0", "ep_1", "ep_0"]
     seen: list[EntryView] = []
-    while page := await AuditReader(engine).list(
-        EntryFilter(), limit=3, after=(seen[-1].at, seen[-1].id) if seen else None
-    ):
+    while page := await AuditReader(engine).list(EntryFilter(), Walk(3, (seen[-1].at, seen[-1].id) if seen else None)):
         seen += page
     assert seen == every
     assert [each.object_id for each in await entries(engine, organization_id="org_2")] == ["ep_9"]

@@ -2,7 +2,7 @@
 
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -31,6 +31,7 @@ from service.core.events.uid import received_at
 from service.core.events.view import EventFilter
 from service.core.reason import Reason
 from service.core.replays.job import ReplayJob, ReplayWish
+from service.core.walk import Walk
 from tests.fakes.actor import SOMEBODY
 from tests.fakes.events import new_uid
 
@@ -69,24 +70,32 @@ async def rows_of(engine: AsyncEngine, table: str) -> Sequence[Row]:
     return found
 
 
+async def deliveries_of(engine: AsyncEngine) -> Sequence[Row]:
+    """Every delivery, with the message that its event is about."""
+    messages = {row["uid"]: row["message_id"] for row in await rows_of(engine, "events")}
+    rows = await rows_of(engine, "deliveries")
+    return [{**row, "message_id": messages.get(row["event_uid"])} for row in rows]
+
+
 def key_of(row: Row) -> tuple[UUID, int, int]:
     return row["event_uid"], row["subscription_id"], row["replay_number"]
 
 
 def is_wanted(wanted: DeliveryFilter, row: Row) -> bool:
     """The model: what a filter means, in the fewest words."""
-    columns = {
-        "organization_id": wanted.organization_id,
-        "endpoint_id": wanted.endpoint_id,
-        "event_id": wanted.event_id,
-        "state": wanted.state,
-        "event_type": wanted.event_type,
-        "last_status": wanted.status_code,
-        "reason": wanted.reason,
+    columns: dict[str, Collection[Any]] = {
+        "organization_id": [wanted.organization_id] if wanted.organization_id else [],
+        "endpoint_id": wanted.endpoint_ids,
+        "event_id": [wanted.event_id] if wanted.event_id else [],
+        "message_id": [wanted.message_id] if wanted.message_id else [],
+        "state": wanted.states,
+        "event_type": wanted.event_types,
+        "last_status": [status for low, high in wanted.statuses for status in range(low, high + 1)],
+        "reason": wanted.reasons,
     }
     at = received_at(row["event_uid"])
     is_in_time = (wanted.since is None or at >= wanted.since) and (wanted.until is None or at < wanted.until)
-    return is_in_time and all(value is None or row[name] == value for name, value in columns.items())
+    return is_in_time and all(not values or row[name] in values for name, values in columns.items())
 
 
 def some_filters(rows: Sequence[Row], draw: random.Random) -> Iterator[DeliveryFilter]:
@@ -96,44 +105,56 @@ def some_filters(rows: Sequence[Row], draw: random.Random) -> Iterator[DeliveryF
         at = received_at(draw.choice(rows)["event_uid"])
         return {"since": at, "until": at + timedelta(hours=draw.choice([1, 12, 40]))}
 
+    def several(*values: Any) -> list[Any]:
+        """The value of the row or another, and sometimes more of them."""
+        return list(dict.fromkeys(draw.sample(values, draw.choice([1, 1, 2, 3]))))
+
     def values(row: Row) -> dict[str, Any]:
         return {
             "organization_id": row["organization_id"],
-            "endpoint_id": draw.choice([row["endpoint_id"], "ep_unknown"]),
+            "endpoint_ids": several(row["endpoint_id"], "ep_unknown", "ep_org_large_1"),
             "event_id": row["event_id"],
-            "state": draw.choice([row["state"], "leased", "dead"]),
-            "event_type": draw.choice([row["event_type"], "order.placed"]),
-            "status_code": draw.choice([row["last_status"], 204, 418]),
-            "reason": draw.choice([row["reason"], "gone", "timeout"]),
+            "message_id": row["message_id"],
+            "states": several(State(row["state"]), State.LEASED, State.DEAD, State.DELIVERED),
+            "event_types": several(row["event_type"], "order.placed", "link.clicked"),
+            "statuses": several((row["last_status"] or 200,) * 2, (204, 204), (418, 418), (400, 499), (500, 599)),
+            "reasons": several(Reason(row["reason"] or "gone"), Reason.GONE, Reason.TIMEOUT),
             **times(),
         }
 
     names = list(values(rows[0]))
     for name in names:
         for organization_id in (None, LARGE, "org_1"):
+            if name == "message_id" and organization_id is None:
+                continue  # only within an organization
             yield replace(DeliveryFilter(organization_id), **{name: values(draw.choice(rows))[name]})
     rare = [row for row in rows if row["state"] != "delivered"]
     for _ in range(60):
         row = draw.choice(draw.choice([rows, rare]))
         chosen = draw.sample([name for name in names if name != "organization_id"], draw.randrange(4))
         found = {name: value for name, value in values(row).items() if name in chosen}
-        yield DeliveryFilter(organization_id=draw.choice([row["organization_id"], None]), **found)
+        organization_id = (
+            row["organization_id"] if "message_id" in found else draw.choice([row["organization_id"], None])
+        )
+        yield DeliveryFilter(organization_id=organization_id, **found)
 
 
 async def test_every_filter_and_combination_finds_what_the_model_finds(engine: AsyncEngine) -> None:
-    rows = sorted(await rows_of(engine, "deliveries"), key=key_of, reverse=True)
+    rows = sorted(await deliveries_of(engine), key=key_of, reverse=True)
     draw = random.Random(7)  # noqa: S311
     reader = DeliveryReader(engine)
     for wanted in some_filters(rows, draw):
         expected = [str(DeliveryKey(*key_of(row))) for row in rows if is_wanted(wanted, row)]
-        found, following = await reader.list(wanted, limit=30)
-        assert [each.id for each in found] == expected[:30], wanted
-        assert (following is not None) == (len(expected) > 30), wanted
+        assert [each.id for each in await reader.list(wanted, Walk(30))] == expected[:30], wanted
+        found = await reader.list(wanted, Walk(5, is_descending=False))
+        assert [each.id for each in found] == expected[::-1][:5], wanted
         if len(expected) > 1:  # from somewhere in the middle
             index = draw.randrange(len(expected) - 1)
-            before = DeliveryKey.parse(expected[index])
-            found, _ = await reader.list(wanted, limit=5, before=before)
+            beside = DeliveryKey.parse(expected[index])
+            found = await reader.list(wanted, Walk(5, beside))
             assert [each.id for each in found] == expected[index + 1 : index + 6], wanted
+            found = await reader.list(wanted, Walk(5, beside, is_descending=False))
+            assert [each.id for each in found] == expected[:index][::-1][:5], wanted
 
 
 async def test_events_by_type_and_time(engine: AsyncEngine) -> None:
@@ -144,7 +165,8 @@ async def test_events_by_type_and_time(engine: AsyncEngine) -> None:
         since = received_at(draw.choice(rows)["uid"])
         wanted = EventFilter(
             draw.choice([LARGE, "org_1", "org_unknown"]),
-            draw.choice([None, *REGISTRY]),
+            draw.sample([*REGISTRY], draw.choice([0, 0, 1, 2])),
+            draw.choice([None, None, draw.choice(rows)["message_id"]]),
             draw.choice([None, since]),
             draw.choice([None, since + timedelta(hours=draw.choice([1, 30]))]),
         )
@@ -152,36 +174,47 @@ async def test_events_by_type_and_time(engine: AsyncEngine) -> None:
             row["uid"]
             for row in rows
             if row["organization_id"] == wanted.organization_id
-            and wanted.event_type in {None, row["event_type"]}
+            and (not wanted.event_types or row["event_type"] in wanted.event_types)
+            and wanted.message_id in {None, row["message_id"]}
             and (wanted.since is None or received_at(row["uid"]) >= wanted.since)
             and (wanted.until is None or received_at(row["uid"]) < wanted.until)
         ]
-        before = draw.choice([None, *expected[:50]])
-        rest = expected if before is None else expected[expected.index(before) + 1 :]
-        found, following = await reader.list(wanted, limit=20, before=before)
+        beside = draw.choice([None, *expected[:50]])
+        rest = expected if beside is None else expected[expected.index(beside) + 1 :]
+        assert [each.uid for each in await reader.list(wanted, Walk(20, beside))] == rest[:20], wanted
+        rest = expected[::-1] if beside is None else expected[: expected.index(beside)][::-1]
+        found = await reader.list(wanted, Walk(20, beside, is_descending=False))
         assert [each.uid for each in found] == rest[:20], wanted
-        assert following == (rest[19] if len(rest) > 20 else None), wanted
 
 
 async def test_no_plan_reads_a_big_table_whole(engine: AsyncEngine) -> None:
     """With the planner's own settings: nothing is forbidden, the indexes are what it prefers."""
-    rows = await rows_of(engine, "deliveries")
+    rows = await deliveries_of(engine)
     draw = random.Random(9)  # noqa: S311
     deliveries, events, explain = DeliveryReader(engine), EventReader(engine), StoryReader(engine)
     row = next(row for row in rows if row["organization_id"] == LARGE)
     key = DeliveryKey(*key_of(row))
     questions: list[Callable[[], Awaitable[object]]] = [
-        partial(deliveries.list, DeliveryFilter(LARGE)),
-        partial(deliveries.list, DeliveryFilter(LARGE), before=key),
+        partial(deliveries.list, DeliveryFilter(LARGE), Walk(50)),
+        partial(deliveries.list, DeliveryFilter(LARGE), Walk(50, key)),
+        partial(deliveries.list, DeliveryFilter(LARGE), Walk(50, key, is_descending=False)),
         partial(deliveries.show, key, LARGE),
-        partial(events.list, EventFilter(LARGE), limit=50),
-        partial(events.list, EventFilter(LARGE, "message.sent"), limit=50),
+        partial(events.list, EventFilter(LARGE), Walk(50)),
+        partial(events.list, EventFilter(LARGE), Walk(50, is_descending=False)),
+        partial(events.list, EventFilter(LARGE, ["message.sent"]), Walk(50)),
+        partial(events.list, EventFilter(LARGE, ["message.sent", "link.clicked"]), Walk(50)),
+        partial(events.list, EventFilter(LARGE, (), "msg_17"), Walk(50)),
+        partial(events.bodies, LARGE, [key.event_uid]),
         partial(events.find, LARGE, row["event_id"]),
         partial(events.about_message, LARGE, "msg_17"),
         partial(events.messages_called, LARGE, "theirs_17"),
         partial(explain.read, LARGE, row["event_id"]),
         # Without an organization only the command line asks, and may wait.
-        *(partial(deliveries.list, each) for each in some_filters(rows, draw) if each.organization_id is not None),
+        *(
+            partial(deliveries.list, each, Walk(50))
+            for each in some_filters(rows, draw)
+            if each.organization_id is not None
+        ),
     ]
     async with driver(engine) as connection:
         count = await connection.fetchval(
@@ -202,11 +235,17 @@ async def test_no_plan_reads_a_big_table_whole(engine: AsyncEngine) -> None:
     ("wanted", "index"),
     [
         (DeliveryFilter("org_1"), "organization_id_event_type_event"),
-        (DeliveryFilter("org_1", event_type="message.sent"), "organization_id_event_type_event"),
-        (DeliveryFilter(LARGE, "ep_org_large_3"), "endpoint_id_event_type_event"),
-        (DeliveryFilter(LARGE, state=State.CANCELLED), "organization_id_state_reason"),
-        (DeliveryFilter(LARGE, reason=Reason.AGE_EXCEEDED), "organization_id_state_reason"),
-        (DeliveryFilter(LARGE, status_code=418), "organization_id_last_status"),
+        (DeliveryFilter("org_1", event_types=["message.sent"]), "organization_id_event_type_event"),
+        (DeliveryFilter("org_1", event_types=["message.sent", "link.clicked"]), "organization_id_event_type_event"),
+        (DeliveryFilter(LARGE, ["ep_org_large_3"]), "endpoint_id_event_type_event"),
+        (DeliveryFilter(LARGE, ["ep_org_large_3", "ep_org_large_4"]), "endpoint_id_event_type_event"),
+        (DeliveryFilter(LARGE, states=[State.CANCELLED]), "organization_id_state_reason"),
+        (DeliveryFilter(LARGE, states=[State.CANCELLED, State.DEAD]), "organization_id_state_reason"),
+        (DeliveryFilter(LARGE, reasons=[Reason.AGE_EXCEEDED]), "organization_id_state_reason"),
+        (DeliveryFilter(LARGE, reasons=[Reason.AGE_EXCEEDED, Reason.TIMEOUT]), "organization_id_state_reason"),
+        (DeliveryFilter(LARGE, statuses=[(418, 418)]), "organization_id_last_status"),
+        (DeliveryFilter(LARGE, statuses=[(400, 499), (503, 503)]), "organization_id_last_status"),
+        (DeliveryFilter(LARGE, message_id="msg_17"), "pkey"),
         (DeliveryFilter(LARGE, event_id="evt_11"), "pkey"),
     ],
 )
@@ -214,7 +253,7 @@ async def test_each_index_is_the_one_that_was_made_for_it(
     engine: AsyncEngine, wanted: DeliveryFilter, index: str
 ) -> None:
     async with listening(engine) as ran:
-        await DeliveryReader(engine).list(wanted)
+        await DeliveryReader(engine).list(wanted, Walk(51))
     [(statement, arguments)] = [each for each in ran.items() if "final_deliveries" in each[0]]
     async with driver(engine) as connection:
         plan = await plan_of(connection, statement, arguments)
@@ -251,8 +290,9 @@ async def test_pages_have_no_gap_and_no_repeat_while_deliveries_end_and_come(eng
     is_first = True
     while is_first or cursor is not None:
         is_first = False
-        found, cursor = await DeliveryReader(engine).list(DeliveryFilter(LARGE), limit=97, before=cursor)
+        found = await DeliveryReader(engine).list(DeliveryFilter(LARGE), Walk(97, cursor))
         seen += [each.id for each in found]
+        cursor = DeliveryKey.parse(found[-1].id) if found else None
         async with driver(engine) as connection:
             await connection.execute(END_SOME)
             await connection.execute(ADD_SOME, new_uid())
@@ -285,7 +325,8 @@ async def test_a_replay_makes_what_the_model_says_and_each_of_its_steps_walks_in
     engine: AsyncEngine, wish: ReplayWish
 ) -> None:
     rows = [row for row in await rows_of(engine, "final_deliveries") if row["organization_id"] == LARGE]
-    wanted = DeliveryFilter(LARGE, wish.endpoint_id, event_type=wish.event_type, since=wish.since, until=wish.until)
+    endpoint_ids, event_types = ([each] if each else [] for each in (wish.endpoint_id, wish.event_type))
+    wanted = DeliveryFilter(LARGE, endpoint_ids, event_types=event_types, since=wish.since, until=wish.until)
     matching = sorted(key_of(row) for row in rows if is_wanted(wanted, row) and row["state"] in wish.states)
     newest = {key_of(row)[:2]: row["replay_number"] for row in sorted(await rows_of(engine, "deliveries"), key=key_of)}
     stored = {row["uid"] for row in await rows_of(engine, "events")}

@@ -21,6 +21,7 @@ from service.core.endpoints.auth import OAuth2
 from service.core.endpoints.settings import EndpointWish
 from service.core.endpoints.signing import Signing
 from service.core.endpoints.view import Changed, Registered, Rotated
+from service.core.walk import Walk
 from service.ports.requests import Answered, Begun, NamedRequest
 from tests.fakes.actor import SOMEBODY
 from tests.fakes.administration import LOOPBACK_ALLOWED
@@ -121,7 +122,7 @@ async def test_everything_moves_to_the_first_key_and_still_says_the_same(engine:
     assert await rewrap_all(engine) == len(SEALED)
     assert await counts(engine) == {(each.one, "k2"): 1 for each in SEALED}
     assert await secrets_of(engine, made, NEW_BOX) == [text_of(made)]
-    shown = await store_on(engine, NEW_BOX).list(ORGANIZATION, limit=1)
+    shown = await store_on(engine, NEW_BOX).list(ORGANIZATION, Walk(1))
     assert shown[0].settings.headers == HEADERS
     assert shown[0].settings.url == made.endpoint.settings.url == "https://hooks.example.com/0?token=hush"
     assert shown[0].settings.auth == OAuth2("https://auth.example.com/", "a", "hunter2")
@@ -185,7 +186,7 @@ async def test_what_is_changed_meanwhile_is_not_overwritten(engine: AsyncEngine,
     }
     assert await rewrap_all(engine) == 3
     assert set(await secrets_of(engine, made, NEW_BOX)) == {text_of(made), *rotated}
-    shown = await store_on(engine, NEW_BOX).list(ORGANIZATION, limit=1)
+    shown = await store_on(engine, NEW_BOX).list(ORGANIZATION, Walk(1))
     assert shown[0].settings.headers == {"X-Pass": "number 2"}
 
 

@@ -118,7 +118,7 @@ async def reading_on(database_url: str) -> AsyncIterator[Reading]:
             *EventOperations(events).operations(),
             *ExplainOperations(StoryReader(engine)).operations(),
             *MessageOperations(events).operations(),
-            *DeliveryOperations(DeliveryReader(engine), Replays(engine)).operations(),
+            *DeliveryOperations(DeliveryReader(engine), Replays(engine), events).operations(),
             *ReplayOperations(ReplayJobs(engine), endpoints).operations(),
             *EndpointOperations(
                 endpoints, EndpointHealth(engine), nobody_asked(engine), lambda: datetime.now(UTC)

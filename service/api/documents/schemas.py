@@ -18,7 +18,7 @@ from service.api.problem import Problem
 Schema = dict[str, Any]
 
 _REFERENCE: Final = "#/components/schemas/{model}"
-_PAGE: Final = re.compile(r"Page_(\w+)_")
+_PAGE: Final = re.compile(r"(?:Forward)?Page_(\w+)_")
 _NAMES: Final = {
     "ClauseShown": "FilterClause",
     "ClicksShown": "MessageClicks",
@@ -103,6 +103,8 @@ class Schemas:
                 parameter["description"] = plain.pop("description")
             if "examples" in plain:
                 parameter["example"] = plain.pop("examples")[0]
+            if plain.get("type") == "array":
+                parameter |= {"style": "form", "explode": False}  # one parameter, its values separated by commas
             found.append(parameter | {"schema": plain})
         return found
 

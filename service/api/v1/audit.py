@@ -1,23 +1,25 @@
 """``/v1/audit``: who changed what in the organization."""
 
+from functools import partial
 from typing import Any, Final
 
 from pydantic import Field
 
 from service.api.instant import Instant
+from service.api.keyset import Keyset
 from service.api.operation import Answer, Call, Operation
-from service.api.page import Page, PageQuery, page_by_time, time_keyset_of
+from service.api.page import OrderedQuery, Page, by_time, read_page
 from service.api.v1.event_queries import GivenInstant
 from service.api.validation import AnswerModel
 from service.core.audit.actor import ACTOR_ID_BYTES_MAX, ActorKind
 from service.core.audit.entry import FIELD_BYTES_MAX, AuditOperation, EntryFilter, EntryView
-from service.ports.desk import AuditDesk
+from service.ports.desk import AuditDesk, TimeKeyset
 
 _ID_CHARACTERS_MAX: Final = 256
 _KINDS: Final = ", ".join(f"`{each}`" for each in ActorKind)
 
 
-class AuditQuery(PageQuery):
+class AuditQuery(OrderedQuery):
     """Filters for audit entries; all of them must hold."""
 
     operation: AuditOperation | None = Field(
@@ -91,6 +93,9 @@ class AuditEntry(AnswerModel):
         )
 
 
+_BY_TIME: Final[Keyset[EntryView, TimeKeyset]] = by_time(lambda entry: (entry.at, entry.id))
+
+
 class AuditOperations:
     """The handler of ``/v1/audit``."""
 
@@ -103,10 +108,8 @@ class AuditOperations:
         wanted = EntryFilter(
             call.organization_id, query.operation, query.object_id, query.actor_id, query.since, query.until
         )
-        found = await self._desk.list(wanted, limit=query.limit + 1, after=time_keyset_of(query))
-        shown, cursor = page_by_time(found, query.limit, lambda entry: (entry.at, entry.id))
-        data = list(map(AuditEntry.of, shown))
-        return Answer(200, Page[AuditEntry](data=data, has_more=cursor is not None, next_cursor=cursor))
+        page = await read_page(query, _BY_TIME, partial(self._desk.list, wanted))
+        return Answer(200, Page[AuditEntry](data=list(map(AuditEntry.of, page.rows)), **page.links))
 
     def operation(self) -> Operation:
         """Return the operation."""

@@ -1,22 +1,36 @@
 """``/v1/deliveries``: list deliveries, show their attempts, and replay them."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Final, Literal
+from uuid import UUID
 
 from pydantic import Field, WithJsonSchema
 
-from service.api.cursor import write_cursor
 from service.api.errors import ApiError, Code
 from service.api.instant import Instant
+from service.api.keyset import Keyset
 from service.api.operation import Answer, Call, Operation
-from service.api.page import Page, bad_cursor, keyset_of
+from service.api.page import Page, page_of_json, read_page
+from service.api.several import Several
 from service.api.v1.event_queries import ID_PATTERN, EventsQuery
-from service.api.validation import AnswerModel
+from service.api.v1.events import EventItem, event_json
+from service.api.validation import AnswerModel, QueryModel
 from service.core.deliveries.delivery import DeliveryKey, State
 from service.core.deliveries.headers import REPLY_HEADERS_KEPT_BYTES_MAX, REPLY_HEADERS_KEPT_MAX, event_headers
 from service.core.deliveries.outcome import OutcomeKind
-from service.core.deliveries.view import DeliveryDetail, DeliveryFilter, DeliveryView, ReplayRefused
+from service.core.deliveries.view import (
+    STATUS_PATTERN,
+    DeliveryDetail,
+    DeliveryFilter,
+    DeliveryView,
+    ReplayRefused,
+    status_range,
+)
+from service.core.events.view import EventView
 from service.core.reason import Reason
-from service.ports.desk import DeliveryDesk, ReplayDesk
+from service.core.walk import Walk
+from service.ports.desk import DeliveryDesk, EventDesk, ReplayDesk
 from webhook_signature.sign import HEADER_ID
 from webhook_signature.styles import STYLES
 
@@ -28,27 +42,45 @@ ReasonAsked = Annotated[Reason, WithJsonSchema({"type": "string", "enum": [each.
 """Enums inlined: query parameters have no definitions to refer to."""
 
 
-class DeliveriesQuery(EventsQuery):
-    """Filters for deliveries; all of them must hold."""
+EndpointIdAsked = Annotated[str, Field(pattern=ID_PATTERN)]
+StatusAsked = Annotated[str, Field(pattern=f"^({STATUS_PATTERN})$")]
+Expand = Literal["event"]
+EXPAND: Final = Field(
+    default=None,
+    description="`event` adds the event as `event`: null if it is no longer stored. A page of large events has fewer "
+    "than `limit`.",
+)
 
-    endpoint_id: str | None = Field(
+
+class DeliveryQuery(QueryModel):
+    """What to show of a delivery."""
+
+    expand: Expand | None = EXPAND
+
+
+class DeliveriesQuery(EventsQuery):
+    """Filters for deliveries; all of them must hold. Of several values, separated by commas, one must."""
+
+    endpoint_id: Several[EndpointIdAsked] | None = Field(
         default=None,
-        pattern=ID_PATTERN,
-        description="Only deliveries to this endpoint.",
-        examples=["ep_7k2m9x4c1v8b3n6h"],
+        description="Only deliveries to this endpoint, or to one of these.",
+        examples=[["ep_7k2m9x4c1v8b3n6h"]],
     )
     event_id: str | None = Field(default=None, pattern=ID_PATTERN, description="Only deliveries of this event.")
-    state: StateAsked | None = Field(default=None, description="Only deliveries in this state.")
-    status_code: int | None = Field(
+    state: Several[StateAsked] | None = Field(
+        default=None, description="Only deliveries in this state, or in one of these.", examples=[["dead", "cancelled"]]
+    )
+    status_code: Several[StatusAsked] | None = Field(
         default=None,
-        ge=0,
-        le=999,
-        description="Only deliveries whose last answer had this HTTP status.",
-        examples=[503],
+        description="Only deliveries whose last answer had this HTTP status: `503`, or `5xx` for all from 500 to 599.",
+        examples=[["429", "5xx"]],
     )
-    reason: ReasonAsked | None = Field(
-        default=None, description="Only deliveries that ended, or last failed, for this reason.", examples=["timeout"]
+    reason: Several[ReasonAsked] | None = Field(
+        default=None,
+        description="Only deliveries that ended, or last failed, for this reason, or for one of these.",
+        examples=[["timeout"]],
     )
+    expand: Expand | None = EXPAND
 
 
 class DeliveryItem(AnswerModel):
@@ -67,6 +99,9 @@ class DeliveryItem(AnswerModel):
     created_at: Instant
     next_attempt_at: Instant | None = Field(description="When a pending delivery is due.")
     ended_at: Instant | None
+    event: EventItem | None = Field(
+        default=None, description="The event, with `expand=event`; null if it is no longer stored. Otherwise left out."
+    )
 
 
 class RequestShown(AnswerModel):
@@ -126,9 +161,10 @@ class DeliveryShown(DeliveryItem):
 class DeliveryOperations:
     """Reads and replays deliveries."""
 
-    def __init__(self, desk: DeliveryDesk, replays: ReplayDesk) -> None:
+    def __init__(self, desk: DeliveryDesk, replays: ReplayDesk, events: EventDesk) -> None:
         self._desk = desk
         self._replays = replays
+        self._events = events
 
     def operations(self) -> tuple[Operation, ...]:
         """Return the operations."""
@@ -154,6 +190,7 @@ class DeliveryOperations:
                 tag=TAG,
                 scope="read",
                 handler=self.show,
+                query=DeliveryQuery,
                 answers={200: DeliveryShown},
                 problems=frozenset({404}),
             ),
@@ -177,30 +214,46 @@ class DeliveryOperations:
         query: DeliveriesQuery = call.query
         wanted = DeliveryFilter(
             organization_id=call.organization_id,
-            endpoint_id=query.endpoint_id,
+            endpoint_ids=query.endpoint_id or (),
             event_id=query.event_id,
-            state=query.state,
-            event_type=query.event_type,
-            status_code=query.status_code,
-            reason=query.reason,
+            message_id=query.message_id,
+            states=query.state or (),
+            event_types=query.event_type or (),
+            statuses=list(map(status_range, query.status_code or ())),
+            reasons=query.reason or (),
             since=query.since,
             until=query.until,
         )
-        found, following = await self._desk.list(wanted, limit=query.limit, before=_before(query))
-        next_cursor = write_cursor(str(following)) if following is not None else None
-        page = Page[DeliveryItem](
-            data=list(map(_item, found)), has_more=next_cursor is not None, next_cursor=next_cursor
-        )
-        return Answer(200, page)
+
+        async def fetch(walk: Walk[DeliveryKey]) -> Sequence[_Row]:
+            found = await self._desk.list(wanted, walk)
+            return await self._with_events(call, found) if query.expand else [_Row(each) for each in found]
+
+        page = await read_page(query, _BY_KEY, fetch)
+        return Answer(200, text=page_of_json(map(_json, page.rows), page.links))
+
+    async def _with_events(self, call: Call, found: Sequence[DeliveryView]) -> Sequence["_Row"]:
+        uids = [_uid_of(each) for each in found]
+        bodies = await self._events.bodies(call.organization_id, uids)
+        return [
+            _Row(each, _event_of(uid, bodies[uid])) if uid in bodies else _Row(each, is_whole=False)
+            for each, uid in zip(found, uids, strict=True)
+        ]
 
     async def show(self, call: Call) -> Answer:
-        """Show one delivery."""
+        """Show one delivery with its attempts."""
+        query: DeliveryQuery = call.query
         key = _key(call)
         found = await self._desk.show(key, call.organization_id)
         if found is None:
             raise _no_delivery(call)
         attempts = [_attempt(found, key, index) for index in range(len(found.attempts))]
-        return Answer(200, DeliveryShown(**_item(found.delivery).model_dump(), attempts=attempts))
+        shown = DeliveryShown(**_item(found.delivery).model_dump(exclude={"event"}), attempts=attempts)
+        event = None
+        if query.expand:
+            bodies = await self._events.bodies(call.organization_id, [key.event_uid])
+            event = _event_of(key.event_uid, bodies[key.event_uid])
+        return Answer(200, text=_with_event(shown, event).decode())
 
     async def replay(self, call: Call) -> Answer:
         """Create a new delivery of the same event."""
@@ -209,17 +262,51 @@ class DeliveryOperations:
             raise _no_delivery(call)
         if isinstance(made, ReplayRefused):
             raise ApiError(409, Code.CONFLICT, made.sentence)
-        return Answer(202, _item(made))
+        return Answer(202, text=_with_event(_item(made), None).decode())
 
 
-def _before(query: DeliveriesQuery) -> DeliveryKey | None:
-    keyset = keyset_of(query, str)
-    if keyset is None:
-        return None
-    key = DeliveryKey.parse(keyset[0])
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A delivery, and its event as JSON if it is asked for; without room for that it is not whole."""
+
+    delivery: DeliveryView
+    event: bytes | None = None
+    is_whole: bool = True
+
+
+def _key_of(text: str) -> DeliveryKey:
+    key = DeliveryKey.parse(text)
     if key is None:
-        raise bad_cursor()
+        raise ValueError("not the id of a delivery")
     return key
+
+
+_BY_KEY: Final[Keyset[_Row, DeliveryKey]] = Keyset(
+    of=lambda row: _key_of(row.delivery.id),
+    kinds=(str,),
+    write=lambda key: (str(key),),
+    read=_key_of,
+    is_whole=lambda row: row.is_whole,
+)
+
+
+def _uid_of(delivery: DeliveryView) -> UUID:
+    return _key_of(delivery.id).event_uid
+
+
+def _event_of(uid: UUID, body: bytes | None) -> bytes:
+    """The event as JSON, null if it is no longer stored."""
+    return b"null" if body is None else event_json(EventView(uid, body))
+
+
+def _json(row: _Row) -> bytes:
+    return _with_event(_item(row.delivery), row.event)
+
+
+def _with_event(shown: DeliveryItem, event: bytes | None) -> bytes:
+    """The delivery as JSON, with its event if one is given: its stored bytes, so that numbers keep their notation."""
+    whole = shown.model_dump_json(exclude={"event"}).encode()
+    return whole if event is None else b'%b,"event":%b}' % (whole[:-1], event)
 
 
 def _key(call: Call) -> DeliveryKey:

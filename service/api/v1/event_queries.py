@@ -5,8 +5,9 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
-from service.api.page import PageQuery
-from service.core.events.registry import NAME_LENGTH_MAX, NAME_PATTERN
+from service.api.page import OrderedQuery
+from service.api.several import Several
+from service.core.events.registry import MESSAGE_ID_LENGTH_MAX, NAME_LENGTH_MAX, NAME_PATTERN
 
 ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 
@@ -30,15 +31,23 @@ GivenInstant = Annotated[AwareDatetime, BeforeValidator(_no_number), AfterValida
 """A date-time with an offset, as UTC. A bare number is refused: it could be seconds or milliseconds."""
 
 
-class EventsQuery(PageQuery):
-    """Filters for events."""
+EventTypeAsked = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", max_length=NAME_LENGTH_MAX)]
 
-    event_type: str | None = Field(
+
+class EventsQuery(OrderedQuery):
+    """Filters for events. Of several values, separated by commas, one must hold."""
+
+    event_type: Several[EventTypeAsked] | None = Field(
         default=None,
-        pattern=f"^{NAME_PATTERN}$",
-        max_length=NAME_LENGTH_MAX,
-        description="Only events of this type.",
-        examples=["message.sent"],
+        description="Only events of this type, or of one of these.",
+        examples=[["message.sent", "message.failed"]],
+    )
+    message_id: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MESSAGE_ID_LENGTH_MAX,
+        description="Only events about this message (`data.message.id`).",
+        examples=["msg_01JD5Z7Q8M"],
     )
     since: GivenInstant | None = Field(
         default=None,

@@ -12,7 +12,7 @@ from service.api.cursor import write_cursor
 from service.api.errors import ApiError, Code, invalid
 from service.api.instant import Instant
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation, created
-from service.api.page import Page, PageQuery, bad_cursor, keyset_of
+from service.api.page import ForwardPage, PageQuery, bad_cursor, keyset_of
 from service.api.validation import AnswerModel, BodyModel
 from service.core.endpoints.refusals import CapReached
 from service.core.events.own_types.new_type import SAMPLE_BYTES_MAX, WrittenType, write_type
@@ -117,7 +117,7 @@ class EventTypeOperations:
         shown = found[: query.limit]
         has_more = len(found) > query.limit
         cursor = write_cursor(shown[-1].name) if has_more else None
-        return Answer(200, Page[EventTypeAnswer](data=shown, has_more=has_more, next_cursor=cursor))
+        return Answer(200, ForwardPage[EventTypeAnswer](data=shown, has_more=has_more, next_cursor=cursor))
 
     async def get(self, call: Call) -> Answer:
         """Show one type, built in or the organization's own."""
@@ -175,7 +175,7 @@ class EventTypeOperations:
                 scope="read",
                 handler=self.page,
                 query=PageQuery,
-                answers={200: Page[EventTypeAnswer]},
+                answers={200: ForwardPage[EventTypeAnswer]},
             ),
             Operation(
                 "GET",

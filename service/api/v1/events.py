@@ -1,16 +1,17 @@
 """``GET /v1/events``: the events of an organization, as they are delivered, newest first."""
 
-from typing import Any
+from functools import partial
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 from pydantic import ConfigDict, Field
 
-from service.api.cursor import write_cursor
 from service.api.errors import ApiError, Code
 from service.api.instant import Instant
+from service.api.keyset import Keyset
 from service.api.operation import Answer, Call, Operation
-from service.api.page import Page, bad_cursor, keyset_of
+from service.api.page import Page, page_of_json, read_page
 from service.api.v1.event_queries import EventsQuery
 from service.api.validation import AnswerModel
 from service.core.events.uid import received_at
@@ -19,6 +20,14 @@ from service.core.timestamp import format_timestamp
 from service.ports.desk import EventDesk
 
 TAG = "events"
+
+_BY_UID: Final[Keyset[EventView, UUID]] = Keyset(
+    of=lambda event: event.uid,
+    kinds=(str,),
+    write=lambda uid: (uid.hex,),
+    read=UUID,
+    is_whole=lambda event: bool(event.body),
+)
 
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -74,12 +83,9 @@ class EventOperations:
     async def list(self, call: Call) -> Answer:
         """List one page of events."""
         query: EventsQuery = call.query
-        wanted = EventFilter(call.organization_id, query.event_type, *query.times)
-        found, following = await self._desk.list(wanted, limit=query.limit, before=_before(query))
-        items = b",".join(map(_item, found))
-        next_cursor = write_cursor(following.hex) if following is not None else None
-        rest = msgspec.json.encode({"has_more": following is not None, "next_cursor": next_cursor})
-        return Answer(200, text=(b'{"data":[%b],%b' % (items, rest[1:])).decode())
+        wanted = EventFilter(call.organization_id, query.event_type or (), query.message_id, *query.times)
+        page = await read_page(query, _BY_UID, partial(self._desk.list, wanted))
+        return Answer(200, text=page_of_json(map(event_json, page.rows), page.links))
 
     async def show(self, call: Call) -> Answer:
         """Show one event."""
@@ -87,7 +93,7 @@ class EventOperations:
         found = await self._desk.find(call.organization_id, event_id)
         if found is None:
             raise no_event(event_id)
-        return Answer(200, text=_item(found).decode())
+        return Answer(200, text=event_json(found).decode())
 
 
 def no_event(event_id: str) -> ApiError:
@@ -95,15 +101,7 @@ def no_event(event_id: str) -> ApiError:
     return ApiError(404, Code.NOT_FOUND, f"no event {event_id[:64]!r}")
 
 
-def _before(query: EventsQuery) -> UUID | None:
-    keyset = keyset_of(query, str)
-    try:
-        return UUID(hex=keyset[0]) if keyset is not None else None
-    except ValueError:
-        raise bad_cursor() from None
-
-
-def _item(event: EventView) -> bytes:
+def event_json(event: EventView) -> bytes:
     """The envelope with our ``received_at``, which replaces a producer's field of that name."""
     fields = _fields_of.decode(event.body)
     fields["received_at"] = msgspec.Raw(msgspec.json.encode(format_timestamp(received_at(event.uid))))

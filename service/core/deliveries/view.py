@@ -3,27 +3,39 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from service.core.deliveries.delivery import State
 from service.core.deliveries.outcome import OutcomeKind
 from service.core.reason import Reason
 
+STATUS_PATTERN: Final = r"[0-9]{1,3}|[0-9]xx"
+
+StatusRange = tuple[int, int]
+"""HTTP statuses from the first to the last, both included."""
+
+
+def status_range(text: str) -> StatusRange:
+    """``503`` or ``5xx``; what does not match ``STATUS_PATTERN`` raises ValueError."""
+    return int(text.replace("x", "0")), int(text.replace("x", "9"))
+
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFilter:
-    """Which deliveries to list; None means any.
+    """Which deliveries to list; None, or no values, means any. Of several values one must hold.
 
-    ``status_code`` is the HTTP status of the last attempt that got a reply. ``since`` (inclusive) and ``until``
-    (exclusive) bound the time when the event was received.
+    ``statuses`` are those of the last attempt that got a reply. ``message_id`` is the message that the event is about.
+    ``since`` (inclusive) and ``until`` (exclusive) bound the time when the event was received.
     """
 
     organization_id: str | None = None
-    endpoint_id: str | None = None
+    endpoint_ids: Sequence[str] = ()
     event_id: str | None = None
-    state: State | None = None
-    event_type: str | None = None
-    status_code: int | None = None
-    reason: Reason | None = None
+    message_id: str | None = None
+    states: Sequence[State] = ()
+    event_types: Sequence[str] = ()
+    statuses: Sequence[StatusRange] = ()
+    reasons: Sequence[Reason] = ()
     since: datetime | None = None
     until: datetime | None = None
 

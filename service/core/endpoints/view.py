@@ -4,14 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Final
 from uuid import UUID
 
 from service.core.endpoints.gate import Gate, GateKind
 from service.core.endpoints.settings import EndpointSettings
 from service.core.endpoints.signing import Signing
-
-Key = TypeVar("Key")
 
 
 class EndpointState(StrEnum):
@@ -21,6 +19,10 @@ class EndpointState(StrEnum):
     PAUSED = "paused"
     DISABLED = "disabled"  # it failed for days
     GONE = "gone"  # its receiver answered 410
+
+
+LISTED_STATES: Final = frozenset(EndpointState) - {EndpointState.GONE}
+"""What a list shows unless it is asked for others: a URL that is gone may be registered anew, so it is not there."""
 
 
 def state_of(gates: Iterable[Gate], *, is_gone: bool) -> EndpointState:
@@ -136,12 +138,3 @@ class ResthookEvent:
     uid: UUID
     resthook: str
     body: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Walk(Generic[Key]):
-    """A page of a list: at most ``limit`` rows next to the key ``beside`` (None: from the list's start or end)."""
-
-    beside: Key | None
-    is_descending: bool
-    limit: int

@@ -1,5 +1,6 @@
 """Events, as shown to people."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -9,10 +10,19 @@ from uuid import UUID
 MESSAGES_CALLED_MAX: Final = 10
 """How many messages with one external id are told of."""
 
+PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""A page of large events ends early, but has at least one event."""
+
+MESSAGE_EVENTS_MAX: Final = 1000
+"""As many of a message's events are read."""
+
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """An event. ``body`` is its envelope, exactly the bytes that are delivered."""
+    """An event. ``body`` is its envelope, exactly the bytes that are delivered.
+
+    It is empty once the events before it on a page come to ``PAGE_BYTES_MAX``.
+    """
 
     uid: UUID
     body: bytes
@@ -20,10 +30,15 @@ class EventView:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events to list. ``since`` (inclusive) and ``until`` (exclusive) bound the time of receipt."""
+    """Which events to list; None, or no values, means any. Of several types one must hold.
+
+    ``message_id`` is the message that the event is about. ``since`` (inclusive) and ``until`` (exclusive) bound the
+    time of receipt.
+    """
 
     organization_id: str
-    event_type: str | None = None
+    event_types: Sequence[str] = ()
+    message_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 

@@ -25,6 +25,7 @@ from service.core.replays.job import (
     TooManyReplays,
 )
 from service.core.replays.step import OPEN_MAX, PARTS_MAX, WINDOW_MIN
+from service.core.walk import Walk
 from service.ports.store import ReplayStep
 from tests.contract.stores.rig import Bench, InPostgres
 from tests.fakes.actor import SOMEBODY
@@ -186,7 +187,7 @@ async def test_nothing_of_another_organization_is_replayed(bench: Bench) -> None
         assert await bench.database.replay_jobs.find("org_1", job.id) is None
         assert await bench.database.replay_jobs.order("org_1", job.id, ReplayOrder.CANCEL, by=SOMEBODY) is None
     assert await bench.database.replays.next_organization("", []) is None
-    assert await bench.database.replay_jobs.list("org_1", limit=10) == []
+    assert await bench.database.replay_jobs.list("org_1", Walk(10)) == []
 
 
 async def test_a_job_makes_a_few_for_a_breaker_to_try(bench: Bench) -> None:
@@ -294,7 +295,7 @@ async def test_counting_beforehand_stores_nothing(bench: Bench) -> None:
     assert +counted.skipped == {SkipReason.SUPERSEDED: 1, SkipReason.SUBSCRIPTION_REMOVED: 5}  # type: ignore[operator]
     counted = await bench.database.replay_jobs.count("org_1", ReplayWish(endpoint_id=endpoint_id, keys=()))
     assert (counted.total_count, counted.replayable_count) == (5, 4)
-    assert len(await bench.database.replay_jobs.list("org_1", limit=10)) == 1
+    assert len(await bench.database.replay_jobs.list("org_1", Walk(10))) == 1
     assert not await bench.claim()
 
 
@@ -448,14 +449,14 @@ async def test_the_list_is_newest_first(bench: Bench) -> None:
     endpoint_id = await bench.endpoint("a")
     jobs = [await make(bench, endpoint_id=endpoint_id) for _ in range(3)]
     desk = bench.database.replay_jobs
-    every = await desk.list("org_1", limit=10)
+    every = await desk.list("org_1", Walk(10))
     assert {job.id for job in every} == {job.id for job in jobs}
     assert list(every) == sorted(every, key=lambda job: (job.created_at, job.id), reverse=True)
-    page = await desk.list("org_1", limit=2)
-    rest = await desk.list("org_1", limit=2, after=(page[1].created_at, page[1].id))
+    page = await desk.list("org_1", Walk(2))
+    rest = await desk.list("org_1", Walk(2, (page[1].created_at, page[1].id)))
     assert [*page, *rest] == list(every)
     await desk.order("org_1", jobs[1].id, ReplayOrder.PAUSE, by=SOMEBODY)
-    assert [job.id for job in await desk.list("org_1", state=ReplayState.PAUSED, limit=10)] == [jobs[1].id]
+    assert [job.id for job in await desk.list("org_1", Walk(10), states=[ReplayState.PAUSED])] == [jobs[1].id]
 
 
 @pytest.mark.usefixtures("same_day")

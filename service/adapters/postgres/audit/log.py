@@ -1,16 +1,18 @@
 """The audit log: one line in the transaction of each change, and rows that only retention deletes."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.adapters.postgres.both_ways import both_ways
 from service.adapters.postgres.endpoints.ids import new_id
 from service.adapters.postgres.engine import driver
 from service.core.audit.actor import ACTOR_ID_BYTES_MAX, ADDRESS_BYTES_MAX, Actor
 from service.core.audit.entry import AuditOperation, EntryFilter, EntryView, State, changed, written
+from service.core.walk import Walk
+from service.ports.desk import TimeKeyset
 
 _INSERT: Final = """
 INSERT INTO audit_log (id, organization_id, actor_kind, actor_id, address, operation, object_id, before, after)
@@ -18,14 +20,14 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
 
 # $1 organization, $2 operation, $3 object, $4 actor, $5 since, $6 until; $7, $8 the entry shown last; $9 the limit.
-_LIST: Final = """
+_LIST: Final = both_ways("""
 SELECT id, at, organization_id, actor_kind, actor_id, address, operation, object_id, before, after FROM audit_log
  WHERE ($1::text IS NULL OR organization_id = $1) AND ($2::text IS NULL OR operation = $2)
    AND ($3::text IS NULL OR object_id = $3) AND ($4::text IS NULL OR actor_id = $4)
    AND ($5::timestamptz IS NULL OR at >= $5) AND ($6::timestamptz IS NULL OR at < $6)
    AND ($7::timestamptz IS NULL OR (at, id) < ($7, $8::text))
  ORDER BY at DESC, id DESC LIMIT $9
-"""
+""")
 
 # Older than $1, at most $2. The table's trigger refuses to delete what is younger than 30 days. One worker at a time;
 # no row is locked beforehand, as that takes the right to change it, which the service does not have.
@@ -73,15 +75,13 @@ class AuditReader:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def list(
-        self, wanted: EntryFilter, *, limit: int, after: tuple[datetime, str] | None = None
-    ) -> Sequence[EntryView]:
-        """Entries, newest first, at most ``limit``."""
-        at, entry_id = after or (None, None)
+    async def list(self, wanted: EntryFilter, walk: Walk[TimeKeyset]) -> Sequence[EntryView]:
+        """Entries, by (at, id)."""
+        at, entry_id = walk.beside or (None, None)
         async with driver(self._engine) as connection:
             rows = await connection.fetch(
-                _LIST,
+                _LIST[walk.is_descending],
                 *(wanted.organization_id, wanted.operation, wanted.object_id, wanted.actor_id),
-                *(wanted.since, wanted.until, at, entry_id, limit),
+                *(wanted.since, wanted.until, at, entry_id, walk.limit),
             )
         return [EntryView(*row) for row in rows]

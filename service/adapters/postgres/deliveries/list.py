@@ -3,10 +3,11 @@
 Open and final deliveries are two tables; one statement reads both, so that a delivery that ends meanwhile is seen once.
 Final deliveries have one partition per day, and every index ends with the event's uid, which starts with the time. So
 if all columns before it are fixed, PostgreSQL reads partition after partition, newest first, and stops at the limit.
-A column that the filters do not fix is enumerated: "any type" asks for the newest of each type and merges them.
+A column that the filters do not fix to one value is enumerated: "any type" and "one of these types" ask for the newest
+of each type and merge them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -15,6 +16,7 @@ from service.core.deliveries.delivery import FINAL_STATES, OPEN_STATES, Delivery
 from service.core.deliveries.view import DeliveryFilter
 from service.core.events.uid import day_of, first_uid_from
 from service.core.reason import Reason
+from service.core.walk import Walk
 
 IN_INDEX_ORDER: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"
 """Set in the transaction of a list. The planner assumes an average endpoint, for which it would rather fetch and sort
@@ -35,7 +37,9 @@ _OF_PAIR: Final = " AND state <> 'delivered' AND state = each.state AND reason =
 # Must match the conditions of the partial indexes word for word.
 _DELIVERED: Final = " AND state = 'delivered'"
 _NOT_DELIVERED: Final = " AND state <> 'delivered'"
-_FAILED_STATES: Final = (State.DEAD.value, State.CANCELLED.value)
+_OF_STATUS: Final = " AND last_status <> 200 AND last_status = each.last_status"
+_FAILED_STATES: Final = frozenset({State.DEAD, State.CANCELLED})
+_FINAL: Final = "final_deliveries"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,101 +62,168 @@ class _Arguments:
 
 
 def list_statement(
-    wanted: DeliveryFilter, *, limit: int, before: DeliveryKey | None, event_uids: Sequence[UUID] | None
+    wanted: DeliveryFilter, walk: Walk[DeliveryKey], *, event_uids: Sequence[UUID] | None = None
 ) -> Statement:
-    """The newest ``limit`` deliveries older than ``before``. ``event_uids`` are those of ``wanted.event_id``."""
-    bind = _Arguments()
-    conditions = _conditions(wanted, bind, before, event_uids)
-    asked_limit = bind(limit, "::int")
-    parts = []
-    if wanted.state is None or wanted.state in OPEN_STATES:
-        parts.append(_open(wanted, bind, conditions, asked_limit))
-    if wanted.state is None or wanted.state in FINAL_STATES:
-        parts.append(_final(wanted, bind, conditions, asked_limit, before))
-    either = "\nUNION ALL\n".join(f"({part})" for part in parts)
-    # Only constants of this module are formatted in; values are bound.
-    text = f"SELECT * FROM ({either}) AS d {_NEWEST_FIRST} LIMIT {asked_limit}"  # noqa: S608
-    return Statement(text, tuple(bind.values))
+    """The deliveries of a page. ``event_uids`` are those of ``wanted.event_id`` and ``wanted.message_id``."""
+    return _List(wanted, walk, event_uids).statement()
 
 
-def _conditions(
-    wanted: DeliveryFilter, bind: _Arguments, before: DeliveryKey | None, event_uids: Sequence[UUID] | None
-) -> str:
-    columns = {
-        "organization_id": wanted.organization_id,
-        "endpoint_id": wanted.endpoint_id,
-        "event_type": wanted.event_type,
-        "state": wanted.state,
-        "reason": wanted.reason,
-        "last_status": wanted.status_code,
-    }
-    found = [f"{name} = {bind(value)}" for name, value in columns.items() if value is not None]
-    if event_uids is not None:
-        found.append(f"event_uid = ANY ({bind(list(event_uids), '::uuid[]')})")
-    if wanted.since is not None:
-        found.append(f"event_uid >= {bind(first_uid_from(wanted.since), '::uuid')}")
-    if wanted.until is not None:
-        found.append(f"event_uid < {bind(first_uid_from(wanted.until), '::uuid')}")
-    if before is not None:
-        uid = bind(before.event_uid, "::uuid")
-        # The first condition follows from the second, but it is what excludes the partitions of later days.
-        found.append(f"event_uid <= {uid}")
-        last = f"({uid}, {bind(before.subscription_id, '::bigint')}, {bind(before.replay_number, '::int')})"
-        found.append(f"(event_uid, subscription_id, replay_number) < {last}")
-    return " AND ".join(found) or "true"
+class _List:
+    """Builds one statement."""
 
+    def __init__(self, wanted: DeliveryFilter, walk: Walk[DeliveryKey], event_uids: Sequence[UUID] | None) -> None:
+        self._wanted = wanted
+        self._walk = walk
+        self._event_uids = event_uids
+        self._bind = _Arguments()
+        self._order = _NEWEST_FIRST if walk.is_descending else _NEWEST_FIRST.replace(" DESC", " ASC")
+        self._limit = self._bind(walk.limit, "::int")
+        since, until = wanted.since, wanted.until
+        self._first = first_uid_from(since) if since is not None else None
+        self._until = first_uid_from(until) if until is not None else None
 
-def _newest(table: str, more_columns: str, conditions: str, asked_limit: str) -> str:
-    return f"""SELECT {_COLUMNS}, {more_columns}
-      FROM {table} WHERE {conditions} {_NEWEST_FIRST} LIMIT {asked_limit}"""  # noqa: S608 - constants
+    def statement(self) -> Statement:
+        """The whole statement."""
+        states = self._wanted.states
+        conditions = self._conditions()
+        parts = []
+        if not states or OPEN_STATES.intersection(states):
+            parts.append(self._open(conditions))
+        if not states or FINAL_STATES.intersection(states):
+            parts.append(self._final(conditions))
+        either = "\nUNION ALL\n".join(f"({part})" for part in parts)
+        # Only constants of this module are formatted in; values are bound.
+        text = f"SELECT * FROM ({either}) AS d {self._order} LIMIT {self._limit}"  # noqa: S608
+        return Statement(text, tuple(self._bind.values))
 
+    def _conditions(self) -> str:
+        """All that is wanted but the endpoints: which index is walked follows from them, so they are added there."""
+        wanted, bind = self._wanted, self._bind
+        found = [
+            f"{name} = {bind(values[0])}" if len(values) == 1 else f"{name} = ANY ({bind(list(values), '::text[]')})"
+            for name, values in (
+                ("organization_id", [wanted.organization_id] if wanted.organization_id is not None else []),
+                ("event_type", wanted.event_types),
+                ("state", wanted.states),
+                ("reason", wanted.reasons),
+            )
+            if values
+        ]
+        if wanted.statuses:
+            ranges = (f"last_status BETWEEN {bind(low)} AND {bind(high)}" for low, high in wanted.statuses)
+            found.append(f"({' OR '.join(ranges)})")
+        if self._event_uids is not None:
+            found.append(f"event_uid = ANY ({bind(list(self._event_uids), '::uuid[]')})")
+        if self._first is not None:
+            found.append(f"event_uid >= {bind(self._first, '::uuid')}")
+        if self._until is not None:
+            found.append(f"event_uid < {bind(self._until, '::uuid')}")
+        beside = self._walk.beside
+        if beside is not None:
+            uid, sign = bind(beside.event_uid, "::uuid"), "<" if self._walk.is_descending else ">"
+            # The first condition follows from the second, but it is what excludes the partitions of other days.
+            found.append(f"event_uid {sign}= {uid}")
+            last = f"({uid}, {bind(beside.subscription_id, '::bigint')}, {bind(beside.replay_number, '::int')})"
+            found.append(f"(event_uid, subscription_id, replay_number) {sign} {last}")
+        return " AND ".join(found) or "true"
 
-def _open(wanted: DeliveryFilter, bind: _Arguments, conditions: str, asked_limit: str) -> str:
-    def newest(more: str) -> str:
-        return _newest("open_deliveries", _OPEN_COLUMNS, conditions + more, asked_limit)
+    def _next(self, table: str, more_columns: str, conditions: str) -> str:
+        return f"""SELECT {_COLUMNS}, {more_columns}
+      FROM {table} WHERE {conditions} {self._order} LIMIT {self._limit}"""  # noqa: S608 - constants
 
-    if wanted.organization_id is None or wanted.endpoint_id is not None or wanted.event_id is not None:
-        return newest("")
-    endpoints = f"SELECT id FROM endpoints WHERE organization_id = {bind(wanted.organization_id)}"  # noqa: S608
-    return _for_each(endpoints, newest(" AND endpoint_id = each.id"))
-
-
-def _final(
-    wanted: DeliveryFilter, bind: _Arguments, conditions: str, asked_limit: str, before: DeliveryKey | None
-) -> str:
-    def newest(more: str) -> str:
-        return _newest("final_deliveries", _FINAL_COLUMNS, conditions + more, asked_limit)
-
-    if wanted.event_id is not None:
-        return newest("")
-    is_owned = wanted.organization_id is not None
-    is_whole = is_owned and wanted.endpoint_id is None
-    if is_whole and wanted.status_code not in {None, _ORDINARY_STATUS}:
-        return newest("")  # by organization and status
-    if is_whole and (wanted.state in _FAILED_STATES or wanted.reason is not None):
-        return _for_each(_pairs(wanted, bind), newest(_OF_PAIR))
-    if wanted.event_type is None and not (is_owned or wanted.endpoint_id is not None):
-        return newest("")
-    parts = []
-    for half in _halves(wanted):
-        if wanted.event_type is not None:
-            parts.append(newest(half))
+    def _open(self, conditions: str) -> str:
+        wanted, bind = self._wanted, self._bind
+        if wanted.endpoint_ids:
+            endpoints = f"SELECT unnest({bind(list(wanted.endpoint_ids), '::text[]')}) AS id"
+        elif wanted.organization_id is not None and self._event_uids is None:
+            endpoints = f"SELECT id FROM endpoints WHERE organization_id = {bind(wanted.organization_id)}"  # noqa: S608
         else:
-            types = _types(wanted, bind, before, half)
-            parts.append(_for_each(types, newest(f"{half} AND event_type = each.event_type")))
-    return " UNION ALL ".join(f"({part})" for part in parts)
+            return self._next("open_deliveries", _OPEN_COLUMNS, conditions)
+        return _for_each(
+            endpoints, self._next("open_deliveries", _OPEN_COLUMNS, f"{conditions} AND endpoint_id = each.id")
+        )
 
+    def _final(self, conditions: str) -> str:
+        wanted = self._wanted
 
-def _halves(wanted: DeliveryFilter) -> Sequence[str]:
-    """Two indexes hold an endpoint's deliveries: one those that were delivered, the other the rest."""
-    if wanted.endpoint_id is None:
-        return [""]
-    if wanted.state == State.DELIVERED:
-        return [_DELIVERED]
-    is_refusal = wanted.status_code is not None and wanted.status_code >= _STATUS_REFUSED_MIN
-    if wanted.state is not None or wanted.reason is not None or is_refusal:
-        return [_NOT_DELIVERED]
-    return [_DELIVERED, _NOT_DELIVERED]
+        def following(more: str) -> str:
+            return self._next(_FINAL, _FINAL_COLUMNS, conditions + more)
+
+        if self._event_uids is not None:
+            if not wanted.endpoint_ids:
+                return following("")
+            return following(f" AND endpoint_id = ANY ({self._bind(list(wanted.endpoint_ids), '::text[]')})")
+        if wanted.organization_id is not None and not wanted.endpoint_ids:
+            if wanted.statuses and not any(low <= _ORDINARY_STATUS <= high for low, high in wanted.statuses):
+                return _for_each(self._statuses(), following(_OF_STATUS))
+            if wanted.reasons or (wanted.states and set(wanted.states) <= _FAILED_STATES):
+                return _for_each(self._pairs(), following(_OF_PAIR))
+        owners: Sequence[str | None] = wanted.endpoint_ids or [None]
+        parts = [
+            part
+            for endpoint_id in owners
+            for half in self._halves()
+            for part in self._of_types(following, endpoint_id, half)
+        ]
+        return " UNION ALL ".join(f"({part})" for part in parts)
+
+    def _of_types(self, following: Callable[[str], str], endpoint_id: str | None, half: str) -> Sequence[str]:
+        """The final deliveries in one half of an endpoint's, or of the organization's: for each type, merged."""
+        wanted = self._wanted
+        owner = f" AND endpoint_id = {self._bind(endpoint_id)}" if endpoint_id is not None else ""
+        if len(wanted.event_types) == 1 or (endpoint_id is None and wanted.organization_id is None):
+            return [following(owner + half)]
+        types = (
+            f"SELECT unnest({self._bind(list(wanted.event_types), '::text[]')}) AS event_type"
+            if wanted.event_types
+            else self._types(owner, half)
+        )
+        return [_for_each(types, following(f"{owner}{half} AND event_type = each.event_type"))]
+
+    def _halves(self) -> Sequence[str]:
+        """Two indexes hold an endpoint's deliveries: one those that were delivered, the other the rest."""
+        wanted = self._wanted
+        if not wanted.endpoint_ids:
+            return [""]
+        if set(wanted.states) == {State.DELIVERED}:
+            return [_DELIVERED]
+        is_refusal = wanted.statuses and all(low >= _STATUS_REFUSED_MIN for low, _ in wanted.statuses)
+        if (wanted.states and State.DELIVERED not in wanted.states) or wanted.reasons or is_refusal:
+            return [_NOT_DELIVERED]
+        return [_DELIVERED, _NOT_DELIVERED]
+
+    def _pairs(self) -> str:
+        states = [state for state in _FAILED_STATES if not self._wanted.states or state in self._wanted.states]
+        pairs = [(state, reason) for state in states for reason in self._wanted.reasons or Reason]
+        of_states = self._bind([state.value for state, _ in pairs], "::text[]")
+        of_reasons = self._bind([reason.value for _, reason in pairs], "::text[]")
+        return f"SELECT * FROM unnest({of_states}, {of_reasons}) AS pair (state, reason)"  # noqa: S608 - constants
+
+    def _statuses(self) -> str:
+        """The wanted statuses other than 200 that occur; of each range, found one after the other in the index."""
+        bind, owner = self._bind, f"organization_id = {self._bind(self._wanted.organization_id)}"
+        parts = [
+            f"SELECT last_status FROM ({_walk_distinct('last_status', _FINAL, conditions)}) AS of_range"  # noqa: S608
+            for low, high in self._wanted.statuses
+            for conditions in [
+                [owner, "last_status <> 200", f"last_status >= {bind(low)}", f"last_status <= {bind(high)}"]
+            ]
+        ]
+        return " UNION ".join(parts)
+
+    def _types(self, owner: str, half: str) -> str:
+        """The event types that occur: one index probe for each, however many rows it has."""
+        conditions = [owner, half]
+        if self._wanted.organization_id is not None:
+            conditions.append(f" AND organization_id = {self._bind(self._wanted.organization_id)}")
+        first, last = self._first, self._until
+        if self._walk.beside is not None:
+            if self._walk.is_descending:
+                last = self._walk.beside.event_uid
+            else:
+                first = self._walk.beside.event_uid
+        found = [each.removeprefix(" AND ") for each in conditions if each]
+        return walk_types(_FINAL, [*found, *_whole_days(self._bind, first, last)])
 
 
 def _for_each(drivers: str, newest: str) -> str:
@@ -160,33 +231,18 @@ def _for_each(drivers: str, newest: str) -> str:
     return f"SELECT newest.* FROM ({drivers}) AS each, LATERAL ({newest}) AS newest"  # noqa: S608 - constants
 
 
-def _pairs(wanted: DeliveryFilter, bind: _Arguments) -> str:
-    states = [wanted.state] if wanted.state is not None else list(_FAILED_STATES)
-    reasons = [wanted.reason] if wanted.reason is not None else [reason.value for reason in Reason]
-    pairs = [(state, reason) for state in states for reason in reasons]
-    of_states, of_reasons = (bind(list(column), "::text[]") for column in zip(*pairs, strict=True))
-    return f"SELECT * FROM unnest({of_states}, {of_reasons}) AS pair (state, reason)"  # noqa: S608 - constants
-
-
-def _types(wanted: DeliveryFilter, bind: _Arguments, before: DeliveryKey | None, half: str) -> str:
-    """The event types that occur: one index probe for each, however many rows it has."""
-    owners = {"organization_id": wanted.organization_id, "endpoint_id": wanted.endpoint_id}
-    owner = [f"{name} = {bind(value)}" for name, value in owners.items() if value is not None]
-    until = first_uid_from(wanted.until) if wanted.until is not None else None
-    until = before.event_uid if before is not None else until
-    since = first_uid_from(wanted.since) if wanted.since is not None else None
-    conditions = [*owner, *_whole_days(bind, since, until)]
-    return walk_types("final_deliveries", [*conditions, *filter(None, [half.removeprefix(" AND ")])])
-
-
 def walk_types(table: str, conditions: Sequence[str]) -> str:
     """SQL that finds the distinct ``event_type``s of a table by skipping through an index from type to type."""
-    first = f"SELECT min(event_type) FROM {table} WHERE {' AND '.join(conditions)}"  # noqa: S608 - constants
+    return _walk_distinct("event_type", table, conditions)
+
+
+def _walk_distinct(column: str, table: str, conditions: Sequence[str]) -> str:
+    first = f"SELECT min({column}) FROM {table} WHERE {' AND '.join(conditions)}"  # noqa: S608 - constants
     return f"""
-    WITH RECURSIVE walk (event_type) AS (
+    WITH RECURSIVE walk ({column}) AS (
         ({first}) UNION ALL
-        SELECT ({first} AND event_type > walk.event_type) FROM walk WHERE walk.event_type IS NOT NULL
-    ) SELECT event_type FROM walk WHERE event_type IS NOT NULL"""  # noqa: S608 - constants
+        SELECT ({first} AND {column} > walk.{column}) FROM walk WHERE walk.{column} IS NOT NULL
+    ) SELECT {column} FROM walk WHERE {column} IS NOT NULL"""  # noqa: S608 - constants
 
 
 def _whole_days(bind: _Arguments, since: UUID | None, until: UUID | None) -> list[str]:

@@ -13,7 +13,9 @@ from service.core.deliveries.headers import read_headers, shown_as_sent
 from service.core.deliveries.outcome import OutcomeKind
 from service.core.deliveries.view import AttemptView, DeliveryDetail, DeliveryFilter, DeliveryView
 from service.core.endpoints.url import masked_url
+from service.core.events.view import MESSAGE_EVENTS_MAX
 from service.core.reason import Reason
+from service.core.walk import Walk
 
 LIMIT_MAX = 200
 
@@ -24,19 +26,16 @@ class DeliveryReader:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def list(
-        self, wanted: DeliveryFilter, *, limit: int = 50, before: DeliveryKey | None = None
-    ) -> tuple[Sequence[DeliveryView], DeliveryKey | None]:
-        """Deliveries, newest event first, and the key to continue from (None at the end)."""
+    async def list(self, wanted: DeliveryFilter, walk: Walk[DeliveryKey]) -> Sequence[DeliveryView]:
+        """Deliveries, by their keys: in the order of their events."""
         async with driver(self._engine) as connection, connection.transaction(readonly=True):
-            event_uids = await _event_uids(connection, wanted) if wanted.event_id is not None else None
+            event_uids = await _event_uids(connection, wanted)
             if event_uids == []:
-                return [], None
+                return []
             await connection.execute(IN_INDEX_ORDER)
-            statement = list_statement(wanted, limit=limit + 1, before=before, event_uids=event_uids)
+            statement = list_statement(wanted, walk, event_uids=event_uids)
             rows = await connection.fetch(statement.text, *statement.arguments)
-        views = [_view(row) for row in rows[:limit]]
-        return views, _key(rows[limit - 1]) if len(rows) > limit else None
+        return list(map(_view, rows))
 
     async def show(self, key: DeliveryKey, organization_id: str | None = None) -> DeliveryDetail | None:
         """One delivery with its attempts, from one snapshot; restricted to the organization if one is given."""
@@ -87,15 +86,29 @@ async def read_one(
     return _view(row) if row is not None else None
 
 
-async def _event_uids(connection: asyncpg.Connection, wanted: DeliveryFilter) -> Sequence[UUID]:
-    """The uids of the event: they tell the day, so that one partition is searched instead of all."""
+async def _event_uids(connection: asyncpg.Connection, wanted: DeliveryFilter) -> Sequence[UUID] | None:
+    """The uids of the event, or of the message's newest events: they tell the day, so that few partitions are searched.
+
+    None if neither is asked for.
+    """
+    of_event: set[UUID] | None = None
+    if wanted.event_id is not None:
+        rows = await connection.fetch(
+            """SELECT event_uid FROM event_keys
+                WHERE event_id = $1 AND organization_id = coalesce($2, organization_id)""",
+            wanted.event_id,
+            wanted.organization_id,
+        )
+        of_event = {row["event_uid"] for row in rows}
+    if wanted.message_id is None:
+        return None if of_event is None else sorted(of_event)
     rows = await connection.fetch(
-        """SELECT event_uid FROM event_keys
-            WHERE event_id = $1 AND organization_id = coalesce($2, organization_id)""",
-        wanted.event_id,
+        """SELECT uid FROM events WHERE organization_id = $1 AND message_id = $2 ORDER BY uid DESC LIMIT $3""",
         wanted.organization_id,
+        wanted.message_id,
+        MESSAGE_EVENTS_MAX,
     )
-    return [row["event_uid"] for row in rows]
+    return sorted(row["uid"] for row in rows if of_event is None or row["uid"] in of_event)
 
 
 def _key(row: asyncpg.Record) -> DeliveryKey:

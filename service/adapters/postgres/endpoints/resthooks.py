@@ -1,7 +1,6 @@
 """Resthooks, their subscribers and their events, as ``/api/v2`` lists them: paged by keyset.
 
-A keyset names the row next to which a page starts. Every list is read in both directions, so each statement has two
-forms.
+A keyset names the row next to which a page starts.
 """
 
 from collections.abc import Sequence
@@ -13,22 +12,19 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.endpoints.urls import shown_url
+from service.adapters.postgres.both_ways import both_ways
 from service.adapters.postgres.engine import driver
-from service.core.endpoints.view import Resthook, ResthookEvent, Subscriber, Walk
+from service.core.endpoints.view import Resthook, ResthookEvent, Subscriber
 from service.core.events.registry import BUILT_IN
 from service.ports.secrets import SecretBox
+from service.core.walk import Walk
 
 EVENTS_BYTES_MAX: Final = 8 * 1024 * 1024
 """Bodies are left out once those before have this size: 250 large events would be 64 MB."""
 
 
-def _both_ways(descending: str) -> dict[bool, str]:
-    """The two forms of a statement, by ``is_descending``."""
-    return {True: descending, False: descending.replace(" DESC", " ASC").replace(" < (", " > (")}
-
-
 # Each type's subscriptions are found by subscriptions_by_type. Own types never have the name of a built-in one.
-_RESTHOOKS: Final = _both_ways(
+_RESTHOOKS: Final = both_ways(
     """WITH resthooks AS (
            SELECT t.slug COLLATE "C" AS slug, t.created_at, greatest(t.created_at, s.changed_at) AS modified_at
              FROM (SELECT slug, o.created_at FROM organizations o, unnest($2::text[]) AS slug
@@ -44,7 +40,7 @@ _RESTHOOKS: Final = _both_ways(
 )
 
 # Uses subscriptions_listed; for one resthook, subscriptions_active; by id, the primary key.
-_SUBSCRIBERS: Final = _both_ways(
+_SUBSCRIBERS: Final = both_ways(
     """SELECT id, event_type, endpoint_id, target_url, created_at,
               (SELECT sealed_url FROM endpoints e WHERE e.id = s.endpoint_id) AS sealed_url
          FROM subscriptions s
@@ -56,7 +52,7 @@ _SUBSCRIBERS: Final = _both_ways(
 
 # events_by_type gives the events of one type in order of uid; several types are merged from one page of each.
 # The bodies are read last, only for the events of the page, and only up to $5 bytes.
-_EVENTS: Final = _both_ways(
+_EVENTS: Final = both_ways(
     """WITH page AS (
            SELECT e.uid FROM unnest($2::text[]) AS slug CROSS JOIN LATERAL (
                SELECT uid FROM events

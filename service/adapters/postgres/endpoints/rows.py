@@ -10,6 +10,7 @@ from dataclasses import fields
 
 import asyncpg
 
+from service.adapters.postgres.both_ways import both_ways
 from service.adapters.postgres.endpoints.breakers import forget_breakers
 from service.adapters.postgres.endpoints.gates import GATES_OF_E, gates_of
 from service.adapters.postgres.endpoints.ids import new_id
@@ -51,15 +52,18 @@ SELECT_ENDPOINTS = f"""SELECT e.*, e.removed_at IS NOT NULL AND {IS_GONE} AS is_
       FROM endpoints e"""  # noqa: S608 - constants only
 READ_ENDPOINT = f"""{SELECT_ENDPOINTS}
      WHERE e.organization_id = $1 AND e.id = $2 AND (e.removed_at IS NULL OR {IS_GONE})"""
-# $1 organization, $2 the forms of a URL or null, $3 state or '', $4, $5 the endpoint shown last, $6 the limit.
-LIST_ENDPOINTS = f"""{SELECT_ENDPOINTS}
+# $1 organization, $2 the forms of a URL or null, $3 states, $4, $5 the endpoint shown last, $6 the limit.
+LIST_ENDPOINTS = both_ways(
+    f"""
      WHERE e.organization_id = $1 AND ($2::text[] IS NULL OR e.url = ANY ($2))
-       AND ($3 = '' OR $3 = CASE WHEN e.removed_at IS NOT NULL THEN 'gone' ELSE coalesce((
+       AND (e.removed_at IS NULL OR 'gone' = ANY ($3) AND {IS_GONE})
+       AND CASE WHEN e.removed_at IS NOT NULL THEN 'gone' ELSE coalesce((
                 SELECT min(kind) FROM gates g
-                 WHERE g.endpoint_id = e.id AND g.kind IN ('disabled', 'paused')), 'active') END)
-       AND (e.removed_at IS NULL OR {IS_GONE})
+                 WHERE g.endpoint_id = e.id AND g.kind IN ('disabled', 'paused')), 'active') END = ANY ($3::text[])
        AND ($4::timestamptz IS NULL OR (e.created_at, e.id) < ($4, $5))
-     ORDER BY e.created_at DESC, e.id DESC LIMIT $6"""  # noqa: S608 - constants only
+     ORDER BY e.created_at DESC, e.id DESC LIMIT $6""",  # noqa: S608 - constants only
+    head=SELECT_ENDPOINTS,
+)
 
 
 def endpoint_of(row: asyncpg.Record, secret_box: SecretBox) -> EndpointView:

@@ -1,45 +1,52 @@
 """Looking up stored events."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.adapters.postgres.both_ways import both_ways
 from service.adapters.postgres.deliveries.list import IN_INDEX_ORDER, walk_types
 from service.adapters.postgres.engine import driver
 from service.core.events.uid import day_of, first_uid_from
-from service.core.events.view import MESSAGES_CALLED_MAX, EventFilter, EventView
+from service.core.events.view import MESSAGE_EVENTS_MAX, MESSAGES_CALLED_MAX, PAGE_BYTES_MAX, EventFilter, EventView
+from service.core.walk import Walk
 
-PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
-"""A page of large events ends early, but has at least one event."""
-MESSAGE_EVENTS_MAX: Final = 1000
-
-
-# $1 organization, $2 and $3 the first and last uid, $4 the limit, $5 the limit of bytes. Each index ends with the uid,
-# so the newest of a type are read from partition after partition until there are enough.
-_NEWEST = """
+# $1 organization, $2 and $3 the first and last uid, $4 the limit. Each index ends with the uid, so the newest of a
+# type, or of a message, are read from partition after partition until there are enough.
+_NEWEST: Final = """
     SELECT uid, body FROM events
-     WHERE organization_id = $1 AND event_type = {event_type} AND uid >= $2 AND uid <= $3
+     WHERE organization_id = $1 AND {condition} AND uid >= $2 AND uid <= $3
      ORDER BY uid DESC LIMIT $4::int"""
-_OF_EACH = "SELECT of_type.* FROM ({types}) AS each, LATERAL ({newest}) AS of_type ORDER BY uid DESC LIMIT $4::int"
-# PostgreSQL knows the length of a large body without reading it, so only the bodies on the page are read.
-_PAGE = """
+_OF_EACH: Final = (
+    "SELECT of_type.* FROM ({types}) AS each, LATERAL ({newest}) AS of_type ORDER BY uid DESC LIMIT $4::int"
+)
+# PostgreSQL knows the length of a large body without reading it, so only the bodies on the page are read. One event
+# more comes without its body: it says that there are more.
+_PAGE: Final = """
 WITH newest AS ({newest})
-SELECT uid, body, count FROM (
-    SELECT uid, body, count(*) OVER () AS count,
+SELECT uid, CASE WHEN before_it < $5::int THEN body ELSE '' END AS body FROM (
+    SELECT uid, body,
            sum(octet_length(body)) OVER (ORDER BY uid DESC ROWS UNBOUNDED PRECEDING) - octet_length(body) AS before_it
       FROM newest) AS summed
- WHERE before_it < $5::int
  ORDER BY uid DESC
 """
-_OF_ONE_TYPE = _PAGE.format(newest=_NEWEST.format(event_type="$6"))
-_OF_ALL_TYPES = _PAGE.format(
-    newest=_OF_EACH.format(
-        types=walk_types("events", ["organization_id = $1", "uid >= $6", "uid <= $7"]),
-        newest=_NEWEST.format(event_type="each.event_type"),
-    )
+
+
+def _page(newest: str) -> Mapping[bool, str]:
+    return both_ways(_PAGE.format(newest=newest))
+
+
+def _of_each(types: str) -> Mapping[bool, str]:
+    return _page(_OF_EACH.format(types=types, newest=_NEWEST.format(condition="event_type = each.event_type")))
+
+
+_OF_TYPES: Final = _of_each("SELECT unnest($6::text[]) AS event_type")
+_OF_ALL_TYPES: Final = _of_each(walk_types("events", ["organization_id = $1", "uid >= $6", "uid <= $7"]))
+_OF_MESSAGE: Final = _page(
+    _NEWEST.format(condition="message_id = $6 AND ($7::text[] IS NULL OR event_type = ANY ($7))")
 )
 
 # Each half uses its own index; an event that refers to the message in both ways appears once.
@@ -48,8 +55,7 @@ _ABOUT: Final = """
      UNION
     (SELECT uid, body FROM events WHERE organization_id = $1 AND reply_to_id = $2 ORDER BY uid LIMIT $3::int)"""
 
-_ANY_FIRST: Final = UUID(int=0)
-_ANY_LAST: Final = UUID(int=2**128 - 1)
+_LAST_UID: Final = 2**128 - 1
 
 
 class EventReader:
@@ -58,23 +64,44 @@ class EventReader:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def list(
-        self, wanted: EventFilter, *, limit: int, before: UUID | None = None
-    ) -> tuple[Sequence[EventView], UUID | None]:
-        """Events, newest first, and the uid to continue from (None at the end)."""
-        first = first_uid_from(wanted.since) if wanted.since is not None else _ANY_FIRST
-        until = first_uid_from(wanted.until) if wanted.until is not None else None
-        last = min((_one_less(each) for each in (before, until) if each is not None), default=_ANY_LAST)
-        more: Sequence[object] = [wanted.event_type] if wanted.event_type else [day_of(first)[0], day_of(last)[1]]
-        statement = _OF_ONE_TYPE if wanted.event_type else _OF_ALL_TYPES
+    async def list(self, wanted: EventFilter, walk: Walk[UUID]) -> Sequence[EventView]:
+        """Events, by uid. Once their bodies come to ``PAGE_BYTES_MAX``, one more follows without its body."""
+        first, last = _bounds(wanted, walk)
+        more: Sequence[object]
+        if wanted.message_id is not None:
+            statement, more = _OF_MESSAGE, [wanted.message_id, list(wanted.event_types) or None]
+        elif wanted.event_types:
+            statement, more = _OF_TYPES, [list(wanted.event_types)]
+        else:
+            statement, more = _OF_ALL_TYPES, [day_of(first)[0], day_of(last)[1]]
         async with driver(self._engine) as connection, connection.transaction(readonly=True):
             await connection.execute(IN_INDEX_ORDER)
             rows = await connection.fetch(
-                statement, wanted.organization_id, first, last, limit + 1, PAGE_BYTES_MAX, *more
+                statement[walk.is_descending],
+                *(wanted.organization_id, first, last, walk.limit, PAGE_BYTES_MAX),
+                *more,
             )
-        found = [EventView(row["uid"], row["body"]) for row in rows[:limit]]
-        has_more = bool(rows) and len(found) < rows[0]["count"]
-        return found, found[-1].uid if has_more else None
+        return [EventView(*row) for row in rows]
+
+    async def bodies(self, organization_id: str, uids: Sequence[UUID]) -> Mapping[UUID, bytes | None]:
+        """The bodies of the organization's events, None for one that is no longer stored.
+
+        Once they come to ``PAGE_BYTES_MAX``, the remaining uids are left out.
+        """
+        async with driver(self._engine) as connection, connection.transaction(readonly=True):
+            rows = await connection.fetch(
+                "SELECT uid, octet_length(body) FROM events WHERE uid = ANY ($1::uuid[]) AND organization_id = $2",
+                *(list(uids), organization_id),
+            )
+            sizes, shown, total_bytes = dict(rows), list[UUID](), 0
+            for uid in dict.fromkeys(uids):
+                if total_bytes >= PAGE_BYTES_MAX:
+                    break
+                shown.append(uid)
+                total_bytes += sizes.get(uid, 0)
+            stored = [uid for uid in shown if uid in sizes]
+            rows = await connection.fetch("SELECT uid, body FROM events WHERE uid = ANY ($1::uuid[])", stored)
+        return {**dict.fromkeys(shown), **dict(rows)}
 
     async def find(self, organization_id: str, event_id: str) -> EventView | None:
         """The organization's event with this id; None if it does not exist."""
@@ -133,5 +160,13 @@ async def uid_of(connection: asyncpg.Connection, organization_id: str, event_id:
     return uid
 
 
-def _one_less(uid: UUID) -> UUID:
-    return UUID(int=max(0, uid.int - 1))
+def _bounds(wanted: EventFilter, walk: Walk[UUID]) -> tuple[UUID, UUID]:
+    """The first and the last uid of a page."""
+    first = first_uid_from(wanted.since).int if wanted.since is not None else 0
+    last = first_uid_from(wanted.until).int - 1 if wanted.until is not None else _LAST_UID
+    if walk.beside is not None:
+        if walk.is_descending:
+            last = min(last, walk.beside.int - 1)
+        else:
+            first = max(first, walk.beside.int + 1)
+    return UUID(int=min(first, _LAST_UID)), UUID(int=max(0, last))

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -10,6 +10,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.audit.log import audit
+from service.adapters.postgres.both_ways import both_ways
 from service.adapters.postgres.deliveries.rows import columns
 from service.adapters.postgres.endpoints.ids import new_id
 from service.adapters.postgres.engine import driver
@@ -32,6 +33,8 @@ from service.core.replays.job import (
     obeyed,
 )
 from service.core.replays.step import STEP_MAX, WINDOW_MIN
+from service.core.walk import Walk
+from service.ports.desk import TimeKeyset
 
 COUNT_SECONDS_MAX: Final = 1.5
 _OPEN_SHOWN_MAX: Final = 10_000
@@ -44,6 +47,13 @@ _SHOWN: Final = f"""SELECT {_COLUMNS}, (SELECT count(*) FROM (
        SELECT FROM replay_made m JOIN open_deliveries o USING (event_uid, subscription_id, replay_number)
         WHERE m.job_id = j.id LIMIT {_OPEN_SHOWN_MAX}) AS o) AS open_count
   FROM replay_jobs j"""  # noqa: S608 - constants
+_LIST: Final = both_ways(
+    """
+ WHERE j.organization_id = $1 AND ($2::text[] IS NULL OR j.state = ANY ($2))
+   AND ($3::timestamptz IS NULL OR (j.created_at, j.id) < ($3, $4::text))
+ ORDER BY j.created_at DESC, j.id DESC LIMIT $5""",
+    head=_SHOWN,
+)
 
 # The endpoints whose deliveries a job is about: the one named, those of the deliveries named, or all the organization
 # had in that time. $1 organization, $2 endpoint, $3 events, $4 subscriptions, $5 since.
@@ -128,19 +138,15 @@ class ReplayJobs:
     async def list(
         self,
         organization_id: str,
+        walk: Walk[TimeKeyset],
         *,
-        state: ReplayState | None = None,
-        limit: int,
-        after: tuple[datetime, str] | None = None,
+        states: Collection[ReplayState] = (),
     ) -> Sequence[ReplayJob]:
-        """Jobs, newest first, at most ``limit``."""
-        created_at, job_id = after or (None, None)
+        """Jobs in these states (none: in any), by (created_at, id)."""
+        created_at, job_id = walk.beside or (None, None)
         async with driver(self._engine) as connection:
             rows = await connection.fetch(
-                f"""{_SHOWN} WHERE j.organization_id = $1 AND ($2::text IS NULL OR j.state = $2)
-                       AND ($3::timestamptz IS NULL OR (j.created_at, j.id) < ($3, $4::text))
-                     ORDER BY j.created_at DESC, j.id DESC LIMIT $5""",
-                *(organization_id, state, created_at, job_id, limit),
+                _LIST[walk.is_descending], *(organization_id, list(states) or None, created_at, job_id, walk.limit)
             )
         return list(map(_job, rows))
 

@@ -7,12 +7,14 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.audit.log import audit
+from service.adapters.postgres.both_ways import both_ways
 from service.adapters.postgres.endpoints.version import lock_directory
 from service.adapters.postgres.engine import driver
 from service.core.api_key import ListedKey, NewKey, StoredKey
 from service.core.api_key_grant import KEYS_MAX, KeyEnded, KeyReplaced, KeyWish, TooManyKeys
 from service.core.audit.actor import Actor
 from service.core.audit.entry import State
+from service.core.walk import Walk
 from service.ports.desk import TimeKeyset
 from service.ports.requests import ExpiringKey
 
@@ -24,6 +26,12 @@ _FOUND = """SELECT id, organization_id, digest, scopes, expires_at, revoked_at, 
 _LISTED = """id, name, scopes, rate_limit_per_hour, created_at, last_used_at, expires_at, revoked_at, hint,
              replaced_by"""
 _IS_VALID = "revoked_at IS NULL AND coalesce(expires_at > now(), true)"
+_LIST = both_ways(
+    """
+ WHERE organization_id = $1 AND ($2::timestamptz IS NULL OR (created_at, id) < ($2, $3))
+ ORDER BY created_at DESC, id DESC LIMIT $4""",
+    head=f"SELECT {_LISTED} FROM api_keys",  # noqa: S608 - constants only
+)
 
 
 class KeyStore:
@@ -71,16 +79,11 @@ class KeyStore:
             )
         return list(map(_listed, rows))
 
-    async def page(self, organization_id: str, *, limit: int, after: TimeKeyset | None = None) -> Sequence[ListedKey]:
-        """The organization's keys, newest first, at most ``limit``, including ended ones."""
+    async def page(self, organization_id: str, walk: Walk[TimeKeyset]) -> Sequence[ListedKey]:
+        """The organization's keys, by (created_at, id), including ended ones."""
         async with driver(self._engine) as connection:
             rows = await connection.fetch(
-                f"""SELECT {_LISTED} FROM api_keys
-                     WHERE organization_id = $1 AND ($2::timestamptz IS NULL OR (created_at, id) < ($2, $3))
-                     ORDER BY created_at DESC, id DESC LIMIT $4""",  # noqa: S608 - constants only
-                organization_id,
-                *(after or (None, None)),
-                limit,
+                _LIST[walk.is_descending], organization_id, *(walk.beside or (None, None)), walk.limit
             )
         return list(map(_listed, rows))
 

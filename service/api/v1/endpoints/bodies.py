@@ -5,7 +5,8 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, ConfigDict, FailFast, Field, WithJsonSchema
 
 from service.api.component import named
-from service.api.page import PageQuery
+from service.api.page import OrderedQuery
+from service.api.several import Several
 from service.api.validation import BodyModel, QueryModel
 from service.core.deliveries.ownership import CHALLENGE_SECONDS_MAX, CHALLENGE_TYPE, HOOK_SECRET
 from service.core.endpoints.auth import (
@@ -385,11 +386,16 @@ class TestRequest(BodyModel):
     )
 
 
-class EndpointsQuery(PageQuery):
+class EndpointsQuery(OrderedQuery):
     """Which endpoints to list."""
 
     url: str | None = Field(default=None, description="Only the endpoint with exactly this URL.")
-    state: State | None = Field(default=None, description="Only endpoints in this state.")
+    state: Several[State] | None = Field(
+        default=None,
+        description="Only endpoints in this state, or in one of these. Those that are `gone` are listed only if they "
+        "are asked for.",
+        examples=[["paused", "disabled"]],
+    )
 
 
 class StatsQuery(QueryModel):

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Final
 
+from service.api.keyset import Keyset
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
-from service.api.page import Page, page_by_time, time_keyset_of
+from service.api.page import Page, by_time, read_page
 from service.api.v1.endpoints.answers import CreatedEndpoint, EndpointShown
 from service.api.v1.endpoints.bodies import EndpointsQuery, NewEndpoint
 from service.api.v1.endpoints.changes import ALL_AT_ONCE, EndpointChanges
@@ -15,8 +17,10 @@ from service.api.v1.endpoints.paths import PATH, TAG, endpoint_id_of, granted, o
 from service.api.v1.endpoints.showing import Showing
 from service.api.v1.endpoints.wish import read_wish
 from service.core.endpoints.gate import HEEDED_WITHIN_SECONDS
-from service.ports.desk import EndpointDesk, HealthDesk
+from service.core.endpoints.view import LISTED_STATES, EndpointView
+from service.ports.desk import EndpointDesk, HealthDesk, TimeKeyset
 
+_BY_TIME: Final[Keyset[EndpointView, TimeKeyset]] = by_time(lambda endpoint: (endpoint.created_at, endpoint.id))
 _EXAMPLE: Final = {"url": "https://example.com/hooks", "event_types": ["message.sent", "message.failed"]}
 
 
@@ -43,14 +47,14 @@ class EndpointOperations:
         return await self._showing.created(call, made.endpoint, made.new_secret)
 
     async def list(self, call: Call) -> Answer:
-        """List a page of endpoints, newest first."""
+        """List a page of endpoints."""
         query: EndpointsQuery = call.query
-        found = await self._desk.list(
-            call.organization_id, url=query.url, state=query.state, limit=query.limit + 1, after=time_keyset_of(query)
+        states = query.state or LISTED_STATES
+        page = await read_page(
+            query, _BY_TIME, partial(self._desk.list, call.organization_id, url=query.url, states=states)
         )
-        shown, cursor = page_by_time(found, query.limit, lambda endpoint: (endpoint.created_at, endpoint.id))
-        data = [*await self._showing.list(call, shown)]
-        return Answer(200, Page[EndpointShown](data=data, has_more=cursor is not None, next_cursor=cursor))
+        data = [*await self._showing.list(call, page.rows)]
+        return Answer(200, Page[EndpointShown](data=data, **page.links))
 
     async def get(self, call: Call) -> Answer:
         """Show one endpoint."""
@@ -96,7 +100,7 @@ class EndpointOperations:
                 name="list_endpoints",
                 summary="List endpoints",
                 description="Newest first. Deleted endpoints are not listed. Endpoints whose receiver answered 410 are "
-                "listed as `gone` until they are deleted.",
+                "listed with `state=gone`, until they are deleted.",
                 scope="read",
                 handler=self.list,
                 answers={200: Page[EndpointShown]},

@@ -2,21 +2,24 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from service.api.errors import ApiError, Code, invalid
+from service.api.keyset import Keyset
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation, created
-from service.api.page import Page, PageQuery, page_by_time, time_keyset_of
+from service.api.page import OrderedQuery, Page, by_time, read_page
 from service.api.v1.keys.answers import ApiKeyShown, CreatedApiKey, RotatedApiKey, shown_fields
 from service.api.v1.keys.bodies import KeyRotation, NewApiKey, days
-from service.core.api_key import NewKey, is_key_id
+from service.core.api_key import ListedKey, NewKey, is_key_id
 from service.core.api_key_grant import KEYS_MAX, KeyEnded, KeyReplaced, TooManyKeys, excess, limited_as
 from service.core.api_scope import endpoint_of
 from service.core.endpoints.refusals import NoSuchEndpoint
-from service.ports.desk import EndpointDesk, KeyDesk
+from service.ports.desk import EndpointDesk, KeyDesk, TimeKeyset
 
 PATH: Final = "/v1/keys"
 TAG: Final = "keys"
+_BY_TIME: Final[Keyset[ListedKey, TimeKeyset]] = by_time(lambda key: (key.created_at, key.key_id))
 
 _NO_MORE_THAN_IT_HAS: Final = (
     "A key cannot give more than it has: 403 with the fields if the new one would have a scope that the key of this "
@@ -48,11 +51,9 @@ class KeyOperations:
 
     async def list(self, call: Call) -> Answer:
         """List one page of keys."""
-        query: PageQuery = call.query
-        found = await self._desk.page(call.organization_id, limit=query.limit + 1, after=time_keyset_of(query))
-        shown, cursor = page_by_time(found, query.limit, lambda key: (key.created_at, key.key_id))
-        data = [ApiKeyShown(**shown_fields(each)) for each in shown]
-        return Answer(200, Page[ApiKeyShown](data=data, has_more=cursor is not None, next_cursor=cursor))
+        page = await read_page(call.query, _BY_TIME, partial(self._desk.page, call.organization_id))
+        data = [ApiKeyShown(**shown_fields(each)) for each in page.rows]
+        return Answer(200, Page[ApiKeyShown](data=data, **page.links))
 
     async def show(self, call: Call) -> Answer:
         """Show one key."""
@@ -131,7 +132,7 @@ class KeyOperations:
                 scope="admin",
                 handler=self.list,
                 answers={200: Page[ApiKeyShown]},
-                query=PageQuery,
+                query=OrderedQuery,
             ),
             *self._on_each(),
         )

@@ -5,7 +5,8 @@ from typing import Annotated, Final
 from pydantic import Field, WithJsonSchema
 
 from service.api.errors import invalid
-from service.api.page import PageQuery
+from service.api.page import OrderedQuery
+from service.api.several import Several
 from service.api.v1.event_queries import ID_PATTERN, GivenInstant
 from service.api.validation import BodyModel
 from service.core.deliveries.delivery import FINAL_STATES, DeliveryKey, State
@@ -117,7 +118,9 @@ class Recovery(BodyModel):
         return ReplayWish(endpoint_id, since=self.since, states=RECOVERED, rate=self.rate)
 
 
-class ReplaysQuery(PageQuery):
+class ReplaysQuery(OrderedQuery):
     """Filters for replay jobs."""
 
-    state: StateAsked | None = Field(default=None, description="Only jobs in this state.")
+    state: Several[StateAsked] | None = Field(
+        default=None, description="Only jobs in this state, or in one of these.", examples=[["running", "paused"]]
+    )

@@ -2,20 +2,22 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final
 
 from pydantic import BaseModel
 
 from service.api.errors import ApiError, Code
+from service.api.keyset import Keyset
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
-from service.api.page import Page, page_by_time, time_keyset_of
+from service.api.page import Page, by_time, read_page
 from service.api.v1.endpoints.paths import endpoint_id_of, granted, on_endpoint, problem_of
 from service.api.v1.replays.answers import ReplayCounted, ReplayShown
 from service.api.v1.replays.bodies import NewReplay, Recovery, ReplaysQuery
 from service.core.endpoints.refusals import EndpointGone
 from service.core.endpoints.view import EndpointState
-from service.core.replays.job import OrderRefused, ReplayOrder, ReplayWish, TooManyReplays
-from service.ports.desk import EndpointDesk, ReplayJobDesk
+from service.core.replays.job import OrderRefused, ReplayJob, ReplayOrder, ReplayWish, TooManyReplays
+from service.ports.desk import EndpointDesk, ReplayJobDesk, TimeKeyset
 
 PATH: Final = "/v1/replays"
 TAG: Final = "replays"
@@ -26,6 +28,7 @@ _NEWEST: Final = (
     "Only the newest delivery of an event to a subscription counts: what was replayed since, or is on its way, is "
     "skipped and counted, and so is what went to a subscription that was removed. "
 )
+_BY_TIME: Final[Keyset[ReplayJob, TimeKeyset]] = by_time(lambda job: (job.created_at, job.id))
 
 
 class ReplayOperations:
@@ -68,12 +71,10 @@ class ReplayOperations:
     async def list(self, call: Call) -> Answer:
         """List one page of jobs."""
         query: ReplaysQuery = call.query
-        found = await self._desk.list(
-            call.organization_id, state=query.state, limit=query.limit + 1, after=time_keyset_of(query)
+        page = await read_page(
+            query, _BY_TIME, partial(self._desk.list, call.organization_id, states=query.state or ())
         )
-        shown, cursor = page_by_time(found, query.limit, lambda job: (job.created_at, job.id))
-        data = list(map(ReplayShown.of, shown))
-        return Answer(200, Page[ReplayShown](data=data, has_more=cursor is not None, next_cursor=cursor))
+        return Answer(200, Page[ReplayShown](data=list(map(ReplayShown.of, page.rows)), **page.links))
 
     async def show(self, call: Call) -> Answer:
         """Show one job."""

@@ -1,13 +1,14 @@
 """Endpoints as people see them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from service.adapters.postgres.endpoints.rows import LIST_ENDPOINTS, endpoint_of
 from service.adapters.postgres.endpoints.store.work import EndpointWork
 from service.adapters.postgres.endpoints.urls import find_by_url, forms_of
 from service.adapters.postgres.engine import driver
 from service.core.endpoints.refusals import NoSuchEndpoint
-from service.core.endpoints.view import EndpointState, EndpointView
+from service.core.endpoints.view import LISTED_STATES, EndpointState, EndpointView
+from service.core.walk import Walk
 from service.ports.desk import TimeKeyset
 
 
@@ -28,17 +29,17 @@ class Reading(EndpointWork):
     async def list(
         self,
         organization_id: str,
+        walk: Walk[TimeKeyset],
         *,
         url: str | None = None,
-        state: EndpointState | None = None,
-        limit: int,
-        after: TimeKeyset | None = None,
+        states: Collection[EndpointState] = LISTED_STATES,
     ) -> Sequence[EndpointView]:
-        """Endpoints, newest first, at most ``limit``; without removed ones, but with those that are gone."""
-        created_at, endpoint_id = after or (None, None)
+        """Endpoints in these states, by (created_at, id); by default all that are there, without those gone."""
+        created_at, endpoint_id = walk.beside or (None, None)
         async with driver(self._engine) as connection:
             forms = None if url is None else await forms_of(connection, self._secret_box, organization_id, url)
             rows = await connection.fetch(
-                LIST_ENDPOINTS, *(organization_id, forms, state or "", created_at, endpoint_id, limit)
+                LIST_ENDPOINTS[walk.is_descending],
+                *(organization_id, forms, list(states), created_at, endpoint_id, walk.limit),
             )
         return [endpoint_of(row, self._secret_box) for row in rows]
