@@ -31,6 +31,7 @@ from service.adapters.postgres.events.reader import EventReader
 from service.adapters.postgres.events.story import StoryReader
 from service.cli.database import NoSecretBox
 from service.core.deliveries.delivery import DeliveryKey, State
+from service.core.deliveries.story import Section, StoryPage
 from service.core.deliveries.view import DeliveryFilter
 from service.core.events.registry import REGISTRY
 from service.core.events.uid import first_uid_from
@@ -199,7 +200,7 @@ class Questions:
 
     async def _explained(self) -> object:
         event = self._draw.choice(self._known.events)
-        return await self._explain.read(event["organization_id"], event["event_id"])
+        return await self._explain.read(event["organization_id"], event["event_id"], StoryPage(frozenset(Section), 51))
 
     async def _message(self) -> object:
         event = self._draw.choice(self._known.events)

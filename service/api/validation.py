@@ -171,10 +171,17 @@ def problems_of(model: type[BaseModel], value: Mapping[str, Any]) -> FieldErrors
 
 
 def parse_query(model: type[Model], request: web.Request) -> Model:
-    """Parse the query string. Raises ``ApiError`` with every error."""
+    """Parse the query string. Raises ``ApiError`` with every error, by parameter."""
     counts = Counter(name for name, _ in request.query.items())  # keys() has each name once
     twice = {name: [_GIVEN_TWICE] for name, count in counts.items() if count > 1}
-    return _validate(model, dict(request.query), "the query is not valid", twice)
+    found = _read(model, dict(request.query), twice)
+    if not isinstance(found, dict):
+        return found
+    told: dict[str, list[str]] = {}
+    for path, sentences in found.items():  # of several values, the one that is wrong is seen from the sentence
+        known = told.setdefault(path.partition("[")[0], [])
+        known += [each for each in sentences if each not in known]
+    raise invalid("the query is not valid", told)
 
 
 def is_storable(text: str) -> bool:

@@ -15,7 +15,7 @@ from service.core.api_key_grant import KeyEnded, KeyReplaced, KeyWish, TooManyKe
 from service.core.audit.actor import Actor
 from service.core.audit.entry import EntryFilter, EntryView
 from service.core.deliveries.delivery import DeliveryKey
-from service.core.deliveries.story import Story
+from service.core.deliveries.story import Story, StoryPage
 from service.core.deliveries.view import DeliveryDetail, DeliveryFilter, DeliveryView, ReplayRefused
 from service.core.endpoints.health import Health, Stats
 from service.core.endpoints.refusals import (
@@ -248,8 +248,8 @@ class EventDesk(Protocol):
 class StoryDesk(Protocol):
     """What became of one event."""
 
-    async def read(self, organization_id: str, event_id: str) -> Story | None:
-        """The story of the organization's event with this id; None if it does not exist."""
+    async def read(self, organization_id: str, event_id: str, page: StoryPage) -> Story | None:
+        """The story of the organization's event with this id, as far as the page; None if it does not exist."""
 
 
 class EventTypeDesk(Protocol):

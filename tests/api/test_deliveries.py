@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from service.adapters.postgres.engine import driver
+from service.adapters.postgres.events import reader as event_reads
 from service.core.deliveries.delivery import DeliveryKey
 from service.core.deliveries.request import Request
-from service.core.deliveries.settlement import Accept, Bury, Retry
+from service.core.deliveries.settlement import Accept, Bury, Retry, Settlement
 from service.core.reason import Reason
 from tests.api.reads_rig import Reading, reading_on
+from tests.fakes.events import EXAMPLE_DATA
 
 pytestmark = pytest.mark.clock
 
@@ -93,6 +95,96 @@ async def test_pages(reading: Reading) -> None:
         await reading.attempt(Accept(), count=1)  # what was open is final on the next page
         await reading.event(f"evt_later_{len(seen)}")
     assert seen == [f"evt_{number}" for number in range(4, -1, -1)]
+
+
+async def test_several_values_ranges_messages_and_the_other_direction(reading: Reading) -> None:
+    endings: list[tuple[Settlement, int]] = [
+        (Accept(), 204),
+        (Bury(Reason.ATTEMPTS_EXHAUSTED), 503),
+        (Bury(Reason.AGE_EXCEEDED), 404),
+    ]
+    for number, (settlement, status) in enumerate(endings):
+        event_type = "message.sent" if number else "link.clicked"
+        data = EXAMPLE_DATA[event_type]
+        about = {**data, "message": {**data.get("message", {}), "id": f"msg_{number}"}}
+        await reading.event(f"evt_{number}", event_type, data=about)
+        await reading.attempt(settlement, status=status)
+
+    async def found(query: str) -> list[str]:
+        return [each["event_id"] for each in (await reading.get(f"/v1/deliveries?{query}"))["data"]]
+
+    assert await found("state=delivered,dead") == ["evt_2", "evt_1", "evt_0"]
+    assert await found("state=pending,delivered") == ["evt_0"]
+    assert await found("event_type=message.sent,link.clicked&order=asc") == ["evt_0", "evt_1", "evt_2"]
+    assert await found("status_code=5xx") == ["evt_1"]
+    assert await found("status_code=2xx,404") == ["evt_2", "evt_0"]
+    assert await found("reason=age_exceeded,timeout") == ["evt_2"]
+    assert await found("message_id=msg_1") == ["evt_1"]
+    assert await found("message_id=msg_1&event_id=evt_2") == []
+    assert await found("message_id=msg_unknown") == []
+    [first, *_] = (await reading.get("/v1/deliveries"))["data"]
+    assert await found(f"endpoint_id={first['endpoint_id']},ep_unknown&state=dead,dead") == ["evt_2", "evt_1"]
+    assert [each["id"] for each in (await reading.get("/v1/events?message_id=msg_1"))["data"]] == ["evt_1"]
+    both = await reading.get("/v1/events?event_type=link.clicked,message.sent&order=asc")
+    assert [each["id"] for each in both["data"]] == ["evt_0", "evt_1", "evt_2"]
+    for path in ("/v1/deliveries?state=dead&state=cancelled", "/v1/deliveries?status_code=5xxx", "/v1/events?order=up"):
+        refused = await reading.ask(path)
+        [field] = refused.json["errors"]
+        assert (refused.status, field) == (400, path.partition("?")[2].partition("=")[0])
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("path", ["/v1/deliveries", "/v1/events", "/v1/endpoints"])
+async def test_pages_lead_on_and_back(reading: Reading, path: str, order: str) -> None:
+    for number in range(7):
+        if path == "/v1/endpoints":
+            await reading.administration.add_endpoint("org_1", f"{URL}/{number}", ["link.clicked"])
+        else:
+            await reading.event(f"evt_{number}")
+    whole = await reading.get(f"{path}?order={order}")
+    assert (whole["has_more"], whole["next_cursor"], whole["prev_cursor"]) == (False, None, None)
+    every = [each["id"] for each in whole["data"]]
+    pages, cursor = [], ""
+    while cursor is not None:
+        page = await reading.get(f"{path}?limit=3&order={order}&cursor={cursor}".removesuffix("&cursor="))
+        pages.append(page)
+        cursor = page["next_cursor"]
+    assert [each["id"] for page in pages for each in page["data"]] == every
+    back = pages[-1]
+    for page in reversed(pages[:-1]):
+        back = await reading.get(f"{path}?limit=3&order={order}&cursor={back['prev_cursor']}")
+        assert back == page
+    assert back["prev_cursor"] is None
+
+
+async def test_a_list_can_bring_the_events_along(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [await reading.event(f"evt_{number}") for number in range(3)]
+    whole = await reading.get("/v1/deliveries?expand=event")
+    shown = [await reading.get(f"/v1/events/evt_{number}") for number in (2, 1, 0)]
+    assert [each["event"] for each in whole["data"]] == shown
+    assert "event" not in (await reading.get("/v1/deliveries"))["data"][0]
+    one = await reading.get(f"/v1/deliveries/{whole['data'][0]['id']}?expand=event")
+    assert (one["event"], one["attempts"]) == (shown[0], [])
+    monkeypatch.setattr(event_reads, "PAGE_BYTES_MAX", len(events[0].body) + 1)
+    short = await reading.get("/v1/deliveries?expand=event")
+    assert ([each["event"] for each in short["data"]], short["has_more"]) == (shown[:2], True)
+    rest = await reading.get(f"/v1/deliveries?expand=event&cursor={short['next_cursor']}")
+    assert ([each["event"] for each in rest["data"]], rest["has_more"]) == (shown[2:], False)
+    async with driver(reading.engine) as connection:
+        await connection.execute("DELETE FROM events")
+    assert [each["event"] for each in (await reading.get("/v1/deliveries?expand=event"))["data"]] == [None] * 3
+
+
+async def test_an_endpoint_that_is_gone_is_listed_on_request(reading: Reading) -> None:
+    query = f"url={URL}"
+    [there] = (await reading.get(f"/v1/endpoints?{query}"))["data"]
+    async with driver(reading.engine) as connection, connection.transaction():  # as the answer 410 does
+        await connection.execute("UPDATE subscriptions SET removed_at = now(), removed_because = 'gone'")
+        await connection.execute("UPDATE endpoints SET removed_at = now()")
+    assert (await reading.get(f"/v1/endpoints?{query}"))["data"] == []
+    assert (await reading.get("/v1/endpoints?state=active,paused,disabled"))["data"] == []
+    [gone] = (await reading.get(f"/v1/endpoints?{query}&state=gone,active"))["data"]
+    assert (gone["id"], gone["state"]) == (there["id"], "gone")
 
 
 async def test_one_delivery_with_every_attempt(reading: Reading) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.events import reader as event_reads
+from service.adapters.postgres.events.story import StoryReader
 from service.core.deliveries.settlement import Accept
+from service.core.deliveries.story import SURVEY_MAX, Section, StoryPage
 from tests.api.reads_rig import Reading, reading_on
 from tests.fakes.events import EXAMPLE_DATA, body_of, envelope
 
@@ -155,8 +157,12 @@ async def test_explain_tells_of_every_subscription(reading: Reading) -> None:
     await reading.event("evt_1")
     await reading.attempt(Accept())
     await add("org_1", URL + "/late", ["message.sent"])
-    told = await reading.get("/v1/events/evt_1/explain")
+    told = await reading.get("/v1/events/evt_1/explain?removed=true")
     found = {(each["url"].removeprefix(URL), each["event_type"]): each for each in told["data"]}
+    assert [each["finding"] for each in told["data"]] == [
+        *("gated", "gated", "delivered", "shadowed", "filtered_out", "subscribed_later", "other_event_type"),
+        "removed_before",
+    ]
     assert {key: each["finding"] for key, each in found.items()} == {
         ("", "message.sent"): "delivered",
         ("", "message.*"): "shadowed",
@@ -178,9 +184,57 @@ async def test_explain_tells_of_every_subscription(reading: Reading) -> None:
     assert told["summary"] == {
         "reached_everyone": False,
         "sentence": "It reached 1 of 3 subscriptions: 2 gated.",
-        "subscription_count": 8,
-        "findings": {each["finding"]: 1 for each in told["data"]} | {"gated": 2},
+        "subscription_count": 7,
+        "removed_count": 1,
+        "findings": {each["finding"]: 1 for each in told["data"][:-1]} | {"gated": 2},
+        "is_complete": True,
     }
+    assert (await reading.get("/v1/events/evt_1/explain"))["data"] == told["data"][:-1], "removed ones on request"
+    some = await reading.get("/v1/events/evt_1/explain?finding=filtered_out,gated,removed_before&limit=2")
+    assert some["summary"] == told["summary"]
+    assert [each["finding"] for each in some["data"]] == ["gated", "gated"]
+    rest = await reading.get(
+        f"/v1/events/evt_1/explain?finding=filtered_out,gated,removed_before&limit=2&cursor={some['next_cursor']}"
+    )
+    assert [each["finding"] for each in rest["data"]] == ["filtered_out", "removed_before"]
+    assert (rest["has_more"], rest["next_cursor"]) == (False, None)
+
+
+async def test_explain_reads_no_more_than_its_page_of_a_large_organization(reading: Reading) -> None:
+    one = await reading.administration.add_endpoint("org_1", URL, ["message.sent"])
+    await reading.event("evt_1")
+    async with driver(reading.engine) as connection:
+        await connection.execute(
+            """INSERT INTO endpoints (id, organization_id, url)
+               SELECT 'ep_many_' || n, 'org_1', 'https://b.example/' || n FROM generate_series(1, 1200) n"""
+        )
+        await connection.execute(
+            """INSERT INTO subscriptions (organization_id, endpoint_id, event_type, target_url)
+               SELECT 'org_1', 'ep_many_' || n, 'message.sent', 'https://b.example/' || n
+                 FROM generate_series(1, 1200) n"""
+        )
+    page = StoryPage(frozenset(Section), 3)
+    story = await StoryReader(reading.engine).read("org_1", "evt_1", page)
+    assert story is not None
+    assert len(story.subscriptions) <= SURVEY_MAX + 3
+    told = await reading.get("/v1/events/evt_1/explain")
+    assert told["summary"] == {
+        "sentence": "It reached 0 of 1 subscription: 1 pending. 700 more that ask for events of this type were not "
+        "looked at.",
+        "reached_everyone": False,
+        "subscription_count": 1201,
+        "removed_count": 0,
+        "findings": {"pending": 1, "subscribed_later": 500},
+        "is_complete": False,
+    }
+    seen, cursor = [], ""
+    while cursor is not None:
+        page_read = await reading.get(f"/v1/events/evt_1/explain?limit=200&cursor={cursor}".removesuffix("&cursor="))
+        seen += [each["endpoint_id"] for each in page_read["data"]]
+        cursor = page_read["next_cursor"]
+    assert (seen[0], len(seen), len(set(seen))) == (one.id, 1201, 1201)
+    none = await reading.get("/v1/events/evt_1/explain?finding=filtered_out")
+    assert (none["data"], none["has_more"]) == ([], True), "500 were looked at"
 
 
 async def test_explain_is_paged_and_its_summary_is_about_all(reading: Reading) -> None:
@@ -197,6 +251,9 @@ async def test_explain_is_paged_and_its_summary_is_about_all(reading: Reading) -
     assert seen == sorted(seen)
     assert len(seen) == 5
     assert (await reading.ask("/v1/events/evt_1/explain?cursor=WyJhIl0")).status == 400
+    assert (await reading.ask("/v1/events/evt_1/explain?cursor=Wzk5LDFd")).status == 400, "there is no section 99"
+    wrong = await reading.ask("/v1/events/evt_1/explain?finding=dead,lost")
+    assert (wrong.status, list(wrong.json["errors"])) == (400, ["finding"])
 
 
 async def test_explain_says_that_a_test_goes_to_one_endpoint(reading: Reading) -> None:

@@ -1,6 +1,8 @@
 """Explain: one finding for each subscription, whatever the story."""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.deliveries.delivery import State
-from service.core.deliveries.explanation import MATCHING, Explained, Finding, explain, summarise
+from service.core.deliveries.explanation import MATCHING, Explained, Finding, Summary, explain, sections_of, summarise
 from service.core.deliveries.story import (
     ExplainedEvent,
     FanOutUnderWay,
     KnownDelivery,
     KnownEndpoint,
     KnownSubscription,
+    Section,
     Story,
 )
 from service.core.endpoints.gate import Gate, GateKind
@@ -61,6 +64,17 @@ def story(
     body = json.dumps({"data": {"scope": {"campaign_id": "camp_A"}}}).encode()
     known = {each.id: each for each in endpoints or [endpoint()]}
     return Story(ExplainedEvent(UUID(int=0), "message.sent", AT, is_test, body), known, subscriptions, deliveries or [])
+
+
+def summary_of(explained: Sequence[Explained]) -> Summary:
+    return summarise(Counter(each.finding for each in explained))
+
+
+@pytest.mark.parametrize("finding", Finding)
+def test_each_finding_is_listed_somewhere(finding: Finding) -> None:
+    assert sections_of({finding}, with_removed=False)
+    assert sections_of({finding}, with_removed=True) == sections_of({finding}, with_removed=False) | {Section.REMOVED}
+    assert sections_of((), with_removed=False) == frozenset(Section) - {Section.REMOVED}
 
 
 def one(of: Story) -> Explained:
@@ -172,7 +186,7 @@ def test_who_is_still_to_get_it_while_the_fan_out_is_under_way() -> None:
         Finding.REMOVED_BEFORE,
         Finding.CHANGED_SINCE,
     ]
-    summary = summarise(explained)
+    summary = summary_of(explained)
     assert not summary.reached_everyone
     assert summary.sentence == "It reached 1 of 2 subscriptions: 1 fanning_out."
 
@@ -190,10 +204,15 @@ def test_the_summary() -> None:
     subscriptions = [subscription(n, endpoint_id=f"ep_{n}") for n in (1, 2, 3)]
     endpoints = [endpoint(n) for n in (1, 2, 3)]
     some = [delivery(1), delivery(2, State.DEAD, endpoint_id="ep_2", reason=Reason.TIMEOUT)]
-    summary = summarise(explain(story(subscriptions, some, endpoints)))
+    summary = summary_of(explain(story(subscriptions, some, endpoints)))
     assert (summary.reached_everyone, summary.sentence) == (False, "It reached 1 of 2 subscriptions: 1 dead.")
-    assert summarise(explain(story(subscriptions, [delivery(1)], endpoints))).reached_everyone
-    nobody = summarise(explain(story([])))
+    assert summary_of(explain(story(subscriptions, [delivery(1)], endpoints))).reached_everyone
+    others = summary_of(explain(story([subscription(event_type="link.clicked")])))
+    assert others.sentence == "No subscription matched this event: 1 other_event_type."
+    assert summarise({Finding.DELIVERED: 2}, 9).sentence == (
+        "It reached every matching subscription (2). 9 more that ask for events of this type were not looked at."
+    )
+    nobody = summary_of(explain(story([])))
     assert (nobody.reached_everyone, nobody.sentence) == (True, "No subscription matched this event.")
 
 
@@ -231,4 +250,4 @@ def test_every_subscription_has_its_finding(
         assert (each.finding is Finding.SHADOWED) == (each.shadowed_by is not None)
         assert (each.finding is Finding.FILTERED_OUT) == (each.failed is not None)
         assert each.sentence.endswith(".")
-    assert sum(summarise(found).counts.values()) == len(subscriptions)
+    assert sum(summary_of(found).counts.values()) == len(subscriptions)

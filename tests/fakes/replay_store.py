@@ -33,6 +33,7 @@ from service.core.replays.step import (
     next_window,
     tokens_after,
 )
+from service.core.walk import Walk
 from service.ports.store import ReplayStep
 from tests.fakes.database import DeliveryRow, MemoryDatabase, ReplayJobRow, ReplayPartRow
 
@@ -231,14 +232,15 @@ class MemoryReplayStore:
     async def list(
         self,
         organization_id: str,
+        walk: Walk[tuple[datetime, str]],
         *,
-        state: ReplayState | None = None,
-        limit: int,
-        after: tuple[datetime, str] | None = None,
+        states: Collection[ReplayState] = (),
     ) -> Sequence[ReplayJob]:
-        jobs = [self._shown(row) for row in self._jobs(organization_id) if state in {None, row.job.state}]
-        newest = sorted(jobs, key=lambda job: (job.created_at, job.id), reverse=True)
-        return [job for job in newest if after is None or (job.created_at, job.id) < after][:limit]
+        jobs = [self._shown(row) for row in self._jobs(organization_id) if not states or row.job.state in states]
+        ordered = sorted(jobs, key=lambda job: (job.created_at, job.id), reverse=walk.is_descending)
+        places = [(job.created_at, job.id) for job in ordered]
+        start = places.index(walk.beside) + 1 if walk.beside is not None else 0
+        return ordered[start:][: walk.limit]
 
     async def order(
         self,

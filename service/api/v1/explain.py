@@ -1,24 +1,31 @@
 """``GET /v1/events/{event_id}/explain``: whether an event reached every subscription, and if not, why."""
 
 import asyncio
+from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from service.api.cursor import write_cursor
 from service.api.instant import Instant
 from service.api.operation import Answer, Call, Operation
-from service.api.page import PageQuery, keyset_of
+from service.api.page import PageQuery, bad_cursor, keyset_of
+from service.api.several import Several
 from service.api.v1.endpoints.answers import GateShown
 from service.api.v1.events import TAG, no_event
 from service.api.validation import AnswerModel
 from service.core.deliveries.delivery import State
-from service.core.deliveries.explanation import Explained, Finding, Summary, explain, summarise
+from service.core.deliveries.explanation import Explained, Finding, Summary, explain, sections_of, summarise, tally
+from service.core.deliveries.story import SURVEY_MAX, Listed, Section, Story, StoryPage
 from service.core.events.uid import received_at
 from service.core.reason import Reason
 from service.ports.desk import StoryDesk
 
-DESCRIPTION = """What happened to the event at every subscription of the organization, including removed ones, or why
-nothing happened. Ordered by subscription id. `summary` covers all subscriptions, not only this page.
+DESCRIPTION = """What happened to the event at every subscription of the organization, or why nothing happened.
+`summary` answers for all subscriptions, not only this page. What matters most is listed first: `dead`, `cancelled`,
+`gated`, `pending`, `leased`, `delivered`, then those that ask for the event's type but have no delivery, then the
+others; each in the order of their ids. Subscriptions that were removed without a delivery of the event are listed only
+with `removed=true`. A page with `finding` may have fewer than `limit`, and still a `next_cursor`. A subscription whose
+finding changes while you read on may be missed, or listed twice.
 
 | finding | |
 |---|---|
@@ -31,6 +38,25 @@ nothing happened. Ordered by subscription id. `summary` covers all subscriptions
 | `subscribed_later` `removed_before` | the subscription was created after the event arrived, or removed before |
 | `test_for_another` | it is a test event for another endpoint |
 | `changed_since` | it would match today; the endpoint was changed after the event |"""
+
+
+_EXAMINED_MAX: Final = 500
+"""As many subscriptions are read for a page with ``finding``."""
+
+FindingAsked = Annotated[Finding, WithJsonSchema({"type": "string", "enum": [each.value for each in Finding]})]
+
+
+class ExplainQuery(PageQuery):
+    """What to list."""
+
+    finding: Several[FindingAsked] | None = Field(
+        default=None,
+        description="Only subscriptions with this finding, or with one of these.",
+        examples=[["dead", "filtered_out"]],
+    )
+    removed: bool = Field(
+        default=False, description="Also list subscriptions that were removed without a delivery of the event."
+    )
 
 
 class ExplainedDelivery(AnswerModel):
@@ -74,22 +100,29 @@ class ExplainedSubscription(AnswerModel):
 
 
 class ExplainedSummary(AnswerModel):
-    """A summary over all subscriptions."""
+    """A summary over all subscriptions, but for those that were removed without a delivery."""
 
+    sentence: str = Field(
+        description="The answer for the whole event.", examples=["It reached 2 of 3 subscriptions: 1 dead."]
+    )
     reached_everyone: bool = Field(description="Whether every delivery of the event, or a replay of it, arrived.")
-    sentence: str
     subscription_count: int
+    removed_count: int = Field(description="Subscriptions removed without a delivery; listed with `removed=true`.")
     findings: dict[Finding, int] = Field(description="The number of subscriptions with each finding.")
+    is_complete: bool = Field(
+        description=f"False if more than {SURVEY_MAX} subscriptions ask for events of this type and have no delivery "
+        "of this one: of them, only so many are in `findings`."
+    )
 
 
 class ExplainedPage(AnswerModel):
     """What happened to an event."""
 
+    summary: ExplainedSummary
     event_id: str
     event_type: str
     received_at: Instant
     test: bool = Field(description="Whether it is a test send, which goes to one endpoint only.")
-    summary: ExplainedSummary
     data: list[ExplainedSubscription]
     has_more: bool
     next_cursor: str | None
@@ -113,7 +146,7 @@ class ExplainOperations:
                 tag=TAG,
                 scope="read",
                 handler=self.show,
-                query=PageQuery,
+                query=ExplainQuery,
                 answers={200: ExplainedPage},
                 problems=frozenset({404}),
             ),
@@ -122,34 +155,53 @@ class ExplainOperations:
     async def show(self, call: Call) -> Answer:
         """Explain one event, for one page of its subscriptions."""
         event_id = call.path("event_id")
-        query: PageQuery = call.query
-        keyset = keyset_of(query, int)
-        story = await self._desk.read(call.organization_id, event_id)
+        query: ExplainQuery = call.query
+        findings = frozenset(query.finding or ())
+        limit = _EXAMINED_MAX if findings else query.limit
+        page = StoryPage(sections_of(findings, with_removed=query.removed), limit + 1, _after(query))
+        story = await self._desk.read(call.organization_id, event_id, page)
         if story is None:
             raise no_event(event_id)
-        explained = await asyncio.to_thread(explain, story)  # thousands of subscriptions would hold up the event loop
-        after = [each for each in explained if keyset is None or each.subscription.id > keyset[0]]
-        page = after[: query.limit]
-        has_more = len(after) > len(page)
-        shown = ExplainedPage(
+        explained = await asyncio.to_thread(explain, story)  # hundreds of filters would hold up the event loop
+        by_id = {each.subscription.id: each for each in explained}
+        examined = story.listed[:limit]
+        wanted = [each for each in examined if not findings or by_id[each.subscription_id].finding in findings]
+        shown = wanted[: query.limit]
+        has_more = len(wanted) > len(shown) or len(story.listed) > len(examined)
+        last = shown[-1] if len(wanted) > len(shown) else examined[-1] if examined else None
+        counts, uncounted = tally(story, explained)
+        answer = ExplainedPage(
+            summary=_summary(story, summarise(counts, uncounted), is_complete=not uncounted),
             event_id=event_id,
             event_type=story.event.event_type,
             received_at=received_at(story.event.uid),
             test=story.event.is_test,
-            summary=_summary(summarise(explained), len(explained)),
-            data=[_subscription(each) for each in page],
+            data=[_subscription(by_id[each.subscription_id]) for each in shown],
             has_more=has_more,
-            next_cursor=write_cursor(page[-1].subscription.id) if has_more else None,
+            next_cursor=write_cursor(int(last.section), last.subscription_id) if has_more and last else None,
         )
-        return Answer(200, shown)
+        return Answer(200, answer)
 
 
-def _summary(summary: Summary, count: int) -> ExplainedSummary:
+def _after(query: ExplainQuery) -> Listed | None:
+    keyset = keyset_of(query, int, int)
+    if keyset is None:
+        return None
+    section, subscription_id = keyset
+    if section not in set(Section):
+        raise bad_cursor()
+    return Listed(Section(section), subscription_id)
+
+
+def _summary(story: Story, summary: Summary, *, is_complete: bool) -> ExplainedSummary:
+    removed_count = story.counts.get(Section.REMOVED, 0)
     return ExplainedSummary(
-        reached_everyone=summary.reached_everyone,
         sentence=summary.sentence,
-        subscription_count=count,
-        findings={finding: summary.counts[finding] for finding in Finding if summary.counts.get(finding)},
+        reached_everyone=summary.reached_everyone,
+        subscription_count=sum(story.counts.values()) - removed_count,
+        removed_count=removed_count,
+        findings=dict(summary.counts),
+        is_complete=is_complete,
     )
 
 

@@ -33,7 +33,7 @@ async def read_page(
     cursor: str, of: Keyset[Row, Key], fetch: Fetch[Key, Row], size: int, *, is_descending: bool = True
 ) -> KeysetPage[Row]:
     """Read the page at ``cursor``, the first one if it is empty. Raises ``RefusalError`` (404) for a bad cursor."""
-    place = _read(cursor, of) if cursor else Place[Key]()
+    place: Place[Key] = _read(cursor, of) if cursor else Place()
     found = await keyset.read_page(place, of, fetch, size, is_descending=is_descending)
     return KeysetPage(found.rows, _write(found.following, of), _write(found.previous, of))
 

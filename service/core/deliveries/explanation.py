@@ -1,7 +1,7 @@
-"""Did an event reach everyone, and if not, why: one finding for each subscription of its organization."""
+"""Did an event reach everyone, and if not, why: one finding for each subscription."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -9,7 +9,14 @@ from functools import partial
 from typing import Any, assert_never
 
 from service.core.deliveries.delivery import State
-from service.core.deliveries.story import ExplainedEvent, KnownDelivery, KnownEndpoint, KnownSubscription, Story
+from service.core.deliveries.story import (
+    ExplainedEvent,
+    KnownDelivery,
+    KnownEndpoint,
+    KnownSubscription,
+    Section,
+    Story,
+)
 from service.core.endpoints.filter import Filter, Mismatch, decode_envelope, parse_filter
 from service.core.endpoints.subscription import covers, specificity
 from service.core.reason import Reason
@@ -48,6 +55,17 @@ MATCHING = frozenset(
     }
 )
 """The findings of subscriptions that matched the event."""
+
+_OF_SECTION: Mapping[Section, Finding] = {
+    Section.DEAD: Finding.DEAD,
+    Section.CANCELLED: Finding.CANCELLED,
+    Section.GATED: Finding.GATED,
+    Section.PENDING: Finding.PENDING,
+    Section.LEASED: Finding.LEASED,
+    Section.DELIVERED: Finding.DELIVERED,
+    Section.OTHER_TYPE: Finding.OTHER_EVENT_TYPE,
+}
+"""The sections in which all have the same finding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +111,42 @@ def explain(story: Story) -> Sequence[Explained]:
     ]
 
 
-def summarise(explained: Sequence[Explained]) -> Summary:
-    """The answer in one line."""
-    counts = Counter(each.finding for each in explained)
-    wanted = sum(counts[finding] for finding in MATCHING)
-    reached = counts[Finding.DELIVERED]
+def tally(story: Story, explained: Iterable[Explained]) -> tuple[Mapping[Finding, int], int]:
+    """How many subscriptions have each finding, without the removed ones, and how many were not looked at."""
+    counts = Counter({_OF_SECTION[section]: count for section, count in story.counts.items() if section in _OF_SECTION})
+    counts += Counter(each.finding for each in explained if each.subscription.id in story.surveyed)
+    return counts, max(0, story.counts.get(Section.ASKING, 0) - len(story.surveyed))
+
+
+def summarise(counts: Mapping[Finding, int], uncounted: int = 0) -> Summary:
+    """The answer in one line. ``uncounted`` more ask for events of this type, and were not looked at."""
+    of = Counter(counts)
+    wanted = sum(of[finding] for finding in MATCHING)
+    reached = of[Finding.DELIVERED]
     if not wanted:
-        sentence = "No subscription matched this event."
+        why = _counted(of, frozenset(Finding))
+        sentence = f"No subscription matched this event: {why}." if why else "No subscription matched this event."
     elif reached == wanted:
         sentence = f"It reached every matching subscription ({reached})."
     else:
-        others = [f"{counts[each]} {each}" for each in Finding if each in MATCHING and each is not Finding.DELIVERED]
-        missed = ", ".join(each for each in others if not each.startswith("0 "))
+        missed = _counted(of, MATCHING - {Finding.DELIVERED})
         sentence = f"It reached {reached} of {count_of(wanted, 'subscription')}: {missed}."
-    return Summary(reached == wanted, sentence, dict(counts))
+    if uncounted:
+        sentence += f" {uncounted} more that ask for events of this type were not looked at."
+    return Summary(reached == wanted, sentence, {each: of[each] for each in Finding if of[each]})
+
+
+def _counted(counts: Mapping[Finding, int], among: Collection[Finding]) -> str:
+    return ", ".join(f"{counts[each]} {each}" for each in Finding if each in among and counts[each])
+
+
+def sections_of(findings: Collection[Finding], *, with_removed: bool) -> frozenset[Section]:
+    """Where subscriptions with these findings (none: with any) are listed."""
+    by_finding = {finding: section for section, finding in _OF_SECTION.items()} | {
+        Finding.REMOVED_BEFORE: Section.REMOVED
+    }
+    wanted = {by_finding.get(each, Section.ASKING) for each in findings or set(Finding) - {Finding.REMOVED_BEFORE}}
+    return frozenset(wanted | {Section.REMOVED} if with_removed else wanted)
 
 
 def _failed(endpoint: KnownEndpoint, envelope: Mapping[str, Any]) -> Mismatch | None:
@@ -146,12 +186,12 @@ def _without_delivery(  # noqa: PLR0911 - one return for each finding
     found = partial(Explained, subscription, endpoint)
     is_changed = endpoint.updated_at > event.received_at
     todays = " The endpoint was changed after the event; this is its current filter." if is_changed else ""
-    if subscription.created_at > event.received_at:
-        return found(Finding.SUBSCRIBED_LATER, f"Subscribed at {_at(subscription.created_at)}, after the event.")
     if subscription.removed_at is not None and subscription.removed_at <= event.received_at:
         return found(Finding.REMOVED_BEFORE, f"Removed at {_at(subscription.removed_at)}, before the event.")
     if not covers(subscription.event_type, event.event_type):
         return found(Finding.OTHER_EVENT_TYPE, f"Subscribes to {subscription.event_type}, not {event.event_type}.")
+    if subscription.created_at > event.received_at:
+        return found(Finding.SUBSCRIBED_LATER, f"Subscribed at {_at(subscription.created_at)}, after the event.")
     if failed is not None:
         sentence = f"Filtered out: {failed.clause} expects {failed.expected}, found {failed.found}."
         return found(Finding.FILTERED_OUT, sentence + todays, failed=failed)

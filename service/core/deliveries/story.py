@@ -1,9 +1,10 @@
-"""What the database knows about one event and every subscription that might have got it, from one snapshot."""
+"""What the database knows about one event and the subscriptions that might have got it, from one snapshot."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from enum import IntEnum
+from typing import Any, Final
 from uuid import UUID
 
 from service.core.deliveries.delivery import State
@@ -71,12 +72,55 @@ class FanOutUnderWay:
     frontier: int
 
 
+class Section(IntEnum):
+    """Where explain lists a subscription: what matters most comes first."""
+
+    DEAD = 0
+    CANCELLED = 1
+    GATED = 2
+    PENDING = 3
+    LEASED = 4
+    DELIVERED = 5
+    ASKING = 6  # it asks for events of this type, and has no delivery of this one
+    OTHER_TYPE = 7
+    REMOVED = 8  # without a delivery of the event; what was delivered is not forgotten
+
+
+SURVEY_MAX: Final = 500
+"""Of those that ask for the event's type and have no delivery, as many are looked at for the summary."""
+COUNT_MAX: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A subscription's place in the list. Places are ordered by section, then by subscription."""
+
+    section: Section
+    subscription_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoryPage:
+    """Which subscriptions to read: at most ``limit`` of these sections, after the one at ``after``."""
+
+    sections: frozenset[Section]
+    limit: int
+    after: Listed | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Story:
-    """The event with every endpoint, subscription and delivery of its organization that matters to it."""
+    """The event with the subscriptions of a page, and what explains them.
+
+    ``counts`` are the sizes of all sections. ``surveyed`` are the first subscriptions of ``ASKING``; they are here
+    whatever the page, for the summary. ``subscriptions`` holds these, those ``listed``, and others of their endpoints.
+    """
 
     event: ExplainedEvent
     endpoints: Mapping[str, KnownEndpoint]
     subscriptions: Sequence[KnownSubscription]
     deliveries: Sequence[KnownDelivery]
     fan_out: FanOutUnderWay | None = None
+    counts: Mapping[Section, int] = field(default_factory=dict)
+    surveyed: frozenset[int] = frozenset()
+    listed: Sequence[Listed] = ()

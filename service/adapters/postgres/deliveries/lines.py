@@ -179,7 +179,7 @@ SELECT s.event_uid, s.subscription_id, s.replay_number, a.event_uid, a.subscript
                  ORDER BY place, event_uid, subscription_id, replay_number LIMIT 10)) AS before
          JOIN open_deliveries o USING (event_uid, subscription_id, replay_number)
         ORDER BY rank, before.place, o.event_uid, o.subscription_id, o.replay_number LIMIT 1) AS a
- WHERE s.event_uid = $1
+ WHERE s.event_uid = $1 AND s.subscription_id = ANY ($2::bigint[])
    AND (s.event_uid, s.subscription_id, s.replay_number) <> (a.event_uid, a.subscription_id, a.replay_number)
 """
 
@@ -359,9 +359,11 @@ async def advance_lines(connection: asyncpg.Connection, advanced: Collection[Adv
     await connection.execute(_WAKE, list(endpoint_ids.values()), list(endpoint_ids))
 
 
-async def ahead_of(connection: asyncpg.Connection, event_uid: UUID) -> Mapping[DeliveryKey, DeliveryKey]:
-    """For each delivery of the event that waits in a line, the one that it waits for."""
-    rows = await connection.fetch(_AHEAD, event_uid)
+async def ahead_of(
+    connection: asyncpg.Connection, event_uid: UUID, subscription_ids: Sequence[int]
+) -> Mapping[DeliveryKey, DeliveryKey]:
+    """For each delivery of the event to these that waits in a line, the one that it waits for."""
+    rows = await connection.fetch(_AHEAD, event_uid, subscription_ids)
     return {DeliveryKey(*row[:3]): DeliveryKey(*row[3:]) for row in rows}
 
 
