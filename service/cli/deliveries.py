@@ -128,6 +128,16 @@ def list_deliveries(
     if as_json:
         print_json({"data": [asdict(each) for each in found], "next_cursor": next_cursor})
         return
+    _print_list(found)
+    if next_cursor:
+        tell(f"{len(found)} shown. For {'newer' if oldest_first else 'older'} ones add --cursor {next_cursor}")
+    if found:
+        suggest(words("deliveries", "show", found[0].id))
+    elif organization_id is not None:
+        suggest(words("endpoints", "list", "--organization", organization_id))
+
+
+def _print_list(found: Sequence[DeliveryView]) -> None:
     now = datetime.now(UTC)
     rows = [
         (
@@ -141,12 +151,6 @@ def list_deliveries(
         for each in found
     ]
     print_table(_COLUMNS, rows, nothing="No delivery matches.")
-    if next_cursor:
-        tell(f"{len(found)} shown. For {'newer' if oldest_first else 'older'} ones add --cursor {next_cursor}")
-    if found:
-        suggest(words("deliveries", "show", found[0].id))
-    elif organization_id is not None:
-        suggest(words("endpoints", "list", "--organization", organization_id))
 
 
 def _statuses(text: str) -> StatusRange:
