@@ -20,8 +20,9 @@ from service.core.endpoints.settings import (
     EndpointWish,
     differing,
 )
-from service.core.endpoints.view import EndpointState, EndpointView, NewSecret, Registered
+from service.core.endpoints.view import EndpointView, NewSecret, Registered
 from service.core.imports.foreign import Foreign, Names
+from service.core.walk import Walk
 from service.settings import Settings
 
 PAGE_SIZE: Final = 200
@@ -101,10 +102,9 @@ class Import:
 
     async def _all(self) -> AsyncIterator[EndpointView]:
         after = None
-        while page := await self._endpoints.list(self._organization_id, limit=PAGE_SIZE, after=after):
+        while page := await self._endpoints.list(self._organization_id, Walk(PAGE_SIZE, after)):
             for each in page:
-                if each.state is not EndpointState.GONE:
-                    yield each
+                yield each
             after = (page[-1].created_at, page[-1].id)
 
     def _judged(self, foreign: Foreign, names: Names, own: set[str], here: Mapping[str, EndpointView]) -> Row:
