@@ -20,7 +20,7 @@ from service.core.endpoints.settings import (
     EndpointWish,
     differing,
 )
-from service.core.endpoints.view import EndpointView, NewSecret, Registered
+from service.core.endpoints.view import EndpointState, EndpointView, NewSecret, Registered
 from service.core.imports.foreign import Foreign, Names
 from service.core.walk import Walk
 from service.settings import Settings
