@@ -8,8 +8,9 @@ from service.api.errors import invalid
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
 from service.api.v1.deliveries import DeliveryItem
 from service.api.v1.endpoints.answers import EndpointStats, RotatedSecret
-from service.api.v1.endpoints.bodies import Rotation, StatsQuery, TestRequest
+from service.api.v1.endpoints.bodies import Rotation, TestRequest
 from service.api.v1.endpoints.paths import endpoint_id_of, granted, on_endpoint, problem_of
+from service.api.v1.endpoints.queries import StatsQuery
 from service.core.deliveries.delivery import DeliveryKey
 from service.core.endpoints.gate import HEEDED_WITHIN_SECONDS, that_hold
 from service.core.endpoints.refusals import EndpointGated, EndpointGone, NoSuchEndpoint

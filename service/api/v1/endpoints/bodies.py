@@ -5,8 +5,6 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, ConfigDict, FailFast, Field, WithJsonSchema
 
 from service.api.component import named
-from service.api.page import OrderedQuery
-from service.api.several import Several
 from service.api.validation import BodyModel, QueryModel
 from service.core.deliveries.ownership import CHALLENGE_SECONDS_MAX, CHALLENGE_TYPE, HOOK_SECRET
 from service.core.endpoints.auth import (
@@ -32,7 +30,6 @@ from service.core.endpoints.settings import (
 )
 from service.core.endpoints.signing import OVERLAP_SECONDS_MAX
 from service.core.endpoints.target_policy import URL_MAX_CHARACTERS
-from service.core.endpoints.view import EndpointState
 from service.core.events.registry import REGISTRY
 from service.core.suggestion import did_you_mean
 from webhook_signature.styles import STYLES
@@ -46,7 +43,6 @@ def _known_style(name: str) -> str:
 
 _STYLE_SCHEMA: Final = named("SignatureStyle", {"type": "string", "enum": list(STYLES)})
 Style = Annotated[str, AfterValidator(_known_style), WithJsonSchema(_STYLE_SCHEMA)]
-State = Annotated[EndpointState, WithJsonSchema({"type": "string", "enum": [each.value for each in EndpointState]})]
 """Enum inlined: query parameters have no definitions to refer to."""
 
 _FILTER_EXAMPLE: Final = {
@@ -383,24 +379,4 @@ class TestRequest(BodyModel):
         default=None,
         description="The sample's type; default: the endpoint's first, or the first that its pattern covers.",
         examples=["message.sent"],
-    )
-
-
-class EndpointsQuery(OrderedQuery):
-    """Which endpoints to list."""
-
-    url: str | None = Field(default=None, description="Only the endpoint with exactly this URL.")
-    state: Several[State] | None = Field(
-        default=None,
-        description="Only endpoints in this state, or in one of these. Those that are `gone` are listed only if they "
-        "are asked for.",
-        examples=[["paused", "disabled"]],
-    )
-
-
-class StatsQuery(QueryModel):
-    """The period to count."""
-
-    hours: int = Field(
-        default=24, ge=1, le=168, description="How many hours back to count, by when the event was received."
     )

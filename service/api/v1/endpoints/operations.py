@@ -9,11 +9,12 @@ from service.api.keyset import Keyset
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
 from service.api.page import Page, by_time, read_page
 from service.api.v1.endpoints.answers import CreatedEndpoint, EndpointShown
-from service.api.v1.endpoints.bodies import EndpointsQuery, NewEndpoint
+from service.api.v1.endpoints.bodies import NewEndpoint
 from service.api.v1.endpoints.changes import ALL_AT_ONCE, EndpointChanges
 from service.api.v1.endpoints.etag import unless_known
 from service.api.v1.endpoints.ownership import Ownership
 from service.api.v1.endpoints.paths import PATH, TAG, endpoint_id_of, granted, on_endpoint
+from service.api.v1.endpoints.queries import EndpointsQuery
 from service.api.v1.endpoints.showing import Showing
 from service.api.v1.endpoints.wish import read_wish
 from service.core.endpoints.gate import HEEDED_WITHIN_SECONDS

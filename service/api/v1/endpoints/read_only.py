@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from service.api.instant import Instant
 from service.api.v1.endpoints.answers import GateShown, SecretShown
-from service.api.v1.endpoints.bodies import State
+from service.api.v1.endpoints.queries import State
 from service.core.endpoints.gate import OPENED_BY_PEOPLE
 from service.core.endpoints.view import EndpointView
 

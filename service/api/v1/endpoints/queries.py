@@ -1,0 +1,32 @@
+"""Query parameters of the reads of endpoints."""
+
+from typing import Annotated
+
+from pydantic import Field, WithJsonSchema
+
+from service.api.page import OrderedQuery
+from service.api.several import Several
+from service.api.validation import QueryModel
+from service.core.endpoints.view import EndpointState
+
+State = Annotated[EndpointState, WithJsonSchema({"type": "string", "enum": [each.value for each in EndpointState]})]
+
+
+class EndpointsQuery(OrderedQuery):
+    """Which endpoints to list."""
+
+    url: str | None = Field(default=None, description="Only the endpoint with exactly this URL.")
+    state: Several[State] | None = Field(
+        default=None,
+        description="Only endpoints in this state, or in one of these. Those that are `gone` are listed only if they "
+        "are asked for.",
+        examples=[["paused", "disabled"]],
+    )
+
+
+class StatsQuery(QueryModel):
+    """The period to count."""
+
+    hours: int = Field(
+        default=24, ge=1, le=168, description="How many hours back to count, by when the event was received."
+    )
