@@ -22,6 +22,7 @@ from service.core.endpoints.retry_schedule import STANDARD
 from service.core.endpoints.settings import EndpointWish
 from service.core.endpoints.url import is_sealed
 from service.core.endpoints.view import Changed, EndpointView, Registered, RemovalReason, Walk
+from service.core.walk import Walk
 from service.flow.directory.opening import Opening
 from service.ports.errors import UnavailableError
 from tests.fakes.actor import SOMEBODY
@@ -89,7 +90,7 @@ async def test_a_query_is_sealed_and_whole_where_it_is_needed(engine: AsyncEngin
     (url,) = await stored_urls(engine)
     assert url.startswith("https://hooks.example.com/a?#")
     assert made.added[0].target_url == made.endpoint.settings.url == URL
-    (shown,) = await store_on(engine).list("org_1", limit=9)
+    (shown,) = await store_on(engine).list("org_1", Walk(9))
     assert shown == made.endpoint
     (subscriber,) = await ResthookReader(engine, BOX).list_subscribers("org_1", Walk(None, is_descending=True, limit=9))
     assert subscriber == made.added[0]
@@ -102,8 +103,8 @@ async def test_a_url_is_found_and_cannot_be_there_twice(engine: AsyncEngine) -> 
     assert first.endpoint.id != other.endpoint.id
     assert (await create(engine)).endpoint == first.endpoint
     store = store_on(engine)
-    assert [each.id for each in await store.list("org_1", url=OTHER, limit=9)] == [other.endpoint.id]
-    assert await store.list("org_1", url=MASKED, limit=9) == []
+    assert [each.id for each in await store.list("org_1", Walk(9), url=OTHER)] == [other.endpoint.id]
+    assert await store.list("org_1", Walk(9), url=MASKED) == []
     again = await store.subscribe("org_1", EndpointWish({"url": URL, "event_types": ["message.sent"]}), by=SOMEBODY)
     assert isinstance(again, Registered)
     assert (again.endpoint.id, again.added) == (first.endpoint.id, ())
@@ -147,7 +148,7 @@ async def test_a_url_whose_key_is_missing_is_masked_stays_and_can_be_replaced(en
     made = await create(engine)
     (url,) = await stored_urls(engine)
     keyless = store_on(engine, NEW_BOX)
-    (shown,) = await keyless.list("org_1", limit=9)
+    (shown,) = await keyless.list("org_1", Walk(9))
     assert shown.settings.url == MASKED
     sending = await opened(engine, made.endpoint.id, NEW_BOX)
     assert sending.problem is not None
@@ -155,7 +156,7 @@ async def test_a_url_whose_key_is_missing_is_masked_stays_and_can_be_replaced(en
     changed = await keyless.change("org_1", made.endpoint.id, EndpointWish({"description": "new"}), by=SOMEBODY)
     assert isinstance(changed, Changed)
     assert await stored_urls(engine) == [url]
-    assert (await store_on(engine).list("org_1", limit=9))[0].settings.url == URL
+    assert (await store_on(engine).list("org_1", Walk(9)))[0].settings.url == URL
     with pytest.raises(UnavailableError, match="the key of the organization's URLs cannot be decrypted"):
         await keyless.create("org_1", EndpointWish({"url": OTHER, "event_types": ["*"]}), by=SOMEBODY)
     moved = await keyless.change("org_1", made.endpoint.id, EndpointWish({"url": "https://b.example/"}), by=SOMEBODY)
@@ -175,7 +176,7 @@ async def test_another_key_seals_it_and_it_is_still_found(engine: AsyncEngine) -
     urls = await stored_urls(engine)
     assert sum([step.rewrapped_count async for step in rewrap(engine, BOTH, by=SOMEBODY)]) == 3
     assert await stored_urls(engine) == urls
-    (found,) = await store_on(engine, NEW_BOX).list("org_1", url=URL, limit=9)
+    (found,) = await store_on(engine, NEW_BOX).list("org_1", Walk(9), url=URL)
     assert (found.id, found.settings.url) == (made.endpoint.id, URL)
 
 
@@ -231,7 +232,7 @@ async def test_what_is_in_clear_stays_so_until_it_is_sealed(engine: AsyncEngine)
     assert all(map(is_sealed, await stored_urls(engine)))
     assert await fetch(engine, "SELECT directory_version FROM organizations WHERE id = 'org_1'") > versions
     assert ((await opened(engine, first.id)).url, (await opened(engine, second.id)).url) == (URL, OTHER)
-    shown = {each.id: each for each in await store_on(engine).list("org_1", limit=9)}
+    shown = {each.id: each for each in await store_on(engine).list("org_1", Walk(9))}
     assert shown[second.id].verified_at is not None
     assert (await create(engine, OTHER)).endpoint.id == second.id
     assert await seal_all(engine) == 0

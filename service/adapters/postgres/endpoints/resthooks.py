@@ -11,13 +11,13 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres.endpoints.urls import shown_url
 from service.adapters.postgres.both_ways import both_ways
+from service.adapters.postgres.endpoints.urls import shown_url
 from service.adapters.postgres.engine import driver
 from service.core.endpoints.view import Resthook, ResthookEvent, Subscriber
 from service.core.events.registry import BUILT_IN
-from service.ports.secrets import SecretBox
 from service.core.walk import Walk
+from service.ports.secrets import SecretBox
 
 EVENTS_BYTES_MAX: Final = 8 * 1024 * 1024
 """Bodies are left out once those before have this size: 250 large events would be 64 MB."""

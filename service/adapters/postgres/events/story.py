@@ -25,8 +25,8 @@ from service.core.deliveries.story import (
     Story,
     StoryPage,
 )
-from service.core.endpoints.url import masked_url
 from service.core.endpoints.subscription import patterns_covering
+from service.core.endpoints.url import masked_url
 from service.core.reason import Reason
 
 # $1 event, $2 organization. Of a subscription's deliveries the one that arrived counts, else the latest replay.
