@@ -21,7 +21,7 @@ from service.core.endpoints.refusals import InvalidWish, UrlTaken
 from service.core.endpoints.retry_schedule import STANDARD
 from service.core.endpoints.settings import EndpointWish
 from service.core.endpoints.url import is_sealed
-from service.core.endpoints.view import Changed, EndpointView, Registered, RemovalReason, Walk
+from service.core.endpoints.view import Changed, EndpointView, Registered, RemovalReason
 from service.core.walk import Walk
 from service.flow.directory.opening import Opening
 from service.ports.errors import UnavailableError
