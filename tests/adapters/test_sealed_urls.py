@@ -92,7 +92,7 @@ async def test_a_query_is_sealed_and_whole_where_it_is_needed(engine: AsyncEngin
     assert made.added[0].target_url == made.endpoint.settings.url == URL
     (shown,) = await store_on(engine).list("org_1", Walk(9))
     assert shown == made.endpoint
-    (subscriber,) = await ResthookReader(engine, BOX).list_subscribers("org_1", Walk(None, is_descending=True, limit=9))
+    (subscriber,) = await ResthookReader(engine, BOX).list_subscribers("org_1", Walk(9))
     assert subscriber == made.added[0]
     sending = await opened(engine, made.endpoint.id)
     assert (sending.url, sending.stored_url, sending.problem) == (URL, url, None)
