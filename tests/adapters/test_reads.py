@@ -208,16 +208,12 @@ async def test_no_plan_reads_a_big_table_whole(engine: AsyncEngine) -> None:
         partial(events.bodies, LARGE, [key.event_uid]),
         partial(events.find, LARGE, row["event_id"]),
         partial(events.about_message, LARGE, "msg_17"),
-<<<<<<< HEAD
         partial(events.messages_called, LARGE, "theirs_17"),
-        partial(explain.read, LARGE, row["event_id"]),
-=======
         *(
             partial(explain.read, LARGE, row["event_id"], StoryPage(sections, 50, after))
             for sections in (frozenset(Section), frozenset({Section.ASKING}))
             for after in (None, Listed(Section.ASKING, 3))
         ),
->>>>>>> 82dcdaa (Explain reads a page and says first what matters; endpoints that are gone are listed on request)
         # Without an organization only the command line asks, and may wait.
         *(
             partial(deliveries.list, each, Walk(50))
