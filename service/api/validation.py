@@ -17,15 +17,13 @@ from pydantic_core import ErrorDetails, from_json
 from service.api.errors import RETRY_AFTER_SECONDS, ApiError, Code, FieldErrors, invalid
 from service.api.room import ROOM
 from service.core.field_code import FieldCode, FieldSentence
-from service.core.suggestion import did_you_mean
+from service.core.suggestion import SUGGESTIONS_MAX, did_you_mean
 
 BODY_BYTES_MAX: Final = 64 * 1024
 BODY_SECONDS_MAX: Final = 30.0
 ERRORS_MAX: Final = 100
 """How many fields an answer complains of; beyond them it says only that there are more."""
 JSON: Final = "application/json"
-SUGGESTIONS_MAX: Final = 3
-"""How many of those complaints suggest what was meant; each takes about a millisecond to find."""
 
 _WINDOW_BITS: Final = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 """Which packed bodies are taken, and how zlib is asked for each format."""
@@ -242,17 +240,17 @@ def _unstorable(value: object, at: tuple[int | str, ...] = ()) -> Iterator[tuple
 def field_errors(error: ValidationError, model: type[BaseModel]) -> dict[str, list[str]]:
     """Pydantic's errors of a model as sentences with codes, by the field's path, such as ``retry.delays_seconds[2]``.
 
-    At most one more than are told: some 20 microseconds each. Finding a suggestion takes much longer, so the first few
-    get one.
+    At most one more than are told: some 20 microseconds each. Looking for a suggestion takes much longer, whether or
+    not there is one, so it is done for the first few.
     """
     found: dict[str, list[str]] = {}
-    suggestions = 0
+    tries = 0
     for each in error.errors(include_url=False):
         if len(found) > ERRORS_MAX:
             break
         code, sentence = _code_of(each["type"]), _sentence(each)
-        if suggestions < SUGGESTIONS_MAX and (hint := _suggestion(each, model)):
-            sentence, suggestions = sentence + hint, suggestions + 1
+        if code in _SUGGESTED and tries < SUGGESTIONS_MAX:
+            sentence, tries = sentence + _suggestion(each, model), tries + 1
         told = found.setdefault(_path(each["loc"]), [])
         if sentence not in told:
             told.append(FieldSentence(sentence, code))
@@ -282,6 +280,7 @@ _CODES: Final = {
     "datetime_parsing": FieldCode.WRONG_FORM,
     "datetime_from_date_parsing": FieldCode.WRONG_FORM,
 }
+_SUGGESTED: Final = frozenset({FieldCode.UNKNOWN_FIELD, FieldCode.UNKNOWN_VALUE})
 _RANGES: Final = ("too_short", "too_long", "greater_than", "greater_than_equal", "less_than", "less_than_equal")
 _SUBJECT: Final = re.compile("^(Input|String|List|Dictionary) should ")
 _EXPECTED: Final = re.compile("'([^']*)'")

@@ -17,7 +17,6 @@ operators for each path:
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Final
 
 import msgspec
@@ -34,6 +33,7 @@ from service.core.endpoints.clause import (
 )
 from service.core.endpoints.path import PATH_CHARACTERS_MAX, is_storable, read_path, value_at
 from service.core.field_code import FieldCode, FieldSentence
+from service.core.suggestion import SUGGESTIONS_MAX, did_you_mean
 
 __all__ = ["Filter", "FilterRefused", "Mismatch", "decode_envelope", "parse_filter"]
 
@@ -93,6 +93,7 @@ class _Reader:
         self.problems: dict[str, str] = {}
         self.clauses: list[Clause] = []
         self._conditions_count = 0
+        self._strangers_count = 0
 
     def read(self, value: object) -> None:
         parts = self._members("", value, ("scope", "match"), "must be an object with 'scope' and 'match'")
@@ -122,10 +123,11 @@ class _Reader:
             return {}
         strangers = [name for name in value if known is not None and name not in known]
         for name in strangers:
-            near = get_close_matches(name[:PATH_CHARACTERS_MAX], known or (), 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(known or ())}"
+            self._strangers_count += 1
+            close = did_you_mean(name, known or ()) if self._strangers_count <= SUGGESTIONS_MAX else ""
+            hint = close or f"; expected one of {', '.join(known or ())}"
             place = ".".join(filter(None, (where, _name_shown(name))))
-            self.problems[place] = FieldSentence(f"unknown; {hint}", FieldCode.UNKNOWN_FIELD)
+            self.problems[place] = FieldSentence(f"unknown{hint}", FieldCode.UNKNOWN_FIELD)
         return {name: inner for name, inner in value.items() if name not in strangers}
 
     def _conditions(self, where: str, value: object, known: tuple[Operator, ...]) -> tuple[Condition, ...]:
