@@ -145,7 +145,7 @@ def _plain(schema: Mapping[str, Any]) -> Schema:
         elif key not in {"default", "title", "required"} or (key == "required" and value):
             plain[key] = value
     if plain.get("type") == "object":
-        plain["additionalProperties"] = True  # some readers of schemas take silence for a no
+        plain.setdefault("additionalProperties", True)  # some readers of schemas take silence for a no
     return plain
 
 

@@ -61,7 +61,7 @@ const event: components["schemas"]["NewEvent"] = {
 const published = need(await api.POST("/v1/events", { body: { events: [event] } }));
 if (published.data[0]?.status !== "accepted") throw new Error("it was not accepted");
 
-const found = need(await api.GET("/v1/deliveries", { params: { query: { endpoint_id: made.id, limit: 10 } } }));
+const found = need(await api.GET("/v1/deliveries", { params: { query: { endpoint_id: [made.id], limit: 10 } } }));
 const states: components["schemas"]["DeliveryState"][] = found.data.map((each) => each.state);
 if (states.length !== 1) throw new Error(`one delivery, not ${states.length}`);
 
