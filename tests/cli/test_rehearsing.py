@@ -45,7 +45,8 @@ async def url() -> AsyncIterator[str]:
 async def test_a_right_receiver(commands: CommandServer, bare_environment: dict[str, str], url: str) -> None:
     told = await commands.run(bare_environment, "rehearse", f"{url}/right", "--secret", SECRET)
     assert (told.code, told.err) == (0, "")
-    assert told.out.splitlines()[-1].startswith("passed: 14 of 14 cases passed, in ")
+    # A busy machine may answer late, which is advice.
+    assert told.out.splitlines()[-1].startswith(("passed: 14 of 14 cases passed", "advised: 14 of 14 cases passed"))
     assert "WRONG" not in told.out
 
 
@@ -55,13 +56,14 @@ async def test_a_mistake_is_told_with_its_remedy(
     asked = ("rehearse", f"{url}/timeless", "--header", "X-Pass: p")
     told = await commands.run(bare_environment, *asked, stdin=f"{SECRET}\n".encode())  # the secret is asked for
     assert told.code == 1
-    (finding,) = [line for line in told.out.splitlines() if line.startswith(("MUST", "should"))]
+    (finding,) = [line for line in told.out.splitlines() if line.startswith("MUST")]
     assert finding == "MUST  time_not_checked: it accepts an event signed an hour ago and an hour ahead."
     assert "Refuse a timestamp more than five minutes away" in told.out
     wrong = [line.split()[0] for line in told.out.splitlines() if " WRONG " in line]
     assert wrong == ["old", "future"]
     shown = (await commands.run(bare_environment, *asked, "--secret", SECRET, "--json")).json
-    assert (shown["conclusion"], [each["code"] for each in shown["findings"]]) == ("failed", ["time_not_checked"])
+    musts = [each["code"] for each in shown["findings"] if each["level"] == "must"]
+    assert (shown["conclusion"], musts) == ("failed", ["time_not_checked"])
 
 
 async def test_a_wrong_secret_ends_it_early(
