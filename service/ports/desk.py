@@ -229,10 +229,10 @@ class EventDesk(Protocol):
     async def list(self, wanted: EventFilter, walk: Walk[UUID]) -> Sequence[EventView]:
         """Events, by uid. Once their bodies come to ``PAGE_BYTES_MAX``, one more follows without its body."""
 
-    async def bodies(self, organization_id: str, uids: Sequence[UUID]) -> Mapping[UUID, bytes | None]:
-        """The bodies of the organization's events, None for one that is no longer stored.
+    async def bodies(self, organization_id: str, uids: Sequence[UUID]) -> Sequence[bytes | None]:
+        """The body of the organization's event for each uid, None for one that is no longer stored.
 
-        Once they come to ``PAGE_BYTES_MAX``, the remaining uids are left out.
+        A uid that occurs again counts again. Once they come to ``PAGE_BYTES_MAX``, the remaining are left out.
         """
 
     async def find(self, organization_id: str, event_id: str) -> EventView | None:

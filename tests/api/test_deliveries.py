@@ -175,6 +175,20 @@ async def test_a_list_can_bring_the_events_along(reading: Reading, monkeypatch: 
     assert [each["event"] for each in (await reading.get("/v1/deliveries?expand=event"))["data"]] == [None] * 3
 
 
+async def test_an_event_counts_as_often_as_it_is_brought_along(
+    reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):
+        await reading.administration.add_endpoint("org_1", f"{URL}/{number}", ["message.sent"])
+    event = await reading.event("evt_1")
+    assert len((await reading.get("/v1/deliveries"))["data"]) == 3
+    monkeypatch.setattr(event_reads, "PAGE_BYTES_MAX", len(event.body) + 1)
+    first = await reading.get("/v1/deliveries?expand=event")
+    assert ([each["event"]["id"] for each in first["data"]], first["has_more"]) == (["evt_1"] * 2, True)
+    rest = await reading.get(f"/v1/deliveries?expand=event&cursor={first['next_cursor']}")
+    assert ([each["event"]["id"] for each in rest["data"]], rest["has_more"]) == (["evt_1"], False)
+
+
 async def test_an_endpoint_that_is_gone_is_listed_on_request(reading: Reading) -> None:
     query = f"url={URL}"
     [there] = (await reading.get(f"/v1/endpoints?{query}"))["data"]

@@ -235,10 +235,10 @@ class DeliveryOperations:
     async def _with_events(self, call: Call, found: Sequence[DeliveryView]) -> Sequence["_Row"]:
         uids = [_uid_of(each) for each in found]
         bodies = await self._events.bodies(call.organization_id, uids)
-        return [
-            _Row(each, _event_of(uid, bodies[uid])) if uid in bodies else _Row(each, is_whole=False)
-            for each, uid in zip(found, uids, strict=True)
-        ]
+        by_uid = dict(zip(uids, bodies, strict=False))
+        events = {uid: _event_of(uid, body) for uid, body in by_uid.items()}
+        whole = [_Row(each, events[uid]) for each, uid in zip(found[: len(bodies)], uids, strict=False)]
+        return [*whole, *(_Row(each, is_whole=False) for each in found[len(bodies) :])]
 
     async def show(self, call: Call) -> Answer:
         """Show one delivery with its attempts."""
@@ -251,8 +251,8 @@ class DeliveryOperations:
         shown = DeliveryShown(**_item(found.delivery).model_dump(exclude={"event"}), attempts=attempts)
         event = None
         if query.expand:
-            bodies = await self._events.bodies(call.organization_id, [key.event_uid])
-            event = _event_of(key.event_uid, bodies[key.event_uid])
+            (body,) = await self._events.bodies(call.organization_id, [key.event_uid])
+            event = _event_of(key.event_uid, body)
         return Answer(200, text=_with_event(shown, event).decode())
 
     async def replay(self, call: Call) -> Answer:

@@ -83,10 +83,10 @@ class EventReader:
             )
         return [EventView(*row) for row in rows]
 
-    async def bodies(self, organization_id: str, uids: Sequence[UUID]) -> Mapping[UUID, bytes | None]:
-        """The bodies of the organization's events, None for one that is no longer stored.
+    async def bodies(self, organization_id: str, uids: Sequence[UUID]) -> Sequence[bytes | None]:
+        """The body of the organization's event for each uid, None for one that is no longer stored.
 
-        Once they come to ``PAGE_BYTES_MAX``, the remaining uids are left out.
+        A uid that occurs again counts again. Once they come to ``PAGE_BYTES_MAX``, the remaining are left out.
         """
         async with driver(self._engine) as connection, connection.transaction(readonly=True):
             rows = await connection.fetch(
@@ -94,14 +94,15 @@ class EventReader:
                 *(list(uids), organization_id),
             )
             sizes, shown, total_bytes = dict(rows), list[UUID](), 0
-            for uid in dict.fromkeys(uids):
+            for uid in uids:
                 if total_bytes >= PAGE_BYTES_MAX:
                     break
                 shown.append(uid)
                 total_bytes += sizes.get(uid, 0)
-            stored = [uid for uid in shown if uid in sizes]
+            stored = list(sizes.keys() & shown)
             rows = await connection.fetch("SELECT uid, body FROM events WHERE uid = ANY ($1::uuid[])", stored)
-        return {**dict.fromkeys(shown), **dict(rows)}
+        found = dict(rows)
+        return [found.get(uid) for uid in shown]
 
     async def find(self, organization_id: str, event_id: str) -> EventView | None:
         """The organization's event with this id; None if it does not exist."""
