@@ -214,22 +214,30 @@ def _is_for_all(vector: dict[str, Any]) -> bool:
 
 
 PUBLIC = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="
-CONFUSED = {
-    "name": "a public key as if it were a shared secret, with which anybody could sign",
-    "secrets": [f"whpk_{PUBLIC}"],
-    "now_seconds": 1_700_000_000,
-    "headers": [
-        ("webhook-id", "msg_a"),
-        ("webhook-timestamp", "1700000000"),
-        (
-            "webhook-signature",
-            "v1," + base64.b64encode(hmac.digest(base64.b64decode(PUBLIC), b"msg_a.1700000000.{}", "sha256")).decode(),
-        ),
-    ],
-    "body_base64": base64.b64encode(b"{}").decode(),
-    "expect": {"reason": "no_match"},
-}
-REQUESTS = [*(each for each in VECTORS["requests"] if _is_for_all(each)), CONFUSED]
+
+
+def _forged(name: str, secret: str, key: bytes) -> dict[str, Any]:
+    """A request that anybody could have signed: ``key`` is what a careless verifier makes of the secret."""
+    digest = hmac.digest(key, b"msg_a.1700000000.{}", "sha256")
+    headers = {"id": "msg_a", "timestamp": "1700000000", "signature": f"v1,{base64.b64encode(digest).decode()}"}
+    return {
+        "name": name,
+        "secrets": [secret],
+        "now_seconds": 1_700_000_000,
+        "headers": [(f"webhook-{part}", value) for part, value in headers.items()],
+        "body_base64": base64.b64encode(b"{}").decode(),
+        "expect": {"reason": "no_match"},
+    }
+
+
+FORGED = [
+    _forged("a public key as if it were a shared secret", f"whpk_{PUBLIC}", base64.b64decode(PUBLIC)),
+    _forged("an empty key", "whsec_", b""),
+    _forged("a short key", "whsec_Z3Vlc3M=", b"guess"),
+    _forged("a placeholder, read leniently", "whsec_new…", base64.b64decode("new=")),
+    _forged("no base64 at all", "whsec_…", b""),
+]
+REQUESTS = [*(each for each in VECTORS["requests"] if _is_for_all(each)), *FORGED]
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -26,6 +26,7 @@ final class WebhookVerifier {
     private static boolean matches(String secret, String version, String text, byte[] content) {
         try {
             byte[] key = Base64.getDecoder().decode(secret.substring(secret.indexOf('_') + 1));
+            if (key.length < 24) return false; // with a guessable one anybody could sign
             byte[] given = Base64.getDecoder().decode(text);
             if (secret.startsWith("whpk_") && version.equals("v1a")) {
                 Signature signature = Signature.getInstance("Ed25519");

@@ -15,8 +15,10 @@ def verify_webhook(secrets, headers, body, now = Time.now.to_i)
 end
 
 def signature_matches?(secret, version, text, content)
-  kind, key = secret.split("_", 2)
-  key, given = key.unpack1("m"), text.unpack1("m")
+  kind, encoded = secret.split("_", 2)
+  key, given = encoded.to_s.unpack1("m"), text.unpack1("m")
+  return false if key.bytesize < 24 || [key].pack("m0") != encoded # with a guessable key anybody could sign
+
   case kind + version
   when "whsecv1" then OpenSSL.secure_compare(OpenSSL::HMAC.digest("SHA256", key, content), given)
   when "whpkv1a" then given.bytesize == 64 && OpenSSL::PKey.read(SPKI + key).verify(nil, given, content)
