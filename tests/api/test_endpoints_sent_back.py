@@ -75,13 +75,16 @@ async def test_health_and_gates_that_move_by_themselves_stop_nobody(town: Town) 
     assert (told.status, told.json["description"]) == (200, "new")
 
 
-async def test_what_cannot_be_decrypted_stays_when_it_is_sent_back(town: Town) -> None:
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+async def test_what_cannot_be_decrypted_stays_when_it_is_sent_back(town: Town, method: str) -> None:
     made = await town.create(headers={"X-Key": "1"})
     await sql(town.engine, "UPDATE endpoints SET sealed_headers = 'v1:none:AAAA' RETURNING 1")
     shown = await town.get(made["id"])
     assert shown["headers"] is None
-    told = await town.ask("PATCH", f"/v1/endpoints/{made['id']}", {**shown, "description": "new"})
+    path = f"/v1/endpoints/{made['id']}" if method == "PATCH" else "/v1/endpoints"
+    told = await town.ask(method, path, {**shown, "description": "new"})
     assert told.status == 200, told.body
+    assert told.json["description"] == "new"
     assert await stored_headers(town, made["id"]) == "v1:none:AAAA"
     told = await town.ask("PATCH", f"/v1/endpoints/{made['id']}", {"headers": None})  # asked for, it goes
     assert told.json["headers"] == {}

@@ -98,10 +98,11 @@ class EndpointWish:
     unreadable: Mapping[str, Sequence[str]] = field(default_factory=dict)
     merged: frozenset[str] = frozenset()
 
-    def whole(self) -> "EndpointWish":
-        """The same for every setting: what is not given gets its default."""
+    def whole(self, *, but_for: Collection[str] = ()) -> "EndpointWish":
+        """The same for every setting: what is not given gets its default, ``but_for`` these, which stay."""
         asked = {name: value for name, value in self.given.items() if value is not None}
-        return replace(self, given={name: _DEFAULTS[name] for name in _DEFAULTS.keys() - REQUIRED} | asked)
+        defaults = {name: _DEFAULTS[name] for name in _DEFAULTS.keys() - REQUIRED - set(but_for)}
+        return replace(self, given=defaults | asked)
 
 
 @dataclass(frozen=True, slots=True)

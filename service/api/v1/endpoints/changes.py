@@ -1,5 +1,6 @@
 """PATCH, PUT and DELETE of endpoints, which heed If-Match."""
 
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from service.api.errors import invalid
@@ -71,7 +72,8 @@ class EndpointChanges:
         for _ in range(TRIES_MAX):
             known = await self._desk.at(call.organization_id, url)
             wish = with_echo(read, echo, known)
-            answer = await (self._create(call, wish) if known is None else self._replace(call, wish, known))
+            kept = read.given.keys() - wish.given.keys()
+            answer = await (self._create(call, wish) if known is None else self._replace(call, wish, known, kept))
             if answer is not None:
                 return answer
         raise problem_of(ChangedTooOften())
@@ -89,15 +91,17 @@ class EndpointChanges:
             return None
         return await self._showing.created(call, made.endpoint, made.new_secret)
 
-    async def _replace(self, call: Call, wish: EndpointWish, known: EndpointView) -> Answer | None:
-        """None: another request has removed it just now."""
+    async def _replace(
+        self, call: Call, wish: EndpointWish, known: EndpointView, kept: AbstractSet[str]
+    ) -> Answer | None:
+        """None: another request has removed it just now. The settings in ``kept`` stay as they are."""
         if wants_new(call.request):
             raise precondition_failed(f"endpoint {known.id} has this URL")
         async with self._ownership.asked(call, wish) as (unasked, check):
             changed = await self._desk.change(
                 call.organization_id,
                 known.id,
-                unasked.whole(),
+                unasked.whole(but_for=kept),
                 check if known.verified_at is None else None,  # it was asked before
                 only_at=asked_versions(call.request),
                 by=call.actor,
