@@ -18,7 +18,7 @@ STATEMENTS = (
         is_refused boolean NOT NULL,
         measured_at timestamptz NOT NULL) WITH (fillfactor = 50)""",
     """COMMENT ON COLUMN rate_buckets.bucket IS
-        'An organization''s id after ''org:'', or ''publish:'' for what it publishes; a key''s after ''key:''.'""",
+        'An organization''s id after ''org:'', ''publish:'', ''verify:'' or ''rehearse:''; a key''s after ''key:''.'""",
     "COMMENT ON COLUMN rate_buckets.used IS 'How many of its requests were used at measured_at; less ever since.'",
     "COMMENT ON COLUMN rate_buckets.is_refused IS 'Whether the last request found no room.'",
 )

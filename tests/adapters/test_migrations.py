@@ -3,16 +3,17 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 from alembic import command
 from sqlalchemy import make_url
 
+from service.adapters.postgres.day_indexes import index_days
 from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
 from service.adapters.postgres.engine import connect
-from service.adapters.postgres.partitions import create_partitions, first_uid_of
+from service.adapters.postgres.partitions import create_partition, create_partitions, first_uid_of, today_of
 from service.adapters.postgres.schema import _alembic, migrate_schema
 from service.core.endpoints.directory import BEGINNING
 
@@ -112,4 +113,100 @@ async def test_endpoints_from_before_are_read_and_a_process_of_the_last_release_
         "ep_3": (False, 1),
     }
     await engine.dispose()
+    await connection.close()
+
+
+async def _event(connection: asyncpg.Connection, day: datetime) -> None:
+    await connection.execute(
+        """INSERT INTO events (uid, organization_id, event_id, event_type, occurred_at, is_test, body)
+           VALUES ($1, 'org_1', 'evt_1', 'message.sent', $2, false, '')""",
+        first_uid_of(day),
+        day,
+    )
+
+
+async def _days_of_0023(url: str) -> tuple[asyncpg.Connection, datetime]:
+    """A database with an event on each of some days; and today."""
+    await _upgrade(url, "0023")
+    connection = await asyncpg.connect(url)
+    await create_partitions(connection)
+    today = await today_of(connection)
+    for offset in (-1, 0, 1):
+        await _event(connection, today + timedelta(days=offset))
+    return connection, today
+
+
+async def _assert_every_day_has_its_index(connection: asyncpg.Connection) -> None:
+    days = await connection.fetch(
+        """SELECT inhrelid::regclass::text AS day,
+                  ARRAY(SELECT indisvalid AND EXISTS (SELECT FROM pg_inherits attached
+                                                       WHERE attached.inhrelid = indexrelid
+                                                         AND attached.inhparent = 'events_by_external_id'::regclass)
+                          FROM pg_index WHERE indrelid = inhrelid
+                           AND pg_get_indexdef(indexrelid) LIKE '%external_id%') AS are_valid_and_attached
+             FROM pg_inherits WHERE inhparent = 'events'::regclass"""
+    )
+    assert len(days) > 3
+    assert {row["day"]: row["are_valid_and_attached"] for row in days} == {row["day"]: [True] for row in days}
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'events_by_external_id'::regclass"
+    assert await connection.fetchval(valid)
+
+
+async def test_days_from_before_get_the_index_of_external_ids_beside_those_who_write(empty_database_url: str) -> None:
+    connection, today = await _days_of_0023(empty_database_url)
+    await _upgrade(empty_database_url, "head")
+    await _event(connection, today + timedelta(days=2))  # a day without the index works as the others do
+    await create_partition(connection, "events", today + timedelta(days=20))
+    other = await asyncpg.connect(empty_database_url)
+    async with asyncio.timeout(60):  # two deployments at once
+        await asyncio.gather(index_days(connection), index_days(other))
+    await other.close()
+    await _assert_every_day_has_its_index(connection)
+    await create_partition(connection, "events", today + timedelta(days=21))
+    await migrate_schema(empty_database_url)
+    await _assert_every_day_has_its_index(connection)
+    assert await connection.fetchval("SELECT count(*) FROM events") == 4
+    await connection.close()
+
+
+async def test_an_index_whose_making_was_interrupted_is_made_anew(empty_database_url: str) -> None:
+    connection, today = await _days_of_0023(empty_database_url)
+    await _upgrade(empty_database_url, "head")
+    indexing = await asyncpg.connect(empty_database_url)
+    left = "SELECT count(*) FROM pg_index WHERE NOT indisvalid AND indexrelid::regclass::text LIKE 'events_2%'"
+    async with asyncio.timeout(60), connection.transaction():
+        await _event(connection, today + timedelta(days=2))  # whom the index of this day waits for
+        interrupted = asyncio.create_task(index_days(indexing))
+        while not await connection.fetchval(left):
+            pass
+        interrupted.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await interrupted
+    assert await connection.fetchval(left) == 1
+    await indexing.close()
+    await migrate_schema(empty_database_url)
+    await _assert_every_day_has_its_index(connection)
+    await connection.close()
+
+
+async def test_urls_from_before_stay_in_clear_and_a_process_of_the_last_release_adds_some(
+    empty_database_url: str,
+) -> None:
+    await _upgrade(empty_database_url, "0022")
+    connection = await asyncpg.connect(empty_database_url)
+    await connection.execute("INSERT INTO organizations (id) VALUES ('org_1')")
+    add = "INSERT INTO endpoints (id, organization_id, url) VALUES ($1, $2, $3)"
+    await connection.execute(add, "ep_1", "org_1", "https://a.example/?t=x")
+    await migrate_schema(empty_database_url)
+
+    await connection.execute("INSERT INTO organizations (id) VALUES ('org_2')")
+    for organization in ("org_1", "org_2"):
+        await connection.execute(add, f"ep_of_{organization}", organization, "https://b.example/?t=x")
+    seals = await connection.fetch("SELECT id, seals_urls FROM organizations ORDER BY id")
+    assert [tuple(row) for row in seals] == [("org_1", False), ("org_2", True)]
+    kept = await connection.fetch("SELECT id, url, sealed_url, version FROM endpoints WHERE organization_id = 'org_1'")
+    assert {tuple(row) for row in kept} == {
+        ("ep_1", "https://a.example/?t=x", None, 1),
+        ("ep_of_org_1", "https://b.example/?t=x", None, 1),
+    }
     await connection.close()

@@ -9,6 +9,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError as AlembicError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.adapters.postgres.day_indexes import index_days
 from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.grants import grant_to
 from service.adapters.postgres.partitions import create_partitions
@@ -28,6 +29,7 @@ def _alembic(url: str) -> Config:
 async def migrate_schema(url: str, *, service_role: str = "") -> None:
     """Migrate the schema to this release's head and create the first partitions. Idempotent.
 
+    Takes long only to index the days that are there, which comes last: the service may run meanwhile.
     ``service_role`` is then granted what the service needs; without one the service is to connect as ``url`` does.
     Raises ``RefusedError`` for the schema of a newer release, and for a role that cannot be granted anything.
     """
@@ -54,6 +56,7 @@ async def migrate_schema(url: str, *, service_role: str = "") -> None:
             await create_partitions(connection)
             if service_role:
                 await grant_to(connection, service_role)
+            await index_days(connection)
     finally:
         await engine.dispose()
 
