@@ -114,7 +114,7 @@ def v1_operations(parts: Parts) -> Sequence[Operation]:
         *KeyOperations(keys, endpoints, new_key, now).operations(),
         *EndpointOperations(endpoints, health, ownership, now).operations(),
         *EndpointActions(endpoints, health, deliveries, types, parts.intake.send_test, now).operations(),
-        RehearsalOperations(endpoints, RateBucketStore(engine), _rehearsing(parts)).operation(),
+        RehearsalOperations(endpoints, types, RateBucketStore(engine), _rehearsing(parts)).operation(),
         PublicKeyDocuments(PublicKeyReader(engine)).operation(),
         *EventTypeOperations(types, parts.intake.turns.run, now).operations(),
         PublishEvents(parts.intake.judge, parts.intake.record, now).operation(),

@@ -49,16 +49,18 @@ class Rehearsing:
         self._new_bytes = new_bytes
 
     async def __call__(
-        self, organization_id: str, endpoint_id: str, event_type: str, at_once: int | None
+        self, organization_id: str, endpoint_id: str, event_type: str, data: str | None, at_once: int | None
     ) -> Report | str | None:
         """The report; a sentence if nothing can be sent to the endpoint; None if it was removed.
 
-        ``at_once``: how many requests the endpoint takes at the same time; None: as many as come.
+        ``data``: the sample of an own type, as JSON; None: one is made.
+        ``at_once``: how many requests the endpoint takes
+        at the same time; None: as many as come.
         """
         for holder, stored in await self._store.endpoints([endpoint_id]):
             if holder == organization_id:
                 endpoint = self._open(organization_id, stored)
-                return await rehearse(endpoint, event_type, self._sender, self._clock, self._new_bytes, at_once)
+                return await rehearse(endpoint, event_type, self._sender, self._clock, self._new_bytes, at_once, data)
         return None
 
 
@@ -69,6 +71,7 @@ async def rehearse(
     clock: Clock,
     new_bytes: NewBytes,
     at_once: int | None = None,
+    data: str | None = None,
 ) -> Report | str:
     """Send the receiver at the endpoint's URL every case. Returns a sentence if nothing can be sent to it."""
     now = clock.now()
@@ -83,6 +86,7 @@ async def rehearse(
         stranger_key(endpoint.style, new_bytes(_RANDOM_BYTES)),
         now,
         endpoint.timeout_seconds or TIMEOUT_SECONDS,
+        data=data,
     )
     if at_once is not None:
         stage = replace(stage, at_once=min(at_once, stage.at_once))

@@ -1,5 +1,6 @@
 """POST /v1/endpoints/{id}/rehearse: real receivers, through the real exit and a real PostgreSQL."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,6 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer, make_mocked_request
 
 from service.adapters.postgres.endpoints.store import EndpointStore
+from service.adapters.postgres.events.types import EventTypeStore
 from service.api.errors import ApiError
 from service.api.operation import Call
 from service.api.v1.endpoints import rehearsals
@@ -34,10 +36,12 @@ class Receiver:
     def __init__(self) -> None:
         self.secret = ""
         self.heard: list[web.Request] = []
+        self.bodies: list[bytes] = []
         self.url = ""
 
     async def handle(self, request: web.Request) -> web.Response:
         self.heard.append(request)
+        self.bodies.append(await request.read())
         try:
             Webhook(self.secret).verify(await request.read(), request.headers)
         except VerificationError as error:
@@ -95,6 +99,29 @@ async def test_a_receiver_with_another_secret_is_told_so(whole: Whole, receiver:
     assert receiver.heard[0].headers["X-Event-Type"] == "message.failed"
 
 
+async def test_an_own_type_is_rehearsed_with_its_own_sample(whole: Whole, receiver: Receiver) -> None:
+    schema = {"type": "object", "properties": {"sku": {"type": "string"}}, "additionalProperties": False}
+    asked = {"name": "order.paid", "schema": schema, "sample": {"sku": "A-1"}}
+    await whole.made("POST", "/v1/event-types", asked)
+    path = await registered(whole, receiver, event_types=["order.*"])
+    report = await whole.made("POST", f"{path}/rehearse", {})
+    assert (report["conclusion"], report["event_type"]) == ("passed", "order.paid")
+    events = [json.loads(body) for body in receiver.bodies]
+    assert {json.dumps(each["data"]) for each in events if each["type"] == "order.paid"} == {'{"sku": "A-1"}'}
+    assert max(map(len, receiver.bodies)) == 256 * 1024
+
+
+async def test_an_own_type_without_a_sample_is_told_so_and_costs_nothing(whole: Whole, receiver: Receiver) -> None:
+    schema = {"type": "object", "properties": {"sku": {"pattern": "^[A-Z]$"}}, "required": ["sku"]}
+    await whole.made("POST", "/v1/event-types", {"name": "order.paid", "schema": schema})
+    path = await registered(whole, receiver, event_types=["order.*", "message.sent"])
+    for wish in ({}, {"event_type": "order.paid"}):
+        told = await whole.ask("POST", f"{path}/rehearse", json=wish)
+        assert (told.status, set(told.json["errors"])) == (400, {"event_type"})
+        assert "no sample" in told.json["errors"]["event_type"][0]
+    assert (await whole.made("POST", f"{path}/rehearse", {"event_type": "message.sent"}))["conclusion"] == "passed"
+
+
 async def test_a_paused_endpoint_is_rehearsed_and_stays_paused(whole: Whole, receiver: Receiver) -> None:
     path = await registered(whole, receiver, max_in_flight=1)
     await whole.made("POST", f"{path}/pause", None)
@@ -110,6 +137,8 @@ async def test_an_endpoint_that_is_gone_and_a_wrong_wish_are_refused(whole: Whol
     for event_type in ("no.such", "message.*", ""):
         told = await whole.ask("POST", f"{path}/rehearse", json={"event_type": event_type})
         assert (told.status, set(told.json["errors"])) == (400, {"event_type"})
+    told = await whole.ask("POST", f"{path}/rehearse", json={"event_type": "message.snet"})
+    assert told.json["errors"]["event_type"] == ["no such event type; did you mean 'message.sent'?"]
     assert (await whole.ask("POST", f"{path}/rehearse", json={"event": "x"})).status == 400
     await sql(whole.engine, "UPDATE subscriptions SET removed_at = created_at, removed_because = 'gone'")
     await sql(whole.engine, "UPDATE endpoints SET removed_at = (SELECT removed_at FROM subscriptions)")
@@ -168,7 +197,7 @@ async def test_a_process_rehearses_so_many_at_once(whole: Whole, receiver: Recei
 
     path = await registered(whole, receiver)
     desk = EndpointStore(whole.engine, SECRET_BOX, RULES)
-    operations = RehearsalOperations(desk, UncountedRequests(), never)
+    operations = RehearsalOperations(desk, EventTypeStore(whole.engine), UncountedRequests(), never)
     operations._at_once = AT_ONCE_MAX
     request = make_mocked_request("POST", f"{path}/rehearse", match_info={"id": path.rpartition("/")[2]})
     key = StoredKey("key_1", OWNER, b"", frozenset({"write"}), None, None, "", None)

@@ -1,25 +1,22 @@
 """Actions on an endpoint: rotate its secret, send a test, count its deliveries."""
 
 import uuid
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from service.api.errors import invalid
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
 from service.api.v1.deliveries import DeliveryItem
 from service.api.v1.endpoints.answers import EndpointStats, RotatedSecret
 from service.api.v1.endpoints.bodies import Rotation, TestRequest
 from service.api.v1.endpoints.paths import endpoint_id_of, granted, on_endpoint, problem_of
 from service.api.v1.endpoints.queries import StatsQuery
+from service.api.v1.endpoints.sampled import first_of, require_type, sample_data
 from service.core.deliveries.delivery import DeliveryKey
 from service.core.endpoints.gate import HEEDED_WITHIN_SECONDS, that_hold
 from service.core.endpoints.refusals import EndpointGated, EndpointGone, NoSuchEndpoint
 from service.core.endpoints.view import EndpointState
 from service.core.events.event import Event, Rejected, parse_event
-from service.core.events.registry import BUILT_IN, is_subscribable
 from service.core.events.sample import sample_event
-from service.core.field_code import FieldCode, FieldSentence
-from service.core.suggestion import did_you_mean
 from service.ports.desk import DeliveryDesk, EndpointDesk, EventTypeDesk, HealthDesk
 from webhook_signature.sign import KEYS_MAX
 
@@ -67,10 +64,7 @@ class EndpointActions:
         body: TestRequest = call.body
         organization_id = call.organization_id
         own = await self._desk.own_event_types(organization_id)
-        if body.event_type is not None and ("*" in body.event_type or not is_subscribable(body.event_type, own)):
-            hint = did_you_mean(body.event_type, {*BUILT_IN, *own})
-            why = f"no such event type{hint or '; GET /v1/event-types lists them'}"
-            raise invalid("the request is not valid", {"event_type": [FieldSentence(why, FieldCode.UNKNOWN_VALUE)]})
+        require_type(body.event_type, own)
         endpoint = granted(await self._desk.find(organization_id, endpoint_id_of(call)))
         if endpoint.state is EndpointState.GONE:
             raise problem_of(EndpointGone())
@@ -93,15 +87,7 @@ class EndpointActions:
 
     async def _sample(self, event_type: str, organization_id: str) -> Event:
         """A sample event. Raises ``ApiError`` (400) for an own type that has none."""
-        now, data = self._now(), None
-        if event_type not in BUILT_IN:
-            own = await self._types.find(organization_id, event_type)
-            if own is None or own.sample is None:
-                why = (
-                    f"{event_type} has no sample, and its schema yields none; register it again, and give it a `sample`"
-                )
-                raise invalid("the request is not valid", {"event_type": [why]})
-            data = own.sample
+        now, data = self._now(), await sample_data(self._types, organization_id, event_type)
         body = sample_event(
             event_type,
             organization_id,
@@ -160,11 +146,3 @@ class EndpointActions:
                 query=StatsQuery,
             ),
         )
-
-
-def first_of(patterns: tuple[str, ...], own_event_types: Collection[str]) -> str:
-    """Return the first event type that the first pattern covers."""
-    names = (*BUILT_IN, *own_event_types)
-    if patterns[0] in names:
-        return patterns[0]
-    return next(name for name in names if name.startswith(patterns[0].removesuffix("*")))

@@ -9,22 +9,21 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from service.api.errors import RETRY_AFTER_SECONDS, ApiError, Code, invalid
+from service.api.errors import RETRY_AFTER_SECONDS, ApiError, Code
 from service.api.instant import Instant
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
-from service.api.v1.endpoints.actions import first_of
 from service.api.v1.endpoints.paths import endpoint_id_of, granted, on_endpoint, problem_of
+from service.api.v1.endpoints.sampled import first_of, require_type, sample_data
 from service.api.validation import AnswerModel, BodyModel
 from service.core.budget import Budget
 from service.core.endpoints.refusals import EndpointGone, NoSuchEndpoint
 from service.core.endpoints.view import EndpointState
-from service.core.events.registry import is_subscribable
 from service.core.rehearsals.case import CaseName, Wanted
 from service.core.rehearsals.findings import FindingCode, Level
 from service.core.rehearsals.report import Conclusion, Report
 from service.core.rehearsals.result import Verdict
 from service.core.rehearsals.shown import shown_report
-from service.ports.desk import EndpointDesk
+from service.ports.desk import EndpointDesk, EventTypeDesk
 from service.ports.requests import RateBuckets
 
 REHEARSAL_SECONDS: Final = 30
@@ -32,8 +31,8 @@ REHEARSAL_SECONDS: Final = 30
 REHEARSALS: Final = Budget("rehearsals", 1, REHEARSAL_SECONDS)
 AT_ONCE_MAX: Final = 4
 
-Rehearse = Callable[[str, str, str, int | None], Awaitable[Report | str | None]]
-"""Rehearses an organization's endpoint with events of a type. Implemented by ``flow.rehearse.Rehearsing``."""
+Rehearse = Callable[[str, str, str, str | None, int | None], Awaitable[Report | str | None]]
+"""Rehearses an organization's endpoint with samples of a type. Implemented by ``flow.rehearse.Rehearsing``."""
 
 
 class RehearsalWish(BodyModel):
@@ -100,8 +99,9 @@ class RehearsalReport(AnswerModel):
 class RehearsalOperations:
     """The handler, and its limits."""
 
-    def __init__(self, desk: EndpointDesk, buckets: RateBuckets, rehearse: Rehearse) -> None:
+    def __init__(self, desk: EndpointDesk, types: EventTypeDesk, buckets: RateBuckets, rehearse: Rehearse) -> None:
         self._desk = desk
+        self._types = types
         self._buckets = buckets
         self._rehearse = rehearse
         self._at_once = 0
@@ -111,12 +111,12 @@ class RehearsalOperations:
         wish: RehearsalWish = call.body
         organization_id = call.organization_id
         own = await self._desk.own_event_types(organization_id)
-        if wish.event_type is not None and ("*" in wish.event_type or not is_subscribable(wish.event_type, own)):
-            why = "no such event type; GET /v1/event-types lists them"
-            raise invalid("the request is not valid", {"event_type": [why]})
+        require_type(wish.event_type, own)
         endpoint = granted(await self._desk.find(organization_id, endpoint_id_of(call)))
         if endpoint.state is EndpointState.GONE:
             raise problem_of(EndpointGone())
+        event_type = wish.event_type or first_of(endpoint.settings.event_types, own)
+        data = await sample_data(self._types, organization_id, event_type)
         if self._at_once >= AT_ONCE_MAX:
             sentence = "too many receivers are being rehearsed now; try again"
             raise ApiError(503, Code.UNAVAILABLE, sentence, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
@@ -124,8 +124,8 @@ class RehearsalOperations:
         try:
             await self._count(call)
             granted(await self._desk.begin_rehearsal(organization_id, endpoint.id, by=call.actor))
-            event_type = wish.event_type or first_of(endpoint.settings.event_types, own)
-            report = await self._rehearse(organization_id, endpoint.id, event_type, endpoint.settings.max_in_flight)
+            at_once = endpoint.settings.max_in_flight
+            report = await self._rehearse(organization_id, endpoint.id, event_type, data, at_once)
         finally:
             self._at_once -= 1
         if report is None:  # it was deleted concurrently
@@ -154,7 +154,8 @@ class RehearsalOperations:
             "reports what it answered, what it should have, and which mistakes that shows. All of them say `test: "
             f"true`, and their ids begin with `evt_rehearsal_`. The answer takes up to {REHEARSAL_SECONDS} seconds. "
             "No event or delivery is stored, no retry follows, and an endpoint that is paused or disabled can be "
-            f"rehearsed, too. An organization has one rehearsal in {REHEARSAL_SECONDS} seconds; the next one is a 429.",
+            f"rehearsed, too. An organization has one rehearsal in {REHEARSAL_SECONDS} seconds; the next one is a 429. "
+            "An event type of your own needs a `sample`, as for a test.",
             answers={200: RehearsalReport},
             body=RehearsalWish,
             problems=WITH_BODY_POSSIBLE | {404, 409},
