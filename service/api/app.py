@@ -48,7 +48,7 @@ def make_api(
     app = web.Application(
         middlewares=[
             request_id_middleware(new_request_id),
-            cors_middleware(cors_origins),
+            cors_middleware(cors_origins, configured_url),
             error_middleware(observer, configured_url),
             _drop_slash(surfaces),
             count_strays(entrance),

@@ -1,7 +1,8 @@
 """CORS: which other sites' pages may call the API from a browser. None, unless the operator lists them.
 
-Keys travel in headers that a page sets itself, never in cookies, so ``Access-Control-Allow-Credentials`` is never sent:
-no page can use a login that the browser has stored. ``*`` lets every page call that has a key in hand.
+Keys travel in headers that a page sets itself, never in cookies, so ``Access-Control-Allow-Credentials`` is never sent.
+A browser adds a login that it has stored (Basic) to a form of any site without asking, so no other site's page, listed
+or not, changes anything with one. ``*`` lets every page call that has a key in hand.
 """
 
 from collections.abc import Collection
@@ -10,9 +11,12 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from service.api.public_url import own_origin
 from service.api.vary import add_vary
 
 ANY: Final = "*"
+ALIEN: Final = web.RequestKey("alien", bool)
+"""Whether the request comes from a page of another site."""
 TRUSTED_SITE: Final = web.RequestKey("trusted_site", bool)
 """Whether the request comes from a page of a site that is listed by name."""
 
@@ -30,14 +34,19 @@ _EXPOSED: Final = (
 )
 
 
-def cors_middleware(origins: Collection[str]) -> Middleware:
-    """Let pages of these origins in, and answer what their browsers ask before; without any, do nothing."""
+def cors_middleware(origins: Collection[str], configured_url: str | None) -> Middleware:
+    """Let pages of these origins in, and answer what their browsers ask before; without any, only tell ``ALIEN``.
+
+    ``configured_url`` is PUBLIC_URL.
+    """
 
     @web.middleware
     async def allow(request: web.Request, handler: Handler) -> web.StreamResponse:
+        origin = request.headers.get("Origin")
+        is_foreign = origin is not None and origin != own_origin(request, configured_url)
+        request[ALIEN] = is_foreign or request.headers.get("Sec-Fetch-Site") == "cross-site"
         if not origins:
             return await handler(request)
-        origin = request.headers.get("Origin")
         is_listed = origin in origins
         request[TRUSTED_SITE] = is_listed and origin != ANY
         request[_ALLOWED] = ANY if ANY in origins else origin if origin is not None and is_listed else ""
@@ -47,6 +56,11 @@ def cors_middleware(origins: Collection[str]) -> Middleware:
         return await handler(request)
 
     return allow
+
+
+def has_browser_login(request: web.Request) -> bool:
+    """Whether it bears a login that a browser may have added by itself."""
+    return any(each.lower().split()[:1] == ["basic"] for each in request.headers.getall("Authorization", []))
 
 
 async def show_origin(request: web.Request, response: web.StreamResponse) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final, assert_never
 from aiohttp import web
 from pydantic import BaseModel
 
+from service.api.cors import ALIEN, has_browser_login
 from service.api.deprecation import DEPRECATION, Deprecation
 from service.api.entrance.caller import actor_of
 from service.api.entrance.entrance import Entrance
@@ -36,6 +37,8 @@ NAMED_POSSIBLE: Final = frozenset({404, 409, 422})
 CONDITIONAL_POSSIBLE: Final = frozenset({412})
 """Further error statuses of a request with If-Match."""
 WITH_BODY_POSSIBLE: Final = frozenset({408, 413, 415})
+
+_OF_OTHER_SITE: Final = "another site's page cannot change anything with a login that the browser has stored"
 
 
 class Limit(Enum):
@@ -177,6 +180,8 @@ def _bind_keyed(operation: Operation, entrance: Entrance) -> Callable[[web.Reque
         key = await entrance.authenticate(request)
         standing = await entrance.count(request, key, is_publishing=operation.scope == "publish")
         standing.admit()  # counted before any refusal, so that every response shows the limit
+        if operation.changes and request[ALIEN] and has_browser_login(request):
+            raise ApiError(403, Code.PERMISSION_DENIED, _OF_OTHER_SITE)
         return key
 
     async def handle(request: web.Request) -> web.StreamResponse:

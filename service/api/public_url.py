@@ -28,6 +28,12 @@ def public_url(request: web.Request, configured: str | None) -> str:
     )
 
 
+def own_origin(request: web.Request, configured: str | None) -> str:
+    """The origin of the service, as a browser names it."""
+    scheme, _, host, *_ = public_url(request, configured).lower().split("/")
+    return f"{scheme}//{host}"
+
+
 def _forwarded(request: web.Request, name: str) -> str:
     """Return the first value of a forwarded header, which the outermost proxy set."""
     return request.headers.get(name, "").partition(",")[0].strip()

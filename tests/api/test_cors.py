@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
+from aiohttp import encode_basic_auth
 
 from tests.api.entrance_rig import ask
 from tests.api.whole_rig import OWNER, SETTINGS, SUBSCRIBERS, Whole, whole_on
@@ -63,13 +64,32 @@ async def test_a_listed_site_is_let_in_and_no_other(database_url: str) -> None:
 
 @pytest.mark.parametrize(("origins", "status"), [(SITE, 201), ("*", 403), ("", 403)])
 async def test_a_site_listed_by_name_may_change_things_at_api_v2(database_url: str, origins: str, status: int) -> None:
-    """A browser adds a stored Basic login to a form of any site, so there only sites listed by name are trusted."""
+    """With a key in its own hand; a login that the browser has stored is refused to it, too."""
     async with allowing(database_url, origins) as whole:
         sent = {"Origin": SITE, "Sec-Fetch-Site": "cross-site"}
         body = {"resthook": "message.sent", "target_url": "https://hooks.example.com/a"}
         assert (await whole.ask("POST", f"{SUBSCRIBERS}.json", json=body, headers=sent)).status == status
         refused = await whole.ask("POST", f"{SUBSCRIBERS}.json", json=body, headers={"Origin": "https://evil.example"})
         assert refused.status == 403
+
+
+@pytest.mark.parametrize("origins", [SITE, "*", ""])
+async def test_no_other_site_uses_a_login_that_the_browser_has_stored(database_url: str, origins: str) -> None:
+    """A form needs neither a preflight nor a readable answer."""
+    async with allowing(database_url, origins) as whole:
+        made = await whole.made("POST", "/v1/endpoints", {"url": "https://a.example/", "event_types": ["*"]})
+        login = {"Authorization": encode_basic_auth("anybody", whole.keys[OWNER].text)}
+        form = {"resthook": "message.sent", "target_url": "https://hooks.example.com/a"}
+        for site, statuses in (
+            ({"Origin": SITE}, (403, 403)),
+            ({"Sec-Fetch-Site": "cross-site"}, (403, 403)),
+            ({}, (201, 200)),
+        ):
+            headers = {**login, **site}
+            subscribed = await ask(whole.client, "POST", f"{SUBSCRIBERS}.json", data=form, headers=headers)
+            paused = await ask(whole.client, "POST", f"/v1/endpoints/{made['id']}/pause", headers=headers)
+            assert (subscribed.status, paused.status) == statuses
+            assert (await ask(whole.client, "GET", "/v1/me", headers=headers)).status == 200
 
 
 async def test_any_site_may_be_let_in_and_never_with_credentials(database_url: str) -> None:

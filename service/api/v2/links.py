@@ -21,11 +21,6 @@ class Links:
         """Link to a path of this surface."""
         return f"{public_url(request, self._configured)}{PREFIX}{path}"
 
-    def origin(self, request: web.Request) -> str:
-        """The origin of this surface, as a browser names it."""
-        scheme, _, host, *_ = public_url(request, self._configured).lower().split("/")
-        return f"{scheme}//{host}"
-
     def with_cursor(self, request: web.Request, path: str, cursor: str | None) -> str | None:
         """Link to the same list at another cursor, keeping all other parameters. None without a cursor."""
         if cursor is None:

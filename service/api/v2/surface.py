@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from service.api.cors import TRUSTED_SITE
+from service.api.cors import ALIEN, TRUSTED_SITE, has_browser_login
 from service.api.entrance.entrance import Entrance
 from service.api.entrance.rate_limit import RateLimit
 from service.api.entrance.strays import count_strays
@@ -138,7 +138,7 @@ class _Route:
             raise refusal(403, NOT_AUTHENTICATED)
         is_read = request.method == "GET"
         if not is_read:
-            self._refuse_other_sites(request)
+            _refuse_other_sites(request)
         if ("read" if is_read else "write") not in key.scopes:
             raise refusal(403, PERMISSION_DENIED)
         standing.admit()
@@ -185,13 +185,12 @@ class _Route:
             raise refusal(405, f'Method "{method}" not allowed.')
         return verb
 
-    def _refuse_other_sites(self, request: web.Request) -> None:
-        """A browser sends a stored Basic login by itself, so another site must not be able to make it change things."""
-        origin = request.headers.get("Origin")
-        is_alien = origin is not None and origin != self._links.origin(request)
-        is_alien = is_alien or request.headers.get("Sec-Fetch-Site") == "cross-site"
-        if is_alien and not request.get(TRUSTED_SITE):
-            raise refusal(403, OTHER_SITE)
+
+def _refuse_other_sites(request: web.Request) -> None:
+    """A browser sends a stored Basic login by itself, so another site must not be able to make it change things."""
+    is_trusted = request.get(TRUSTED_SITE) and not has_browser_login(request)
+    if request[ALIEN] and not is_trusted:
+        raise refusal(403, OTHER_SITE)
 
 
 async def _show_methods(request: web.Request, response: web.StreamResponse) -> None:

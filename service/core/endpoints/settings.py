@@ -100,9 +100,8 @@ class EndpointWish:
 
     def whole(self, *, but_for: Collection[str] = ()) -> "EndpointWish":
         """The same for every setting: what is not given gets its default, ``but_for`` these, which stay."""
-        asked = {name: value for name, value in self.given.items() if value is not None}
-        defaults = {name: _DEFAULTS[name] for name in _DEFAULTS.keys() - REQUIRED - set(but_for)}
-        return replace(self, given=defaults | asked)
+        defaults = {name: value for name, value in _DEFAULTS.items() if name not in {*REQUIRED, *but_for}}
+        return replace(self, given=defaults | {name: value for name, value in self.given.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ async def serving(
     entrance = real_entrance(engine, limit_per_hour=limit_per_hour)
     endpoints = EndpointStore(engine, box, EndpointRules(policy, STANDARD, 15.0, read_certificate))
     v2 = make_v2(endpoints, ResthookReader(engine, box), entrance, troubles, public_url, page_size=page_size)
-    app = make_api([], entrance, troubles, surfaces={PREFIX: v2})
+    app = make_api([], entrance, troubles, surfaces={PREFIX: v2}, configured_url=public_url)
     try:
         keys = [await make_key(engine, organization_id) for organization_id in ("org_1", "org_2")]
         async with TestClient(TestServer(app)) as client:
