@@ -1,7 +1,9 @@
 """A sample made from a schema is one that the schema allows, or none; and no schema makes that take long."""
 
 import json
+import math
 import time
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -155,6 +157,14 @@ def test_whatever_a_schema_is_it_raises_nothing(schema: dict[str, Any]) -> None:
     if isinstance(written, WrittenType) and written.sample is not None:
         body = b'{"data":%b}' % written.sample.encode()
         assert OwnEventType("a.b", written.schema).judge(body) == ()
+
+
+@pytest.mark.parametrize(
+    "data", [{"a": math.inf}, {"a": reduce(lambda inner, _: [inner], range(64), 1)}, {"a": "\0"}, {"\0": 1}]
+)
+def test_a_sample_that_no_event_can_have_is_refused(data: dict[str, Any]) -> None:
+    (complaint,) = write_type("a.b", {}, data)  # type: ignore[misc]
+    assert complaint.field == "sample"
 
 
 def test_a_sample_that_is_given_must_satisfy_the_schema() -> None:

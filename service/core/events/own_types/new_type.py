@@ -3,13 +3,17 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
+from service.core.events.event import Rejected, parse_event
 from service.core.events.own_types.derived_sample import derived_sample
 from service.core.events.own_types.own_type import OwnEventType, write_schema
 from service.core.events.registry import Complaint
+from service.core.events.sample import sample_event
 
 SAMPLE_BYTES_MAX: Final = 16 * 1024
+_ANY_TIME: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +37,27 @@ def write_type(
     given = derived_sample(schema, text) if sample is None else sample
     if given is None:
         return WrittenType(text, None)
-    written = json.dumps(given, separators=(",", ":"), allow_nan=False)
+    written = _write_sample(name, given)
     if sample is None:
-        return WrittenType(text, written if len(written) <= SAMPLE_BYTES_MAX else None)
-    if len(written) > SAMPLE_BYTES_MAX:
-        return (Complaint("sample", f"has {len(written)} bytes; the limit is {SAMPLE_BYTES_MAX}"),)
+        return WrittenType(text, None if isinstance(written, Complaint) else written)
+    if isinstance(written, Complaint):
+        return (written,)
     complaints = OwnEventType(name, text).judge(b'{"data":%b}' % written.encode())
     if complaints:
         return [Complaint("sample" + each.field.removeprefix("data"), each.detail) for each in complaints]
     return WrittenType(text, written)
+
+
+def _write_sample(name: str, data: Mapping[str, Any]) -> str | Complaint:
+    """The sample as text to store, or why no event can have it for its ``data``, whatever the schema says."""
+    try:
+        text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return Complaint("sample", "has a number that is too large")
+    except RecursionError:
+        return Complaint("sample", "is nested too deeply")
+    if len(text) > SAMPLE_BYTES_MAX:
+        return Complaint("sample", f"has {len(text)} bytes; the limit is {SAMPLE_BYTES_MAX}")
+    body = sample_event(name, "org_1", event_id="evt_1", number=1, now=_ANY_TIME, data=text)
+    event = parse_event(body, _ANY_TIME)
+    return Complaint("sample", event.detail) if isinstance(event, Rejected) else text
