@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.core.events.complaints import COMPLAINTS_MAX, complaints_about
+from service.core.events.complaints import COMPLAINTS_MAX, ITEMS_MAX, complaints_about
 from service.core.events.event import Rejected, parse_event
 from service.core.events.own_types.own_type import OwnEventType
 from service.core.events.registry import REGISTRY, Complaint, about_of
@@ -89,3 +89,8 @@ def test_what_is_found_before_the_budget_ends_is_told() -> None:
     own = OwnEventType("own.type", json.dumps(schema))
     found = own.judge_at_once(json.dumps({"data": {"many": [["x"] * 100] * 100}}).encode())
     assert found == (Complaint("data.a", "is required"),)
+
+
+def test_of_a_long_list_only_the_first_items_are_looked_at() -> None:
+    message = {**EXAMPLE_DATA["message.sent"]["message"], "attachments": [{}] * ITEMS_MAX + [{"url": 1}] * 2}
+    assert _fields("message.sent", {"message": message}) == [f"data.message.attachments[{ITEMS_MAX}].url"]

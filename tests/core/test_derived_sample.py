@@ -3,7 +3,6 @@
 import json
 import math
 import time
-from functools import reduce
 from typing import Any
 
 import pytest
@@ -159,9 +158,7 @@ def test_whatever_a_schema_is_it_raises_nothing(schema: dict[str, Any]) -> None:
         assert OwnEventType("a.b", written.schema).judge(body) == ()
 
 
-@pytest.mark.parametrize(
-    "data", [{"a": math.inf}, {"a": reduce(lambda inner, _: [inner], range(64), 1)}, {"a": "\0"}, {"\0": 1}]
-)
+@pytest.mark.parametrize("data", [{"a": math.inf}, {"a": json.loads("[" * 64 + "]" * 64)}, {"a": "\0"}, {"\0": 1}])
 def test_a_sample_that_no_event_can_have_is_refused(data: dict[str, Any]) -> None:
     (complaint,) = write_type("a.b", {}, data)  # type: ignore[misc]
     assert complaint.field == "sample"

@@ -65,6 +65,13 @@ def test_all_else_keeps_its_bytes() -> None:
     assert with_plain_urns(same) is same
 
 
+def test_in_a_list_only_the_urns_of_its_objects_change() -> None:
+    others = b'1e400,1.0,[{"urn":"1"}],{"of":{"urn":"1"}},"urn\\":\\"1",{"urn":null},{"urn":"tel:\\u002b1"},null'
+    data = b'{"chat":{"participants":[%b,{"urn":"\\u0031"},{"urn":"12","n":1.0}]}}'
+    after = b'{"chat":{"participants":[%b,{"urn":"ext:1"},{"urn":"ext:12","n":1.0}]}}'
+    assert with_plain_urns(data % others) == after % others
+
+
 @pytest.mark.parametrize(
     "data", [b'{"contact":[],"urn":"1"}', b'{"contact":null,"x":{"urn":"1"}}', b'{"chat":{"urn":"1"}}']
 )

@@ -16,6 +16,8 @@ from service.core.events.registry import REGISTRY, Complaint, about_of
 
 COMPLAINTS_MAX: Final = 100
 """Of one event: its 256 kB have room for ten thousands."""
+ITEMS_MAX: Final = 1_000
+"""How many items of a list are looked at one by one; further on only the first mistake is told."""
 
 _items_of = msgspec.json.Decoder(list[msgspec.Raw])
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -56,7 +58,7 @@ def _choices(kind: Any) -> tuple[Any, ...]:  # noqa: ANN401
 def _mistyped_inside(value: bytes | msgspec.Raw, kind: Any, path: str) -> Iterator[Complaint]:  # noqa: ANN401
     try:
         if get_origin(kind) is list:
-            for index, item in enumerate(_items_of.decode(value)):
+            for index, item in enumerate(islice(_items_of.decode(value), ITEMS_MAX)):
                 yield from _mistyped(item, get_args(kind)[0], f"{path}[{index}]")
         elif isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             fields = _fields_of.decode(value)

@@ -12,6 +12,8 @@ import msgspec
 _DIGITS_ONLY: Final = re.compile("(?:tel:)?([0-9]+)")
 _HINT: Final = re.compile(rb'urn"\s*:\s*"(?:tel:(?!\+)|\\u|[0-9])')
 """What ``data`` must contain for any of its URNs to change; nearly always that settles it."""
+_OBJECT_HINT: Final = re.compile(rb"\{.*?" + _HINT.pattern, re.DOTALL)
+"""What an item of a list must be, and contain, for its URN to change."""
 _EACH: Final = ""
 _PLACES: Final = (
     ("message", "from", "urn"),
@@ -24,6 +26,7 @@ _PLACES: Final = (
 _text_of = msgspec.json.Decoder(str)
 _items_of = msgspec.json.Decoder(list[msgspec.Raw])
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_objects_of = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 
 
 def with_plain_urns(data: bytes) -> bytes:
@@ -51,10 +54,7 @@ def _changed(value: msgspec.Raw, place: tuple[str, ...]) -> msgspec.Raw:
             return value if plain == text else msgspec.Raw(msgspec.json.encode(plain))
         name, *inner = place
         if name == _EACH:
-            items = _items_of.decode(value)
-            changed = [_changed(item, tuple(inner)) for item in items]
-            is_same = all(before is after for before, after in zip(items, changed, strict=True))
-            return value if is_same else msgspec.Raw(msgspec.json.encode(changed))
+            return _with_changed_items(value, *inner)
         fields = _fields_of.decode(value)
         if name not in fields:
             return value
@@ -62,3 +62,20 @@ def _changed(value: msgspec.Raw, place: tuple[str, ...]) -> msgspec.Raw:
         return value if after is fields[name] else msgspec.Raw(msgspec.json.encode({**fields, name: after}))
     except (msgspec.DecodeError, RecursionError):  # it is null, or not what it is documented to be
         return value
+
+
+def _with_changed_items(value: msgspec.Raw, name: str) -> msgspec.Raw:
+    """The list with the URN ``name`` of each of its objects changed. Those that may change are decoded in one go."""
+    if _HINT.search(value) is None:
+        return value
+    items = _items_of.decode(value)
+    hinted = {place: item for place, item in enumerate(items) if _OBJECT_HINT.match(item)}
+    objects = _objects_of.decode(b"[%b]" % b",".join(hinted.values()))
+    changed: dict[int, dict[str, msgspec.Raw]] = {}
+    for place, fields in zip(hinted, objects, strict=True):
+        after = _changed(fields[name], ()) if name in fields else None
+        if after is not None and after is not fields[name]:
+            changed[place] = {**fields, name: after}
+    if not changed:
+        return value
+    return msgspec.Raw(msgspec.json.encode([changed.get(place, item) for place, item in enumerate(items)]))
