@@ -11,7 +11,7 @@ from service.api.problem import JSON, PROBLEM_JSON, Code, Problem, code_anchor, 
 from service.api.public_url import public_url
 from service.api.vary import add_vary
 from service.core.field_code import codes_of
-from service.ports.errors import UnavailableError
+from service.ports.errors import UnavailableError, UrlKeyUnopenableError
 from service.ports.observer import Observer, Trouble
 
 __all__ = ["RETRY_AFTER_SECONDS", "ApiError", "Code", "FieldErrors", "Problem", "error_middleware", "invalid"]
@@ -65,6 +65,8 @@ def error_middleware(observer: Observer, configured_url: str | None) -> Middlewa
         except UnavailableError as error:
             observer.tell(Trouble("api", error))
             sentence = "the service cannot reach its database now; try again"
+            if isinstance(error, UrlKeyUnopenableError):
+                sentence = "the service lacks the key of your URLs with a query; its operator has to put it back"
             retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
             refused = ApiError(503, Code.UNAVAILABLE, sentence, headers=retry)
         except Exception as error:  # noqa: BLE001 - the boundary: every failure gets the error shape

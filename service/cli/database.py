@@ -9,7 +9,13 @@ from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.engine import connect
 from service.adapters.secret_box import AesSecretBox
 from service.cli.terminal import BAD_USAGE, CommandError
-from service.ports.errors import NotMigratedError, RefusedError, SecretUnopenableError, UnavailableError
+from service.ports.errors import (
+    NotMigratedError,
+    RefusedError,
+    SecretUnopenableError,
+    UnavailableError,
+    UrlKeyUnopenableError,
+)
 from service.settings import Settings
 from service.settings.values import masked
 
@@ -64,6 +70,8 @@ def explained(settings: Settings) -> Iterator[None]:
         yield
     except NotMigratedError as error:
         raise CommandError(NOT_MIGRATED) from error
+    except UrlKeyUnopenableError as error:
+        raise CommandError(f"SECRET_KEYS: {error}. Put it back; 'posthorn doctor' names it.") from error
     except UnavailableError as error:
         raise CommandError(f"{unreachable(settings)}: {error}.") from error
     except RefusedError as error:

@@ -64,10 +64,11 @@ def _advice(settings: Settings, sealed_by: Iterable[str]) -> str:
 
 
 def _clear_advice(clear: ClearUrls) -> str:
-    if not (clear.organization_count or clear.endpoint_count):
+    if not (clear.organization_count or clear.url_count):
         return ""
     return (
-        f"{count_of(clear.endpoint_count, 'endpoint')} with a query in clear in the URL, and "
+        f"{count_of(clear.endpoint_count, 'endpoint')} and "
+        f"{count_of(clear.ended_subscription_count, 'ended subscription')} with a query in clear in the URL, and "
         f"{count_of(clear.organization_count, 'organization')} where new ones are stored so.\n"
         "When every process is of this release, 'posthorn secrets rewrap' seals them."
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,6 +24,8 @@ from service.settings import Settings, load_settings
 
 PLAIN_SECONDS: Final = 5.0
 """Between two lines of progress where there is no terminal."""
+TOLD_MAX: Final = 20
+"""Reasons why URLs stay in clear."""
 
 secrets = typer.Typer(no_args_is_help=True, help="Seal stored secrets with a new key.")
 
@@ -32,7 +34,7 @@ secrets = typer.Typer(no_args_is_help=True, help="Seal stored secrets with a new
 class _Rewrapped:
     """How far it has come. ``left`` says what other keys sealed when it had ended.
 
-    ``clear_count``: endpoints that keep a URL in clear, because another one of the organization has it.
+    ``clear_count``: URLs that stay in clear; ``why_clear`` says why, without repeating itself.
     """
 
     total: int
@@ -40,6 +42,7 @@ class _Rewrapped:
     rewrapped_count: int = 0
     left: dict[str, str] = field(default_factory=dict)
     clear_count: int = 0
+    why_clear: dict[str, None] = field(default_factory=dict)
 
 
 @secrets.command("rewrap", epilog=EXIT_CODES)
@@ -60,10 +63,7 @@ def rewrap_secrets(*, as_json: JsonOption = False) -> None:
     if done.left:
         tell(_what_is_left(done.left, first, {key.id for key in settings.secret_keys}))
     if done.clear_count:
-        tell(
-            f"{count_of(done.clear_count, 'endpoint')} with the URL of another one, made by a process of an earlier "
-            "release: stop those, remove one of the two, and run this again."
-        )
+        tell(_what_is_clear(done.clear_count, list(done.why_clear)))
     if done.left or done.clear_count:
         raise typer.Exit(FAILED)
     if not as_json:
@@ -84,23 +84,34 @@ def _what_is_left(left: Mapping[str, str], first: str, known: Collection[str]) -
     return "\n".join(lines)
 
 
+def _what_is_clear(count: int, why: Sequence[str]) -> str:
+    """Advice on every cause, as those of one run may differ."""
+    more = [f"and {len(why) - TOLD_MAX} more"] if len(why) > TOLD_MAX else []
+    lines = [f"{count_of(count, 'URL')} with a query in clear:", *why[:TOLD_MAX], *more]
+    return "\n  ".join(lines) + (
+        "\nStop every process of an earlier release, which makes a URL twice; remove one of each two, put missing keys "
+        "back into SECRET_KEYS, and run this again."
+    )
+
+
 async def _rewrap(settings: Settings) -> _Rewrapped:
     console = Console(stderr=True, highlight=False, emoji=False)
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     async with connected(settings) as engine:
-        done = _Rewrapped(await count_rows(engine) + (await count_clear_urls(engine)).endpoint_count)
+        done = _Rewrapped(await count_rows(engine) + (await count_clear_urls(engine)).url_count)
         with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
             bar = bars.add_task("rows", total=done.total)
             told_at = time.monotonic()
             async for step in _steps(engine, settings):
                 done.rows_read += step.rows_read
                 done.rewrapped_count += step.rewrapped_count
+                done.why_clear |= dict.fromkeys(step.left)
                 bars.update(bar, completed=done.rows_read, total=max(done.total, done.rows_read))
                 if not console.is_terminal and time.monotonic() - told_at >= PLAIN_SECONDS:
                     tell(f"{done.rows_read} of {done.total} rows read, {done.rewrapped_count} values sealed anew")
                     told_at = time.monotonic()
         done.left = left_behind(await sealed_groups(engine), settings.secret_keys)
-        done.clear_count = (await count_clear_urls(engine)).endpoint_count
+        done.clear_count = (await count_clear_urls(engine)).url_count
     return done
 
 

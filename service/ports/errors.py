@@ -9,6 +9,10 @@ class NotMigratedError(UnavailableError):
     """The database's schema does not match this release: a table or column is missing."""
 
 
+class UrlKeyUnopenableError(UnavailableError):
+    """The key of an organization's URLs cannot be decrypted, so nobody knows whether it has a URL already."""
+
+
 class RefusedError(Exception):
     """The database refuses these rows, and would refuse them again. Halving the batch finds the faulty row."""
 

@@ -24,7 +24,7 @@ from service.core.endpoints.url import is_sealed
 from service.core.endpoints.view import Changed, EndpointView, Registered, RemovalReason
 from service.core.walk import Walk
 from service.flow.directory.opening import Opening
-from service.ports.errors import UnavailableError
+from service.ports.errors import UrlKeyUnopenableError
 from tests.fakes.actor import SOMEBODY
 from tests.fakes.administration import LOOPBACK_ALLOWED
 
@@ -157,7 +157,7 @@ async def test_a_url_whose_key_is_missing_is_masked_stays_and_can_be_replaced(en
     assert isinstance(changed, Changed)
     assert await stored_urls(engine) == [url]
     assert (await store_on(engine).list("org_1", Walk(9)))[0].settings.url == URL
-    with pytest.raises(UnavailableError, match="the key of the organization's URLs cannot be decrypted"):
+    with pytest.raises(UrlKeyUnopenableError, match="the key of the URLs of org_1 cannot be decrypted"):
         await keyless.create("org_1", EndpointWish({"url": OTHER, "event_types": ["*"]}), by=SOMEBODY)
     moved = await keyless.change("org_1", made.endpoint.id, EndpointWish({"url": "https://b.example/"}), by=SOMEBODY)
     assert isinstance(moved, Changed)
@@ -220,14 +220,14 @@ async def test_what_is_in_clear_stays_so_until_it_is_sealed(engine: AsyncEngine)
     """Processes of the release before go on delivering to it."""
     first, second = await from_before(engine)
     assert await stored_urls(engine) == [URL, OTHER]
-    assert await count_clear_urls(engine) == ClearUrls(1, 2)
+    assert await count_clear_urls(engine) == ClearUrls(1, 2, 1)
     assert (await opened(engine, first.id)).url == URL
     assert (await create(engine)).endpoint.id == first.id
     versions = await fetch(engine, "SELECT directory_version FROM organizations WHERE id = 'org_1'")
 
     assert await seal_all(engine) == 3  # two endpoints, and a subscription that ended before a move
 
-    assert await count_clear_urls(engine) == ClearUrls(0, 0)
+    assert await count_clear_urls(engine) == ClearUrls(0, 0, 0)
     assert "hush" not in await whole_database(engine)
     assert all(map(is_sealed, await stored_urls(engine)))
     assert await fetch(engine, "SELECT directory_version FROM organizations WHERE id = 'org_1'") > versions
@@ -262,7 +262,45 @@ async def test_who_changes_an_endpoint_meanwhile_goes_first(engine: AsyncEngine)
                 await changing.execute(moved, first.id)
         await sealing
     assert (await opened(engine, first.id)).url == "https://c.example/"
-    assert await count_clear_urls(engine) == ClearUrls(0, 0)
+    assert await count_clear_urls(engine) == ClearUrls(0, 0, 0)
+
+
+async def test_two_runs_beside_each_other_digest_no_digest(engine: AsyncEngine) -> None:
+    """Of what a run that died has left: an ended subscription in clear."""
+    await from_before(engine)
+    await seal_all(engine)
+    ended = "SELECT target_url FROM subscriptions WHERE removed_at IS NOT NULL"
+    sealed = await fetch(engine, ended)
+    await fetch(
+        engine, "UPDATE subscriptions SET target_url = 'https://b.example/?before=hush' WHERE removed_at < now()"
+    )
+    assert await count_clear_urls(engine) == ClearUrls(0, 0, 1)
+    async with driver(engine) as holding, driver(engine) as watching:
+        async with asyncio.timeout(60), holding.transaction():
+            await holding.execute("SELECT FROM organizations WHERE id = 'org_1' FOR NO KEY UPDATE")
+            runs = [asyncio.create_task(seal_all(engine)) for _ in range(2)]
+            while await watching.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < len(runs):
+                pass
+        assert sorted(await asyncio.gather(*runs)) == [0, 1]
+    assert await fetch(engine, ended) == sealed
+    assert await count_clear_urls(engine) == ClearUrls(0, 0, 0)
+
+
+async def test_an_organization_whose_key_is_missing_holds_up_no_other(engine: AsyncEngine) -> None:
+    await create(engine, OTHER)
+    await before_the_upgrade(engine)
+    await create(engine)
+    await fetch(engine, "UPDATE organizations SET seals_urls = false")
+    made = await create(engine, organization_id="org_2")
+    steps = [step async for step in seal_clear_urls(engine, NEW_BOX, by=SOMEBODY)]
+    assert [(step.rows_read, step.rewrapped_count) for step in steps] == [(2, 1)]
+    (why,) = steps[0].left
+    assert why.startswith("the key of the URLs of org_1 cannot be decrypted: the key that sealed")
+    (shown,) = await store_on(engine, NEW_BOX).list("org_2", Walk(9), url=URL)
+    assert (shown.id, shown.settings.url) == (made.endpoint.id, URL)
+    assert is_sealed((await stored(engine, made.endpoint.id)).url)
+    assert await count_clear_urls(engine) == ClearUrls(0, 1, 0)
+    assert await seal_all(engine) == 1
 
 
 async def test_a_process_of_the_release_before_leaves_nothing_wrong(engine: AsyncEngine) -> None:
@@ -281,7 +319,8 @@ async def test_what_it_made_twice_stays_in_clear_and_is_counted(engine: AsyncEng
     made = await create(engine)
     twin = "INSERT INTO endpoints (id, organization_id, url) VALUES ('ep_twin', 'org_1', $1)"
     await fetch(engine, twin, URL)
-    assert await seal_all(engine) == 0
-    assert await count_clear_urls(engine) == ClearUrls(0, 1)
+    (step,) = [step async for step in seal_clear_urls(engine, BOX, by=SOMEBODY)]
+    assert (step.rewrapped_count, step.left) == (0, [f"ep_twin has the URL of {made.endpoint.id}"])
+    assert await count_clear_urls(engine) == ClearUrls(0, 1, 0)
     await store_on(engine).remove("org_1", made.endpoint.id, by=SOMEBODY)
     assert await seal_all(engine) == 1

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from service.adapters.postgres.engine import driver
+from service.ports.errors import UrlKeyUnopenableError
 from tests.api.entrance_rig import bearing, make_key
 from tests.api.whole_rig import OWNER, SUBSCRIBERS, Whole, make_things, whole_on
 
@@ -53,6 +55,21 @@ async def test_what_a_list_shows_can_be_sent_back(whole: Whole) -> None:
         told = await whole.ask(method, at, json=body)
         (sentence,) = next(iter(told.json["errors"].values()))
         assert (told.status, sentence) == (400, "*** stands for a query that is not shown; write the URL in full")
+
+
+async def test_who_lacks_the_key_of_the_urls_is_not_told_of_the_database(whole: Whole) -> None:
+    await whole.made("POST", "/v1/endpoints", {"url": URL, "event_types": ["message.sent"]})
+    async with driver(whole.engine) as connection:
+        await connection.execute("UPDATE organizations SET sealed_url_key = 'v1:gone:AAAA'")
+    other = "https://mine.example/hook?token=other"
+    told = await whole.ask("POST", "/v1/endpoints", json={"url": other, "event_types": ["message.sent"]})
+    assert (told.status, told.json["code"]) == (503, "UNAVAILABLE")
+    assert told.json["error"] == (
+        "the service lacks the key of your URLs with a query; its operator has to put it back"
+    )
+    (trouble,) = whole.troubles.heard
+    assert isinstance(trouble, UrlKeyUnopenableError)
+    whole.troubles.heard.clear()
 
 
 async def test_explanations_do_not_show_it(whole: Whole) -> None:

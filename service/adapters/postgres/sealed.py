@@ -153,10 +153,11 @@ class SealedGroup:
 
 @dataclass(frozen=True, slots=True)
 class RewrapStep:
-    """What a batch came to: rows read, and values sealed anew."""
+    """What a batch came to: rows read, values sealed anew, and why some URLs stay in clear, in words."""
 
     rows_read: int
     rewrapped_count: int
+    left: Sequence[str] = ()
 
 
 async def sealed_groups(engine: AsyncEngine) -> Sequence[SealedGroup]:

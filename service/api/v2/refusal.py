@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from service.api.errors import RETRY_AFTER_SECONDS, ApiError
 from service.api.validation import JSON
-from service.ports.errors import UnavailableError
+from service.ports.errors import UnavailableError, UrlKeyUnopenableError
 from service.ports.observer import Observer, Trouble
 
 NOT_AUTHENTICATED: Final = "Authentication credentials were not provided."
@@ -68,6 +68,8 @@ def refusal_middleware(observer: Observer) -> Middleware:
         except UnavailableError as error:
             observer.tell(Trouble("api", error))
             sentence = "The service cannot reach its database now. Try again."
+            if isinstance(error, UrlKeyUnopenableError):
+                sentence = "The service lacks the key of your URLs with a query. Its operator has to put it back."
             return refusal(503, sentence, {"Retry-After": str(RETRY_AFTER_SECONDS)}).response()
         except Exception as error:  # noqa: BLE001 - the boundary: every failure gets the error shape
             observer.tell(Trouble("api", error))

@@ -6,7 +6,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from service.api.errors import ApiError, Code
 from service.api.v2.refusal import refusal_middleware
-from service.ports.errors import UnavailableError
+from service.ports.errors import UnavailableError, UrlKeyUnopenableError
 from tests.api.conftest import Troubles
 
 
@@ -37,6 +37,11 @@ from tests.api.conftest import Troubles
             UnavailableError("away"),
             503,
             {"detail": "The service cannot reach its database now. Try again."},
+        ),
+        (
+            UrlKeyUnopenableError("away"),
+            503,
+            {"detail": "The service lacks the key of your URLs with a query. Its operator has to put it back."},
         ),
         (RuntimeError("cause"), 500, {"detail": "Something went wrong on our side."}),
     ],

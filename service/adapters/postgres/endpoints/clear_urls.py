@@ -17,6 +17,7 @@ from service.adapters.postgres.endpoints.version import bump_directory, lock_dir
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.sealed import BATCH_ROWS_MAX, RewrapStep
 from service.core.audit.actor import Actor
+from service.ports.errors import UrlKeyUnopenableError
 from service.ports.secrets import RewrappingBox
 
 _URL_IS_CLEAR: Final = HAS_CLEAR_QUERY.format(column="url")
@@ -31,18 +32,31 @@ _SUBSCRIPTIONS: Final = f"""SELECT id, organization_id, endpoint_id FROM subscri
 
 @dataclass(frozen=True, slots=True)
 class ClearUrls:
-    """Organizations whose URLs stay in clear until they are sealed, and endpoints whose URL has a query in clear."""
+    """Organizations whose URLs stay in clear until they are sealed, and what has a URL with a query in clear."""
 
     organization_count: int
     endpoint_count: int
+    ended_subscription_count: int
+
+    @property
+    def url_count(self) -> int:
+        """How many there are to seal."""
+        return self.endpoint_count + self.ended_subscription_count
+
+
+class UrlTwinError(Exception):
+    """Another endpoint of the organization has the URL, sealed."""
 
 
 async def count_clear_urls(engine: AsyncEngine) -> ClearUrls:
-    """Count them. Reads all endpoints."""
+    """Count them. Reads all endpoints and ended subscriptions."""
     async with driver(engine) as connection:
         return ClearUrls(
             await connection.fetchval("SELECT count(*) FROM organizations WHERE NOT seals_urls"),
             await connection.fetchval(f"SELECT count(*) FROM endpoints WHERE {_URL_IS_CLEAR}"),  # noqa: S608
+            await connection.fetchval(
+                f"SELECT count(*) FROM subscriptions WHERE removed_at IS NOT NULL AND {_TARGET_IS_CLEAR}"  # noqa: S608
+            ),
         )
 
 
@@ -51,8 +65,8 @@ async def seal_clear_urls(
 ) -> AsyncIterator[RewrapStep]:
     """Seal them all, batch by batch; from then on every organization's URLs are sealed.
 
-    A URL that another endpoint of its organization has, sealed, stays as it is. The first one that is sealed enters the
-    run in the audit log.
+    A URL that another endpoint of its organization has, sealed, stays as it is, and so do those of an organization
+    whose key cannot be decrypted; ``left`` says so. The first one that is sealed enters the run in the audit log.
     """
     await _begin(engine, batch_rows_max)
     is_entered = False
@@ -61,17 +75,21 @@ async def seal_clear_urls(
         while True:
             async with driver(engine) as connection:
                 rows = await connection.fetch(statement, after, batch_rows_max)
-                sealed_count = 0
+                sealed_count, left = 0, []
                 for row in rows:
-                    async with connection.transaction():
-                        await lock_directory(connection, row["organization_id"])
-                        is_sealed = await seal(connection, box, row)
-                        if is_sealed and not is_entered:
-                            await audit(connection, by, "secrets.rewrap", None, box.sealing_key_id)
-                            is_entered = True
+                    try:
+                        async with connection.transaction():
+                            await lock_directory(connection, row["organization_id"])
+                            is_sealed = await seal(connection, box, row)
+                            if is_sealed and not is_entered:
+                                await audit(connection, by, "secrets.rewrap", None, box.sealing_key_id)
+                                is_entered = True
+                    except (UrlKeyUnopenableError, UrlTwinError) as error:
+                        left.append(str(error))
+                        continue
                     sealed_count += is_sealed
             if rows:
-                yield RewrapStep(len(rows), sealed_count)
+                yield RewrapStep(len(rows), sealed_count, left)
             if len(rows) < batch_rows_max:
                 break
             after = rows[-1]["id"]
@@ -97,13 +115,13 @@ async def _seal_endpoint(connection: asyncpg.Connection, box: RewrappingBox, row
     if found is None:  # it has been changed meanwhile
         return False
     stored, sealed = await url_to_store(connection, box, organization_id, endpoint_id, found["url"])
-    is_taken = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM endpoints WHERE organization_id = $1 AND url = $2 AND removed_at IS NULL)",
+    twin_id = await connection.fetchval(
+        "SELECT id FROM endpoints WHERE organization_id = $1 AND url = $2 AND removed_at IS NULL",
         organization_id,
         stored,
     )
-    if is_taken and found["is_active"]:  # a process of an earlier release made it, which could not find the other one
-        return False
+    if twin_id and found["is_active"]:  # a process of an earlier release made it, which could not find the other one
+        raise UrlTwinError(f"{endpoint_id} has the URL of {twin_id}")
     await connection.execute(
         """UPDATE endpoints SET url = $2, sealed_url = $3, verified_url_digest =
                   CASE WHEN verified_url_digest = sha256(convert_to(url, 'UTF8'))
@@ -124,7 +142,12 @@ async def _seal_endpoint(connection: asyncpg.Connection, box: RewrappingBox, row
 
 
 async def _seal_subscription(connection: asyncpg.Connection, box: RewrappingBox, row: asyncpg.Record) -> bool:
-    url = await connection.fetchval("SELECT target_url FROM subscriptions WHERE id = $1", row["id"])
+    url = await connection.fetchval(
+        f"SELECT target_url FROM subscriptions WHERE id = $1 AND {_TARGET_IS_CLEAR}",  # noqa: S608
+        row["id"],
+    )
+    if url is None:  # another run has sealed it meanwhile
+        return False
     stored, _ = await url_to_store(connection, box, row["organization_id"], row["endpoint_id"], url)
     await connection.execute("UPDATE subscriptions SET target_url = $2 WHERE id = $1", row["id"], stored)
     return True

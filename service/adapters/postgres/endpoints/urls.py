@@ -20,7 +20,7 @@ from service.core.endpoints.url import (
     masked_url,
     stored_url,
 )
-from service.ports.errors import SecretUnopenableError, UnavailableError
+from service.ports.errors import SecretUnopenableError, UrlKeyUnopenableError
 from service.ports.secrets import SecretBox
 
 HAS_CLEAR_QUERY: Final = "{column} LIKE '%?_%' AND {column} NOT LIKE '%?#%'"
@@ -30,7 +30,7 @@ HAS_CLEAR_QUERY: Final = "{column} LIKE '%?_%' AND {column} NOT LIKE '%?#%'"
 async def forms_of(
     connection: asyncpg.Connection, secret_box: SecretBox, organization_id: str, url: str
 ) -> Sequence[str]:
-    """How the organization may have stored this URL: in clear, or sealed. Raises ``UnavailableError``."""
+    """How the organization may have stored this URL: in clear, or sealed. Raises ``UrlKeyUnopenableError``."""
     if not has_query(url):
         return [url]
     sealed = await connection.fetchval("SELECT sealed_url_key FROM organizations WHERE id = $1", organization_id)
@@ -40,7 +40,7 @@ async def forms_of(
 async def find_by_url(
     connection: asyncpg.Connection, secret_box: SecretBox, organization_id: str, url: str
 ) -> str | None:
-    """The id of the organization's endpoint with this URL. Raises ``UnavailableError``."""
+    """The id of the organization's endpoint with this URL. Raises ``UrlKeyUnopenableError``."""
     found: str | None = await connection.fetchval(
         "SELECT id FROM endpoints WHERE organization_id = $1 AND url = ANY ($2) AND removed_at IS NULL",
         organization_id,
@@ -52,7 +52,10 @@ async def find_by_url(
 async def url_to_store(
     connection: asyncpg.Connection, secret_box: SecretBox, organization_id: str, endpoint_id: str, url: str
 ) -> tuple[str, str | None]:
-    """An endpoint's ``url`` and ``sealed_url``. The caller has locked the directory. Raises ``UnavailableError``."""
+    """An endpoint's ``url`` and ``sealed_url``. The caller has locked the directory.
+
+    Raises ``UrlKeyUnopenableError``.
+    """
     key = await _key_to_store_with(connection, secret_box, organization_id) if has_query(url) else None
     if key is None:
         return url, None
@@ -96,8 +99,7 @@ def _open_key(secret_box: SecretBox, organization_id: str, sealed: str) -> bytes
     try:
         return b64decode(secret_box.open(sealed, **_key_row(organization_id)))
     except SecretUnopenableError as error:
-        # Without it nobody knows whether the organization has the URL already.
-        raise UnavailableError(f"the key of the organization's URLs cannot be decrypted: {error}") from None
+        raise UrlKeyUnopenableError(f"the key of the URLs of {organization_id} cannot be decrypted: {error}") from None
 
 
 def _key_row(organization_id: str) -> dict[str, str]:

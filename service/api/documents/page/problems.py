@@ -101,7 +101,8 @@ _KNOWN: Final = {
         ErrorCode(
             "UNAVAILABLE",
             503,
-            "The service cannot reach its database now. Nothing was changed; repeat it after `Retry-After` seconds.",
+            "The service cannot reach its database now, or lacks a key. Nothing was changed; repeat it after "
+            "`Retry-After` seconds.",
         ),
     )
 }
