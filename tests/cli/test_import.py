@@ -182,6 +182,55 @@ async def test_svix_with_its_secret(posthorn: Run, tmp_path: Path, database_url:
     assert await counts(database_url) == after
 
 
+@pytest.mark.parametrize("options", [(), ("--json",), ("--apply",), ("--apply", "--json")])
+async def test_a_token_in_a_url_is_not_printed(posthorn: Run, tmp_path: Path, options: tuple[str, ...]) -> None:
+    urls = ("https://hooks.example/a?token=hush", "https://10.0.0.1/a?token=hush")
+    file = await export(tmp_path, "svix.json", [{**SVIX, "id": url, "url": url} for url in (*urls, urls[0])])
+    for _ in range(2):
+        done = await posthorn("import", "svix", *ORGANIZATION, "--file", file, *options)
+        assert "https://hooks.example/a?" in done.out
+        assert "hush" not in (done.out + done.err).replace(f'"{urls[0]}"', "").replace(f'"{urls[1]}"', "")
+
+
+async def test_a_dry_run_needs_the_keys_that_urls_are_found_with(posthorn: Run, tmp_path: Path) -> None:
+    file = await export(tmp_path, "svix.json", [SVIX])
+    shown = await posthorn("import", "svix", *ORGANIZATION, "--file", file, SECRET_KEYS="")
+    assert (shown.code, shown.out) == (2, "")
+    assert "SECRET_KEYS" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("table", "condition", "made"),
+    [("endpoints", "NEW.url = 'https://hooks.example/b'", 1), ("audit_log", "NEW.operation = 'endpoint.pause'", 2)],
+)
+async def test_what_was_made_before_a_failure_is_shown(
+    posthorn: Run, tmp_path: Path, owner_database_url: str, table: str, condition: str, made: int
+) -> None:
+    """Its secrets are nowhere else; the second endpoint, or pausing it, fails."""
+    entry = {name: value for name, value in SVIX.items() if name not in {"secret", "disabled"}}
+    entries = [
+        {**entry, "id": f"ep_{name}", "url": f"https://hooks.example/{name}", "disabled": name == "b"} for name in "abc"
+    ]
+    file = await export(tmp_path, "svix.json", entries)
+    connection = await asyncpg.connect(owner_database_url)
+    await connection.execute(
+        f"""CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'out of order' USING ERRCODE = '57P03'; END $$;
+            CREATE TRIGGER fails BEFORE INSERT ON {table} FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION fail()"""
+    )
+    try:
+        failed = await posthorn("import", "svix", *ORGANIZATION, "--file", file, "--apply", "--json")
+    finally:
+        await connection.execute("DROP FUNCTION fail CASCADE")
+        await connection.close()
+    assert failed.code == 1
+    assert what(failed) == [*["new"] * made, *["not done"] * (3 - made)]
+    assert all(each["secret"].startswith("whsec_") for each in failed.json["endpoints"][:made])
+    again = await posthorn("import", "svix", *ORGANIZATION, "--file", file, "--apply")
+    assert again.code == 0
+    assert f"{made} same" in again.err
+
+
 async def test_convoy_with_what_is_beyond_our_limits_left_out(posthorn: Run, tmp_path: Path) -> None:
     file = await export(tmp_path, "convoy.json", {"data": {"content": [{**CONVOY, "http_timeout": "2m"}]}})
     done = await posthorn("import", "convoy", *ORGANIZATION, "--file", file, "--apply")

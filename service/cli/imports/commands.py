@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from service.cli.database import connected, require_secret_keys
-from service.cli.imports.plan import Import, Row, What
+from service.cli.imports.plan import Import, Row, What, undone
 from service.cli.imports.reading import (
     rapidpro_base,
     rapidpro_file,
@@ -20,6 +20,7 @@ from service.cli.imports.reading import (
 from service.cli.organizations import OrganizationOption, require_organization
 from service.cli.tables import Column, print_table
 from service.cli.terminal import BAD_USAGE, EXIT_CODES, FAILED, CommandError, JsonOption, print_json, tell
+from service.core.endpoints.url import masked_url
 from service.core.imports import convoy, rapidpro, svix
 from service.core.imports.foreign import Foreign, Found, Names, Unreadable, name_types
 from service.settings import Settings, load_settings
@@ -129,15 +130,19 @@ def _run(
 ) -> None:
     """Plan, do it if asked to, and print what became of it. ``origin``: name, prefix, --map, further event types."""
     settings = load_settings()
-    if applies:
-        require_secret_keys(settings)
+    require_secret_keys(settings)  # a dry run, too: it looks for sealed URLs
     unreadable = [each for each in found if isinstance(each, Unreadable)]
     endpoints = [each for each in found if isinstance(each, Foreign)]
-    names, rows = asyncio.run(_do(settings, organization_id, endpoints, origin, is_adding=is_adding, applies=applies))
-    if as_json:
-        print_json(_document(organization_id, rows, names, unreadable, applies=applies))
-    else:
-        _print(rows, names, unreadable, applies=applies)
+
+    def show(names: Names, rows: Sequence[Row]) -> None:
+        if as_json:
+            print_json(_document(organization_id, rows, names, unreadable, applies=applies))
+        else:
+            _print(rows, names, unreadable, applies=applies)
+
+    names, rows = asyncio.run(
+        _do(settings, organization_id, endpoints, origin, show, is_adding=is_adding, applies=applies)
+    )
     if unreadable or names.problems or any(each.what is What.REFUSED for each in rows):
         raise typer.Exit(FAILED)
 
@@ -147,10 +152,12 @@ async def _do(
     organization_id: str,
     endpoints: Sequence[Foreign],
     origin: tuple[str, str, Sequence[str] | None, Sequence[str]],
+    show: Callable[[Names, Sequence[Row]], None],
     *,
     is_adding: bool,
     applies: bool,
 ) -> tuple[Names, Sequence[Row]]:
+    """The names, and what became of each. They are shown even if it ends in the middle: secrets are, only now."""
     name, prefix, asked, more_types = origin
     async with connected(settings) as engine:
         await require_organization(engine, organization_id)
@@ -160,7 +167,13 @@ async def _do(
         rows = await work.plan(endpoints, names)
         if applies:
             await work.register(names, name)
-            rows = [await work.apply(each) for each in rows]
+        try:
+            for each in rows if applies else ():
+                await work.apply(each)
+        finally:
+            if applies:
+                rows = [*work.done, *map(undone, rows[len(work.done) :])]
+            show(names, rows)
     return names, rows
 
 
@@ -185,7 +198,7 @@ def _print(rows: Sequence[Row], names: Names, unreadable: Sequence[Unreadable], 
             each.what.value,
             each.event_types,
             each.endpoint_id,
-            each.foreign.url,
+            masked_url(each.foreign.url),
             *([_secret(each)] if has_secrets else []),
             "; ".join(each.notes),
         )
@@ -195,7 +208,8 @@ def _print(rows: Sequence[Row], names: Names, unreadable: Sequence[Unreadable], 
     print_table(columns, table, nothing="There are no endpoints in it.")
     counts = Counter(each.what.value for each in rows)
     tell(", ".join(f"{count} {what}" for what, count in counts.items()) + "." if counts else "")
-    done = "Done. Secrets are shown only now." if has_secrets else "Done."
+    done = "Not all is done: run this again." if What.NOT_DONE.value in counts else "Done."
+    done += " Secrets are shown only now." if has_secrets else ""
     tell(done if applies else "Nothing was changed. The same with --apply does it.")
 
 
@@ -215,7 +229,7 @@ def _document(
         "endpoints": [
             {
                 "what": each.what.value,
-                "url": each.foreign.url,
+                "url": masked_url(each.foreign.url),
                 "event_types": list(each.event_types),
                 "ids": list(each.foreign.ids),
                 "is_paused": each.foreign.is_paused,

@@ -40,6 +40,7 @@ class What(StrEnum):
     SAME = "same"
     DIFFERS = "differs"
     REFUSED = "refused"
+    NOT_DONE = "not done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,10 @@ class Row:
 
 
 class Import:
-    """An import into an organization. ``adds``: an endpoint that is here gets event types added, else it stays."""
+    """An import into an organization. ``adds``: an endpoint that is here gets event types added, else it stays.
+
+    ``done`` are the rows that were applied, with the secrets that were made.
+    """
 
     def __init__(self, engine: AsyncEngine, settings: Settings, organization_id: str, *, adds: bool) -> None:
         self._endpoints: EndpointStore = endpoint_store(engine, settings)
@@ -63,6 +67,7 @@ class Import:
         self._rules: EndpointRules = settings.endpoint_rules
         self._organization_id = organization_id
         self._adds = adds
+        self.done: list[Row] = []
 
     async def own_event_types(self) -> frozenset[str]:
         """The names of the event types that the organization has registered."""
@@ -83,20 +88,23 @@ class Import:
             if isinstance(done, CapReached):
                 raise CommandError(f"{name}: {done.sentence}. What was imported so far stays; run this again.")
 
-    async def apply(self, row: Row) -> Row:
+    async def apply(self, row: Row) -> None:
         """Do it. Done again, it changes nothing."""
-        if row.what not in {What.NEW, What.MORE}:
-            return row
-        wish, by = EndpointWish(_given(row)), command_actor()
+        made = await self._taken(row) if row.what in _TO_DO else row
+        self.done.append(made)  # before anything else can fail: its secret is shown only now
+        if row.foreign.is_paused and made.new_secret is not None and made.endpoint_id is not None:
+            await self._endpoints.set_paused(
+                self._organization_id, made.endpoint_id, is_paused=True, by=command_actor()
+            )
+
+    async def _taken(self, row: Row) -> Row:
         take = self._endpoints.subscribe if self._adds else self._endpoints.create
-        made = await take(self._organization_id, wish, by=by)
+        made = await take(self._organization_id, EndpointWish(_given(row)), by=command_actor())
         if isinstance(made, UrlTaken):
             return replace(row, what=What.DIFFERS, notes=(*row.notes, made.sentence))
         if not isinstance(made, Registered):
             why = _sentences(made.problems) if isinstance(made, InvalidWish) else (made.sentence,)
             return replace(row, what=What.REFUSED, notes=(*row.notes, *why))
-        if row.foreign.is_paused and made.new_secret is not None:
-            await self._endpoints.set_paused(self._organization_id, made.endpoint.id, is_paused=True, by=by)
         what = What.NEW if made.new_secret is not None else What.MORE if made.added else What.SAME
         return replace(row, what=what, endpoint_id=made.endpoint.id, new_secret=made.new_secret)
 
@@ -134,6 +142,14 @@ class Import:
         if not others:
             return replace(row, what=What.SAME)
         return replace(row, what=What.DIFFERS, notes=(*row.notes, f"stays as it is here: {', '.join(others)}"))
+
+
+_TO_DO: Final = frozenset({What.NEW, What.MORE})
+
+
+def undone(row: Row) -> Row:
+    """The row if it was not applied."""
+    return replace(row, what=What.NOT_DONE) if row.what in _TO_DO else row
 
 
 def _given(row: Row) -> Mapping[str, object]:
