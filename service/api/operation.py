@@ -178,7 +178,8 @@ def _bind_keyed(operation: Operation, entrance: Entrance) -> Callable[[web.Reque
 
     async def enter(request: web.Request) -> StoredKey:
         key = await entrance.authenticate(request)
-        standing = await entrance.count(request, key, is_publishing=operation.scope == "publish")
+        is_publishing = operation.scope == "publish" and key.may_somewhere("publish")
+        standing = await entrance.count(request, key, is_publishing=is_publishing)
         standing.admit()  # counted before any refusal, so that every response shows the limit
         if operation.changes and request[ALIEN] and has_browser_login(request):
             raise ApiError(403, Code.PERMISSION_DENIED, _OF_OTHER_SITE)

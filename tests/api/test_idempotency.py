@@ -202,6 +202,7 @@ async def test_a_refusal_is_replayed_as_it_was(client: Client, things: Things, k
     [
         (ApiError(401, Code.INVALID_API_KEY, ""), 401),
         (ApiError(403, Code.PERMISSION_DENIED, ""), 403),
+        (ApiError(409, Code.CONFLICT, "changed too often", headers={"Retry-After": "1"}), 409),
         (ApiError(429, Code.RATE_LIMIT_EXCEEDED, ""), 429),
         (ApiError(500, Code.INTERNAL_ERROR, ""), 500),
         (UnavailableError("away"), 503),
@@ -218,6 +219,12 @@ async def test_what_asking_again_may_change_is_not_kept(
     things.error = None
     assert (await add(client, key)).status == 201
     assert things.runs == 2
+
+
+async def test_the_same_tag_in_another_condition_is_another_request(client: Client, key: NewKey) -> None:
+    for condition, status in (("If-Match", 201), ("If-None-Match", 422), ("If-Match", 201)):
+        headers = {**named(key, "k"), condition: '"1-0123456789abcdef"'}
+        assert (await ask(client, "POST", "/v1/things", data=b"{}", headers=headers)).status == status
 
 
 def signal_after(monkeypatch: pytest.MonkeyPatch, verb: str) -> asyncio.Event:

@@ -1,7 +1,7 @@
 """Idempotency-Key: a request with a key runs once; the same request with the same key gets the stored answer.
 
-Stored answers are sealed, because they may contain a secret. Answers that a retry may change (5xx, 429, 401, 403) are
-not stored, and a request that ended without an answer may run again at once.
+Stored answers are sealed, because they may contain a secret. Answers that a retry may change (5xx, 429, 401, 403, and
+those that say when to retry) are not stored, and a request that ended without an answer may run again at once.
 
 If the process dies during a request, the same request may run again after ``RUNS_SECONDS_MAX``, whether or not the
 first run committed. So a second run must do no harm: publishing answers ``duplicate``; creating an endpoint or a
@@ -99,7 +99,7 @@ class Idempotency:
             raise
         finally:  # after a cancellation too
             with suppress(UnavailableError):
-                if answer is None or answer.status >= _FAULTS_FROM or answer.status in _NEVER_KEPT:
+                if answer is None or _may_change(answer):
                     await self._store.free(named, begun)
                 else:
                     await self._store.keep(named, begun, answer.status, self._seal(named, answer))
@@ -138,10 +138,18 @@ def _named(request: web.Request, organization_id: str, body_bytes: bytes) -> Nam
     digest = hashlib.sha256()
     content_type = request.headers.get("Content-Type", "")
     # A change of another version of something is another request.
-    conditions = [_bytes(each) for name in ("If-Match", "If-None-Match") for each in request.headers.getall(name, ())]
+    conditions = [
+        _bytes(f"{name}: {each}") for name in ("If-Match", "If-None-Match") for each in request.headers.getall(name, ())
+    ]
     for part in (_bytes(request.rel_url.raw_query_string), _bytes(content_type), body_bytes, *conditions):
         digest.update(len(part).to_bytes(8) + part)
     return NamedRequest(organization_id, request.method, path, key, digest.digest())
+
+
+def _may_change(answer: _Response | _Refusal) -> bool:
+    """Whether the same request may get another answer when it is repeated."""
+    names = {name.lower() for name in dict(answer.headers)}
+    return answer.status >= _FAULTS_FROM or answer.status in _NEVER_KEPT or "retry-after" in names
 
 
 def _row_of(named: NamedRequest) -> dict[str, str]:

@@ -24,9 +24,9 @@ VERSIONS_MAX: Final = 100
 
 
 def etag_headers(endpoint: EndpointView, shown: EndpointShown) -> dict[str, str]:
-    """The ETag of this answer. It is no cache's business, but who has the answer may ask whether it still holds."""
+    """The ETag of this answer, which no cache may store: it may show a secret. Who has it may ask if it still holds."""
     digest = sha256(EndpointShown(**dict(shown)).model_dump_json().encode()).hexdigest()[:16]
-    return {"ETag": f'"{endpoint.version}-{digest}"', "Cache-Control": "private, no-cache"}
+    return {"ETag": f'"{endpoint.version}-{digest}"'}
 
 
 def unless_known(request: web.Request, answer: Answer) -> Answer:
