@@ -69,15 +69,15 @@ class RapidProReader:
                         body += more
                     status, headers = answer.status, answer.headers
             except (aiohttp.ClientError, TimeoutError) as error:
-                why = f"cannot be reached: {str(error) or type(error).__name__}"
-                await self._wait(2.0**number, why)
-                continue
-            if status == HTTPStatus.OK:
-                return self._read(body)
-            why = f"answered {status}"
-            if status != HTTPStatus.TOO_MANY_REQUESTS and status < HTTPStatus.INTERNAL_SERVER_ERROR:
-                break
-            await self._wait(_wait_seconds(headers, number), why)
+                why, wait_seconds = f"cannot be reached: {str(error) or type(error).__name__}", 2.0**number
+            else:
+                if status == HTTPStatus.OK:
+                    return self._read(body)
+                why, wait_seconds = f"answered {status}", _wait_seconds(headers, number)
+                if status != HTTPStatus.TOO_MANY_REQUESTS and status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                    break
+            if number + 1 < TRIES_MAX:
+                await self._wait(wait_seconds, why)
         if why in {"answered 401", "answered 403"}:
             why += ": it does not accept the token, or the token's user may not see resthooks"
         elif why.startswith("answered 3"):

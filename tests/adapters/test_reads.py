@@ -107,8 +107,8 @@ def some_filters(rows: Sequence[Row], draw: random.Random) -> Iterator[DeliveryF
         return {"since": at, "until": at + timedelta(hours=draw.choice([1, 12, 40]))}
 
     def several(*values: Any) -> list[Any]:
-        """The value of the row or another, and sometimes more of them."""
-        return list(dict.fromkeys(draw.sample(values, draw.choice([1, 1, 2, 3]))))
+        """The value of the row or another, and sometimes more of them, or the same again."""
+        return draw.choices(values, k=draw.choice([1, 1, 2, 3]))
 
     def values(row: Row) -> dict[str, Any]:
         return {

@@ -1,5 +1,6 @@
 """Suggestions: the closest name, found without comparing all of them, and looked for a few times only."""
 
+from difflib import get_close_matches
 from itertools import islice, permutations
 
 import pytest
@@ -17,11 +18,10 @@ Compared = list[int]
 def compared(monkeypatch: pytest.MonkeyPatch) -> Compared:
     """How many names each search has compared with what was written."""
     found: Compared = []
-    search = suggestion.get_close_matches
 
     def counted(name: str, names: list[str], n: int) -> list[str]:
         found.append(len(names))
-        return search(name, names, n=n)
+        return get_close_matches(name, names, n=n)
 
     monkeypatch.setattr(suggestion, "get_close_matches", counted)
     return found

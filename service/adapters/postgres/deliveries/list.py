@@ -8,7 +8,7 @@ of each type and merge them.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -72,7 +72,13 @@ class _List:
     """Builds one statement."""
 
     def __init__(self, wanted: DeliveryFilter, walk: Walk[DeliveryKey], event_uids: Sequence[UUID] | None) -> None:
-        self._wanted = wanted
+        # The rows of each endpoint, type and reason are looked for: what is named twice would be found twice.
+        self._wanted = replace(
+            wanted,
+            endpoint_ids=list(dict.fromkeys(wanted.endpoint_ids)),
+            event_types=list(dict.fromkeys(wanted.event_types)),
+            reasons=list(dict.fromkeys(wanted.reasons)),
+        )
         self._walk = walk
         self._event_uids = event_uids
         self._bind = _Arguments()
