@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from service.core.imports.convoy import read_convoy
-from service.core.imports.foreign import FOREIGN_MAX, Foreign, Names, Unreadable, name_types
+from service.core.imports.foreign import FOREIGN_MAX, Foreign, Found, Names, Unreadable, name_types
 from service.core.imports.rapidpro import read_rapidpro
 from service.core.imports.svix import read_svix
 
@@ -103,6 +103,25 @@ def test_svix_without_filter_and_secret() -> None:
     found = one(read_svix([{"id": "ep_1", "url": "https://a.example/"}]))
     assert (found.event_types, found.differs) == (("*",), ("the export has no secret: it gets a new one",))
     assert "secret" not in found.given
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (read_svix([{**SVIX, "metadata": {"team": 7}}]), "metadata: every value must be text"),
+        (read_svix([{**SVIX, "headers": {"X-Team": None}}]), "headers: every value must be text"),
+        (read_svix([{**SVIX, "headers": {"headers": {"X-Team": 7}}}]), "headers: every value must be text"),
+        (read_convoy([{**CONVOY, "secrets": 7}]), "secrets: must be a list"),
+    ],
+)
+def test_an_entry_with_what_is_no_text_is_refused(found: Found, why: str) -> None:
+    (unreadable,) = found
+    assert isinstance(unreadable, Unreadable)
+    assert unreadable.why == why
+
+
+def test_a_status_that_is_no_text_pauses_nothing() -> None:
+    assert not one(read_convoy([{**CONVOY, "status": ["paused"]}])).is_paused
 
 
 def test_convoy() -> None:

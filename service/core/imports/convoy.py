@@ -66,7 +66,10 @@ def _read(entry: Mapping[str, Any], subscribed: Sequence[Mapping[str, Any]]) -> 
     given["metadata"] = {"convoy_id": uid}
     if owner := text_of(entry, "owner_id"):
         given["metadata"]["convoy_owner_id"] = owner
-    secrets = [each for each in entry.get("secrets") or () if isinstance(each, dict) and not each.get("deleted_at")]
+    listed = entry.get("secrets") or []
+    if not isinstance(listed, list):
+        return "secrets: must be a list"
+    secrets = [each for each in listed if isinstance(each, dict) and not each.get("deleted_at")]
     valid = [text_of(each, "value") for each in secrets if not each.get("expires_at") and text_of(each, "value")]
     if valid:
         given["secret"] = valid[-1]
@@ -83,7 +86,7 @@ def _read(entry: Mapping[str, Any], subscribed: Sequence[Mapping[str, Any]]) -> 
     if timeout_seconds := _seconds(entry.get("http_timeout")):
         given["timeout_seconds"] = timeout_seconds
     given |= _authentication(entry.get("authentication"), differs)
-    is_paused = entry.get("status") in _PAUSED or entry.get("is_disabled") is True
+    is_paused = text_of(entry, "status") in _PAUSED or entry.get("is_disabled") is True
     return Foreign((uid,), url, _event_types(subscribed), given, is_paused, tuple(differs))
 
 

@@ -117,6 +117,11 @@ def text_of(entry: Mapping[str, Any], *names: str) -> str:
     return next((entry[name] for name in names if isinstance(entry.get(name), str) and entry[name]), "")
 
 
+def are_texts(value: object) -> bool:
+    """Whether it is an object with a text for each name."""
+    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+
+
 def texts_of(value: object) -> tuple[str, ...]:
     """The texts of a list, each once; () for anything else."""
     return tuple(dict.fromkeys(each for each in value if isinstance(each, str))) if isinstance(value, list) else ()

@@ -7,7 +7,7 @@ into the entries: ``secret`` (or ``key``) and ``headers``.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from service.core.imports.foreign import Foreign, Found, read_each, text_of, texts_of
+from service.core.imports.foreign import Foreign, Found, are_texts, read_each, text_of, texts_of
 
 PREFIX: Final = "svix"
 
@@ -25,7 +25,9 @@ def _read(entry: Mapping[str, Any]) -> Foreign | str:
     differs = []
     given: dict[str, Any] = {"description": text_of(entry, "description")}
     metadata = entry.get("metadata")
-    given["metadata"] = {**(metadata if isinstance(metadata, dict) else {}), "svix_id": svix_id}
+    if metadata and not are_texts(metadata):
+        return "metadata: every value must be text"
+    given["metadata"] = {**(metadata or {}), "svix_id": svix_id}
     if uid := text_of(entry, "uid"):
         given["metadata"]["svix_uid"] = uid
     rate = entry.get("throttleRate") or entry.get("rateLimit")
@@ -40,7 +42,9 @@ def _read(entry: Mapping[str, Any]) -> Foreign | str:
         hidden = texts_of(headers.get("sensitive"))
         headers = headers["headers"]
         differs += [f"the value of the header {name} is hidden in the export" for name in hidden]
-    if isinstance(headers, dict) and headers:
+    if headers and not are_texts(headers):
+        return "headers: every value must be text"
+    if headers:
         given["headers"] = headers
     if channels := texts_of(entry.get("channels")):
         differs.append(f"channels ({', '.join(channels)[:80]}) do not exist here: use a filter")
