@@ -79,6 +79,21 @@ async def test_explanations_do_not_show_it(whole: Whole) -> None:
     assert "hush" not in json.dumps(explained)
 
 
+async def test_where_an_earlier_release_was_redirected_to_is_shown_without_its_query(whole: Whole) -> None:
+    things = await make_things(whole, url=URL)
+    async with driver(whole.engine) as connection:
+        await connection.execute(
+            """INSERT INTO attempts (event_uid, subscription_id, replay_number, number, claim_number, started_at,
+                                     duration_ms, outcome, reason, status, is_counted, detail, reply)
+               SELECT event_uid, subscription_id, replay_number, 1, 1, now(), 1, 'failed', 'redirect', 302, true,
+                      'update the URL (Location: ' || $1 || ')', '' FROM open_deliveries""",
+            URL,
+        )
+    shown = await whole.made("GET", f"/v1/deliveries/{things.delivery_id}", None)
+    assert f"(Location: {MASKED})" in json.dumps(shown)
+    assert "hush" not in json.dumps(shown)
+
+
 async def test_a_subscriber_of_v2_sees_its_own_target_url(whole: Whole) -> None:
     made = await whole.made("POST", f"{SUBSCRIBERS}.json", {"resthook": "message.sent", "target_url": URL})
     assert made["target_url"] == URL

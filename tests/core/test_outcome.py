@@ -14,6 +14,7 @@ from service.core.deliveries.outcome import (
     OutcomeKind,
     classify,
     is_outage,
+    masked_detail,
     retry_after_seconds,
 )
 from service.core.deliveries.request import Fault, Reply
@@ -35,6 +36,16 @@ def test_410_is_gone() -> None:
     outcome = classify(Reply(410, 1), NOW)
     assert outcome == Gone()
     assert (outcome.kind, outcome.reason) == (OutcomeKind.GONE, Reason.GONE)
+
+
+@pytest.mark.parametrize("place", ["https://a.example/hook?token=hush", "/hook?token=(hush)"])
+def test_where_a_redirect_led_is_shown_without_its_query_whoever_recorded_it(place: str) -> None:
+    told = f"redirects are not followed; update the URL (Location: {place.partition('?')[0]}?***)"
+    assert masked_detail(f"redirects are not followed; update the URL (Location: {place})") == told
+    outcome = classify(Reply(302, 1, location=place), NOW)
+    assert isinstance(outcome, Failed)
+    assert outcome.detail == masked_detail(outcome.detail) == told
+    assert masked_detail("is it 503?") == "is it 503?"
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308, 399])

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Final
 
 from msgspec import Struct
 
@@ -73,6 +74,9 @@ class Failed(Struct, frozen=True, gc=False):
 Outcome = Accepted | Gone | Failed
 
 
+_LOCATION: Final = " (Location: "
+
+
 def classify(reply: Reply | Fault, now: datetime) -> Outcome:
     """Classify a reply. Total: every status and every fault has an outcome.
 
@@ -87,7 +91,7 @@ def classify(reply: Reply | Fault, now: datetime) -> Outcome:
     if status == 410:
         return Gone()
     if 300 <= status <= 399:
-        to = f" (Location: {masked_url(reply.location)})" if reply.location else ""
+        to = f"{_LOCATION}{masked_url(reply.location)})" if reply.location else ""
         return Failed(Reason.REDIRECT, f"redirects are not followed; update the URL{to}")
     hint = retry_after_seconds(reply.retry_after, now)
     if status == 413:
@@ -100,6 +104,12 @@ def classify(reply: Reply | Fault, now: datetime) -> Outcome:
         gates_endpoint=is_throttled,
         is_outage=is_outage(Reason.HTTP_STATUS, status),
     )
+
+
+def masked_detail(detail: str) -> str:
+    """A recorded detail without the query of a Location, which earlier releases recorded whole."""
+    head, location, url = detail.partition(_LOCATION)
+    return f"{head}{location}{masked_url(url.removesuffix(')'))})" if location else detail
 
 
 def is_success(status: int) -> bool:

@@ -10,7 +10,7 @@ from service.adapters.postgres.deliveries.list import IN_INDEX_ORDER, list_state
 from service.adapters.postgres.engine import driver
 from service.core.deliveries.delivery import DeliveryKey, State
 from service.core.deliveries.headers import read_headers, shown_as_sent
-from service.core.deliveries.outcome import OutcomeKind
+from service.core.deliveries.outcome import OutcomeKind, masked_detail
 from service.core.deliveries.view import AttemptView, DeliveryDetail, DeliveryFilter, DeliveryView
 from service.core.endpoints.url import masked_url
 from service.core.events.view import MESSAGE_EVENTS_MAX
@@ -144,7 +144,7 @@ def _attempt(row: asyncpg.Record, event_id: str) -> AttemptView:
         started_at=row["started_at"],
         duration_ms=row["duration_ms"],
         is_counted=row["is_counted"],
-        detail=row["detail"],
+        detail=masked_detail(row["detail"]),
         reply=row["reply"],
         sent_headers=shown_as_sent(recorded.sent, event_id, row["started_at"]) if recorded is not None else None,
         reply_headers=recorded.reply if recorded is not None else None,
