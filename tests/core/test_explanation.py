@@ -209,6 +209,8 @@ def test_the_summary() -> None:
     assert summary_of(explain(story(subscriptions, [delivery(1)], endpoints))).reached_everyone
     others = summary_of(explain(story([subscription(event_type="link.clicked")])))
     assert others.sentence == "No subscription matched this event: 1 other_event_type."
+    assert summarise({Finding.DELIVERED: 2}).reached_everyone
+    assert not summarise({Finding.DELIVERED: 2}, 9).reached_everyone
     assert summarise({Finding.DELIVERED: 2}, 9).sentence == (
         "It reached every matching subscription (2). 9 more that ask for events of this type were not looked at."
     )

@@ -69,6 +69,13 @@ async def test_a_right_receiver_passes() -> None:
     assert all(each.url == URL and each.endpoint_id == "ep_1" for each in sender.requests)
 
 
+async def test_in_the_midst_of_rotations_a_receiver_may_know_the_oldest_secret_only() -> None:
+    clock = Clock()
+    newer = (Secret(b"a" * 24), Secret(b"b" * 24))
+    report = await rehearsed(ScriptedSender(right(clock)), clock, replace(ENDPOINT, secrets=newer + ENDPOINT.secrets))
+    assert (report.conclusion, report.findings) == (Conclusion.PASSED, ())
+
+
 async def test_an_endpoint_is_sent_what_it_asks_for_and_no_more_at_once() -> None:
     clock = Clock()
     sender = ScriptedSender(right(clock))

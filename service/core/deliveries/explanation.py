@@ -87,7 +87,7 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The findings counted. ``reached_everyone``: every delivery, or a replay of it, arrived."""
+    """The findings counted. ``reached_everyone``: every subscription was looked at, and its delivery, or a replay, arrived."""
 
     reached_everyone: bool
     sentence: str
@@ -133,7 +133,7 @@ def summarise(counts: Mapping[Finding, int], uncounted: int = 0) -> Summary:
         sentence = f"It reached {reached} of {count_of(wanted, 'subscription')}: {missed}."
     if uncounted:
         sentence += f" {uncounted} more that ask for events of this type were not looked at."
-    return Summary(reached == wanted, sentence, {each: of[each] for each in Finding if of[each]})
+    return Summary(reached == wanted and not uncounted, sentence, {each: of[each] for each in Finding if of[each]})
 
 
 def _counted(counts: Mapping[Finding, int], among: Collection[Finding]) -> str:

@@ -204,8 +204,10 @@ def _future(stage: Stage, now: datetime) -> Sequence[Request]:
 
 
 def _several(stage: Stage, now: datetime) -> Sequence[Request]:
+    """Where rotations fill the header there is no room for a stranger's: the receiver may know any of the secrets."""
     event_id = stage.event_id(CaseName.SEVERAL_SIGNATURES)
-    secrets = (Secret(stage.stranger), *stage.endpoint.secrets)[:KEYS_MAX]
+    own = stage.endpoint.secrets
+    secrets = (Secret(stage.stranger), *own) if len(own) < KEYS_MAX else own
     return [stage.request(event_id, stage.body(event_id), now, by=replace(stage.endpoint, secrets=secrets))]
 
 
