@@ -18,6 +18,8 @@ import pytest
 
 from tests.generators.conftest import Running, program, run
 
+pytestmark = pytest.mark.timeout(900)  # the first installs, and starts the service
+
 
 @pytest.fixture
 async def workplace(npm_tools: Path, running: Running, tmp_path: Path) -> Path:

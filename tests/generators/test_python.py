@@ -14,6 +14,8 @@ import pytest
 
 from tests.generators.conftest import Running, run
 
+pytestmark = pytest.mark.timeout(900)  # it installs, and starts the service
+
 # A program and not a module: what it imports is there only once it is generated.
 JOURNEY = Path(__file__).with_name("python_journey.txt")
 
