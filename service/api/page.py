@@ -132,7 +132,9 @@ def keyset_of(query: PageQuery, *kinds: type) -> tuple[Any, ...] | None:
 
 def bad_cursor() -> ApiError:
     """A cursor that this list did not issue (400)."""
-    return invalid("the query is not valid", {"cursor": ["must be the next_cursor or prev_cursor of another page, unchanged"]})
+    return invalid(
+        "the query is not valid", {"cursor": ["must be the next_cursor or prev_cursor of another page, unchanged"]}
+    )
 
 
 def _can_be_bound(part: object) -> bool:

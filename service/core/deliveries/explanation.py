@@ -87,7 +87,7 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The findings counted. ``reached_everyone``: all were looked at, and every delivery, or a replay of it, arrived."""
+    """The findings counted. ``reached_everyone``: all were looked at, and each delivery, or a replay of it, arrived."""
 
     reached_everyone: bool
     sentence: str
