@@ -8,7 +8,7 @@ import pytest
 
 from service.adapters.postgres.engine import driver
 from service.ports.errors import UrlKeyUnopenableError
-from tests.api.entrance_rig import bearing, make_key
+from tests.api.entrance_rig import ask, bearing, make_key
 from tests.api.whole_rig import OWNER, SUBSCRIBERS, Whole, make_things, whole_on
 
 URL, MASKED = "https://mine.example/hook?token=hush", "https://mine.example/hook?***"
@@ -41,6 +41,16 @@ async def test_v1_shows_it_of_one_endpoint_to_whoever_may_write(whole: Whole) ->
     for query in ("", "?url=https%3A%2F%2Fmine.example%2Fhook%3Ftoken%3Dhush"):
         (listed,) = (await read_as(whole, {"read", "write"}, f"/v1/endpoints{query}"))["data"]
         assert (listed["url"], listed["auth"]["token_url"]) == (MASKED, "https://auth.example/token?***")
+
+
+async def test_who_may_only_read_cannot_find_out_a_query_by_guessing(whole: Whole) -> None:
+    await whole.made("POST", "/v1/endpoints", {"url": URL, "event_types": ["message.sent"]})
+    reader = bearing(await make_key(whole.engine, OWNER, {"read"}))
+    for url in (URL, f"{URL}er", MASKED):
+        told = await ask(whole.client, "GET", "/v1/endpoints", params={"url": url}, headers=reader)
+        assert told.status == 400
+        assert told.json["errors"]["url"][0].startswith("must have no query")
+    assert (await read_as(whole, {"read"}, "/v1/endpoints?url=https%3A%2F%2Fmine.example%2Fhook"))["data"] == []
 
 
 async def test_what_a_list_shows_can_be_sent_back(whole: Whole) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+from service.api.errors import invalid
 from service.api.keyset import Keyset
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
 from service.api.page import Page, by_time, read_page
@@ -17,7 +18,9 @@ from service.api.v1.endpoints.paths import PATH, TAG, endpoint_id_of, granted, o
 from service.api.v1.endpoints.queries import EndpointsQuery
 from service.api.v1.endpoints.showing import Showing
 from service.api.v1.endpoints.wish import read_wish
+from service.core.api_scope import includes
 from service.core.endpoints.gate import HEEDED_WITHIN_SECONDS
+from service.core.endpoints.url import has_query
 from service.core.endpoints.view import LISTED_STATES, EndpointView
 from service.ports.desk import EndpointDesk, HealthDesk, TimeKeyset
 
@@ -50,6 +53,9 @@ class EndpointOperations:
     async def list(self, call: Call) -> Answer:
         """List a page of endpoints."""
         query: EndpointsQuery = call.query
+        if query.url is not None and has_query(query.url) and not includes(call.key.scopes, "write"):
+            why = "must have no query: only a key with the scope 'write' may look for one, as no other is shown it"
+            raise invalid("the request is not valid", {"url": [why]})  # else a token in it could be guessed
         states = query.state or LISTED_STATES
         page = await read_page(
             query, _BY_TIME, partial(self._desk.list, call.organization_id, url=query.url, states=states)

@@ -15,7 +15,9 @@ State = Annotated[EndpointState, WithJsonSchema({"type": "string", "enum": [each
 class EndpointsQuery(OrderedQuery):
     """Which endpoints to list."""
 
-    url: str | None = Field(default=None, description="Only the endpoint with exactly this URL.")
+    url: str | None = Field(
+        default=None, description="Only the endpoint with exactly this URL. One with a query needs the scope `write`."
+    )
     state: Several[State] | None = Field(
         default=None,
         description="Only endpoints in this state, or in one of these. Those that are `gone` are listed only if they "
