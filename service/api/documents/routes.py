@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final
 
 from aiohttp import web
@@ -29,6 +30,8 @@ _PAGE_HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
 }
 
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
 _KEPT_URLS_MAX: Final = 8
 """Documents are kept ready for so many base URLs: whoever asks names it, but a deployment has one or two."""
 
@@ -52,29 +55,18 @@ def document_routes(
     made = openapi_of(operations, types)
     samples = {each.name: each.sample for each in types if each.sample is not None}
 
-    def openapi(base_url: str) -> dict[str, Any]:
-        contact = {"name": "Whoever runs this service", "url": f"{base_url}/docs"}
-        servers = [{"url": base_url, "description": "This service."}]
+    def openapi() -> dict[str, Any]:
+        contact = {"name": "Whoever runs this service", "url": f"{BASE_URL}/docs"}
+        servers = [{"url": BASE_URL, "description": "This service."}]
         return made | {"info": made["info"] | {"contact": contact}, "servers": servers}
 
-    def in_place(base_url: str) -> dict[str, Any]:
-        return self_contained(openapi(base_url))
+    def as_json(make: Callable[[], Mapping[str, Any]]) -> Handler:
+        return _show(lambda: to_json(make(), indent=2), "application/json", configured_url, spelled=_in_json)
 
-    def as_json(make: Callable[[str], Mapping[str, Any]]) -> Handler:
-        @lru_cache(_KEPT_URLS_MAX)
-        def ready(base_url: str) -> Served:
-            return Served.of(to_json(make(base_url), indent=2), "application/json")
-
-        async def show(request: web.Request) -> web.Response:
-            served = await asyncio.to_thread(ready, public_url(request, configured_url))
-            return served.answer(request)
-
-        return show
-
-    def page() -> str:
+    def page() -> bytes:
         verifiers = {language: verifier(name) for name, language in VERIFIERS.items()}
         digest = hashlib.sha256(single_file()).hexdigest()
-        return docs_page(openapi(BASE_URL), samples=samples, verifiers=verifiers, digest=digest)
+        return docs_page(openapi(), samples=samples, verifiers=verifiers, digest=digest).encode()
 
     async def show_the_way(_: web.Request) -> web.Response:
         return web.Response(status=302, headers={"Location": "docs"})  # relative, so that it works behind a path prefix
@@ -82,29 +74,43 @@ def document_routes(
     return (
         web.get("/", show_the_way),
         web.get("/openapi.json", as_json(openapi)),
-        web.get("/postman.json", as_json(lambda base_url: postman_collection(in_place(base_url)))),
-        web.get("/asyncapi.json", as_json(lambda _: asyncapi)),
-        web.get("/docs", _show_page(page, configured_url)),
+        web.get("/postman.json", as_json(lambda: postman_collection(self_contained(openapi())))),
+        web.get("/asyncapi.json", as_json(lambda: asyncapi)),
+        web.get("/docs", _show(page, "text/html", configured_url, spelled=escape, headers=_PAGE_HEADERS)),
         *(web.get(f"/docs/{name}", _show_file(name)) for name in STATIC),
         *receiver_routes(),
     )
 
 
-def _show_page(render: Callable[[], str], configured_url: str | None) -> Handler:
-    """Rendered at the first request and once, in a thread, as it takes longer than the loop may wait."""
-    rendered = lru_cache(1)(render)
+def _in_json(text: str) -> str:
+    return to_json(text).decode()[1:-1]
+
+
+def _show(
+    make: Callable[[], bytes],
+    content_type: str,
+    configured_url: str | None,
+    *,
+    spelled: Callable[[str], str],
+    headers: Mapping[str, str] = _NO_HEADERS,
+) -> Handler:
+    """Show what ``make`` writes, with the server's address for ``BASE_URL``, ``spelled`` as the document needs it.
+
+    It is made at the first request and once, in a thread, as it takes longer than the loop may wait. Whoever asks may
+    name addresses without end, so only one is put in at a time.
+    """
+    made = lru_cache(1)(make)
 
     @lru_cache(_KEPT_URLS_MAX)
     def ready(base_url: str) -> Served:
-        return Served.of(rendered().replace(BASE_URL, str(escape(base_url))).encode(), "text/html")
+        return Served.of(made().replace(BASE_URL.encode(), spelled(base_url).encode()), content_type)
 
     turn = asyncio.Lock()
 
     async def show(request: web.Request) -> web.Response:
-        async with turn:  # whoever comes meanwhile finds it rendered
-            await asyncio.to_thread(rendered)
-        page = await asyncio.to_thread(ready, public_url(request, configured_url))
-        return page.answer(request, **_PAGE_HEADERS)
+        async with turn:
+            served = await asyncio.to_thread(ready, public_url(request, configured_url))
+        return served.answer(request, **headers)
 
     return show
 

@@ -1,13 +1,17 @@
 """Documents are sent compressed, and not again to whoever has them; every GET has its HEAD."""
 
 import gzip
+import html
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
+from service.api.documents import routes
+from service.api.documents.sharing import self_contained
 from tests.api.entrance_rig import ask
-from tests.api.whole_rig import OTHER_PARTS, Whole, make_things, whole_on
+from tests.api.whole_rig import OTHER_PARTS, SETTINGS, Whole, make_things, whole_on
 
 DOCUMENTS = ("/openapi.json", "/asyncapi.json", "/postman.json", "/docs")
 
@@ -46,6 +50,30 @@ async def test_a_document_has_the_base_url_that_was_asked_for(whole: Whole) -> N
         assert host in json.loads(told.body)["servers"][0]["url"]
         tags.add(told.headers["ETag"])
     assert len(tags) == 2
+
+
+async def test_addresses_without_end_make_no_document_again(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def counted(openapi: dict[str, Any]) -> dict[str, Any]:
+        made.append(openapi)
+        return self_contained(openapi)
+
+    monkeypatch.setattr(routes, "self_contained", counted)
+    for number in range(20):
+        host = f"{number}.example"
+        told = await ask(whole.client, "GET", "/postman.json", headers={"X-Forwarded-Host": host})
+        assert f"http://{host}" in [each["value"] for each in json.loads(told.body)["variable"]]
+    assert len(made) == 1
+
+
+async def test_a_public_url_is_spelled_as_the_document_needs_it(database_url: str) -> None:
+    odd = """https://a.example/it's"so"&on"""
+    async with whole_on(database_url, settings={**SETTINGS, "PUBLIC_URL": odd}) as whole:
+        told = await ask(whole.client, "GET", "/openapi.json")
+        assert json.loads(told.body)["servers"][0]["url"] == odd
+        page = await ask(whole.client, "GET", "/docs")
+        assert (odd in html.unescape(page.body.decode()), odd in page.body.decode()) == (True, False)
 
 
 async def test_every_get_has_its_head(whole: Whole) -> None:
