@@ -29,14 +29,17 @@ from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.events.reader import EventReader
 from service.adapters.postgres.events.story import StoryReader
+from service.adapters.postgres.stats.reader import StatsReader
 from service.cli.database import NoSecretBox
 from service.core.deliveries.delivery import DeliveryKey, State
 from service.core.deliveries.story import Section, StoryPage
 from service.core.deliveries.view import DeliveryFilter
 from service.core.events.registry import REGISTRY
+from service.core.events.scope import ScopeName, ScopeWanted
 from service.core.events.uid import first_uid_from
 from service.core.events.view import EventFilter
 from service.core.reason import Reason
+from service.core.stats.period import PERIODS, PeriodName
 from service.core.walk import Walk
 from service.settings import load_settings
 
@@ -74,6 +77,7 @@ class Questions:
         self._explain = StoryReader(engine)
         self._endpoints = EndpointStore(engine, NoSecretBox(), load_settings({}).endpoint_rules)
         self._health = EndpointHealth(engine)
+        self._stats = StatsReader(engine)
         self._resthooks = ResthookReader(engine, NoSecretBox())
         self._known = known
         self._draw = draw
@@ -133,6 +137,10 @@ class Questions:
             "status 4xx or 503": lambda _: {"statuses": [(400, 499), (503, 503)]},
             "three endpoints": lambda o: {"endpoint_ids": sorted({self._endpoint(o) for _ in range(3)})},
             "endpoint, 5xx": lambda o: {"endpoint_ids": [self._endpoint(o)], "statuses": [(500, 599)]},
+            "campaign": lambda _: {"scope": self._campaign()},
+            "campaign, dead": lambda _: {"scope": self._campaign(), "states": [State.DEAD]},
+            "campaign, pending": lambda _: {"scope": self._campaign(), "states": [State.PENDING]},
+            "twenty endpoints": lambda o: {"endpoint_ids": [f"ep_{o}_{number}" for number in range(20)]},
             "message": lambda _: {"message_id": self._draw.choice(self._known.events)["message_id"]},
             "an hour, dead": lambda _: {**self._hour(), "states": [State("dead")]},
         }
@@ -152,6 +160,11 @@ class Questions:
             ),
             "endpoints, with their health": self._list_endpoints,
             "stats of an endpoint": lambda o: self._health.stats(o, self._endpoint(o), self._known.since),
+            **{f"overview, {name}": self._overview(name) for name in PERIODS},
+            "overview of an endpoint, 30d": lambda o: self._stats.overview(
+                o, PERIODS[PeriodName.MONTH], self._endpoint(o)
+            ),
+            "sparklines of 40 endpoints": lambda o: self._stats.sparklines(o, [f"ep_{o}_{n}" for n in range(40)]),
             "v2, resthooks": lambda o: self._resthooks.list_resthooks(o, _walk(251)),
             "v2, subscribers": lambda o: self._resthooks.list_subscribers(o, _walk(251)),
             "v2, events": lambda o: self._resthooks.list_events(o, _walk(51)),
@@ -164,11 +177,15 @@ class Questions:
             "events, message": lambda o: self._events.list(
                 EventFilter(o, (), self._draw.choice(self._known.events)["message_id"]), Walk(51)
             ),
+            "events, campaign": lambda o: self._events.list(EventFilter(o, scope=self._campaign()), Walk(51)),
+            "events, campaign, type": lambda o: self._events.list(
+                EventFilter(o, [self._type()], scope=self._campaign()), Walk(51)
+            ),
             "events, oldest first": lambda o: self._events.list(
                 EventFilter(o), Walk(51, first_uid_from(self._time()), is_descending=False)
             ),
             "events, 200 of them": lambda o: self._events.list(EventFilter(o), Walk(201)),
-            "events, an hour": lambda o: self._events.list(EventFilter(o, (), None, *self._hour().values()), Walk(51)),
+            "events, an hour": lambda o: self._events.list(self._of_an_hour(o), Walk(51)),
             "events, going on": lambda o: self._events.list(EventFilter(o), Walk(51, first_uid_from(self._time()))),
         }
 
@@ -177,9 +194,15 @@ class Questions:
             DeliveryFilter(**{"organization_id": organization_id, **make(organization_id)}), Walk(51)
         )
 
+    def _overview(self, name: PeriodName) -> Callable[[str], Awaitable[object]]:
+        return lambda organization_id: self._stats.overview(organization_id, PERIODS[name])
+
     async def _list_endpoints(self, organization_id: str) -> object:
         rows = await self._endpoints.list(organization_id, Walk(201))
         return await self._health.of(organization_id, [row.id for row in rows], self._known.since)
+
+    def _campaign(self) -> ScopeWanted:
+        return ScopeWanted(ScopeName.CAMPAIGN, [f"camp_{self._draw.randrange(20)}"])
 
     def _type(self) -> str:
         return self._draw.choice(list(REGISTRY))
@@ -193,6 +216,10 @@ class Questions:
     def _hour(self) -> dict[str, datetime]:
         since = self._time()
         return {"since": since, "until": since + timedelta(hours=1)}
+
+    def _of_an_hour(self, organization_id: str) -> EventFilter:
+        hour = self._hour()
+        return EventFilter(organization_id, since=hour["since"], until=hour["until"])
 
     async def _find(self) -> object:
         event = self._draw.choice(self._known.events)

@@ -58,7 +58,8 @@ SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' ||
        CASE WHEN kind < 50 THEN 'message.sent' WHEN kind < 88 THEN 'message.delivered'
             WHEN kind < 93 THEN 'message.failed' WHEN kind < 98 THEN 'message.replied' ELSE 'link.clicked' END
            AS event_type,
-       at, 'msg_' || n / 3 AS message_id, n
+       at, 'msg_' || n / 3 AS message_id, 'brand_' || n % 3 AS brand_id, 'camp_' || n / 1000 % 20 AS campaign_id,
+       CASE WHEN n % 5 = 0 THEN 'proj_' || n % 7 END AS project_id, n
   FROM generate_series(1, $1::bigint) AS n,
        LATERAL (SELECT $2::timestamptz + $3::interval * (n::float8 / $1::bigint) AS at, md5(n::text) AS hash,
                        abs(hashint8(n)) % 100 AS kind) AS made
@@ -68,12 +69,13 @@ STORED_EVENTS = """
 INSERT INTO event_keys (organization_id, event_id, event_uid, digest)
 SELECT organization_id, event_id, uid, decode(repeat('00', 32), 'hex') FROM seeded;
 INSERT INTO events (uid, organization_id, event_id, event_type, occurred_at, received_at, is_test, body, message_id,
-                    reply_to_id, external_id)
+                    reply_to_id, external_id, brand_id, campaign_id, project_id)
 SELECT uid, organization_id, event_id, event_type, at, at, false,
        convert_to(replace(replace(replace(replace(body, 'EVENT', event_id), 'ORGANIZATION', organization_id),
                                   'msg_00000000', message_id),
                           'TIMESTAMP', to_char(at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), 'UTF8'), message_id,
-       CASE WHEN event_type = 'message.replied' THEN message_id END, 'theirs_' || n / 3
+       CASE WHEN event_type = 'message.replied' THEN message_id END, 'theirs_' || n / 3,
+       brand_id, campaign_id, project_id
   FROM seeded JOIN samples USING (event_type) ORDER BY uid
 """
 

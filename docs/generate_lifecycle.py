@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - a program beside the page it writes
 """Writes lifecycle.md from the table of steps: ``python docs/generate_lifecycle.py``. A test holds it up to date."""
 
 import ast

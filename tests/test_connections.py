@@ -39,6 +39,7 @@ class Port:
         app.router.add_get("/", self.answer)
         app.router.add_get("/slow", self.wait)
         app.router.add_get("/large", self.large)
+        app.router.add_get("/file", self.file)
         app.router.add_post("/", self.take)
         app.router.add_post("/refuse", self.refuse)
         return app
@@ -53,6 +54,18 @@ class Port:
 
     async def large(self, _: web.Request) -> web.Response:
         return web.Response(body=LARGE)
+
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        """Written while it is handled, as a file that is made on the way is."""
+        response = web.StreamResponse()
+        await response.prepare(request)
+        self.began.put_nowait(None)
+        try:
+            while True:
+                await response.write(LARGE)
+        except ConnectionError as error:
+            self.raised.put_nowait(error)
+            raise
 
     async def take(self, request: web.Request) -> web.Response:
         self.began.put_nowait(None)
@@ -156,6 +169,16 @@ async def test_a_request_that_is_being_handled_makes_room_for_nobody() -> None:
         for each in busy:
             assert b"done" in await everything(*each)
         assert b"here" in await port.ask(LAST)
+
+
+async def test_an_answer_that_is_being_written_and_nobody_takes_makes_room() -> None:
+    async with port_of(connections_max=1) as port:
+        _, writer = await port.connect(GET.replace(b"/", b"/file", 1))
+        await port.began.get()
+        assert b"here" in await port.ask(LAST)
+        async with asyncio.timeout(SECONDS_MAX):
+            assert isinstance(await port.raised.get(), ConnectionError)
+        writer.transport.abort()
 
 
 async def test_bodies_that_never_come_make_room() -> None:

@@ -30,6 +30,7 @@ from bench.limits import (
     replay,
     retention,
     strangers,
+    streams,
     wide,
 )
 from bench.limits.stage import ROOT, Servers, Stage
@@ -48,6 +49,7 @@ MEASUREMENTS: Mapping[str, ModuleType] = MappingProxyType(
         "memory": memory,
         "killed": killed,
         "strangers": strangers,
+        "streams": streams,
         "retention": retention,
         "replay": replay,
     }
@@ -58,7 +60,8 @@ ROWS: Mapping[str, str] = MappingProxyType(
         "hung-50": "hung",
         "hung-600": "hung --count 600",
         "hung-600-at-once": "hung --count 600 --onset-rate 500",
-        "hung-10000": "hung --count 10000 --onset-rate 500 --bad-rate 500 --seconds 10",
+        "hung-10000": "hung --count 10000 --seconds 80",
+        "hung-10000-at-once": "hung --count 10000 --onset-rate 500 --bad-rate 500 --seconds 10",
         "black-50": "hung --bad black",
         "black-600": "hung --bad black --count 600",
         "drip-50": "hung --bad drip",
@@ -77,6 +80,7 @@ ROWS: Mapping[str, str] = MappingProxyType(
         "killed": "killed",
         "stopped": "killed --how stop",
         "strangers": "strangers",
+        "streams": "streams",
         "retention": "retention",
         "replay": "replay",
     }

@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler, Middleware
 from service.api.problem import JSON, PROBLEM_JSON, Code, Problem, code_anchor, details_of, wants_details
 from service.api.public_url import public_url
 from service.api.vary import add_vary
-from service.core.field_code import codes_of
+from service.core.field_code import FieldCode, FieldSentence, codes_of
 from service.ports.errors import UnavailableError, UrlKeyUnopenableError
 from service.ports.observer import Observer, Trouble
 
@@ -44,6 +44,11 @@ class ApiError(Exception):
 def invalid(sentence: str, errors: FieldErrors | None = None) -> ApiError:
     """A request that fails validation (400)."""
     return ApiError(400, Code.VALIDATION_ERROR, sentence, errors=errors)
+
+
+def about(field: str, sentence: str, code: FieldCode) -> FieldErrors:
+    """What is wrong with one field."""
+    return {field: [FieldSentence(sentence, code)]}
 
 
 def error_middleware(observer: Observer, configured_url: str | None) -> Middleware:

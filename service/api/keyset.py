@@ -22,7 +22,8 @@ Fetch = Callable[[Walk[Key]], Awaitable[Sequence[Row]]]
 class Keyset(Generic[Row, Key]):
     """How to get a row's key and write it to a cursor. ``read`` raises ValueError or OverflowError for a bad key.
 
-    A row that is not whole is not shown; it only proves that the list continues.
+    A row that is not whole is not shown: it ends the page, and proves that the list continues. If it ``is_reached``,
+    the list was read as far as its key, and continues there; else it does after the row before.
     """
 
     of: Callable[[Row], Key]
@@ -30,6 +31,7 @@ class Keyset(Generic[Row, Key]):
     write: Callable[[Key], tuple[str | int, ...]]
     read: Callable[..., Key]
     is_whole: Callable[[Row], bool] = lambda _: True
+    is_reached: Callable[[Row], bool] = lambda _: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +60,20 @@ async def read_page(
     if place.is_before and not found:  # no rows before it are left: show the first page
         return await read_page(Place(), keyset, fetch, size, is_descending=is_descending)
     rows = list(takewhile(keyset.is_whole, found[:size]))
-    has_more = len(found) > len(rows)
+    ends = [keyset.of(row) for row in (rows[:1] + rows[-1:])]
+    if len(rows) < min(size, len(found)) and keyset.is_reached(found[len(rows)]):
+        ends = [*ends[:1], keyset.of(found[len(rows)])]
+    elif not rows and place.key is not None:
+        ends = [place.key]  # the list ended behind it, so there is only the way back
+    is_first, is_last = place.key is None, len(found) == len(rows)
     if place.is_before:
         rows.reverse()
-    has_next = bool(rows) and (place.is_before or has_more)
-    has_previous = bool(rows) and (has_more if place.is_before else place.key is not None)
+        ends.reverse()
+        is_first, is_last = is_last, False
     return Found(
         rows,
-        Place(keyset.of(rows[-1])) if has_next else None,
-        Place(keyset.of(rows[0]), is_before=True) if has_previous else None,
+        Place(ends[-1]) if ends and not is_last else None,
+        Place(ends[0], is_before=True) if ends and not is_first else None,
     )
 
 

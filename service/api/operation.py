@@ -3,8 +3,9 @@
 The router, the validation and the documents are all built from these values, so they cannot disagree.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum, auto
 from types import MappingProxyType
 from typing import Any, Final, assert_never
@@ -12,11 +13,17 @@ from typing import Any, Final, assert_never
 from aiohttp import web
 from pydantic import BaseModel
 
+from service.api.asked import Asked
 from service.api.cors import ALIEN, has_browser_login
 from service.api.deprecation import DEPRECATION, Deprecation
 from service.api.entrance.caller import actor_of
 from service.api.entrance.entrance import Entrance
+from service.api.entrance.rate_limit import RATE_LIMIT, RateLimit
 from service.api.errors import ApiError, Code
+from service.api.event_stream import EVENT_STREAM
+from service.api.export.export import Export, make_export
+from service.api.export.sending import send
+from service.api.page import Format, PageQuery
 from service.api.patience import PATIENCE_SECONDS, Patience
 from service.api.validation import (
     BODY_BYTES_MAX,
@@ -55,21 +62,20 @@ class Limit(Enum):
 class Call:
     """One request, authorised and validated. ``query`` and ``body`` are the operation's models."""
 
-    request: web.Request
+    request: Asked
     key: StoredKey
+    actor: Actor
+    """Who makes the change, for the audit log."""
     query: Any = None
     body: Any = None
     body_bytes: bytes = b""
+    rate_limit: RateLimit | None = None
+    """Where the caller stands in its budget; None inside the process."""
 
     @property
     def organization_id(self) -> str:
         """Whose data this call may see."""
         return self.key.organization_id
-
-    @property
-    def actor(self) -> Actor:
-        """Who makes the change, for the audit log."""
-        return actor_of(self.request, self.key)
 
     def path(self, name: str) -> str:
         """Return a path parameter. Raises ``ApiError`` (404) for text that PostgreSQL cannot store."""
@@ -81,12 +87,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An operation's result: ``body`` is a model, ``text`` is ready-made JSON; with neither, the response is empty."""
+    """An operation's result: ``body`` is a model, ``text`` is ready-made JSON; with neither, the response is empty.
+
+    ``stream`` answers the request by itself, for as long as it likes; nothing else is given then.
+    """
 
     status: int
     body: BaseModel | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     text: str | None = None
+    stream: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
 
 
 def created(body: BaseModel, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> Answer:
@@ -114,7 +124,7 @@ class Operation:
     answer that ``shows_key`` is repeated for an Idempotency-Key only to the API key that asked first: another one may
     be unable to give the same. An operation that does not need a key (``needs_key``) has nobody's limits, and takes no
     Idempotency-Key. ``deprecation`` says that it will end, in the documents and on every answer. It may take
-    ``seconds_max``.
+    ``seconds_max``; what it answers as a stream has no such limit. Answers with a body are ``answer_type``.
     """
 
     method: str
@@ -140,6 +150,7 @@ class Operation:
     deprecation: Deprecation | None = None
     has_etag: bool = False
     seconds_max: float = PATIENCE_SECONDS
+    answer_type: str = JSON
 
     @property
     def reads_body(self) -> bool:
@@ -190,22 +201,68 @@ def _bind_keyed(operation: Operation, entrance: Entrance) -> Callable[[web.Reque
         key = await patience.wait(enter(request))
         if operation.seconds_max > PATIENCE_SECONDS:
             patience = Patience(operation.seconds_max)
-        _require_scope(operation, key, request)
+        require_scope(operation, key, request)
+        if operation.query is not None and "format" in request.query:
+            query = parse_query(operation.query, request)
+            if isinstance(query, PageQuery) and query.format is not Format.JSON:
+                export = _export(operation, request, key, query, enter, entrance.now())
+                return await send(request, key.organization_id, export)
         holder, bytes_max = key.organization_id, operation.body_bytes_max
         body_bytes = await read_body(request, bytes_max, holder) if operation.reads_body else b""
         if body_bytes or operation.body_schema:
             require_media_type(request, *operation.media_types)
 
-        async def run() -> web.Response:
+        async def ask() -> Answer:
             query = parse_query(operation.query, request) if operation.query else None
             body = parse_body(operation.body, body_bytes) if operation.body else None
-            answer = await operation.handler(Call(request, key, query, body, body_bytes))
-            return _response(answer)
+            actor = actor_of(request.remote, key)
+            call = Call(request, key, actor, query, body, body_bytes, request[RATE_LIMIT])
+            return await operation.handler(call)
 
+        async def run() -> web.Response:
+            return _response(await ask())
+
+        if operation.answer_type == EVENT_STREAM:
+            answer = await patience.wait(ask())
+            return await answer.stream(request) if answer.stream is not None else _response(answer)
         named_bytes = body_bytes + key.key_id.encode() if operation.shows_key else body_bytes
         return await patience.wait(entrance.once(request, key, named_bytes, run) if operation.changes else run())
 
     return handle
+
+
+def _export(
+    operation: Operation,
+    request: web.Request,
+    key: StoredKey,
+    query: PageQuery,
+    enter: Callable[[web.Request], Awaitable[StoredKey]],
+    at: datetime,
+) -> Export:
+    """The list that a request with this key asks for, as a file."""
+    is_first = True
+
+    async def read(page: PageQuery) -> Answer:
+        nonlocal is_first
+        # Each page is asked for like any other: the key must still be valid, and it is counted.
+        allowed, is_first = key if is_first else await enter(request), False
+        require_scope(operation, allowed, request)
+        return await operation.handler(Call(request, allowed, actor_of(request.remote, allowed), page))
+
+    return export_of(operation, query, read, at)
+
+
+def export_of(
+    operation: Operation, query: PageQuery, read: Callable[[PageQuery], Coroutine[Any, Any, Answer]], at: datetime
+) -> Export:
+    """The list as a file; ``read`` answers for each of its pages, and has a request's time for it."""
+
+    async def read_json(page: PageQuery) -> bytes:
+        return (text_of(await Patience().wait(read(page))) or "").encode()
+
+    (model,) = operation.answers.values()
+    assert model is not None  # noqa: S101 - a list has pages
+    return make_export(operation.path.rpartition("/")[2], model, query, read_json, at)
 
 
 def _bind_open(operation: Operation) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -218,14 +275,15 @@ def _bind_open(operation: Operation) -> Callable[[web.Request], Awaitable[web.St
         body = parse_body(operation.body, body_bytes) if operation.body else None
 
         async def run() -> web.Response:
-            return _response(await operation.handler(Call(request, NOBODY, None, body, body_bytes)))
+            actor = actor_of(request.remote, NOBODY)
+            return _response(await operation.handler(Call(request, NOBODY, actor, None, body, body_bytes)))
 
         return await Patience().wait(run())
 
     return handle
 
 
-def _require_scope(operation: Operation, key: StoredKey, request: web.Request) -> None:
+def require_scope(operation: Operation, key: StoredKey, request: Asked) -> None:
     """Raise ``ApiError`` (403) if the key may not do this."""
     scope = operation.scope
     if scope is None:
@@ -245,8 +303,13 @@ def _require_scope(operation: Operation, key: StoredKey, request: web.Request) -
         raise ApiError(403, Code.PERMISSION_DENIED, f"this API key lacks the scope {scope!r}{only}")
 
 
+def text_of(answer: Answer) -> str | None:
+    """The answer's body."""
+    return answer.body.model_dump_json(by_alias=True) if answer.body is not None else answer.text
+
+
 def _response(answer: Answer) -> web.Response:
-    text = answer.body.model_dump_json(by_alias=True) if answer.body is not None else answer.text
+    text = text_of(answer)
     if text is None:
         return web.Response(status=answer.status, headers=answer.headers)
     return web.Response(status=answer.status, text=text, content_type=JSON, headers=answer.headers)

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
+from enum import StrEnum
+from typing import Annotated, Any, Final, Generic, Literal, TypedDict, TypeVar
 
 import msgspec
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from service.api import keyset
 from service.api.cursor import read_cursor, write_cursor
 from service.api.errors import ApiError, invalid
 from service.api.keyset import Fetch, Keyset, Place, from_microseconds, to_microseconds
 from service.api.validation import AnswerModel, QueryModel, is_storable
+from service.core.field_code import FieldCode, FieldSentence
 from service.ports.desk import TimeKeyset
 
 LIMIT_MAX: Final = 200
@@ -26,12 +28,29 @@ Row = TypeVar("Row")
 Key = TypeVar("Key")
 
 
+class Format(StrEnum):
+    """How a list is answered."""
+
+    JSON = "json"
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+FormatAsked = Annotated[Format, WithJsonSchema({"type": "string", "enum": [each.value for each in Format]})]
+
+
 class PageQuery(QueryModel):
     """Page parameters; a list with filters adds its own."""
 
     limit: int = Field(default=LIMIT_DEFAULT, ge=1, le=LIMIT_MAX, description="Maximum number of items.", examples=[50])
     cursor: str | None = Field(
         default=None, description="The `next_cursor` of the previous page; omit it for the first page."
+    )
+    format: FormatAsked = Field(
+        default=Format.JSON,
+        description="`csv` or `jsonl` (JSON lines): the list as a file, read on to its end, at most 50,000 rows or as "
+        "many as `limit` says. The answer is then not the JSON that is described here.",
+        examples=["json"],
     )
 
 
@@ -133,7 +152,12 @@ def keyset_of(query: PageQuery, *kinds: type) -> tuple[Any, ...] | None:
 def bad_cursor() -> ApiError:
     """A cursor that this list did not issue (400)."""
     return invalid(
-        "the query is not valid", {"cursor": ["must be the next_cursor or prev_cursor of another page, unchanged"]}
+        "the query is not valid",
+        {
+            "cursor": [
+                FieldSentence("must be the next_cursor or prev_cursor of another page, unchanged", FieldCode.WRONG_FORM)
+            ]
+        },
     )
 
 

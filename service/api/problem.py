@@ -59,7 +59,8 @@ FIELD_TITLES: Final[Mapping[FieldCode, str]] = {
     FieldCode.WRONG_TYPE: "The value has another type",
     FieldCode.WRONG_FORM: "The text is not in the form that is needed",
     FieldCode.OUT_OF_RANGE: "The value is too small, too large, too short or too long",
-    FieldCode.REPEATED: "The field is given more than once",
+    FieldCode.REPEATED: "The field, or what must be unique, is given more than once",
+    FieldCode.NOT_ALLOWED: "The value is valid, but not allowed here, to you or beside the others",
     FieldCode.INVALID: "The value is refused for another reason, which the sentence gives",
 }
 """What each field's code means."""

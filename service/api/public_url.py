@@ -2,13 +2,13 @@
 
 import re
 
-from aiohttp import web
+from service.api.asked import Asked
 
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")
 _PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]{1,64}){1,8}")
 
 
-def public_url(request: web.Request, configured: str | None) -> str:
+def public_url(request: Asked, configured: str | None) -> str:
     """Return ``PUBLIC_URL`` if set, else the URL from the proxy's headers or the request. No trailing slash.
 
     The caller controls those headers, so only well-formed values are used.
@@ -28,12 +28,12 @@ def public_url(request: web.Request, configured: str | None) -> str:
     )
 
 
-def own_origin(request: web.Request, configured: str | None) -> str:
+def own_origin(request: Asked, configured: str | None) -> str:
     """The origin of the service, as a browser names it."""
     scheme, _, host, *_ = public_url(request, configured).lower().split("/")
     return f"{scheme}//{host}"
 
 
-def _forwarded(request: web.Request, name: str) -> str:
+def _forwarded(request: Asked, name: str) -> str:
     """Return the first value of a forwarded header, which the outermost proxy set."""
     return request.headers.get(name, "").partition(",")[0].strip()

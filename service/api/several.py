@@ -9,13 +9,15 @@ VALUES_MAX: Final = 20
 Item = TypeVar("Item")
 
 
-def _split(value: object) -> object:
+def split(value: object) -> object:
+    """The values between commas."""
     return value.split(",") if isinstance(value, str) else value
 
 
-def _once(values: list[Item]) -> list[Item]:
+def once(values: list[Item]) -> list[Item]:
+    """Each value once, in the order in which they came."""
     return list(dict.fromkeys(values))
 
 
-Several = Annotated[list[Item], BeforeValidator(_split), AfterValidator(_once), Field(max_length=VALUES_MAX)]
+Several = Annotated[list[Item], BeforeValidator(split), AfterValidator(once), Field(max_length=VALUES_MAX)]
 """At least one value, each once."""

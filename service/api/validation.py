@@ -172,7 +172,14 @@ def parse_query(model: type[Model], request: web.Request) -> Model:
     """Parse the query string. Raises ``ApiError`` with every error, by parameter."""
     counts = Counter(name for name, _ in request.query.items())  # keys() has each name once
     twice = {name: [_GIVEN_TWICE] for name, count in counts.items() if count > 1}
-    found = _read(model, dict(request.query), twice)
+    return parse_parameters(model, dict(request.query), twice)
+
+
+def parse_parameters(
+    model: type[Model], given: Mapping[str, str], problems: FieldErrors = MappingProxyType({})
+) -> Model:
+    """Parse a query's parameters. Raises ``ApiError`` with every error, including ``problems``, by parameter."""
+    found = _read(model, given, problems)
     if not isinstance(found, dict):
         return found
     told: dict[str, list[str]] = {}

@@ -17,10 +17,12 @@ from service.adapters.observers.metrics import MetricsObserver
 from service.adapters.postgres.deliveries.fan_outs import PostgresFanOutStore
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
-from service.adapters.postgres.endpoints.failing import PostgresFailingStore
-from service.adapters.postgres.engine import connect_pools
+from service.adapters.postgres.endpoints.expiry import PostgresExpiryStore
+from service.adapters.postgres.endpoints.gates.failing import PostgresFailingStore
+from service.adapters.postgres.engine import connect_pools, connection_name
 from service.adapters.postgres.replays.steps import PostgresReplayStore
 from service.adapters.postgres.retention import PostgresRetentionStore
+from service.adapters.postgres.stats.counting import PostgresCountStore
 from service.adapters.rabbitmq.source import RabbitSource
 from service.adapters.secret_box import AesSecretBox
 from service.adapters.system import SystemClock, draw, new_uid
@@ -30,7 +32,7 @@ from service.app.http import Parts, api_of
 from service.app.listening import listen
 from service.app.process import Role, Service
 from service.core.deliveries.fairness.lanes import LaneLimits
-from service.core.endpoints.breaker import BreakerLimits
+from service.core.endpoints.gates.breaker import BreakerLimits
 from service.flow.directory.directory import Directory
 from service.flow.dispatch import ClaimLimits
 from service.flow.intake.intake import Intake
@@ -39,7 +41,7 @@ from service.flow.worker import Worker, WorkerLimits
 from service.ports.observer import Observer, Trouble
 from service.settings import Settings
 
-__all__ = ["Role", "Service", "assembled", "run_process"]
+__all__ = ["Role", "Service", "assembled", "parts_of", "run_process"]
 
 API_IDLE_MAX = 8
 """Connections to receivers that wait in a process for another request of the API's own; and tokens that are kept."""
@@ -60,6 +62,7 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
             settings.database_url,
             connections_max=settings.database_connections_max,
             command_timeout_seconds=settings.database_timeout_seconds,
+            name=connection_name(role.value, name),
         )
         for each in (engine, small_batches):
             stack.push_async_callback(each.dispose)
@@ -96,8 +99,10 @@ async def assembled(settings: Settings, role: Role, *, name: str) -> AsyncIterat
                 source,
                 new_uid,
                 around,
+                counts=PostgresCountStore(engine),
                 fan_outs=PostgresFanOutStore(engine),
                 failing=PostgresFailingStore(engine),
+                expiry=PostgresExpiryStore(engine),
                 replays=PostgresReplayStore(engine, retention_days=settings.retention_days),
                 schedule=settings.retry_schedule,
                 limits=_limits(settings),
@@ -169,6 +174,17 @@ def _source(settings: Settings, observer: Observers) -> RabbitSource | None:
     )
 
 
+async def parts_of(settings: Settings, service: Service, stack: AsyncExitStack) -> Parts:
+    """What the API depends on, with an exit of its own that ``stack`` closes."""
+    around = service.around
+    # For challenges and rehearsals, which are few; those show whether a receiver keeps connections alive.
+    own = _sender(settings, around.observer, idle_max=API_IDLE_MAX, auths_kept_max=API_IDLE_MAX)
+    sender = await stack.enter_async_context(own)
+    return Parts(
+        settings, service.engine, service.secret_box, service.intake, around.observer, around.clock.now, sender
+    )
+
+
 async def run_process(
     settings: Settings,
     role: Role,
@@ -193,21 +209,7 @@ async def run_process(
             socket=ops_socket,
         )
         if role is not Role.WORKER:
-            around = service.around
-            # For challenges and rehearsals, which are few; those show whether a receiver keeps connections alive.
-            own = _sender(settings, around.observer, idle_max=API_IDLE_MAX, auths_kept_max=API_IDLE_MAX)
-            sender = await stack.enter_async_context(own)
-            api = api_of(
-                Parts(
-                    settings,
-                    service.engine,
-                    service.secret_box,
-                    service.intake,
-                    around.observer,
-                    around.clock.now,
-                    sender,
-                )
-            )
+            api = api_of(await parts_of(settings, service, stack))
             await listen(
                 stack,
                 api,

@@ -7,6 +7,8 @@ own, and a client that sends its request gets through. One that has just come do
 """
 
 import asyncio
+import socket
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
@@ -14,6 +16,7 @@ from aiohttp import StreamReader, web
 from aiohttp.typedefs import Handler
 
 from service.api.errors import RETRY_AFTER_SECONDS, Code, Problem
+from service.api.live import CONNECTION
 from service.api.validation import BODY_SECONDS_MAX, JSON
 
 HEAD_SECONDS_MAX: Final = 10.0
@@ -21,7 +24,10 @@ HEAD_SECONDS_MAX: Final = 10.0
 IDLE_SECONDS_MAX: Final = 75.0
 """For taking a response and beginning the next request. Reverse proxies keep idle connections for 60 seconds."""
 WORK_SECONDS_MAX: Final = 60.0
-"""For our own part of a request, which has shorter deadlines of its own."""
+"""For our own part of a request, which has shorter deadlines of its own; and from one part of an answer that goes on to
+the next, which the client has to take."""
+GONE_SECONDS: Final = 30.0
+"""How long the client of an answer that goes on may acknowledge nothing."""
 LINGER_SECONDS_MAX: Final = 2.0
 """For the rest of a body that nobody reads, so that the client sees the response instead of a reset."""
 HEAD_BYTES_MAX: Final = 32 * 1024
@@ -112,7 +118,7 @@ class Connections:
 class Connection(web.RequestHandler):
     """aiohttp's protocol of one connection, and who waits for whom on it."""
 
-    __slots__ = ("_body", "_connections", "_head_bytes", "_is_handling", "ends_at", "was_answered")
+    __slots__ = ("_body", "_connections", "_head_bytes", "_is_handling", "_on_lost", "ends_at", "was_answered")
 
     def __init__(self, server: web.Server, connections: Connections) -> None:
         super().__init__(
@@ -128,6 +134,7 @@ class Connection(web.RequestHandler):
         self._head_bytes = 0  # of the head that is not complete
         self._is_handling = False
         self._body: StreamReader | None = None  # of the latest request
+        self._on_lost: Callable[[], object] = _nothing
         self.ends_at = 0.0
         self.was_answered = False
 
@@ -141,6 +148,7 @@ class Connection(web.RequestHandler):
         """Forget the connection."""
         self._connections.drop(self)
         super().connection_lost(exc)
+        self._on_lost()
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes of a head that is not complete."""
@@ -169,11 +177,38 @@ class Connection(web.RequestHandler):
             self._connections.await_client(self, 2 * BODY_SECONDS_MAX)  # whoever reads the body has less patience
             body.on_eof(lambda: self._end_of(body))
 
+    def pause_writing(self) -> None:
+        """The client does not take what it is sent, as fast as it comes: until it does, we wait for it."""
+        super().pause_writing()
+        if self._is_handling:
+            self._connections.await_client(self, WORK_SECONDS_MAX)
+
+    def resume_writing(self) -> None:
+        """It has taken it."""
+        super().resume_writing()
+        if self._is_handling:
+            self._connections.await_us(self)
+
     def finish(self) -> None:
         """The handler has ended; the client has to take the response, and may send the next request."""
         self._is_handling = False
+        self._on_lost = _nothing
         self.was_answered = True
         self._connections.await_client(self, IDLE_SECONDS_MAX)
+
+    def keep_open(self, on_lost: Callable[[], object]) -> None:
+        """The answer goes on while the client takes what it is sent; ``on_lost`` is called when it is gone."""
+        self._on_lost = on_lost
+        found = self.transport.get_extra_info("socket") if self.transport is not None else None
+        if found is None:
+            on_lost()
+        elif found.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            # A client that vanished without a word: the kernel would try for a quarter of an hour.
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * GONE_SECONDS))
+
+    def go_on(self) -> None:
+        """The client has taken part of an answer that goes on."""
+        self._connections.await_us(self)
 
     def end(self, answer: tuple[int, Code, str]) -> None:
         """Close at once, whatever waits to be sent; say why to a client whose request is not answered yet."""
@@ -212,6 +247,7 @@ async def tell_connection(request: web.Request, handler: Handler) -> web.StreamR
     """Tell the connection when a handler begins and ends."""
     connection = request.protocol
     assert isinstance(connection, Connection)  # noqa: S101 - ``listen`` adds this middleware, and serves with these
+    request[CONNECTION] = connection
     connection.begin(request)
     try:
         return await handler(request)
@@ -222,6 +258,10 @@ async def tell_connection(request: web.Request, handler: Handler) -> web.StreamR
 async def name_server(_: web.Request, response: web.StreamResponse) -> None:
     """Say who answers, and not with which versions of what."""
     response.headers.update(_SERVER)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _response(status: int, code: Code, sentence: str) -> bytes:

@@ -1,5 +1,6 @@
 """The HTTP API assembled: its operations, what they depend on, and the documents made from them."""
 
+import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service import __version__
-from service.adapters.postgres.audit.log import AuditReader
+from service.adapters.postgres.audit.log import AuditReader, AuditWriter
 from service.adapters.postgres.deliveries.reader import DeliveryReader
 from service.adapters.postgres.deliveries.replays import Replays
 from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
@@ -20,21 +21,29 @@ from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.events.reader import EventReader
 from service.adapters.postgres.events.story import StoryReader
 from service.adapters.postgres.events.types import EventTypeStore
+from service.adapters.postgres.oversight import OversightReader
 from service.adapters.postgres.replays.jobs import ReplayJobs
 from service.adapters.postgres.requests.idempotency import IdempotencyStore
 from service.adapters.postgres.requests.keys import KeyStore
 from service.adapters.postgres.requests.rate_buckets import RateBucketStore
-from service.adapters.system import SystemClock, new_key
+from service.adapters.postgres.requests.sessions import SessionStore
+from service.adapters.postgres.stats.reader import StatsReader
+from service.adapters.postgres.stream.tail import StreamReader
+from service.adapters.rabbitmq.parked.desk import FOR_PAGES, RabbitParkedDesk
+from service.adapters.rabbitmq.queues import RabbitQueues
+from service.adapters.system import SystemClock, draw, new_key
 from service.api.app import make_api
 from service.api.documents.asyncapi import asyncapi_document
 from service.api.documents.routes import document_routes
 from service.api.entrance.entrance import Entrance
 from service.api.entrance.idempotency import Idempotency
 from service.api.entrance.rate_limit import RateLimiter
+from service.api.inside import Inside
 from service.api.operation import Operation
 from service.api.v1.audit import AuditOperations
 from service.api.v1.deliveries import DeliveryOperations
 from service.api.v1.endpoints.actions import EndpointActions
+from service.api.v1.endpoints.checks import EndpointChecks
 from service.api.v1.endpoints.operations import EndpointOperations
 from service.api.v1.endpoints.ownership import Ownership
 from service.api.v1.endpoints.public_keys import PublicKeyDocuments
@@ -46,17 +55,27 @@ from service.api.v1.keys.leaked import LeakedKeys
 from service.api.v1.keys.operations import KeyOperations
 from service.api.v1.me import me_operation
 from service.api.v1.messages import MessageOperations
+from service.api.v1.portal_links import PortalLinks
 from service.api.v1.publishing import PublishEvents
 from service.api.v1.replays.operations import ReplayOperations
+from service.api.v1.stats.operations import StatsOperations
+from service.api.v1.stream import StreamOperations, row_json
 from service.api.v2 import PREFIX, make_v2
 from service.core.events.schema import built_in_types
 from service.flow.directory.opening import Opening
 from service.flow.intake.intake import Intake
 from service.flow.rehearse import Rehearsing
+from service.flow.stream.streams import Streams
+from service.flow.surroundings import Surroundings
 from service.ports.exit import Sender
 from service.ports.observer import Observer
 from service.ports.secrets import SecretBox
+from service.ports.stream import StreamDesk
 from service.settings import Settings
+from service.web.app import WebApp
+from service.web.page import PREFIX as PAGES_PREFIX
+from service.web.pages.all import all_pages
+from service.web.pages.service import OperatorDesks
 
 SAMPLE_ORGANIZATION = "org_8Zq1"
 
@@ -77,8 +96,9 @@ class Parts:
 
 def api_of(parts: Parts) -> web.Application:
     """Build the application with both surfaces and the documents."""
-    settings, entrance = parts.settings, _entrance(parts)
-    operations = v1_operations(parts)
+    settings, entrance, streams = parts.settings, _entrance(parts), streams_of(parts)
+    operations = v1_operations(parts, streams)
+    pages = WebApp(Inside(operations), SessionStore(parts.engine), entrance, parts.observer, settings.public_url)
     v2 = make_v2(
         _endpoints(parts), ResthookReader(parts.engine, parts.secret_box), entrance, parts.observer, settings.public_url
     )
@@ -89,18 +109,47 @@ def api_of(parts: Parts) -> web.Application:
         configured_url=settings.public_url,
         asyncapi=asyncapi_document(__version__, types, settings.topology),
     )
-    return make_api(
+    api = make_api(
         operations,
         entrance,
         parts.observer,
-        surfaces={PREFIX: v2},
+        surfaces={
+            PREFIX: v2,
+            PAGES_PREFIX: pages.application(all_pages(_desks(parts)), embed_origins=settings.portal_embed_origins),
+        },
         documents=documents,
         cors_origins=settings.cors_origins,
         configured_url=settings.public_url,
     )
+    # Before requests are waited for that are being answered: streams would not end by themselves.
+    api.on_shutdown.append(lambda _: streams.end())
+    return api
 
 
-def v1_operations(parts: Parts) -> Sequence[Operation]:
+def streams_of(parts: Parts) -> Streams:
+    """The streams of this process. They read nothing until somebody listens."""
+    around = Surroundings(SystemClock(), parts.observer, draw, asyncio.sleep)
+    return Streams(StreamReader(parts.engine), row_json, around)
+
+
+def _desks(parts: Parts) -> OperatorDesks:
+    """What the operator's pages read beyond the operations."""
+    settings, url = parts.settings, parts.settings.amqp_url
+    oversight = OversightReader(parts.engine)
+    if url is None:
+        return OperatorDesks(oversight)
+    parked = RabbitParkedDesk(
+        url,
+        settings.topology,
+        settings.amqp_declare,
+        log=AuditWriter(parts.engine),
+        now=parts.now,
+        times=FOR_PAGES,
+    )
+    return OperatorDesks(oversight, RabbitQueues(url, settings.topology), parked)
+
+
+def v1_operations(parts: Parts, streams: StreamDesk) -> Sequence[Operation]:
     """Every operation of the native API."""
     engine, now = parts.engine, parts.now
     endpoints, health = _endpoints(parts), EndpointHealth(engine)
@@ -112,9 +161,11 @@ def v1_operations(parts: Parts) -> Sequence[Operation]:
         me_operation(),
         LeakedKeys(keys, keys, parts.observer, now).operation(),
         *KeyOperations(keys, endpoints, new_key, now).operations(),
+        PortalLinks(SessionStore(engine), parts.settings.public_url).operation(),
         *EndpointOperations(endpoints, health, ownership, now).operations(),
         *EndpointActions(endpoints, health, deliveries, types, parts.intake.send_test, now).operations(),
         RehearsalOperations(endpoints, types, RateBucketStore(engine), _rehearsing(parts)).operation(),
+        EndpointChecks(parts.settings.endpoint_rules, endpoints, events, parts.intake.turns.run, now).operation(),
         PublicKeyDocuments(PublicKeyReader(engine)).operation(),
         *EventTypeOperations(types, parts.intake.turns.run, now).operations(),
         PublishEvents(parts.intake.judge, parts.intake.record, now).operation(),
@@ -123,6 +174,8 @@ def v1_operations(parts: Parts) -> Sequence[Operation]:
         *MessageOperations(events).operations(),
         *DeliveryOperations(deliveries, Replays(engine), events).operations(),
         *ReplayOperations(ReplayJobs(engine), endpoints).operations(),
+        StreamOperations(streams).operation(),
+        *StatsOperations(StatsReader(engine), endpoints).operations(),
         AuditOperations(AuditReader(engine)).operation(),
     )
 

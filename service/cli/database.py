@@ -24,8 +24,9 @@ DATABASE_URL is not set. It names the PostgreSQL database; only 'posthorn demo' 
 Set it, for example: export DATABASE_URL=postgresql://posthorn:PASSWORD@127.0.0.1:5432/posthorn
 (or DATABASE_URL_FILE, the path of a file that contains it)"""
 NO_SECRET_KEYS = """\
-SECRET_KEYS is not set. It encrypts the signing secrets in the database.
-Generate a key and keep it (without it, the secrets are lost): export SECRET_KEYS="k1:$(openssl rand -base64 32)"
+SECRET_KEYS is not set. Set the value that the running service uses.
+Only for a new database, make one: export SECRET_KEYS="k1:$(openssl rand -base64 32)"
+Keep it: without it, the secrets in the database are lost.
 (or SECRET_KEYS_FILE, the path of a file that contains it)"""  # noqa: S105 - says how to make one
 NOT_MIGRATED = (
     "The database schema does not match this release: run 'posthorn migrate' (safe to repeat), then try again."

@@ -5,14 +5,14 @@ import shutil
 import sys
 from pathlib import Path
 
-from service.cli.terminal import tell
+from service.cli.terminal import shown, tell
 
 
 def suggest(*commands: str, when: str = "") -> None:
     """Print the next command, or a choice of commands, to stderr, as a shell would call them."""
     tell(f"\nNext{when}:")
     for command in commands:
-        tell(f"  {called_as()} {command}")
+        tell(f"  {called_as()} {shown(command)}")  # ids in it may come from outside
 
 
 def words(*each: str) -> str:

@@ -19,6 +19,9 @@ EXIT_CODES: Final = "Exit codes: 0 done; 1 failed; 2 wrong usage or settings; 13
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 
+_ESCAPES: Final = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *range(0xD800, 0xE000))}
+"""``json.dumps`` escapes the controls below U+0020 only. Surrogates that are left in a text are halves of pairs."""
+
 
 class CommandError(Exception):
     """Ends the command: its text goes to stderr, ``exit_code`` to the shell."""
@@ -30,7 +33,12 @@ class CommandError(Exception):
 
 def print_json(document: object) -> None:
     """Print one JSON document; times are ISO 8601 with six fractional digits and a Z."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=_plain) + "\n")
+    sys.stdout.write(json_text(document, indent=2) + "\n")
+
+
+def json_text(document: object, *, indent: int | None = None) -> str:
+    """JSON with its letters readable, and nothing in it that controls a terminal or that UTF-8 cannot write."""
+    return json.dumps(document, indent=indent, ensure_ascii=False, default=_plain).translate(_ESCAPES)
 
 
 def print_line(text: str) -> None:
@@ -45,9 +53,10 @@ def tell(text: str) -> None:
 
 def print_fields(fields: Mapping[str, object]) -> None:
     """Print names and values, one per line."""
-    width = max(map(len, fields))
-    for name, value in fields.items():
-        print_line(f"{name:<{width}}  {shown(value)}")
+    lines = [(shown(name), shown(value)) for name, value in fields.items()]
+    width = max((len(name) for name, _ in lines), default=0)
+    for name, value in lines:
+        print_line(f"{name:<{width}}  {value}")
 
 
 def split_names(text: str) -> tuple[str, ...]:
@@ -81,6 +90,6 @@ def shown(value: object) -> str:
     if isinstance(value, datetime):
         return format_timestamp(value)
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value)) or "-"
+        return ", ".join(map(shown, value)) or "-"
     # Text from outside (a URL, a reply) must not control the terminal.
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in str(value))

@@ -7,6 +7,7 @@ from typing import Final
 
 from service.core.api_key import StoredKey
 from service.core.api_scope import includes
+from service.core.field_code import FieldCode, FieldSentence
 from service.core.timestamp import format_timestamp
 
 KEYS_MAX: Final = 1_000
@@ -60,9 +61,11 @@ def excess(giver: StoredKey, scopes: frozenset[str], expires_at: datetime | None
     """What a key of these scopes, valid until then, would have beyond ``giver``: sentences by field."""
     problems: dict[str, Sequence[str]] = {}
     if lacking := sorted(each for each in scopes if not includes(giver.scopes, each)):
-        problems["scopes"] = [f"this API key cannot give what it does not have: {', '.join(lacking)}"]
+        why = f"this API key cannot give what it does not have: {', '.join(lacking)}"
+        problems["scopes"] = [FieldSentence(why, FieldCode.NOT_ALLOWED)]
     if giver.expires_at is not None and (expires_at is None or expires_at > giver.expires_at):
-        problems["expires_in_days"] = [f"must end by {format_timestamp(giver.expires_at)}, when this API key expires"]
+        why = f"must end by {format_timestamp(giver.expires_at)}, when this API key expires"
+        problems["expires_in_days"] = [FieldSentence(why, FieldCode.OUT_OF_RANGE)]
     return problems
 
 

@@ -15,6 +15,7 @@ class FieldCode(StrEnum):
     WRONG_FORM = "WRONG_FORM"
     OUT_OF_RANGE = "OUT_OF_RANGE"
     REPEATED = "REPEATED"
+    NOT_ALLOWED = "NOT_ALLOWED"
     INVALID = "INVALID"
 
 

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     AGE_EXCEEDED = "age_exceeded"
     CRASHES_WORKER = "crashes_worker"
     SUBSCRIPTION_DELETED = "subscription_deleted"
+    ENDPOINT_EXPIRED = "endpoint_expired"
     PAST_RETENTION = "past_retention"
 
 

@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ from service.adapters.rabbitmq.topology import TopologyError
 from service.adapters.secret_box import AesSecretBox
 from service.adapters.system import command_actor, new_key
 from service.app.assembly import run_process
+from service.app.dashboard_link import make_dashboard_link
 from service.app.descriptors import TooFewDescriptorsError
 from service.app.process import Role
 from service.core.api_key_grant import KeyWish
@@ -85,6 +87,9 @@ async def _run_demo(events: int, *, once: bool, command: str) -> int:
         # Quoted: zsh takes a bare ? for a pattern, and a directory may have a space in its name.
         display.say(f"  curl -H 'X-API-Key: {key}' '{service_url}/v1/deliveries?state=cancelled'")
         display.say(f"  DATABASE_URL={shlex.quote(demo.database_url)} {command} deliveries list")
+        over_http = f"POSTHORN_API_URL={shlex.quote(service_url)} POSTHORN_API_KEY={key} {command}"
+        display.say(f"  {over_http} tail")
+        display.say(f"  {over_http} listen --forward-to http://localhost:3000/hooks  # or wherever your own program is")
         display.say("From now on, one event per second. Ctrl-C ends the demo and removes everything.")
         try:
             await demo.trickle()
@@ -114,6 +119,10 @@ async def _set_up(
     key = await _subscribe(engine, settings, subscribers, receiver_url)
     settings = await stack.enter_async_context(_serving(settings))
     service_url = f"http://{settings.http_host}:{settings.http_port}"
+    lasts = timedelta(days=1)
+    link = await make_dashboard_link(engine, settings, None, SCOPES, lasts=lasts, by=command_actor())
+    display.fact("Dashboard", f"{link}?next=/dashboard/o/{ORGANIZATION_ID}/overview")
+    display.fact("", "open it in a browser: it signs you in, once, within ten minutes")
     display.fact("Service", f"{service_url}/docs, with secret keys generated for this run")
     display.fact("", "may call http:// and loopback addresses; retries after 0.5, 1, 2 s (default: 5, 15, 45 s)")
     display.fact("Operations", f"http://{settings.ops_host}:{settings.ops_port}/metrics and /readyz")

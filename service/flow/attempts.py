@@ -5,7 +5,7 @@ from functools import partial
 
 from service.core.deliveries.delivery import Lease
 from service.core.deliveries.settlement import Settled
-from service.core.endpoints.gate import FRESH_SECONDS
+from service.core.endpoints.gates.gate import FRESH_SECONDS
 from service.flow.deliver import Deliver
 from service.flow.surroundings import Surroundings
 from service.flow.suspects import Suspects

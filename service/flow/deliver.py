@@ -37,10 +37,12 @@ class Deliver:
             and now > lease.granted_at_monotonic + PROMPT_SECONDS
         ):
             return None  # what was held up would be sent together with what the endpoint's rate lets through now
-        endpoint = lease.endpoint
+        endpoint, at = lease.endpoint, self.around.clock.now()
+        if endpoint.has_expired(at):
+            return None  # it may have been given more time since: the next claim knows, and cancels if not
         timeout_seconds = min(endpoint.timeout_seconds or self.timeout_seconds, left_seconds)
         target_url = endpoint.stored_url or endpoint.url
-        started = AttemptStarted(lease.delivery, lease.claim_number, target_url, self.around.clock.now())
+        started = AttemptStarted(lease.delivery, lease.claim_number, target_url, at)
         self.around.observer.tell(started)
         request = build_request(lease, started.at, timeout_seconds, left_seconds)
         reply = await self.sender.send(request) if isinstance(request, Request) else request

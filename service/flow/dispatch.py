@@ -25,6 +25,7 @@ from service.core.deliveries.fairness.fair_share import Turn
 from service.core.deliveries.fairness.lanes import Lanes
 from service.core.deliveries.settlement import Cancel, Settled, completed
 from service.core.endpoints.endpoint import Endpoint
+from service.core.endpoints.subscription import Subscription
 from service.core.reason import Reason
 from service.flow.attempts import Attempts
 from service.flow.directory.directory import Directory
@@ -265,10 +266,13 @@ class Dispatch:
         """Queue the leases of a claim that began at ``began_at``, each in the room that was reserved for it."""
         expires_at = began_at + self._lease_seconds
         subscriptions = await self._around.keep_trying("directory", lambda: self._directory.serving(claims))
+        reasons = await self._unwanted(claims, subscriptions)
         for claim, subscription in zip(claims, subscriptions, strict=True):
             delivery = claim.delivery
-            if subscription is None:
-                unwanted = Settled(delivery, claim.claim_number, Cancel(Reason.SUBSCRIPTION_DELETED), None)
+            reason = reasons.get(delivery.key.subscription_id)
+            if subscription is None or reason is not None:
+                cancel = Cancel(reason or Reason.SUBSCRIPTION_DELETED)
+                unwanted = Settled(delivery, claim.claim_number, cancel, None)
                 await self._settle.put(completed(unwanted, claim.grant, claim.line))
                 continue
             reserved[delivery.endpoint_id] -= 1
@@ -276,6 +280,22 @@ class Dispatch:
             self.put(Lease(delivery, endpoint, number, expires_at, claim.grant, began_at, version, claim.line))
             if claim.grant is not None and claim.grant.opens_in_seconds is not None:
                 self._limited.look_at(delivery.endpoint_id, claim.grant.opens_in_seconds)
+
+    async def _unwanted(
+        self, claims: Sequence[Claimed], subscriptions: Sequence[Subscription | None]
+    ) -> Mapping[int, Reason]:
+        """Of the subscriptions that get nothing any more: why, by id. Nearly always there are none."""
+        now = self._around.clock.now()
+        ended: set[int] = set()
+        reasons: dict[int, Reason] = {}
+        for claim, subscription in zip(claims, subscriptions, strict=True):
+            if subscription is None:
+                ended.add(claim.delivery.key.subscription_id)
+            elif subscription.endpoint.has_expired(now):
+                reasons[subscription.id] = Reason.ENDPOINT_EXPIRED
+        if ended:
+            reasons |= await self._around.keep_trying("directory", partial(self._directory.cancelling, ended))
+        return reasons
 
     def _observe_load(self) -> None:
         now = self._around.clock.monotonic()

@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 
 from msgspec.structs import replace
 
-from service.core.endpoints.filter import Filter, decode_envelope, parse_filter
+from service.core.endpoints.filter.filter import Filter, decode_envelope, parse_filter
 from service.core.endpoints.order import line_of
 from service.flow.dispatch import Dispatch
 from service.flow.surroundings import Surroundings

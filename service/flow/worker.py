@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.core.deliveries.fairness.lanes import LaneLimits, Lanes
-from service.core.endpoints.failing import DisablingPolicy
+from service.core.endpoints.gates.failing import DisablingPolicy
 from service.core.endpoints.retry_schedule import RetrySchedule
 from service.flow.attempts import Attempts
 from service.flow.deliver import Deliver
@@ -18,10 +18,14 @@ from service.flow.replay import Replay
 from service.flow.settle import FLUSHERS, Settle
 from service.flow.surroundings import Surroundings
 from service.flow.suspects import Suspects
+from service.flow.upkeep.counting import Counting
+from service.flow.upkeep.expiry import EndpointExpiries
 from service.flow.upkeep.failing import Failing
 from service.flow.upkeep.retention import Retention
 from service.flow.upkeep.upkeep import Upkeep
+from service.ports.counts import CountStore
 from service.ports.exit import Sender
+from service.ports.expiry import ExpiryStore
 from service.ports.failing import FailingStore
 from service.ports.observer import Trouble
 from service.ports.retention import RetentionStore
@@ -66,8 +70,10 @@ class Worker:
         new_uid: NewUid,
         around: Surroundings,
         *,
+        counts: CountStore,
         fan_outs: FanOutStore,
         failing: FailingStore,
+        expiry: ExpiryStore,
         replays: ReplayStore,
         schedule: RetrySchedule,
         limits: WorkerLimits,
@@ -105,7 +111,9 @@ class Worker:
         )
         self.upkeep = Upkeep(store, self.settle, directory, schedule, around, rescue_seconds=limits.rescue_seconds)
         self.retention = Retention(retention, around)
+        self.counting = Counting(counts, around)
         self.failing = Failing(failing, DisablingPolicy(limits.disable_after_seconds), around)
+        self.expiries = EndpointExpiries(expiry, around)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop``, then drain. An error in any loop is a bug: it ends the worker and is raised here."""
@@ -134,6 +142,8 @@ class Worker:
             "retention": self.retention.run(),
             "vacuum": self.retention.run_vacuum(),
             "failing": self.failing.run(),
+            "counting": self.counting.run(),
+            "expiry": self.expiries.run(),
         }
 
     async def _drain(self, tasks: Mapping[str, asyncio.Task[None]]) -> None:
@@ -145,7 +155,7 @@ class Worker:
         self.is_draining = True
         ends_at = self._around.clock.monotonic() + self._drain_seconds
         self.dispatch.stop()  # before anything that may take long: whatever then hangs, other workers have these leases
-        background = ("fan_out", "replay", "rescue", "backlog", "retention", "vacuum", "failing")
+        background = ("fan_out", "replay", "rescue", "backlog", "retention", "vacuum", "failing", "counting", "expiry")
         await _cancel([tasks[name] for name in background])
         if self._source is not None:  # at most half of the time: the rest belongs to the attempts in flight
             stopped = self._stop_intake(self._source, tasks["intake"])

@@ -20,7 +20,7 @@ from service.core.deliveries.view import DeliveryDetail, DeliveryFilter, Deliver
 from service.core.endpoints.health import Health, Stats
 from service.core.endpoints.refusals import (
     CapReached,
-    EndpointGone,
+    Ended,
     EndpointRefusal,
     InvalidWish,
     NoSuchEndpoint,
@@ -52,7 +52,9 @@ from service.core.replays.job import (
     ReplayWish,
     TooManyReplays,
 )
-from service.core.walk import Walk
+from service.core.stats.overview import Overview, Sparkline
+from service.core.stats.period import Period
+from service.core.walk import Stretch, Walk
 
 TimeKeyset = tuple[datetime, str]
 """Where a list that is ordered by time continues: the time and the id of the last one shown."""
@@ -93,9 +95,13 @@ class EndpointDesk(Protocol):
         walk: Walk[TimeKeyset],
         *,
         url: str | None = None,
+        search: str | None = None,
         states: Collection[EndpointState] = LISTED_STATES,
     ) -> Sequence[EndpointView]:
-        """Endpoints in these states, by (created_at, id); by default all that are there, without those gone."""
+        """Endpoints in these states, by (created_at, id); by default all that are there, without those gone.
+
+        ``search`` is a text in the description or in the URL before its query, in any case; or the whole id.
+        """
 
     async def change(
         self,
@@ -115,17 +121,17 @@ class EndpointDesk(Protocol):
 
     async def set_paused(
         self, organization_id: str, endpoint_id: str, *, is_paused: bool, by: Actor
-    ) -> EndpointView | NoSuchEndpoint | EndpointGone:
+    ) -> EndpointView | NoSuchEndpoint | Ended:
         """Pause or resume."""
 
     async def rotate_secret(
         self, organization_id: str, endpoint_id: str, secret: str | None, overlap: timedelta, *, by: Actor
-    ) -> Rotated | NoSuchEndpoint | EndpointGone | TooManySecrets | InvalidWish | CapReached:
+    ) -> Rotated | NoSuchEndpoint | Ended | TooManySecrets | InvalidWish | CapReached:
         """Add a new secret (None: a random one). Older secrets expire after ``overlap``, or sooner if already due."""
 
     async def begin_rehearsal(
         self, organization_id: str, endpoint_id: str, *, by: Actor
-    ) -> EndpointView | NoSuchEndpoint | EndpointGone:
+    ) -> EndpointView | NoSuchEndpoint | Ended:
         """Enter in the audit log that the endpoint's receiver is about to be rehearsed; nothing else changes."""
 
     async def remove(
@@ -157,6 +163,16 @@ class HealthDesk(Protocol):
         """Counts over the deliveries of events received since ``since``, and over all open deliveries."""
 
 
+class StatsDesk(Protocol):
+    """The figures of an organization and of its endpoints."""
+
+    async def overview(self, organization_id: str, period: Period, endpoint_id: str | None = None) -> Overview:
+        """The organization's figures, or those of one of its endpoints."""
+
+    async def sparklines(self, organization_id: str, endpoint_ids: Sequence[str]) -> Mapping[str, Sparkline]:
+        """The last 24 hours of each of these endpoints, by the hour; empty for one that does not exist."""
+
+
 class ResthookDesk(Protocol):
     """What RapidPro calls resthooks, paged by keyset in either direction."""
 
@@ -182,7 +198,7 @@ class ResthookDesk(Protocol):
 class DeliveryDesk(Protocol):
     """Deliveries and their attempts."""
 
-    async def list(self, wanted: DeliveryFilter, walk: Walk[DeliveryKey]) -> Sequence[DeliveryView]:
+    async def list(self, wanted: DeliveryFilter, walk: Walk[DeliveryKey]) -> Stretch[DeliveryView, DeliveryKey]:
         """Deliveries, by their keys: in the order of their events."""
 
     async def show(self, key: DeliveryKey, organization_id: str | None = None) -> DeliveryDetail | None:

@@ -9,6 +9,10 @@ class NotMigratedError(UnavailableError):
     """The database's schema does not match this release: a table or column is missing."""
 
 
+class ReadTooSlowError(UnavailableError):
+    """A read was cancelled because it took longer than it may."""
+
+
 class UrlKeyUnopenableError(UnavailableError):
     """The key of an organization's URLs cannot be decrypted, so nobody knows whether it has a URL already."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from service.core.endpoints.failing import DisablingPolicy, Recovery, StageReached
+from service.core.endpoints.gates.failing import DisablingPolicy, Recovery, StageReached
 
 
 class FailingStore(Protocol):

@@ -7,10 +7,12 @@ from msgspec import Struct
 
 from service.core.deliveries.attempt import AttemptStarted
 from service.core.deliveries.settlement import Settled
-from service.core.endpoints.failing import Recovery, StageReached
+from service.core.endpoints.expiry import Expiry
+from service.core.endpoints.gates.failing import Recovery, StageReached
 from service.core.endpoints.target_policy import Verdict
 from service.core.reason import ParkReason
 from service.core.replays.job import ReplayState
+from service.core.stream.told import GapReason
 from service.ports.requests import ExpiringKey
 from service.ports.retention import Ageing, Ages, Expired
 from service.ports.store import Backlog, Disposition
@@ -125,6 +127,19 @@ class EndpointRecovers(Struct, frozen=True, gc=False):
     recovery: Recovery
 
 
+class DeliveriesCounted(Struct, frozen=True, gc=False):
+    """This worker counted so many ended deliveries; what ended ``lag_seconds`` ago or later is not counted yet."""
+
+    count: int
+    lag_seconds: float
+
+
+class EndpointExpires(Struct, frozen=True, gc=False):
+    """An endpoint's ``valid_until`` has come: it has ended."""
+
+    expiry: Expiry
+
+
 class KeysMeasured(Struct, frozen=True, gc=False):
     """It was counted how many API keys are about to expire."""
 
@@ -164,6 +179,18 @@ class AddressBlocked(Struct, frozen=True, gc=False):
     verdict: Verdict | None
 
 
+class StreamsOpen(Struct, frozen=True, gc=False):
+    """A stream was opened or has ended; so many are open now."""
+
+    count: int
+
+
+class StreamGap(Struct, frozen=True, gc=False):
+    """A listener was not told of something, for this reason."""
+
+    reason: GapReason
+
+
 class Trouble(Struct, frozen=True):  # with gc: an error's traceback can lead back here
     """A step of the service, ``where``, failed and will be tried again; ``context`` has the ids it concerns."""
 
@@ -190,11 +217,15 @@ Happening = (
     | EndpointAges
     | EndpointJudged
     | EndpointRecovers
+    | DeliveriesCounted
+    | EndpointExpires
     | KeysMeasured
     | KeyLeaked
     | KeyExpires
     | LoadMeasured
     | AddressBlocked
+    | StreamsOpen
+    | StreamGap
     | Trouble
 )
 

@@ -69,8 +69,8 @@ class RetentionStore(Protocol):
     async def purge(self) -> None:
         """Delete what else is over, in small batches.
 
-        Keys of dropped events, answered requests, gates, places, and entries of the audit log, which has an age of its
-        own.
+        Keys and counts of dropped events, answered requests, gates, places, and entries of the audit log, which has an
+        age of its own.
         """
 
     async def vacuum(self) -> Sequence[str]:

@@ -15,6 +15,7 @@ from service.core.deliveries.fairness.fair_share import Turn
 from service.core.deliveries.settlement import Settled
 from service.core.endpoints.directory import DirectoryPage, Place
 from service.core.endpoints.endpoint import StoredEndpoint
+from service.core.endpoints.view import RemovalReason
 from service.core.events.event import Event
 from service.core.replays.job import ReplayState
 
@@ -214,3 +215,6 @@ class SubscriptionStore(Protocol):
 
     async def endpoints(self, endpoint_ids: Collection[str]) -> Sequence[tuple[str, StoredEndpoint]]:
         """Those of these endpoints that have not been removed, each after its organization."""
+
+    async def ended(self, subscription_ids: Collection[int]) -> Mapping[int, RemovalReason]:
+        """Those of these subscriptions that have ended, and why."""

@@ -10,6 +10,10 @@ from service.core.suggestion import did_you_mean
 
 PREFIX: Final = "POSTHORN_"
 FILE_SUFFIX: Final = "_FILE"
+CLIENT_NAMES: Final = frozenset(
+    PREFIX + name for name in ("API_URL", "API_KEY", "API_KEY_FILE", "PROFILE", "LISTEN_SECRET")
+)
+"""What commands read that talk to a service over HTTP; no settings of the service itself."""
 
 Source = Literal["default", "environment", "file"]
 
@@ -33,7 +37,7 @@ def read_environment(environ: Mapping[str, str], names: Collection[str]) -> Envi
     for name in names:
         _read(name, environ, found)
     known = set(names) | {name + FILE_SUFFIX for name in names}
-    for name in sorted(environ):
+    for name in sorted(environ.keys() - CLIENT_NAMES):
         if name.upper().startswith(PREFIX) and name not in known and not _is_service_link(name, environ[name]):
             found.problems.append(_unknown(name, known))
     return found

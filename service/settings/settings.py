@@ -13,7 +13,7 @@ from service.adapters.exit.certificates import read_certificate
 from service.core.audit.entry import KEPT_DAYS
 from service.core.endpoints.caps import Caps
 from service.core.endpoints.retry_schedule import STANDARD, RetrySchedule
-from service.core.endpoints.settings import EndpointRules
+from service.core.endpoints.rules import EndpointRules
 from service.core.endpoints.target_policy import CidrRule, EgressPolicy
 from service.core.events.own_types.own_type import OWN_TYPES_MAX
 from service.core.events.registry import BINDINGS
@@ -32,6 +32,7 @@ from service.settings.values import (
     ExistingFile,
     Host,
     Lowered,
+    NamedOrigins,
     Origins,
     OwnAddresses,
     Port,
@@ -73,6 +74,7 @@ class Settings(BaseModel):
     secret_keys: SecretKeys = Field((), repr=False, exclude=True)
     public_url: PublicUrl | None = None
     cors_origins: Origins = ()
+    portal_embed_origins: NamedOrigins = ()
 
     http_host: Host = "127.0.0.1"
     http_port: Port = 8080

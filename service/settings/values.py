@@ -85,6 +85,12 @@ def _public_url(url: str) -> str:
     return _well_formed(url).rstrip("/")
 
 
+def _named(origins: tuple[str, ...]) -> tuple[str, ...]:
+    if "*" in origins:
+        raise ValueError("must name each origin: with * every site could show the pages in a frame of its own")
+    return origins
+
+
 def _origins(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -172,6 +178,7 @@ OwnAddresses = Annotated[tuple[str, ...], BeforeValidator(_own_addresses), Field
 ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_origins), Field(max_length=100)]
+NamedOrigins = Annotated[Origins, AfterValidator(_named)]
 SecretKeys = Annotated[tuple[SecretKey, ...], BeforeValidator(_secret_keys)]
 ExistingFile = Annotated[str, AfterValidator(_existing_file)]
 Lowered = BeforeValidator(_lower)

@@ -2,6 +2,7 @@
 
 import struct
 from base64 import b64decode
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import example, given
@@ -25,6 +26,7 @@ from service.adapters.rabbitmq.properties import (
 from service.core.reason import ParkReason
 from tests.contract.raw_producer import entry, nested, short, table
 
+AT = datetime(2026, 11, 22, tzinfo=UTC)
 EVERY_TYPE = {
     b"t": b"\x01",
     b"b": b"\xff",
@@ -156,7 +158,7 @@ def test_whatever_came_is_parked_so_that_any_client_can_read_it(
     for at, value in changed:
         original[at % len(original)] = value
     delivery = Delivery(1, False, b"events\xff", b"message.\xff", bytes(original), 0)  # noqa: FBT003 - its own field
-    parked = parked_properties(delivery, ParkReason.BAD_JSON, "why")
+    parked = parked_properties(delivery, ParkReason.BAD_JSON, "why", AT)
     found = split_properties(parked)
     headers_of = decoded(parked).headers
     assert headers_of is not None
@@ -176,13 +178,13 @@ BEYOND = b"\xff" * 8
 
 def test_a_timestamp_from_beyond_the_calendar_stays_behind() -> None:
     odd = encoded(0x20C0, table(entry(b"theirs", b"V", b"")), short(b"evt_1"), BEYOND)
-    alone = decoded(parked_properties(delivery_with(odd), ParkReason.BAD_JSON, "x"))
+    alone = decoded(parked_properties(delivery_with(odd), ParkReason.BAD_JSON, "x", AT))
     assert (alone.message_id, alone.timestamp) == ("evt_1", None)
     assert alone.headers is not None
     assert "theirs" in alone.headers
 
     odd = encoded(0x2080, table(entry(b"when", b"A", table(b"T" + BEYOND))), short(b"evt_1"))
-    in_a_header = decoded(parked_properties(delivery_with(odd), ParkReason.BAD_JSON, "x"))
+    in_a_header = decoded(parked_properties(delivery_with(odd), ParkReason.BAD_JSON, "x", AT))
     assert in_a_header.message_id == "evt_1"
     assert in_a_header.headers is not None
     assert b64decode(str(in_a_header.headers["x-posthorn-properties"])) == odd
@@ -200,26 +202,27 @@ def test_what_the_broker_would_refuse_or_act_on_is_not_parked_with() -> None:
     given_ = Basic.Properties(
         user_id="producer", expiration="1000", reply_to="q", priority=9, message_id="1", correlation_id="c"
     )
-    properties = decoded(parked_properties(original(given_), ParkReason.BAD_JSON, "x"))
+    properties = decoded(parked_properties(original(given_), ParkReason.BAD_JSON, "x", AT))
     assert (properties.user_id, properties.expiration, properties.reply_to, properties.priority) == (None,) * 4
     assert (properties.message_id, properties.correlation_id, properties.delivery_mode) == ("1", "c", 2)
 
 
 def test_headers_too_large_to_be_sent_again_stay_behind_and_ours_are_not_there_twice() -> None:
     huge = Basic.Properties(headers={"huge": "x" * PROPERTIES_BYTES_MAX}, message_id="1")
-    properties = decoded(parked_properties(original(huge), ParkReason.BAD_JSON, "x" * 5000))
+    properties = decoded(parked_properties(original(huge), ParkReason.BAD_JSON, "x" * 5000, AT))
     assert properties.message_id == "1"
     assert properties.headers is not None
     assert properties.headers.keys() == {
         "x-posthorn-reason",
         "x-posthorn-detail",
+        "x-posthorn-parked-at",
         "x-posthorn-exchange",
         "x-posthorn-routing-key",
     }
     assert properties.headers["x-posthorn-detail"] == "x" * DETAIL_CHARACTERS_MAX
 
     before = Basic.Properties(headers={"x-posthorn-reason": "bad_json", "theirs": 1})
-    again = split_properties(parked_properties(original(before), ParkReason.CONFLICT, "x"))
+    again = split_properties(parked_properties(original(before), ParkReason.CONFLICT, "x", AT))
     names = [name for name, _ in top_level(again["headers"])]
     assert sorted(names) == sorted(set(names))
     assert b"theirs" in names

@@ -14,7 +14,7 @@ from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.retention import PURGE_BATCH_MAX, PostgresRetentionStore
 from service.core.audit.actor import ACTOR_ID_BYTES_MAX, ADDRESS_BYTES_MAX, Actor, ActorKind
 from service.core.audit.entry import KEPT_DAYS, EntryFilter, EntryView
-from service.core.endpoints.failing import ATTEMPTS_MIN, DisablingPolicy
+from service.core.endpoints.gates.failing import ATTEMPTS_MIN, DisablingPolicy
 from service.core.walk import Walk
 from tests.contract.stores.rig import Bench, InPostgres
 from tests.fakes.actor import SOMEBODY

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.adapters.postgres.endpoints.breakers import purge_breakers
-from service.adapters.postgres.endpoints.gates import gates_of
+from service.adapters.postgres.endpoints.gates.breakers import purge_breakers
+from service.adapters.postgres.endpoints.gates.gates import gates_of
 from service.adapters.postgres.engine import connect, driver
 
 

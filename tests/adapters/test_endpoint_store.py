@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -15,7 +16,7 @@ from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.endpoints.store.changing import TRIES_MAX
 from service.adapters.postgres.engine import connect, driver
 from service.core.endpoints.caps import NO_CAPS
-from service.core.endpoints.gate import STORED
+from service.core.endpoints.gates.gate import STORED
 from service.core.endpoints.refusals import (
     ChangedTooOften,
     EndpointGone,
@@ -25,7 +26,7 @@ from service.core.endpoints.refusals import (
     OtherSecret,
 )
 from service.core.endpoints.settings import EndpointSettings, EndpointWish, GrantedWish
-from service.core.endpoints.signing import Signing
+from service.core.endpoints.signing.signing import Signing
 from service.core.endpoints.view import Changed, NewSecret, Registered, RemovalReason
 from tests.fakes.actor import SOMEBODY
 from tests.fakes.administration import LOOPBACK_ALLOWED
@@ -51,11 +52,13 @@ class WatchedRules:
         before: EndpointSettings,
         own_event_types: Collection[str],
         former: Collection[Signing] | None = None,
+        *,
+        now: datetime,
     ) -> GrantedWish | InvalidWish:
         self.judged_count += 1
         with ThreadPoolExecutor(1) as aside:
             aside.submit(lambda: asyncio.run(self.while_judging())).result()
-        return LOOPBACK_ALLOWED.judge(wish, before, own_event_types, former)
+        return LOOPBACK_ALLOWED.judge(wish, before, own_event_types, former, now=now)
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """The metrics: each call on the observer is seen in what Prometheus reads, under a closed set of labels."""
 
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ from service.ports.observer import (
     BatchRecorded,
     BatchSettled,
     DaysMade,
+    DeliveriesCounted,
     DeliveriesExpired,
     EventTaken,
     Happening,
@@ -193,6 +196,9 @@ def test_what_was_not_measured_yet_is_no_alarm() -> None:
 
 def test_keys_that_expire_soon_are_counted() -> None:
     metrics = MetricsObserver()
+    metrics.hears[DeliveriesCounted](DeliveriesCounted(3, 4.5))
+    (until,) = re.findall(rb"^posthorn_counted_until_timestamp_seconds ([0-9.e+]+)$", metrics.render()[0], re.MULTILINE)
+    assert 4.5 <= time.time() - float(until) < 60
     metrics.hears[KeysMeasured](KeysMeasured(3))
     assert b"posthorn_keys_expiring 3.0" in metrics.render()[0]
 

@@ -13,7 +13,13 @@ from sqlalchemy import make_url
 from service.adapters.postgres.day_indexes import index_days
 from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
 from service.adapters.postgres.engine import connect
-from service.adapters.postgres.partitions import create_partition, create_partitions, first_uid_of, today_of
+from service.adapters.postgres.partitions import (
+    create_partition,
+    create_partitions,
+    drop_partition,
+    first_uid_of,
+    today_of,
+)
 from service.adapters.postgres.schema import _alembic, migrate_schema
 from service.core.endpoints.directory import BEGINNING
 
@@ -136,23 +142,27 @@ async def _days_of_0023(url: str) -> tuple[asyncpg.Connection, datetime]:
     return connection, today
 
 
-async def _assert_every_day_has_its_index(connection: asyncpg.Connection) -> None:
-    days = await connection.fetch(
-        """SELECT inhrelid::regclass::text AS day,
-                  ARRAY(SELECT indisvalid AND EXISTS (SELECT FROM pg_inherits attached
-                                                       WHERE attached.inhrelid = indexrelid
-                                                         AND attached.inhparent = 'events_by_external_id'::regclass)
-                          FROM pg_index WHERE indrelid = inhrelid
-                           AND pg_get_indexdef(indexrelid) LIKE '%external_id%') AS are_valid_and_attached
-             FROM pg_inherits WHERE inhparent = 'events'::regclass"""
-    )
-    assert len(days) > 3
-    assert {row["day"]: row["are_valid_and_attached"] for row in days} == {row["day"]: [True] for row in days}
-    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'events_by_external_id'::regclass"
-    assert await connection.fetchval(valid)
+async def _assert_every_day_has_its_indexes(connection: asyncpg.Connection) -> None:
+    for column in ("external_id", "brand_id", "campaign_id", "project_id"):
+        index = f"events_by_{column.removesuffix('_id') if column != 'external_id' else column}"
+        days = await connection.fetch(
+            """SELECT inhrelid::regclass::text AS day,
+                      ARRAY(SELECT indisvalid AND EXISTS (SELECT FROM pg_inherits attached
+                                                           WHERE attached.inhrelid = indexrelid
+                                                             AND attached.inhparent = $1::text::regclass)
+                              FROM pg_index WHERE indrelid = inhrelid
+                               AND pg_get_indexdef(indexrelid) LIKE '%' || $2 || '%') AS are_valid_and_attached
+                 FROM pg_inherits WHERE inhparent = 'events'::regclass""",
+            index,
+            column,
+        )
+        assert len(days) > 3
+        assert {row["day"]: row["are_valid_and_attached"] for row in days} == {row["day"]: [True] for row in days}
+        valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = $1::text::regclass"
+        assert await connection.fetchval(valid, index)
 
 
-async def test_days_from_before_get_the_index_of_external_ids_beside_those_who_write(empty_database_url: str) -> None:
+async def test_days_from_before_get_their_indexes_beside_those_who_write(empty_database_url: str) -> None:
     connection, today = await _days_of_0023(empty_database_url)
     await _upgrade(empty_database_url, "head")
     await _event(connection, today + timedelta(days=2))  # a day without the index works as the others do
@@ -161,10 +171,10 @@ async def test_days_from_before_get_the_index_of_external_ids_beside_those_who_w
     async with asyncio.timeout(60):  # two deployments at once
         await asyncio.gather(index_days(connection), index_days(other))
     await other.close()
-    await _assert_every_day_has_its_index(connection)
+    await _assert_every_day_has_its_indexes(connection)
     await create_partition(connection, "events", today + timedelta(days=21))
     await migrate_schema(empty_database_url)
-    await _assert_every_day_has_its_index(connection)
+    await _assert_every_day_has_its_indexes(connection)
     assert await connection.fetchval("SELECT count(*) FROM events") == 4
     await connection.close()
 
@@ -185,7 +195,52 @@ async def test_an_index_whose_making_was_interrupted_is_made_anew(empty_database
     assert await connection.fetchval(left) == 1
     await indexing.close()
     await migrate_schema(empty_database_url)
-    await _assert_every_day_has_its_index(connection)
+    await _assert_every_day_has_its_indexes(connection)
+    await connection.close()
+
+
+async def _with_one_day_left_to_index(url: str) -> tuple[asyncpg.Connection, datetime]:
+    """A database whose first index was interrupted at its last day; and that day, which is the oldest."""
+    connection, today = await _days_of_0023(url)
+    oldest = today - timedelta(days=5)
+    await create_partition(connection, "events", oldest)
+    await _upgrade(url, "head")
+    indexing, looking = await asyncpg.connect(url), await asyncpg.connect(url)  # building waits for whoever looks, too
+    begun = "SELECT to_regclass($1) IS NOT NULL"
+    async with asyncio.timeout(60), connection.transaction():
+        await _event(connection, oldest)  # whom the index of this day waits for
+        interrupted = asyncio.create_task(index_days(indexing))
+        while not await looking.fetchval(begun, f"events_{oldest:%Y%m%d}_by_external_id"):
+            pass
+        interrupted.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await interrupted
+    await indexing.close()
+    await looking.close()
+    return connection, oldest
+
+
+async def test_an_index_is_valid_though_retention_dropped_the_last_day_that_lacked_it(empty_database_url: str) -> None:
+    connection, oldest = await _with_one_day_left_to_index(empty_database_url)
+    assert await drop_partition(connection, "events", oldest)
+    await migrate_schema(empty_database_url)
+    await _assert_every_day_has_its_indexes(connection)
+    await connection.close()
+
+
+async def test_a_day_that_retention_drops_while_it_is_to_be_indexed_is_passed_over(empty_database_url: str) -> None:
+    connection, oldest = await _with_one_day_left_to_index(empty_database_url)
+    waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)"
+    indexing = await asyncpg.connect(empty_database_url)
+    async with asyncio.timeout(60):
+        async with connection.transaction():
+            await connection.execute(f"DROP TABLE events_{oldest:%Y%m%d}")
+            going_on = asyncio.create_task(index_days(indexing))
+            while not await connection.fetchval(waiting, indexing.get_server_pid()):
+                assert not going_on.done()
+        await going_on
+    await indexing.close()
+    await _assert_every_day_has_its_indexes(connection)
     await connection.close()
 
 

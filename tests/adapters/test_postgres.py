@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.postgres.deliveries import statements
 from service.adapters.postgres.deliveries.lines import purge_lines
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
+from service.adapters.postgres.endpoints import expiry
 from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.partitions import first_uid_of
 from service.adapters.postgres.retention import PostgresRetentionStore
@@ -23,7 +24,8 @@ from service.core.deliveries.outcome import Accepted, OutcomeKind
 from service.core.deliveries.request import Reply
 from service.core.deliveries.settlement import Accept, Settled
 from service.core.endpoints.endpoint import Endpoint
-from service.core.endpoints.gate import STORED
+from service.core.endpoints.expiry import WARN_BEFORE
+from service.core.endpoints.gates.gate import STORED
 from service.core.reason import Reason
 from service.ports.errors import RefusedError, UnavailableError
 from tests.fakes.administration import Administration
@@ -152,6 +154,24 @@ async def _schema(engine: AsyncEngine) -> list[tuple[str, ...]]:
                 WHERE table_schema = 'public' AND table_name !~ '_[0-9]{8}$' ORDER BY 1, 2"""
         )
     return [tuple(row) for row in rows]
+
+
+async def test_endpoints_that_expire_are_found_without_a_look_at_those_without_an_end(engine: AsyncEngine) -> None:
+    async with driver(engine) as connection:
+        await connection.execute("INSERT INTO organizations (id) VALUES ('o')")
+        await connection.execute(
+            """INSERT INTO endpoints (id, organization_id, url, valid_until)
+               SELECT 'ep_' || n, 'o', 'https://a.example/' || n, CASE WHEN n % 1000 = 0 THEN now() END
+                 FROM generate_series(1, 5000) AS n"""
+        )
+        await connection.execute("ANALYZE endpoints")
+        now = await connection.fetchval("SELECT now()")
+        for statement, arguments in (
+            (expiry.OVER, (50, [])),
+            (expiry.COMING, (now, "", WARN_BEFORE, 500)),
+        ):
+            plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}", *arguments))
+            assert "Scan using endpoints_by_expiry" in plan or "Index Scan on endpoints_by_expiry" in plan, plan
 
 
 async def test_the_one_due_delivery_is_found_behind_hundreds_of_waiting_endpoints(engine: AsyncEngine) -> None:
@@ -316,7 +336,7 @@ def _recording(event_id: str) -> list[object]:
     """The arguments of an event for an endpoint that is gated, once there are gates, and one that never is."""
     now = datetime.now(UTC)
     uid = UUID(int=first_uid_of(now).int + sum(event_id.encode()))
-    event = [[uid], ["o"], [event_id], ["t"], [now], [False], [b""], [b""], [None], [None], [None]]
+    event = [[uid], ["o"], [event_id], ["t"], [now], [False], [b""], [b""], *[[None]] * 6]
     return [[], [], *event, [uid, uid], [1, 2], ["ep_00001", "other"], [True, True], "w", timedelta(seconds=60)]
 
 
@@ -378,3 +398,21 @@ async def test_the_database_takes_every_signature_style_and_no_other(engine: Asy
             "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'endpoints_signature_style_check'"
         )
     assert set(re.findall(r"'([^']+)'", check)) == set(STYLES)
+
+
+async def test_a_transaction_that_is_left_idle_is_ended(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.adapters.postgres.engine.IDLE_IN_TRANSACTION_MAX", "50ms")
+    engine, lost = connect(database_url, pool_size=1), asyncio.Event()
+
+    async def hang() -> None:
+        async with asyncio.timeout(30), driver(engine) as connection, connection.transaction():
+            connection.add_termination_listener(lambda _: lost.set())
+            await connection.execute("SELECT pg_current_xact_id()")
+            await lost.wait()
+
+    with pytest.raises(UnavailableError):
+        await hang()
+    assert lost.is_set()
+    async with driver(engine) as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+    await engine.dispose()

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.plans import listening, nodes_of, plan_of, seq_scans
 from bench.seed import LARGE, Size, seed
+from service.adapters.postgres.deliveries import in_scope
 from service.adapters.postgres.deliveries.reader import DeliveryReader
 from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.events.reader import EventReader
@@ -28,6 +29,7 @@ from service.core.deliveries.delivery import FINAL_STATES, DeliveryKey, State
 from service.core.deliveries.story import Listed, Section, StoryPage
 from service.core.deliveries.view import DeliveryFilter
 from service.core.events.registry import REGISTRY
+from service.core.events.scope import ScopeName, ScopeWanted
 from service.core.events.uid import received_at
 from service.core.events.view import EventFilter
 from service.core.reason import Reason
@@ -72,10 +74,11 @@ async def rows_of(engine: AsyncEngine, table: str) -> Sequence[Row]:
 
 
 async def deliveries_of(engine: AsyncEngine) -> Sequence[Row]:
-    """Every delivery, with the message that its event is about."""
-    messages = {row["uid"]: row["message_id"] for row in await rows_of(engine, "events")}
-    rows = await rows_of(engine, "deliveries")
-    return [{**row, "message_id": messages.get(row["event_uid"])} for row in rows]
+    """Every delivery, with what its event is about and belongs to."""
+    about = ("message_id", *ScopeName)
+    events = {row["uid"]: {name: row[name] for name in about} for row in await rows_of(engine, "events")}
+    nothing = dict.fromkeys(about)
+    return [{**row, **events.get(row["event_uid"], nothing)} for row in await rows_of(engine, "deliveries")]
 
 
 def key_of(row: Row) -> tuple[UUID, int, int]:
@@ -94,9 +97,30 @@ def is_wanted(wanted: DeliveryFilter, row: Row) -> bool:
         "last_status": [status for low, high in wanted.statuses for status in range(low, high + 1)],
         "reason": wanted.reasons,
     }
+    if wanted.scope is not None:
+        columns[wanted.scope.name] = wanted.scope.ids
     at = received_at(row["event_uid"])
     is_in_time = (wanted.since is None or at >= wanted.since) and (wanted.until is None or at < wanted.until)
     return is_in_time and all(not values or row[name] in values for name, values in columns.items())
+
+
+def scope_of(row: Row, draw: random.Random) -> ScopeWanted:
+    """What the event of the row belongs to, or more."""
+    name = draw.choice([*ScopeName])
+    return ScopeWanted(name, list(dict.fromkeys(draw.choices([row[name] or "none", "camp_3"], k=2))))
+
+
+async def listed(reader: DeliveryReader, wanted: DeliveryFilter, walk: Walk[DeliveryKey]) -> Sequence[str]:
+    """The ids on a page, read as far as it takes."""
+    found: list[str] = []
+    for _ in range(1000):
+        stretch = await reader.list(wanted, replace(walk, limit=walk.limit - len(found)))
+        found += [each.id for each in stretch.rows]
+        if stretch.reached is None:
+            return found
+        assert len(found) < walk.limit
+        walk = replace(walk, beside=stretch.reached)
+    raise AssertionError("the list does not come to an end")
 
 
 def some_filters(rows: Sequence[Row], draw: random.Random) -> Iterator[DeliveryFilter]:
@@ -120,13 +144,14 @@ def some_filters(rows: Sequence[Row], draw: random.Random) -> Iterator[DeliveryF
             "event_types": several(row["event_type"], "order.placed", "link.clicked"),
             "statuses": several((row["last_status"] or 200,) * 2, (204, 204), (418, 418), (400, 499), (500, 599)),
             "reasons": several(Reason(row["reason"] or "gone"), Reason.GONE, Reason.TIMEOUT),
+            "scope": scope_of(row, draw),
             **times(),
         }
 
     names = list(values(rows[0]))
     for name in names:
         for organization_id in (None, LARGE, "org_1"):
-            if name == "message_id" and organization_id is None:
+            if name in {"message_id", "scope"} and organization_id is None:
                 continue  # only within an organization
             yield replace(DeliveryFilter(organization_id), **{name: values(draw.choice(rows))[name]})
     rare = [row for row in rows if row["state"] != "delivered"]
@@ -134,8 +159,12 @@ def some_filters(rows: Sequence[Row], draw: random.Random) -> Iterator[DeliveryF
         row = draw.choice(draw.choice([rows, rare]))
         chosen = draw.sample([name for name in names if name != "organization_id"], draw.randrange(4))
         found = {name: value for name, value in values(row).items() if name in chosen}
+        if found.keys() & {"message_id", "event_id"}:
+            found.pop("scope", None)
         organization_id = (
-            row["organization_id"] if "message_id" in found else draw.choice([row["organization_id"], None])
+            row["organization_id"]
+            if found.keys() & {"message_id", "scope"}
+            else draw.choice([row["organization_id"], None])
         )
         yield DeliveryFilter(organization_id=organization_id, **found)
 
@@ -146,30 +175,53 @@ async def test_every_filter_and_combination_finds_what_the_model_finds(engine: A
     reader = DeliveryReader(engine)
     for wanted in some_filters(rows, draw):
         expected = [str(DeliveryKey(*key_of(row))) for row in rows if is_wanted(wanted, row)]
-        assert [each.id for each in await reader.list(wanted, Walk(30))] == expected[:30], wanted
-        found = await reader.list(wanted, Walk(5, is_descending=False))
-        assert [each.id for each in found] == expected[::-1][:5], wanted
+        assert await listed(reader, wanted, Walk(30)) == expected[:30], wanted
+        assert await listed(reader, wanted, Walk(5, is_descending=False)) == expected[::-1][:5], wanted
         if len(expected) > 1:  # from somewhere in the middle
             index = draw.randrange(len(expected) - 1)
             beside = DeliveryKey.parse(expected[index])
-            found = await reader.list(wanted, Walk(5, beside))
-            assert [each.id for each in found] == expected[index + 1 : index + 6], wanted
-            found = await reader.list(wanted, Walk(5, beside, is_descending=False))
-            assert [each.id for each in found] == expected[:index][::-1][:5], wanted
+            assert await listed(reader, wanted, Walk(5, beside)) == expected[index + 1 : index + 6], wanted
+            found = await listed(reader, wanted, Walk(5, beside, is_descending=False))
+            assert found == expected[:index][::-1][:5], wanted
+
+
+SMALL_LIMITS = {"EVENTS_MAX": 60, "CANDIDATES_MAX": 40, "FAILURES_MAX": 25}
+
+
+@pytest.mark.parametrize("limits", [{}, SMALL_LIMITS])
+async def test_a_scope_has_all_of_its_deliveries_however_little_is_read_at_once(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, limits: Mapping[str, int]
+) -> None:
+    for name, value in limits.items():
+        monkeypatch.setattr(in_scope, name, value)
+    rows = sorted(await deliveries_of(engine), key=key_of, reverse=True)
+    draw = random.Random(10)  # noqa: S311
+    reader = DeliveryReader(engine)
+    ends: list[dict[str, Any]] = [{}, {"states": [State.DEAD]}, {"states": [State.PENDING]}, {"statuses": [(500, 599)]}]
+    ends += [{"event_types": ["message.failed", "message.replied"]}, {"endpoint_ids": ["ep_org_large_1"]}]
+    for more in ends:
+        scope = scope_of(draw.choice([row for row in rows if row["organization_id"] == LARGE]), draw)
+        wanted = DeliveryFilter(LARGE, scope=scope, **more)
+        expected = [str(DeliveryKey(*key_of(row))) for row in rows if is_wanted(wanted, row)]
+        assert await listed(reader, wanted, Walk(len(rows))) == expected, wanted
+        assert await listed(reader, wanted, Walk(len(rows), is_descending=False)) == expected[::-1], wanted
 
 
 async def test_events_by_type_and_time(engine: AsyncEngine) -> None:
     rows = sorted(await rows_of(engine, "events"), key=lambda row: row["uid"], reverse=True)
     draw = random.Random(8)  # noqa: S311
     reader = EventReader(engine)
-    for _ in range(60):
+    for _ in range(90):
         since = received_at(draw.choice(rows)["uid"])
+        message_id = draw.choice([None, None, draw.choice(rows)["message_id"]])
+        scope = draw.choice([None, scope_of(draw.choice(rows), draw)]) if message_id is None else None
         wanted = EventFilter(
             draw.choice([LARGE, "org_1", "org_unknown"]),
             draw.sample([*REGISTRY], draw.choice([0, 0, 1, 2])),
-            draw.choice([None, None, draw.choice(rows)["message_id"]]),
+            message_id,
             draw.choice([None, since]),
             draw.choice([None, since + timedelta(hours=draw.choice([1, 30]))]),
+            scope,
         )
         expected = [
             row["uid"]
@@ -177,6 +229,7 @@ async def test_events_by_type_and_time(engine: AsyncEngine) -> None:
             if row["organization_id"] == wanted.organization_id
             and (not wanted.event_types or row["event_type"] in wanted.event_types)
             and wanted.message_id in {None, row["message_id"]}
+            and (scope is None or row[scope.name] in scope.ids)
             and (wanted.since is None or received_at(row["uid"]) >= wanted.since)
             and (wanted.until is None or received_at(row["uid"]) < wanted.until)
         ]
@@ -205,6 +258,11 @@ async def test_no_plan_reads_a_big_table_whole(engine: AsyncEngine) -> None:
         partial(events.list, EventFilter(LARGE, ["message.sent"]), Walk(50)),
         partial(events.list, EventFilter(LARGE, ["message.sent", "link.clicked"]), Walk(50)),
         partial(events.list, EventFilter(LARGE, (), "msg_17"), Walk(50)),
+        *(
+            partial(events.list, EventFilter(LARGE, types, scope=scope), Walk(50))
+            for types in ((), ["message.sent"])
+            for scope in (ScopeWanted(ScopeName.CAMPAIGN, ["camp_3"]), ScopeWanted(ScopeName.BRAND, ["brand_1", "x"]))
+        ),
         partial(events.bodies, LARGE, [key.event_uid]),
         partial(events.find, LARGE, row["event_id"]),
         partial(events.about_message, LARGE, "msg_17"),
@@ -295,7 +353,7 @@ async def test_pages_have_no_gap_and_no_repeat_while_deliveries_end_and_come(eng
     is_first = True
     while is_first or cursor is not None:
         is_first = False
-        found = await DeliveryReader(engine).list(DeliveryFilter(LARGE), Walk(97, cursor))
+        found = (await DeliveryReader(engine).list(DeliveryFilter(LARGE), Walk(97, cursor))).rows
         seen += [each.id for each in found]
         cursor = DeliveryKey.parse(found[-1].id) if found else None
         async with driver(engine) as connection:

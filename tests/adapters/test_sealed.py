@@ -19,7 +19,7 @@ from service.adapters.postgres.sealed import SEALED, count_rows, rewrap, sealed_
 from service.adapters.secret_box import AesSecretBox, SecretKey
 from service.core.endpoints.auth import OAuth2
 from service.core.endpoints.settings import EndpointWish
-from service.core.endpoints.signing import Signing
+from service.core.endpoints.signing.signing import Signing
 from service.core.endpoints.view import Changed, Registered, Rotated
 from service.core.walk import Walk
 from service.ports.requests import Answered, Begun, NamedRequest

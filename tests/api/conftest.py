@@ -22,7 +22,7 @@ from service.core.events.event import Event, Rejected
 from service.core.events.judged import Judged
 from service.core.events.registry import REGISTRY
 from service.core.reason import ParkReason
-from service.ports.observer import Happening, KeyLeaked, Trouble
+from service.ports.observer import Happening, KeyLeaked, StreamGap, StreamsOpen, Trouble
 from service.ports.requests import Taken
 from service.ports.store import Disposition
 from tests.fakes.secret_box import PlainSecretBox
@@ -78,7 +78,7 @@ class Publishing:
 
 @dataclass
 class Troubles:
-    """Hears of troubles, and of keys that leaked; the API tells an observer nothing else."""
+    """Hears of troubles, and of keys that leaked; of what else the API tells, nothing is kept."""
 
     heard: list[BaseException] = field(default_factory=list)
     leaked: list[KeyLeaked] = field(default_factory=list)
@@ -87,8 +87,10 @@ class Troubles:
         if isinstance(happening, KeyLeaked):
             self.leaked.append(happening)
             return
+        if isinstance(happening, StreamsOpen | StreamGap):
+            return
         assert isinstance(happening, Trouble)
-        assert happening.where == "api"
+        assert happening.where in {"api", "web"}
         self.heard.append(happening.error)
 
 

@@ -25,7 +25,7 @@ from service.api.v1.endpoints.ownership import Ownership
 from service.core.api_key import NewKey
 from service.core.deliveries.request import Fault, Reply, Request
 from service.core.endpoints.retry_schedule import STANDARD
-from service.core.endpoints.settings import EndpointRules
+from service.core.endpoints.rules import EndpointRules
 from service.core.endpoints.target_policy import EgressPolicy
 from service.flow.directory.directory import Directory
 from service.flow.intake.intake import Intake

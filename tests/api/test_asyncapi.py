@@ -98,7 +98,7 @@ def test_the_names_are_those_of_the_topology(document: dict[str, Any]) -> None:
 def test_the_headers_of_a_parked_message_are_those_it_gets(document: dict[str, Any]) -> None:
     original = Delivery(1, False, b"hooks.events", b"message.sent", b"\x00\x01", 0)  # noqa: FBT003 - its own field
     header = ContentHeader()
-    header.unmarshal(bytes(12) + parked_properties(original, ParkReason.BAD_PROPERTIES, "unknown flags"))
+    header.unmarshal(bytes(12) + parked_properties(original, ParkReason.BAD_PROPERTIES, "unknown flags", START))
     headers = header.properties.headers
     schema = document["components"]["messages"]["parked"]["headers"]
     assert headers is not None

@@ -13,7 +13,16 @@ from tests.end_to_end.known_ids import all_operations
 
 REPLAYS = {"create_replay", "recover_endpoint", "pause_replay", "resume_replay", "cancel_replay"}
 KEYS = {"create_key", "rotate_key", "revoke_key"}  # looked up at each request
-CHANGES_NO_DIRECTORY = {"publish_events", "replay_delivery", "test_endpoint", "rehearse_endpoint", *REPLAYS, *KEYS}
+CHANGES_NO_DIRECTORY = {
+    "publish_events",
+    "replay_delivery",
+    "test_endpoint",
+    "rehearse_endpoint",
+    "check_endpoint",
+    "create_portal_link",
+    *REPLAYS,
+    *KEYS,
+}
 SECRET = "whsec_" + base64.b64encode(b"a secret that nobody may read..").decode()
 HEADER_VALUE = "Basic-cHJpdmF0ZS1wYXNz"
 NAMED = {"Idempotency-Key": "named"}

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.adapters.postgres.endpoints.gates import shut_gate
+from service.adapters.postgres.endpoints.gates.gates import shut_gate
 from service.adapters.postgres.engine import driver
-from service.core.endpoints.gate import GateKind
+from service.core.endpoints.gates.gate import GateKind
 from tests.api.endpoints_rig import Town, town_on
 from tests.api.entrance_rig import Told, sql
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from service.adapters.postgres.deliveries import in_scope as reads_in_scope
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.events import reader as event_reads
 from service.core.deliveries.delivery import DeliveryKey
@@ -131,6 +132,72 @@ async def test_several_values_ranges_messages_and_the_other_direction(reading: R
         refused = await reading.ask(path)
         [field] = refused.json["errors"]
         assert (refused.status, field) == (400, path.partition("?")[2].partition("=")[0])
+
+
+def in_scope(**ids: object) -> dict[str, Any]:
+    return {**EXAMPLE_DATA["message.sent"], "scope": ids}
+
+
+async def test_events_and_deliveries_are_found_by_what_they_belong_to(reading: Reading) -> None:
+    await reading.event("evt_0", data=in_scope(brand_id="b_1", campaign_id="c_1", project_id="p_1"))
+    await reading.attempt(Accept())
+    await reading.event("evt_1", data=in_scope(brand_id="b_1", campaign_id="c_2", project_id=None))
+    await reading.attempt(Bury(Reason.ATTEMPTS_EXHAUSTED), status=503)
+    await reading.event("evt_2", "link.clicked", data=EXAMPLE_DATA["link.clicked"])
+
+    async def found(query: str) -> tuple[list[str], list[str]]:
+        events = (await reading.get(f"/v1/events?{query}"))["data"]
+        deliveries = (await reading.get(f"/v1/deliveries?{query}"))["data"]
+        return [each["id"] for each in events], [each["event_id"] for each in deliveries]
+
+    assert await found("brand_id=b_1") == (["evt_1", "evt_0"],) * 2
+    assert await found("brand_id=b_1&order=asc") == (["evt_0", "evt_1"],) * 2
+    assert await found("campaign_id=c_2") == await found("campaign_id=c_2,c_3") == (["evt_1"],) * 2
+    assert await found("campaign_id=c_1,c_2&event_type=message.sent") == (["evt_1", "evt_0"],) * 2
+    assert await found("project_id=p_1") == (["evt_0"],) * 2
+    assert await found("campaign_id=c_1&event_type=link.clicked") == await found("brand_id=b_9") == ([], [])
+    [dead] = (await reading.get("/v1/deliveries?brand_id=b_1&state=dead&expand=event"))["data"]
+    assert (dead["event_id"], dead["event"]["data"]["scope"]["campaign_id"]) == ("evt_1", "c_2")
+    assert (await reading.get("/v1/events?brand_id=b_1", by="org_2"))["data"] == []
+    assert (await reading.get("/v1/deliveries?brand_id=b_1", by="org_2"))["data"] == []
+
+
+async def test_a_page_that_took_long_to_fill_leads_on_and_back(
+    reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reads_in_scope, "EVENTS_MAX", 3)  # of which one was on the page before
+    for number in range(7):
+        await reading.event(f"evt_{number}", data=in_scope(campaign_id="c_1"))
+        if number in {1, 6}:
+            await reading.attempt(Accept())
+        else:
+            await reading.attempt(Retry(3600, Reason.TIMEOUT), status=None)
+    path = "/v1/deliveries?campaign_id=c_1&state=delivered&limit=5"
+    pages = [await reading.get(path)]
+    while pages[-1]["has_more"]:
+        pages.append(await reading.get(f"{path}&cursor={pages[-1]['next_cursor']}"))
+    assert [[each["event_id"] for each in page["data"]] for page in pages] == [["evt_6"], [], ["evt_1"], []]
+    back = []
+    page = pages[-1]
+    while page["prev_cursor"] is not None:
+        page = await reading.get(f"{path}&cursor={page['prev_cursor']}")
+        back += [each["event_id"] for each in page["data"]]
+        assert page["has_more"]
+    assert list(dict.fromkeys(back)) == ["evt_1", "evt_6"]  # beyond the first row comes the first page again
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ("brand_id=b_1&project_id=p_1", ["brand_id", "project_id"]),
+        ("campaign_id=c_1&message_id=msg_1", ["campaign_id", "message_id"]),
+        ("campaign_id=c_1&event_id=evt_1", ["campaign_id", "event_id"]),
+        ("campaign_id=", ["campaign_id"]),
+    ],
+)
+async def test_one_scope_is_asked_for_at_a_time(reading: Reading, query: str, fields: list[str]) -> None:
+    told = await reading.ask(f"/v1/deliveries?{query}")
+    assert (told.status, sorted(told.json["errors"])) == (400, fields), told.body
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])

@@ -40,6 +40,7 @@ EVERYTHING: dict[str, Any] = {
     "order_by": "data.contact.id",
     "order_wait_seconds": 60,
     "metadata": {"team": "crm"},
+    "valid_until": "2999-01-31T12:00:00.000000Z",
 }
 
 
@@ -88,6 +89,7 @@ async def test_a_new_endpoint_is_shown_whole_and_its_secret_once(town: Town) -> 
         "order_by": None,
         "order_wait_seconds": None,
         "metadata": {},
+        "valid_until": None,
         "state": "active",
         "gates": [],
         "health": {

@@ -17,9 +17,9 @@ from service.adapters.postgres.engine import driver
 from service.core.deliveries.delivery import DeliveryKey
 from service.core.deliveries.request import Fault
 from service.core.endpoints.auth import ClientCertificate, OAuth2
-from service.core.endpoints.breaker import BreakerLimits
 from service.core.endpoints.directory import BEGINNING
 from service.core.endpoints.endpoint import StoredEndpoint
+from service.core.endpoints.gates.breaker import BreakerLimits
 from service.core.endpoints.retry_schedule import STANDARD
 from service.core.endpoints.subscription import Subscription
 from service.flow.directory.directory import Directory

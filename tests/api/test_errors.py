@@ -123,6 +123,79 @@ async def test_each_field_has_a_code_and_a_typo_what_was_meant(whole: Whole) -> 
     assert body["codes"] == {"url": "REPEATED"}
 
 
+OAUTH = {"type": "oauth2", "token_url": "ftp://a.example/", "client_id": 7, "extra": "x"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "code"),
+    [
+        ({"url": "a.example"}, "url", "WRONG_FORM"),
+        ({"url": "https://10.0.0.1/"}, "url", "NOT_ALLOWED"),
+        ({"url": "http://a.example/"}, "url", "NOT_ALLOWED"),
+        ({"headers": {"Host": "x"}}, "headers.Host", "NOT_ALLOWED"),
+        ({"headers": {"a b": "x"}}, "headers.a b", "WRONG_FORM"),
+        ({"headers": {"X-A": "***"}}, "headers.X-A", "REQUIRED"),
+        ({"headers": {"X-A": "x", "x_a": "y"}}, "headers.x_a", "REPEATED"),
+        ({"retry": [0]}, "retry", "OUT_OF_RANGE"),
+        ({"order_by": "data..x"}, "order_by", "WRONG_FORM"),
+        ({"secret": "short"}, "secret", "WRONG_FORM"),
+        ({"signature_header": "X-Sig"}, "signature_header", "NOT_ALLOWED"),
+        ({"auth": {"type": "basic"}}, "auth.type", "UNKNOWN_VALUE"),
+        ({"auth": OAUTH}, "auth.client_id", "WRONG_TYPE"),
+        ({"auth": OAUTH}, "auth.client_secret", "REQUIRED"),
+        ({"auth": OAUTH}, "auth.extra", "UNKNOWN_FIELD"),
+        ({"filter": {"match": {"data.x": 1}}}, "filter.match.data.x", "WRONG_TYPE"),
+        ({"filter": {"scope": {"brand_id": []}}}, "filter.scope.brand_id", "OUT_OF_RANGE"),
+    ],
+)
+async def test_what_an_endpoint_may_not_be_has_a_code(
+    whole: Whole, changes: dict[str, Any], field: str, code: str
+) -> None:
+    body = await refused(
+        whole, "POST", "/v1/endpoints", json={"url": "https://a.example/", "event_types": ["*"]} | changes
+    )
+    assert body["codes"].get(field) == code, body
+
+
+async def test_what_an_event_or_a_type_may_not_be_has_a_code(whole: Whole) -> None:
+    schema = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer", "maximum": 5}}}
+    await whole.made("POST", "/v1/event-types", {"name": "order.placed", "schema": schema})
+    at = "2026-11-20T18:25:35Z"
+    message = {"id": "m", "direction": "up", "segments": "two", "metadata": {str(n): "" for n in range(17)}}
+    events = [
+        {"id": "a.b", "type": "mesage.sent", "timestamp": "today", "organization_id": 7, "test": 1, "data": {}},
+        {"id": "e_1", "type": "message.sent", "timestamp": "2999-01-01T00:00:00Z"},
+        {"id": "e_2", "type": "message.sent", "timestamp": at, "data": {"message": message}},
+        {"id": "e_3", "type": "order.placed", "timestamp": at, "data": {"n": 9}},
+        {"id": "e_4", "type": "order.placed", "timestamp": at, "data": {}},
+        {"id": "e_5", "type": "endpoint.gone", "timestamp": at, "data": {}},
+        {"id": "e_6", "type": "message.sent", "timestamp": at, "organization_id": "org_x", "data": {}},
+    ]
+    body = await refused(whole, "POST", "/v1/events", json={"events": events})
+    found = {name.removeprefix("events"): code for name, code in body["codes"].items()}
+    expected = {
+        "[0].id": "WRONG_FORM",
+        "[0].timestamp": "WRONG_FORM",
+        "[0].organization_id": "WRONG_TYPE",
+        "[0].test": "WRONG_TYPE",
+        "[1].timestamp": "OUT_OF_RANGE",
+        "[1].data": "REQUIRED",
+        "[2].data.message.segments": "WRONG_TYPE",
+        "[2].data.message.metadata": "OUT_OF_RANGE",
+        "[2].data.message.to.urn": "REQUIRED",
+        "[3].data.n": "OUT_OF_RANGE",
+        "[4].data.n": "REQUIRED",
+        "[5].type": "NOT_ALLOWED",
+    }
+    assert {name: found.get(name) for name in expected} == expected
+    body = await refused(whole, "POST", "/v1/event-types", json={"name": "order.sent", "schema": {"$schema": "x"}})
+    assert body["codes"] == {"schema.$schema": "UNKNOWN_VALUE"}
+    body = await refused(
+        whole, "POST", "/v1/event-types", json={"name": "order.sent", "schema": schema, "sample": {"n": "x"}}
+    )
+    assert body["codes"] == {"sample.n": "WRONG_TYPE"}
+
+
 async def test_the_type_of_an_event_or_a_test_is_suggested(whole: Whole) -> None:
     made = await whole.made("POST", "/v1/endpoints", {"url": "https://a.example/", "event_types": ["*"]})
     body = await refused(whole, "POST", f"/v1/endpoints/{made['id']}/test", json={"event_type": "message.snt"})
@@ -131,6 +204,9 @@ async def test_the_type_of_an_event_or_a_test_is_suggested(whole: Whole) -> None
     event = {"id": "evt_1", "type": "mesage.sent", "timestamp": "2026-11-20T18:25:35Z", "data": {}}
     body = await refused(whole, "POST", "/v1/events", json=event)
     assert "did you mean 'message.sent'?" in body["errors"]["type"][0]
+    many = [{**event, "id": f"evt_{n}"} for n in range(100)]
+    errors = (await refused(whole, "POST", "/v1/events", json={"events": many}))["errors"]
+    assert [n for n in range(100) if "did you mean" in errors[f"events[{n}].type"][0]] == [0, 1, 2]
 
 
 async def test_a_stored_refusal_keeps_its_codes(whole: Whole) -> None:

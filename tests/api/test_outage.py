@@ -95,7 +95,7 @@ async def assert_all_work(whole: Whole, things: Things) -> None:
     """Nothing is a 5xx. What deletes comes first in the order of methods, so a 404 is an answer here."""
     whole.troubles.heard.clear()
     for method, path, body in requests_to(whole, things):
-        told = await answer_to(whole, method, path, body)
+        told = await answer_to(whole, "HEAD" if path == "/v1/stream" else method, path, body)  # it would not end
         assert told.status < 500, (method, path, told.body, whole.troubles.heard)
     assert not whole.troubles.heard
 
@@ -157,10 +157,10 @@ async def test_a_database_that_hangs_costs_a_request_its_patience(
 ) -> None:
     """However many ask at once, and whatever a statement or a wait for a connection may take."""
     assert patience.PATIENCE_SECONDS <= 4.5
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.3)
     body = BODIES.get((method, surface.replace(".json", "{suffix}")))
     async with behind_relay(database_url, pool_size=2) as (whole, relay):
         await make_things(whole)
+        monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.3)  # from here on: what comes before may take its time
         relay.sink()
         loop = asyncio.get_running_loop()
         began_at = loop.time()
@@ -200,9 +200,9 @@ async def test_connections_that_die_without_a_word_are_replaced(
 async def test_a_database_that_hangs_in_the_middle_costs_no_more(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.3)
     async with behind_relay(database_url, pool_size=2) as (whole, relay):
         await make_things(whole)
+        monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.3)
         authenticate = auth.authenticate
 
         async def then_sink(*given: Any) -> Any:

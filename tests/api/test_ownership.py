@@ -13,6 +13,7 @@ from service.api.errors import ApiError
 from service.api.operation import Call
 from service.api.v1.endpoints.ownership import AT_ONCE_MAX, CHALLENGES, Ownership
 from service.core.api_key import StoredKey
+from service.core.audit.actor import POSTHORN
 from service.core.endpoints.settings import EndpointWish
 from tests.api.conftest import NOW, UncountedRequests
 from tests.api.endpoints_rig import NobodyAsked
@@ -210,7 +211,7 @@ async def test_an_organization_gets_so_many_an_hour(whole: Whole, receiver: Rece
 async def test_a_process_asks_so_many_at_once() -> None:
     ownership = Ownership(NobodyAsked(), UncountedRequests(), lambda: NOW)
     key = StoredKey("key_1", "org_1", b"", frozenset({"write"}), None, None, "", None)
-    call = Call(make_mocked_request("POST", ENDPOINTS), key)
+    call = Call(make_mocked_request("POST", ENDPOINTS), key, POSTHORN)
     wish = EndpointWish({"verify": True})
     async with AsyncExitStack() as stack:
         for _ in range(AT_ONCE_MAX):

@@ -12,7 +12,8 @@ from service.api.operation import Answer, Call
 from service.api.v1.endpoints import public_keys as room
 from service.api.v1.endpoints.public_keys import MAX_AGE_SECONDS, PATH, PublicKeyDocuments
 from service.core.api_key import NOBODY
-from service.core.endpoints.public_key import json_web_key
+from service.core.audit.actor import POSTHORN
+from service.core.endpoints.signing.public_key import json_web_key
 from tests.api.entrance_rig import Told, ask, sql
 from tests.api.whole_rig import Whole, whole_on
 from webhook_signature import public_keys
@@ -127,7 +128,7 @@ class Watched:
         """The answer, or the status of the refusal."""
         request = make_mocked_request("GET", f"{PATH}/{endpoint_id}", match_info={"id": endpoint_id})
         try:
-            return await self.documents.show(Call(request, NOBODY))
+            return await self.documents.show(Call(request, NOBODY, POSTHORN))
         except ApiError as refused:
             return refused.status
 

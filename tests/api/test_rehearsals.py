@@ -15,6 +15,7 @@ from service.api.operation import Call
 from service.api.v1.endpoints import rehearsals
 from service.api.v1.endpoints.rehearsals import AT_ONCE_MAX, REHEARSAL_SECONDS, RehearsalOperations, RehearsalWish
 from service.core.api_key import StoredKey
+from service.core.audit.actor import POSTHORN
 from service.core.budget import Budget
 from service.core.rehearsals import case, findings
 from service.core.rehearsals.report import Report
@@ -202,5 +203,5 @@ async def test_a_process_rehearses_so_many_at_once(whole: Whole, receiver: Recei
     request = make_mocked_request("POST", f"{path}/rehearse", match_info={"id": path.rpartition("/")[2]})
     key = StoredKey("key_1", OWNER, b"", frozenset({"write"}), None, None, "", None)
     with pytest.raises(ApiError, match="too many receivers") as caught:
-        await operations.rehearse(Call(request, key, body=RehearsalWish()))
+        await operations.rehearse(Call(request, key, POSTHORN, body=RehearsalWish()))
     assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "1"})

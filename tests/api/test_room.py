@@ -9,8 +9,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from service.api import validation
 from service.api.errors import error_middleware
-from service.api.room import Room
 from service.api.validation import BODY_BYTES_MAX, read_body
+from service.core.room import Room
 from tests.api.conftest import Client
 from tests.fakes.observer import RecordingObserver
 

@@ -16,6 +16,7 @@ from service.core.events.event import Event, parse_event
 from service.core.events.types.operational import OPERATIONAL
 from service.core.reason import ParkReason
 from service.settings import Settings, environment_name
+from service.settings.environment import CLIENT_NAMES
 from tests.architecture.readable import Example, anchors, examples, links
 from webhook_signature import Webhook
 from webhook_signature.styles import STYLES
@@ -87,7 +88,7 @@ def test_the_readme_tells_every_setting_and_its_default() -> None:
 
 @pytest.mark.parametrize("path", [ROOT / "docker-compose.yml", *DOCUMENTS], ids=_name)
 def test_no_document_names_a_setting_that_does_not_exist(path: Path) -> None:
-    known = {environment_name(name) for name in Settings.model_fields}
+    known = {environment_name(name) for name in Settings.model_fields} | CLIENT_NAMES
     named = set(re.findall(r"\bPOSTHORN_[A-Z][A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8")))
     assert named <= known | {f"{name}_FILE" for name in known}
 

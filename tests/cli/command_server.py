@@ -8,6 +8,7 @@ out. The server ends when its standard input does.
 import atexit
 import json
 import os
+import pkgutil
 import runpy
 import select
 import signal
@@ -15,15 +16,19 @@ import socket
 import sys
 import threading
 import traceback
+from importlib import import_module
 from typing import Any, Never
 
-import service.cli  # noqa: F401 - what takes most of a command's time
+import service
 
 MESSAGE_BYTES_MAX = 1_000_000
 STREAMS = 3
 
 
 def main() -> None:
+    for each in pkgutil.walk_packages(service.__path__, "service."):  # what takes most of a command's time
+        if not each.name.endswith("__main__"):
+            import_module(each.name)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
         listening.bind(sys.argv[1])
         listening.listen()

@@ -10,8 +10,9 @@ import aiormq
 import pytest
 
 from tests.cli.command import CommandServer, Finished, Run, free_port
+from tests.cli.reach import Api, api_on
 
-SECRET_KEYS = "k1:" + base64.b64encode(b"k" * 32).decode()
+SECRET_KEYS = "k1:" + base64.b64encode(bytes(range(32))).decode()  # as the API in tests/api has it
 OURS = ("POSTHORN_", "DATABASE_URL", "AMQP_", "SECRET_KEYS", "PUBLIC_URL", "PROMETHEUS_")
 
 
@@ -70,3 +71,9 @@ def posthorn(commands: CommandServer, environment: dict[str, str]) -> Run:
         return await commands.run(environment | changes, *arguments, stdin=stdin)
 
     return run
+
+
+@pytest.fixture
+async def api(database_url: str) -> AsyncIterator[Api]:
+    async with api_on(database_url) as api:
+        yield api

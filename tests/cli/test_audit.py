@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 from service.adapters.postgres.engine import connect, driver
 from service.adapters.secret_box import AesSecretBox, parse_secret_keys
-from service.cli import application
 from tests.adapters.rapidpro_server import subscriber
-from tests.cli.command import Run
+from tests.cli.command import Run, free_port
 from tests.cli.conftest import SECRET_KEYS
-from tests.cli.test_help import paths
+from tests.cli.test_help import application_paths
 from tests.core.test_imports import CONVOY, SVIX
 from tests.end_to_end.known_ids import END_ALL, ORGANIZATION, KnownIds, make_known_things
 
@@ -27,12 +25,26 @@ OF = ("--organization", ORGANIZATION)
 NEW_KEY = "k2:" + base64.b64encode(b"n" * 32).decode()
 
 LEAVE_NO_ENTRY = {
-    *("demo", "serve", "sign", "verify", "doctor", "config show", "organizations list", "audit list"),
+    *("demo", "serve", "sign", "verify", "doctor", "status", "config show", "organizations list", "audit list"),
     *("keys list", "endpoints list", "endpoints show", "deliveries list", "deliveries show"),
-    *("replays list", "replays show"),
+    *("replays list", "replays show", "parked list", "parked show"),
+    *(
+        "endpoints stats",
+        "endpoints check",
+        "events list",
+        "events show",
+        "events explain",
+        "events body",
+        "messages show",
+        "keys show",
+        "keys whoami",
+    ),
+    *("event-types list", "event-types show", "stats show", "stats endpoints"),
+    *("endpoints test", "events publish"),  # these are traffic, too
+    *("profiles add", "profiles list", "profiles use", "profiles remove"),  # in the user's own files
     "migrate",  # alembic_version has its revisions
     "trigger",  # events are the traffic itself
-    "rehearse",  # it needs no database
+    *("rehearse", "listen", "tail"),  # they need no database
 }
 EXPORTS = {
     "rapidpro": {"resthook_subscribers": [subscriber(11, "new-mother", "https://hooks.example/rapidpro")]},
@@ -62,15 +74,31 @@ def importing(directory: Path) -> dict[str, tuple[str, ...]]:
     return {f"import {name}": (*OF, "--file", str(directory / name), "--apply") for name in EXPORTS}
 
 
+def from_files(directory: Path) -> dict[str, tuple[str, ...]]:
+    """The arguments of the commands that change what a file says."""
+    (directory / "endpoint").write_text('{"url": "https://put.example/", "event_types": ["message.sent"]}')
+    (directory / "schema").write_text('{"type": "object"}')
+    return {
+        "endpoints put": (str(directory / "endpoint"), *OF),
+        "event-types add": ("order.paid", "--schema", str(directory / "schema"), *OF),
+    }
+
+
 def changing(known: KnownIds) -> dict[str, tuple[str, ...]]:
     """The arguments of each other command that changes something, in an order in which each does."""
     url = ("--url", "https://two.example/?token=hush", "--event-types", "message.sent")
     return {
+        "dashboard": (),
         "keys create": ("--organization", "org_new"),
         "keys rotate": (known.key_id,),
         "keys revoke": (known.key_id,),
         "endpoints add": (*OF, *url),
         "endpoints resume": (known.endpoint_id, *OF),
+        "endpoints pause": (known.endpoint_id, *OF),
+        "endpoints update": (known.endpoint_id, *OF, "--url", f"http://127.0.0.1:{free_port()}/"),
+        "endpoints rehearse": (known.endpoint_id, *OF),
+        "endpoints rotate": (known.endpoint_id, *OF),
+        "portal-links create": OF,
         "endpoints recover": (known.endpoint_id, *OF, "--since", "1h", "--no-wait"),
         "deliveries replay": (known.delivery_id,),
         "replays create": (*OF, "--endpoint", known.endpoint_id, "--no-wait"),
@@ -79,12 +107,14 @@ def changing(known: KnownIds) -> dict[str, tuple[str, ...]]:
         "replays cancel": (known.replay_id,),
         "endpoints remove": (known.endpoint_id, *OF),
         "secrets rewrap": (),
+        "parked republish": ("--all", "--yes"),
+        "parked discard": ("--all", "--yes"),
     }
 
 
 def commands() -> set[str]:
     """Every command, without the groups."""
-    every = paths(typer.main.get_command(application))
+    every = application_paths()
     groups = {each[:-1] for each in every if each}
     return {" ".join(each) for each in every if each not in groups}
 
@@ -97,15 +127,15 @@ async def entries(posthorn: Run, *options: str) -> list[dict[str, Any]]:
 
 
 async def test_every_command_that_changes_something_leaves_an_entry(
-    posthorn: Run, known: KnownIds, tmp_path: Path
+    posthorn: Run, known: KnownIds, amqp_url: str, tmp_path: Path
 ) -> None:
     """A new command fails here until it is in one of them."""
-    every = changing(known) | importing(tmp_path)
+    every = from_files(tmp_path) | changing(known) | importing(tmp_path)
     assert commands() == every.keys() | LEAVE_NO_ENTRY
     assert await entries(posthorn, "--actor", US) == []
     seen = 0
     for command, arguments in every.items():
-        done = await posthorn(*command.split(), *arguments, SECRET_KEYS=f"{NEW_KEY},{SECRET_KEYS}")
+        done = await posthorn(*command.split(), *arguments, AMQP_URL=amqp_url, SECRET_KEYS=f"{NEW_KEY},{SECRET_KEYS}")
         assert done.code == 0, (command, done.err)
         by_us = await entries(posthorn, "--actor", US, "--limit", "200")
         assert len(by_us) > seen, command

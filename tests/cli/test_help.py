@@ -13,8 +13,13 @@ from service.cli import application
 
 def paths(command: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     """Every command and group, by the words that name it."""
-    inner: dict[str, object] = getattr(command, "commands", {})
+    inner: dict[str, object] = getattr(getattr(command, "real", command), "commands", {})
     return [path, *(each for name, below in inner.items() for each in paths(below, (*path, name)))]
+
+
+def application_paths() -> list[tuple[str, ...]]:
+    """Those of ``posthorn``."""
+    return paths(typer.main.get_command(application))
 
 
 def words_of(text: str) -> set[str]:
@@ -40,9 +45,16 @@ for line in sys.stdin.read().splitlines():
     return done.stdout.split("\f")
 
 
+def test_of_a_wrong_value_it_is_said_only_what_is_wrong() -> None:
+    for command in (["stats", "show", "--period", "9d"], ["deliveries", "list", "--state", "dea"]):
+        program = [sys.executable, "-m", "service", *command]
+        done = subprocess.run(program, check=False, capture_output=True, encoding="utf-8")
+        assert (done.returncode, f"Invalid value for '{command[2]}': '{command[3]}' is not" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("width", [80, 100])
 def test_no_word_is_broken(width: int) -> None:
-    every = paths(typer.main.get_command(application))
+    every = application_paths()
     assert ("deliveries", "list") in every
     for path, narrow, wide in zip(every, helps(width, every), helps(400, every), strict=False):
         assert words_of(narrow) - words_of(wide) == set(), path

@@ -41,7 +41,7 @@ def interrupted(environ: dict[str, str], moment: str, *arguments: str, ignoring:
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("moment", ["service.cli", "typer", "sqlalchemy", "pydantic_core"])
+@pytest.mark.parametrize("moment", ["service.cli", "typer", "sqlalchemy", "alembic"])
 def test_while_it_loads(bare_environment: dict[str, str], moment: str) -> None:
     assert interrupted(bare_environment, moment, "migrate") == (130, "")
 

@@ -11,7 +11,7 @@ import pytest
 from tests.cli.command import Run
 from tests.end_to_end.waiting import until
 
-OLD = "k1:" + base64.b64encode(b"k" * 32).decode()
+OLD = "k1:" + base64.b64encode(bytes(range(32))).decode()
 NEW = "k2:" + base64.b64encode(b"n" * 32).decode()
 BOTH = f"{NEW},{OLD}"
 ENDPOINTS = 3
@@ -62,6 +62,21 @@ async def test_a_key_is_replaced_and_the_doctor_says_when_the_old_one_can_go(
     assert (again.code, again.err) == (0, "")
     rows = 4 * ENDPOINTS + 1  # of each endpoint three columns and a secret, and the organization
     assert again.json == {"key_id": "k2", "rows_read": rows, "rewrapped_count": 0, "clear_count": 0, "left": {}}
+
+
+async def test_a_command_beside_the_database_seals_nothing_with_a_key_that_the_service_lacks(
+    posthorn: Run, database: asyncpg.Connection
+) -> None:
+    await add_endpoints(posthorn)
+    of = ("--organization", "org_a")
+    endpoint_id = (await posthorn("endpoints", "list", *of, "--json")).json["data"][0]["id"]
+    another = ("--url", "https://example.org/new", "--event-types", "message.sent")
+    for command in (("endpoints", "rotate", endpoint_id), ("endpoints", "add", *another)):
+        unset = await posthorn(*command, *of, SECRET_KEYS="")
+        assert (unset.code, "Set the value that the running service uses." in unset.err) == (2, True), unset.err
+        refused = await posthorn(*command, *of, SECRET_KEYS=NEW)
+        assert (refused.code, "SECRET_KEYS opens nothing that is stored" in refused.err) == (2, True), refused.err
+    assert await keys_used(database) == {"k1": ENDPOINTS}
 
 
 async def test_urls_of_an_earlier_release_are_sealed_when_the_operator_says_so(

@@ -64,7 +64,7 @@ async def add_endpoint(posthorn: Run, url: str = "https://example.org/", **chang
 async def test_secrets_that_do_not_open_are_told_at_the_start(posthorn: Run, environment: dict[str, str]) -> None:
     await posthorn("keys", "create", "--organization", "org_a")
     await add_endpoint(posthorn)
-    await add_endpoint(posthorn, "https://example.org/2", SECRET_KEYS=OTHER_KEY)
+    await add_endpoint(posthorn, "https://example.org/2", SECRET_KEYS=f"{OTHER_KEY},{environment['SECRET_KEYS']}")
     async with serving(environment | {"SECRET_KEYS": OTHER_KEY}, "--role", "api") as service:
         told = await service.told("secrets.unopenable")
         assert told["detail"].startswith("1 signing secret sealed with key 'k1': the key that sealed")

@@ -158,6 +158,21 @@ async def test_order_is_taken_and_shown(posthorn: Run) -> None:
     assert (shown["order_by"], shown["order_wait_seconds"]) == ("data.message.id", 60)
 
 
+async def test_an_end_is_taken_and_shown(posthorn: Run) -> None:
+    await posthorn("keys", "create", "--organization", "org_a")
+    for given, why in (
+        ("2001-01-01T00:00:00Z", "--valid-until: must be in the future."),
+        ("2999-01-31T12:00:00", "is not a time with an offset"),
+        ("9999-12-31T23:59:59-12:00", "is not a time with an offset"),
+    ):
+        refused = await add(posthorn, "--valid-until", given)
+        assert (refused.code, refused.out, why in refused.err) == (2, "", True), refused.err
+    assert (await add(posthorn, "--valid-until", "2999-01-31T13:00:00+01:00")).code == 0
+    listed = await posthorn("endpoints", "list", "--organization", "org_a", "--json")
+    (shown,) = listed.json["data"]
+    assert shown["valid_until"] == "2999-01-31T12:00:00.000000Z"
+
+
 async def test_an_endpoint_that_cannot_be_is_refused_with_a_reason(posthorn: Run) -> None:
     unknown = await add(posthorn)
     assert unknown.code == 1

@@ -14,6 +14,7 @@ from service.adapters.rabbitmq.publisher import Outlet, Publication
 from service.adapters.rabbitmq.topology import declare_topology
 from service.core.events.event import BODY_BYTES_MAX
 from service.core.reason import ParkReason
+from service.core.timestamp import parse_timestamp
 from service.embedded.amqp import LoopbackBroker, channel
 from service.embedded.amqp.wire import content_bytes
 from service.ports.errors import UnavailableError
@@ -37,7 +38,9 @@ async def test_a_parked_message_keeps_its_bytes_and_says_why(bench: Bench) -> No
     assert parked.body == b"\xff not json"
     assert (properties.message_id, properties.content_type) == ("evt_1", "application/json")
     assert (properties.message_type, properties.app_id, properties.delivery_mode) == ("message.sent", "test", 2)
-    assert properties.headers == {
+    headers = dict(properties.headers or {})
+    assert parse_timestamp(headers.pop("x-posthorn-parked-at")) is not None
+    assert headers == {
         "traceparent": "00-1-2-01",
         "x-posthorn-reason": "invalid_utf8",
         "x-posthorn-detail": "not UTF-8 at byte 0",

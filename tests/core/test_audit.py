@@ -100,5 +100,5 @@ def test_somebody_has_decided_what_is_kept_of_each_setting() -> None:
 
 def test_every_operation_names_its_object() -> None:
     assert get_args(AuditOperation) == OPERATIONS
-    kinds = {"organization", "key", "endpoint", "event_type", "delivery", "replay", "secrets"}
+    kinds = {"organization", "key", "endpoint", "event_type", "delivery", "replay", "secrets", "portal_link", "parked"}
     assert {each.partition(".")[0] for each in OPERATIONS} == kinds

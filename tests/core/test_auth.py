@@ -17,8 +17,10 @@ from service.core.endpoints.auth import (
 )
 from service.core.endpoints.refusals import InvalidWish
 from service.core.endpoints.retry_schedule import STANDARD
-from service.core.endpoints.settings import NOTHING_ASKED, EndpointRules, EndpointWish, GrantedWish
+from service.core.endpoints.rules import EndpointRules
+from service.core.endpoints.settings import NOTHING_ASKED, EndpointWish, GrantedWish
 from service.core.endpoints.target_policy import EgressPolicy
+from tests.fakes.clock import START
 
 POLICY = EgressPolicy()
 GIVEN = {
@@ -81,11 +83,13 @@ def test_a_token_and_a_custom_header_cannot_both_be_authorization(
     before: dict[str, Any], given: dict[str, Any], paths: list[str] | None
 ) -> None:
     rules = EndpointRules(POLICY, STANDARD, 15, read_any)
-    asked = rules.judge(EndpointWish({"url": "https://a.example/", "event_types": ["*"]}), NOTHING_ASKED, ())
+    asked = rules.judge(EndpointWish({"url": "https://a.example/", "event_types": ["*"]}), NOTHING_ASKED, (), now=START)
     assert isinstance(asked, GrantedWish)
-    known = rules.judge(EndpointWish(before | ({"auth": GIVEN} if "auth" in before else {})), asked.settings, ())
+    known = rules.judge(
+        EndpointWish(before | ({"auth": GIVEN} if "auth" in before else {})), asked.settings, (), now=START
+    )
     assert isinstance(known, GrantedWish)
-    judged = rules.judge(EndpointWish(given), known.settings, ())
+    judged = rules.judge(EndpointWish(given), known.settings, (), now=START)
     assert (list(judged.problems) if isinstance(judged, InvalidWish) else None) == paths
 
 
@@ -120,11 +124,13 @@ def test_a_certificate_has_bounds(changes: dict[str, Any], field: str) -> None:
 def test_a_certificate_needs_https() -> None:
     rules = EndpointRules(EgressPolicy(allow_http=True), STANDARD, 15, read_any)
     plain = {"url": "http://a.example/", "event_types": ["*"]}
-    refused = rules.judge(EndpointWish(plain | {"auth": MTLS}), NOTHING_ASKED, ())
+    refused = rules.judge(EndpointWish(plain | {"auth": MTLS}), NOTHING_ASKED, (), now=START)
     assert isinstance(refused, InvalidWish)
     assert list(refused.problems) == ["auth"]
-    granted = rules.judge(EndpointWish(plain | {"auth": MTLS, "url": "https://a.example/"}), NOTHING_ASKED, ())
+    granted = rules.judge(
+        EndpointWish(plain | {"auth": MTLS, "url": "https://a.example/"}), NOTHING_ASKED, (), now=START
+    )
     assert isinstance(granted, GrantedWish)
-    refused = rules.judge(EndpointWish({"url": "http://a.example/"}), granted.settings, ())
+    refused = rules.judge(EndpointWish({"url": "http://a.example/"}), granted.settings, (), now=START)
     assert isinstance(refused, InvalidWish)
     assert list(refused.problems) == ["url"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.endpoints.breaker import RAMP_MAX, RAMP_SECONDS, Breaker, BreakerLimits, BreakerState
+from service.core.endpoints.gates.breaker import RAMP_MAX, RAMP_SECONDS, Breaker, BreakerLimits, BreakerState
 from tests.fakes.clock import START
 
 LIMITS = BreakerLimits(failures=3, open_seconds=60, open_seconds_max=900)

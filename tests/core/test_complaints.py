@@ -9,6 +9,7 @@ from service.core.events.complaints import COMPLAINTS_MAX, ITEMS_MAX, complaints
 from service.core.events.event import Rejected, parse_event
 from service.core.events.own_types.own_type import OwnEventType
 from service.core.events.registry import REGISTRY, Complaint, about_of
+from service.core.field_code import FieldCode
 from tests.fakes.clock import START
 from tests.fakes.events import EXAMPLE_DATA
 
@@ -81,14 +82,14 @@ def test_an_own_types_schema_tells_everything_too() -> None:
     own = OwnEventType("own.type", json.dumps(schema))
     found = own.judge(json.dumps({"data": {"b": 1, "c": 1, "d": ["x", 2, "y"], "e": 1}}).encode())
     assert {each.field for each in found} == {"data.a", "data.c", "data.d[0]", "data.d[2]", "data"}
-    assert Complaint("data.a", "is required") in found
+    assert Complaint("data.a", "is required", FieldCode.REQUIRED) in found
 
 
 def test_what_is_found_before_the_budget_ends_is_told() -> None:
     schema = {"required": ["a"], "properties": {"many": {"items": {"items": {"type": "string"}}}}}
     own = OwnEventType("own.type", json.dumps(schema))
     found = own.judge_at_once(json.dumps({"data": {"many": [["x"] * 100] * 100}}).encode())
-    assert found == (Complaint("data.a", "is required"),)
+    assert found == (Complaint("data.a", "is required", FieldCode.REQUIRED),)
 
 
 def test_of_a_long_list_only_the_first_items_are_looked_at() -> None:

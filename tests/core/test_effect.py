@@ -12,7 +12,7 @@ from service.core.deliveries.effect import CountFailure, Effect, EndSubscription
 from service.core.deliveries.outcome import Accepted, Failed, Gone
 from service.core.deliveries.request import Fault, Reply
 from service.core.deliveries.settlement import Bury, conclude
-from service.core.endpoints.gate import GateKind
+from service.core.endpoints.gates.gate import GateKind
 from service.core.endpoints.retry_schedule import STANDARD, RetrySchedule
 from service.core.reason import Reason
 from tests.fakes.clock import START

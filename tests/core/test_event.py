@@ -570,3 +570,15 @@ def test_the_callers_organization_is_used_where_the_envelope_names_none(name: st
     named = json.dumps({**whole, name: 7}).encode()
     reason = ParkReason.BAD_FIELD if name == "organization_id" else ParkReason.MISSING_FIELD
     _rejected(named, reason, "organization_id", organization_id="org_mine")
+
+
+@pytest.mark.parametrize("event_type", ["message.sent", "order.placed"])
+def test_its_scope_is_read_and_refuses_nothing(event_type: str) -> None:
+    data = dict(EXAMPLE_DATA["message.sent"])
+    scope = {"brand_id": "b_1", "campaign_id": 7, "project_id": "p" * 257, "other": {"deep": [1e3]}}
+    found = _parsed(body_of(type=event_type, data={**data, "scope": scope}))
+    assert (found.brand_id, found.campaign_id, found.project_id) == ("b_1", None, None)
+    scopes: list[object] = [None, "b_1", [], {}, {"brand_id": ""}, {"brand_id": None}]
+    for no_scope in scopes:
+        found = _parsed(body_of(type=event_type, data={**data, "scope": no_scope}))
+        assert (found.brand_id, found.campaign_id, found.project_id) == (None, None, None)

@@ -23,7 +23,7 @@ from service.core.deliveries.story import (
     Section,
     Story,
 )
-from service.core.endpoints.gate import Gate, GateKind
+from service.core.endpoints.gates.gate import Gate, GateKind
 from service.core.reason import Reason
 
 AT = datetime(2026, 11, 20, 18, tzinfo=UTC)

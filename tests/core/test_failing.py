@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from msgspec.structs import replace
 
-from service.core.endpoints.failing import ATTEMPTS_MIN, DisablingPolicy, Stage, Streak, recovery
+from service.core.endpoints.gates.failing import ATTEMPTS_MIN, DisablingPolicy, Stage, Streak, recovery
 from service.core.events.event import parse_event
 from service.core.events.schema import envelope_schema
 from tests.fakes.clock import START

@@ -1,4 +1,4 @@
-"""Filters: what the sentences of ``service.core.endpoints.filter`` promise."""
+"""Filters: what the sentences of ``service.core.endpoints.filter.filter`` promise."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.endpoints.filter import (
+from service.core.endpoints.filter.filter import (
     CLAUSES_MAX,
     VALUES_MAX,
     Filter,

@@ -189,3 +189,13 @@ def test_two_event_types_never_become_one_unasked() -> None:
 @pytest.mark.parametrize(("theirs", "asked"), [("endpoint.ours", {}), ("a", {"a": "no dots"}), ("!!!", {})])
 def test_what_can_have_no_name_is_said(theirs: str, asked: dict[str, str]) -> None:
     assert name_types([theirs], (), asked, "resthook").problems.keys() == {theirs}
+
+
+@pytest.mark.parametrize("number", [10**400, 10**15 + 1, -(10**400)])
+def test_a_number_beyond_all_bounds_is_for_the_rules_to_refuse(number: int) -> None:
+    limits = {"rate_limit": number, "rate_limit_duration": number, "http_timeout": number}
+    found = one(read_convoy([{**CONVOY, **limits}], [{"endpoint_metadata": {"uid": CONVOY["uid"]}}])).given
+    assert found.get("timeout_seconds") == (10**15 if number > 0 else None)
+    assert one(read_svix([{**SVIX, "throttleRate": number}])).given.get("rate_limit_per_second") == (
+        10**15 if number > 0 else None
+    )

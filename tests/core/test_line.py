@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.deliveries.line import AGAIN, NEXT, Head, Next, Turn, Wait, whose_turn
-from service.core.endpoints.filter import decode_envelope
+from service.core.endpoints.filter.filter import decode_envelope
 from service.core.endpoints.order import line_of
 
 WAIT_SECONDS = 60.0

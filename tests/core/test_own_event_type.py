@@ -16,6 +16,7 @@ from service.core.events.own_types.bounded_validator import TooMuchWorkError, co
 from service.core.events.own_types.own_type import SCHEMA_BYTES_MAX, OwnEventType, is_same_json, write_schema
 from service.core.events.own_types.schema_rules import DEPTH_MAX
 from service.core.events.registry import Complaint, is_subscribable
+from service.core.field_code import FieldCode
 from tests.fakes.clock import START
 from tests.fakes.events import body_of, event_of
 
@@ -77,7 +78,7 @@ def test_a_complaint_names_the_field(data: object, field: str | None) -> None:
 
 def test_a_complaint_tells_the_rule_and_never_the_value() -> None:
     complaint = _judge({"phone": "+12065551212"}, {"properties": {"phone": {"maxLength": 3}}})
-    assert complaint == Complaint("data.phone", "does not satisfy maxLength: 3")
+    assert complaint == Complaint("data.phone", "does not satisfy maxLength: 3", FieldCode.OUT_OF_RANGE)
 
 
 @pytest.mark.parametrize(

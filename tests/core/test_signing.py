@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from service.core.endpoints.endpoint import Endpoint, FormerStyle, Secret
 from service.core.endpoints.refusals import InvalidWish
 from service.core.endpoints.settings import NOTHING_ASKED, EndpointWish, GrantedWish
-from service.core.endpoints.signing import Signing, clash, overlap_problem
+from service.core.endpoints.signing.signing import Signing, clash, overlap_problem
 from tests.fakes.administration import LOOPBACK_ALLOWED
 from tests.fakes.clock import START
 from webhook_signature import VerificationError, Webhook
@@ -98,7 +98,7 @@ def _judged(before: Signing, *former: Signing, **given: Any) -> GrantedWish | di
     settings = replace(
         NOTHING_ASKED, url="https://a.example/", signature_style=before.style, signature_header=before.header
     )
-    judged = LOOPBACK_ALLOWED.judge(EndpointWish(given), settings, (), former)
+    judged = LOOPBACK_ALLOWED.judge(EndpointWish(given), settings, (), former, now=START)
     return dict(judged.problems) if isinstance(judged, InvalidWish) else judged
 
 

@@ -18,7 +18,7 @@ from service.core.endpoints.directory import (
     let_through,
 )
 from service.core.endpoints.endpoint import Endpoint, Secret, StoredEndpoint
-from service.core.endpoints.filter import Filter, parse_filter
+from service.core.endpoints.filter.filter import Filter, parse_filter
 from service.core.endpoints.subscription import Subscription, covers, most_specific, patterns_covering, specificity
 from service.core.events.own_types.own_type import OwnEventType
 from tests.fakes.clock import START
@@ -126,14 +126,14 @@ BODY = b'{"data":{"scope":{"campaign_id":"A"}}}'
 
 
 def test_a_filter_keeps_events_away() -> None:
-    assert [each.id for each in let_through(_asking(_only("A"), None, _only("B")), BODY)] == [1, 2]
+    assert [each.id for each in let_through(_asking(_only("A"), None, _only("B")), BODY, START)] == [1, 2]
 
 
 def test_a_body_is_read_only_for_a_filter_that_is_asked() -> None:
     unread = b"this would not decode"
-    assert len(let_through(_asking(None, None), unread)) == 2
+    assert len(let_through(_asking(None, None), unread, START)) == 2
     with pytest.raises(ValueError, match="Expecting value"):
-        let_through(_asking(_only("A")), unread)
+        let_through(_asking(_only("A")), unread, START)
 
 
 # --------------------------------------------------------------------------- the copy of a directory

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from service.api.validation import BodyModel, field_errors
 from service.core import suggestion
-from service.core.endpoints.filter import FilterRefused, parse_filter
+from service.core.endpoints.filter.filter import FilterRefused, parse_filter
 from service.core.suggestion import SUGGESTIONS_MAX, did_you_mean
 
 Compared = list[int]

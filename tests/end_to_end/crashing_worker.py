@@ -30,7 +30,7 @@ from service.adapters.postgres.replays.steps import PostgresReplayStore
 from service.adapters.rabbitmq.source import RabbitSource
 from service.app.assembly import run_process
 from service.app.process import Role
-from service.cli.serving import worker_name
+from service.cli.running.serving import worker_name
 from service.core.deliveries.request import Request
 from service.settings import load_settings
 from tests.end_to_end.oracle import LedgerReader

@@ -79,9 +79,10 @@ def all_operations() -> Sequence[Operation]:
     """Every operation, for their names and models; none of them can be called."""
     settings = load_settings({})
     nothing = cast("Any", None)
-    parts = {"judge": None, "record": None, "send_test": None, "turns": Turns()}
-    intake = cast("Any", type("NoIntake", (), parts))
-    return v1_operations(Parts(settings, nothing, nothing, intake, nothing, lambda: datetime.now(UTC), nothing))
+    verbs = {"judge": None, "record": None, "send_test": None, "turns": Turns()}
+    intake = cast("Any", type("NoIntake", (), verbs))
+    parts = Parts(settings, nothing, nothing, intake, nothing, lambda: datetime.now(UTC), nothing)
+    return v1_operations(parts, nothing)
 
 
 async def make_known_things(

@@ -5,7 +5,7 @@ from typing import Any
 
 import asyncpg
 
-from service.core.endpoints.breaker import RAMP_MAX
+from service.core.endpoints.gates.breaker import RAMP_MAX
 from tests.end_to_end.town import IN_FLIGHT_MAX, Town
 from tests.end_to_end.waiting import until
 

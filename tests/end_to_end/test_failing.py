@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from service.core.endpoints.failing import ATTEMPTS_MIN
+from service.core.endpoints.gates.failing import ATTEMPTS_MIN
 from tests.end_to_end.processes import Worker
 from tests.end_to_end.town import ORGANIZATION, Town
 from tests.end_to_end.waiting import until

@@ -8,7 +8,7 @@ import pytest
 
 from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.secret_box import AesSecretBox, parse_secret_keys
-from service.core.endpoints.gate import HEEDED_WITHIN_SECONDS
+from service.core.endpoints.gates.gate import HEEDED_WITHIN_SECONDS
 from service.core.endpoints.view import Rotated
 from tests.end_to_end.town import ORGANIZATION, SECRET_KEYS, Town
 from tests.end_to_end.waiting import until

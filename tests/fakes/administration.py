@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -11,7 +12,8 @@ from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.events.types import EventTypeStore
 from service.core.endpoints.retry_schedule import STANDARD
-from service.core.endpoints.settings import EndpointRules, EndpointWish
+from service.core.endpoints.rules import EndpointRules
+from service.core.endpoints.settings import EndpointWish
 from service.core.endpoints.target_policy import EgressPolicy, parse_cidr_rule
 from service.core.endpoints.view import Changed, EndpointState, EndpointView, Registered
 from service.core.walk import Walk
@@ -74,6 +76,9 @@ class Administration:
         self, endpoint_id: str, order_by: str | None, *, wait_seconds: float | None = None
     ) -> None:
         await self._change(endpoint_id, order_by=order_by, order_wait_seconds=wait_seconds)
+
+    async def end_endpoint_at(self, endpoint_id: str, valid_until: datetime) -> None:
+        await self._change(endpoint_id, valid_until=valid_until)
 
     async def _change(self, endpoint_id: str, **given: object) -> None:
         wish = EndpointWish(given)

@@ -12,14 +12,15 @@ from service.core.deliveries.allowance import Allowance
 from service.core.deliveries.attempt import Attempt
 from service.core.deliveries.delivery import OPEN_STATES, Delivery, DeliveryKey, State
 from service.core.deliveries.line import Again, Head, Next, whose_turn
-from service.core.endpoints.breaker import Breaker, BreakerState
 from service.core.endpoints.directory import DirectoryPage, Place
 from service.core.endpoints.endpoint import StoredEndpoint, StoredSecret
-from service.core.endpoints.failing import Stage
-from service.core.endpoints.filter import decode_envelope
-from service.core.endpoints.gate import STORED, GateKind
+from service.core.endpoints.filter.filter import decode_envelope
+from service.core.endpoints.gates.breaker import Breaker, BreakerState
+from service.core.endpoints.gates.failing import Stage
+from service.core.endpoints.gates.gate import OPENED_BY_PEOPLE, STORED, GateKind
 from service.core.endpoints.order import ORDER_WAIT_SECONDS, line_of
 from service.core.endpoints.subscription import covers
+from service.core.endpoints.view import RemovalReason
 from service.core.events.event import Event
 from service.core.events.own_types.own_type import OwnEventType
 from service.core.reason import Reason
@@ -352,6 +353,24 @@ class MemoryDatabase:
         if asking and (event.organization_id, event.id) not in self.events:
             row = self.events[event.organization_id, event.id] = EventRow(self.new_uid(), event)
             self.fan_outs[row.uid] = FanOutRow(row, max(asking))
+
+    def end_endpoint(self, endpoint_id: str, because: RemovalReason) -> None:
+        """End it, with its subscriptions and what waits for them."""
+        endpoint = self.endpoints[endpoint_id]
+        endpoint.is_removed = True
+        self.set_limits(endpoint_id, None, None)
+        self.set_breaker(endpoint_id, None)
+        for kind in OPENED_BY_PEOPLE:
+            self.gates.pop((endpoint_id, kind), None)
+        for subscription in self.active_subscriptions()[endpoint_id]:
+            subscription.removed_because = because
+            self.cancel_pending(subscription.id, because.cancels)
+        self.directory_changed(endpoint.organization_id)
+
+    def has_expired(self, endpoint_id: str) -> bool:
+        """Whether its ``valid_until`` has come."""
+        valid_until = self.endpoints[endpoint_id].settings.get("valid_until")
+        return valid_until is not None and valid_until <= self.clock.now()
 
     def cancel_pending(self, subscription_id: int, reason: Reason) -> None:
         """Nobody waits for these any more."""

@@ -24,7 +24,7 @@ from service.core.deliveries.effect import (
 )
 from service.core.deliveries.fairness.fair_share import Turn, fair_shares
 from service.core.deliveries.settlement import Settled
-from service.core.endpoints.breaker import NEVER_OPENS, Breaker, BreakerLimits
+from service.core.endpoints.gates.breaker import NEVER_OPENS, Breaker, BreakerLimits
 from service.core.events.event import Event
 from service.core.reason import Reason
 from service.ports.errors import RefusedError

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from math import inf
 
-from service.core.endpoints.failing import DisablingPolicy, Recovery, Stage, StageReached, Streak, recovery
+from service.core.endpoints.gates.failing import DisablingPolicy, Recovery, Stage, StageReached, Streak, recovery
 from tests.fakes.database import MemoryDatabase
 
 

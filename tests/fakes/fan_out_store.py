@@ -29,15 +29,16 @@ class MemoryFanOutStore:
         row = min(rows, key=lambda each: each.event.uid, default=None)
         if row is None:
             return None
-        asking = self._asking(row)[:limit]
+        found = self._asking(row)[:limit]
+        asking = [each for each in found if not self._database.has_expired(each.endpoint_id)]
         event = row.event.event
         chosen = await choose(event.body, asking) if asking else ()
         for each in chosen:
             self._deliver(row, each)
-        if len(asking) < limit:
+        if len(found) < limit:
             self._database.fan_outs.pop(row.event.uid, None)
         else:
-            row.done_through = asking[-1].endpoint_id
+            row.done_through = found[-1].endpoint_id
         self.steps.append((organization_id, len(chosen)))
         return FanOutStep(row.event.uid, len(asking), len(chosen))
 

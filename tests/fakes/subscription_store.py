@@ -11,9 +11,9 @@ from typing import Any
 from service.core.endpoints.auth import write_auth
 from service.core.endpoints.directory import DirectoryPage, Place
 from service.core.endpoints.endpoint import StoredEndpoint, StoredSecret
-from service.core.endpoints.gate import OPENED_BY_PEOPLE
+from service.core.endpoints.gates.gate import OPENED_BY_PEOPLE
+from service.core.endpoints.view import RemovalReason
 from service.core.events.own_types.own_type import OwnEventType
-from service.core.reason import Reason
 from service.ports.secrets import SecretBox
 from tests.fakes.database import EndpointRow, MemoryDatabase, SubscriptionRow
 
@@ -44,6 +44,10 @@ class MemorySubscriptionStore:
         self.reads.append(frozenset(endpoint_ids))
         rows = [row for row in self._database.endpoints.values() if row.id in endpoint_ids and not row.is_removed]
         return [(row.organization_id, self._database.stored(row.id)) for row in rows]
+
+    async def ended(self, subscription_ids: Collection[int]) -> Mapping[int, RemovalReason]:
+        rows = [self._database.subscriptions[each] for each in subscription_ids if each in self._database.subscriptions]
+        return {row.id: RemovalReason(row.removed_because) for row in rows if row.removed_because is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +129,7 @@ class MemoryAdministration:
         endpoint = self._database.endpoints.get(endpoint_id)
         if endpoint is None or endpoint.is_removed or endpoint.organization_id != organization_id:
             return False
-        endpoint.is_removed = True
-        self._database.set_limits(endpoint_id, None, None)
-        self._database.set_breaker(endpoint_id, None)
-        for subscription in self._database.subscriptions.values():
-            if subscription.endpoint_id == endpoint_id and subscription.removed_because is None:
-                subscription.removed_because = "deleted"
-                self._database.cancel_pending(subscription.id, Reason.SUBSCRIPTION_DELETED)
-        self._database.directory_changed(organization_id)
+        self._database.end_endpoint(endpoint_id, RemovalReason.DELETED)
         return True
 
     async def pause_endpoint(self, organization_id: str, endpoint_id: str, paused: bool) -> bool:  # noqa: FBT001

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from service.core.deliveries.fairness.lanes import LaneLimits
-from service.core.endpoints.gate import FRESH_SECONDS
+from service.core.endpoints.gates.gate import FRESH_SECONDS
 from service.ports.errors import UnavailableError
 from tests.fakes.events import event_of
 from tests.flow.worker import Worker

@@ -8,6 +8,7 @@ import pytest
 
 from service.core.endpoints.directory import DirectoryPage, Place
 from service.core.endpoints.endpoint import StoredEndpoint
+from service.core.endpoints.view import RemovalReason
 from service.flow.directory import directory as flow
 from service.flow.directory.directory import Directory
 from service.ports.errors import UnavailableError
@@ -36,6 +37,9 @@ class Interrupted:
 
     async def endpoints(self, endpoint_ids: Collection[str]) -> Sequence[tuple[str, StoredEndpoint]]:
         raise AssertionError(endpoint_ids)
+
+    async def ended(self, subscription_ids: Collection[int]) -> Mapping[int, RemovalReason]:
+        raise AssertionError(subscription_ids)
 
 
 async def test_what_others_forget_meanwhile_is_still_answered() -> None:

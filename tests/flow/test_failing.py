@@ -4,8 +4,8 @@ import json
 from datetime import timedelta
 
 from service.core.deliveries.request import Reply
-from service.core.endpoints.breaker import Breaker
-from service.core.endpoints.failing import ATTEMPTS_MIN, Stage
+from service.core.endpoints.gates.breaker import Breaker
+from service.core.endpoints.gates.failing import ATTEMPTS_MIN, Stage
 from service.core.endpoints.retry_schedule import RetrySchedule
 from service.flow.upkeep.failing import JUDGE_BATCH_MAX
 from service.ports.errors import UnavailableError

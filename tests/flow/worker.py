@@ -21,9 +21,11 @@ from service.flow.settle import FLUSHERS
 from service.flow.surroundings import Surroundings
 from service.ports.store import Claimed
 from tests.fakes.clock import ManualClock
+from tests.fakes.count_store import MemoryCountStore
 from tests.fakes.database import MemoryDatabase
 from tests.fakes.delivery_store import MemoryDeliveryStore, alike
 from tests.fakes.events import CountedUids
+from tests.fakes.expiry_store import MemoryExpiryStore
 from tests.fakes.failing_store import MemoryFailingStore
 from tests.fakes.fan_out_store import MemoryFanOutStore
 from tests.fakes.observer import RecordingObserver
@@ -70,7 +72,9 @@ class Worker:
         self.directory = Directory(self.subscriptions, self.secret_box, schedule=self.schedule)
         self.around = Surroundings(self.clock, self.observer, self._draw, self.clock.pause)
         self.fan_outs = MemoryFanOutStore(self.database)
+        self.counts = MemoryCountStore(self.database)
         self.failing_store = MemoryFailingStore(self.database)
+        self.expiry_store = MemoryExpiryStore(self.database)
         self.replays = MemoryReplayStore(self.database)
         self.whole = flow.Worker(
             self.store,
@@ -80,8 +84,10 @@ class Worker:
             self.source,
             self.new_uid,
             self.around,
+            counts=self.counts,
             fan_outs=self.fan_outs,
             failing=self.failing_store,
+            expiry=self.expiry_store,
             replays=self.replays,
             schedule=self.schedule,
             limits=flow.WorkerLimits(
@@ -103,7 +109,9 @@ class Worker:
         self.retention = self.whole.retention
         self.suspects = self.whole.suspects
         self.fan_out = self.whole.fan_out
+        self.counting = self.whole.counting
         self.failing = self.whole.failing
+        self.expiries = self.whole.expiries
         self.replay = self.whole.replay
         if not self.delivers:
             self.intake = Intake(

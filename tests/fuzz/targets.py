@@ -17,7 +17,7 @@ from service.core.deliveries.outcome import retry_after_seconds
 from service.core.deliveries.request import Reply
 from service.core.deliveries.token import read_token
 from service.core.endpoints.custom_headers import judge_headers
-from service.core.endpoints.filter import Filter, parse_filter
+from service.core.endpoints.filter.filter import Filter, parse_filter
 from service.core.endpoints.target_policy import EgressPolicy, parse_cidr_rule
 from service.core.events.event import parse_event
 from service.core.events.own_types.own_type import OwnEventType, write_schema

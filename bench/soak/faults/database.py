@@ -15,7 +15,7 @@ FAULT_SECONDS = 5.0
 AT_ONCE = 10
 AGAIN_SECONDS = 0.2
 
-END_SERVICE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'posthorn'"
+END_SERVICE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'posthorn%'"
 
 
 async def restart(site: Site, blow: Blow) -> None:

@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger, Processor
 
 from service.core.deliveries.outcome import OutcomeKind
 from service.core.deliveries.settlement import Settled
-from service.core.endpoints.failing import Stage
+from service.core.endpoints.gates.failing import Stage
 from service.core.replays.job import ENDED
 from service.core.timestamp import format_timestamp
 from service.ports.errors import UnavailableError
@@ -25,6 +25,7 @@ from service.ports.observer import (
     AttemptSettled,
     DeliveriesExpired,
     EndpointAges,
+    EndpointExpires,
     EndpointJudged,
     EndpointRecovers,
     Hears,
@@ -134,6 +135,7 @@ class LogObserver:
             EndpointAges: self._endpoint_ages,
             EndpointJudged: self._endpoint_judged,
             EndpointRecovers: self._endpoint_recovers,
+            EndpointExpires: self._endpoint_expires,
             KeyLeaked: self._key_leaked,
             KeyExpires: self._key_expires,
             AddressBlocked: self._address_blocked,
@@ -212,6 +214,16 @@ class LogObserver:
             endpoint_id=recovery.endpoint_id,
             failing_since=format_timestamp(recovery.failing_since),
             was_disabled=recovery.was_disabled,
+        )
+
+    def _endpoint_expires(self, happening: EndpointExpires) -> None:
+        """Log whose ``valid_until`` has come."""
+        expiry = happening.expiry
+        self._logger.info(
+            "endpoint.expired",
+            organization_id=expiry.organization_id,
+            endpoint_id=expiry.endpoint_id,
+            valid_until=format_timestamp(expiry.valid_until),
         )
 
     def _key_leaked(self, leaked: KeyLeaked) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import platform
+import time
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
@@ -13,6 +14,7 @@ from service.core.deliveries.fairness.lane import LaneState
 from service.core.deliveries.outcome import OutcomeKind
 from service.core.deliveries.settlement import Settled
 from service.core.reason import ParkReason, Reason
+from service.core.stream.told import GapReason
 from service.ports.observer import (
     AddressBlocked,
     AgesMeasured,
@@ -21,6 +23,7 @@ from service.ports.observer import (
     BatchRecorded,
     BatchSettled,
     DaysMade,
+    DeliveriesCounted,
     DeliveriesExpired,
     EventTaken,
     FannedOut,
@@ -31,6 +34,8 @@ from service.ports.observer import (
     MessageParked,
     MessageRedelivered,
     ReplaysMade,
+    StreamGap,
+    StreamsOpen,
     Trouble,
 )
 from service.ports.requests import KEYS_EXPIRING_WITHIN_DAYS
@@ -95,6 +100,8 @@ class MetricsObserver:
         self._rescued = self._counter("leases_rescued", "Leases that expired and were taken over.")
         self._late = self._counter("late_settlements", "Settlements of deliveries that had moved on already.")
         self._egress_blocked = self._counter("egress_blocked", "Connections blocked by the egress policy.", "reason")
+        gaps = self._counter("stream_gaps", "Gaps that listeners were told of, by reason.", "reason")
+        self._stream_gaps = {reason: gaps.labels(reason) for reason in GapReason}
         self._troubles = self._counter("troubles", "Failed steps that were tried again.", "where")
 
     def _make_gauges(self) -> None:
@@ -119,6 +126,11 @@ class MetricsObserver:
         self._keys_expiring = self._gauge(
             "keys_expiring", f"API keys that expire within {KEYS_EXPIRING_WITHIN_DAYS} days.", latest
         )
+        self._streams_open = self._gauge("streams_open", "Open streams.", everyone)
+        self._counted_until = self._gauge(
+            "counted_until_timestamp_seconds", "Up to when deliveries that ended are counted, in Unix seconds.", latest
+        )
+        self._counted_until.set(math.nan)  # until something is counted
         self._broker_connected = self._gauge("broker_connected", "1 while messages can arrive.", "livemin")
         self.database_pool_in_use = self._gauge("database_pool_in_use", "Database connections in use.", everyone)
         self.clock_skew_seconds = self._gauge("clock_skew_seconds", "Local clock minus the database's.", latest)
@@ -156,9 +168,12 @@ class MetricsObserver:
             DaysMade: lambda made: self._days_ahead.set(made.ahead_count),
             DeliveriesExpired: self._deliveries_expired,
             AgesMeasured: lambda measured: self._oldest_ratio.set(measured.ages.ratio),
+            DeliveriesCounted: lambda counted: self._counted_until.set(time.time() - counted.lag_seconds),
             KeysMeasured: lambda measured: self._keys_expiring.set(measured.expiring_count),
             LoadMeasured: self._load_measured,
             AddressBlocked: lambda blocked: self._egress_blocked.labels(blocked.verdict or NO_REASON).inc(),
+            StreamsOpen: lambda streams: self._streams_open.set(streams.count),
+            StreamGap: lambda gap: self._stream_gaps[gap.reason].inc(),
             Trouble: lambda trouble: self._troubles.labels(trouble.where).inc(),
         }
 

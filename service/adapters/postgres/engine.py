@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import datetime
 
 import asyncpg
 from sqlalchemy import PoolProxiedConnection, event, make_url
@@ -52,6 +53,12 @@ class NoDayError(UnavailableError):
     """An event's day has no partition."""
 
 
+IDLE_IN_TRANSACTION_MAX = "60s"
+"""A process that hangs with a transaction open loses it: until it ends vacuum stands still, and counting waits for it.
+
+Between two statements of ours come milliseconds; a statement that takes long is not idle.
+"""
+
 CANCEL_SECONDS_MAX = 1.0
 """For PostgreSQL to say that a statement is cancelled, which takes milliseconds; then the connection counts as dead."""
 
@@ -59,19 +66,49 @@ SMALL_BATCHES_SIZE_MAX = 4
 """Connections for small batches: the intake and the settlement flushers never use more at a time."""
 
 
-def connect_pools(url: str, *, connections_max: int, command_timeout_seconds: float) -> tuple[AsyncEngine, AsyncEngine]:
+PROGRAM = "posthorn"
+PROCESS_PREFIX = f"{PROGRAM} "
+"""Before the role and the name of a process of the service, in the names of its connections."""
+_NAME_BYTES_MAX = 63
+
+
+def connection_name(role: str, process_name: str) -> str:
+    """What PostgreSQL lists a process's connections by. Of a long name the end is kept: it tells processes apart."""
+    head = f"{PROCESS_PREFIX}{role} "
+    return head + process_name[-(_NAME_BYTES_MAX - len(head)) :]
+
+
+def connect_pools(
+    url: str, *, connections_max: int, command_timeout_seconds: float, name: str = PROGRAM
+) -> tuple[AsyncEngine, AsyncEngine]:
     """The engine of a process and the one for small batches, which share ``connections_max`` (at least 3)."""
     small_size = min(SMALL_BATCHES_SIZE_MAX, connections_max // 3)
     return (
-        connect(url, pool_size=connections_max - small_size, command_timeout_seconds=command_timeout_seconds),
-        connect(url, pool_size=small_size, command_timeout_seconds=command_timeout_seconds, for_small_batches=True),
+        connect(
+            url, pool_size=connections_max - small_size, command_timeout_seconds=command_timeout_seconds, name=name
+        ),
+        connect(
+            url,
+            pool_size=small_size,
+            command_timeout_seconds=command_timeout_seconds,
+            for_small_batches=True,
+            name=name,
+        ),
     )
 
 
 def connect(
-    url: str, *, pool_size: int = 8, command_timeout_seconds: float = 30.0, for_small_batches: bool = False
+    url: str,
+    *,
+    pool_size: int = 8,
+    command_timeout_seconds: float = 30.0,
+    for_small_batches: bool = False,
+    name: str = PROGRAM,
 ) -> AsyncEngine:
-    """An engine for ``url`` (``postgres://``, ``postgresql://``); connections are opened when first needed."""
+    """An engine for ``url`` (``postgres://``, ``postgresql://``); connections are opened when first needed.
+
+    ``name`` is what PostgreSQL lists the connections by.
+    """
     engine = create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),
         pool_size=pool_size,
@@ -81,10 +118,11 @@ def connect(
             "timeout": 5,
             "command_timeout": command_timeout_seconds,
             "server_settings": {
-                "application_name": "posthorn",
+                "application_name": name,
                 **(_PLANNED_ONCE if for_small_batches else _PLANNED_EACH_TIME),
                 "jit": "off",
                 "timezone": "UTC",
+                "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_MAX,
             },
         },
     )
@@ -202,10 +240,16 @@ async def takes_writes(engine: AsyncEngine) -> bool:
         return bool(await connection.fetchval("SELECT current_setting('transaction_read_only') = 'off'"))
 
 
+async def database_now(connection: asyncpg.Connection) -> datetime:
+    """The database's clock."""
+    now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    return now
+
+
 async def clock_skew_seconds(engine: AsyncEngine, clock: Clock) -> float:
     """How far this machine's clock is ahead of the database's. Raises ``UnavailableError``."""
     async with driver(engine) as connection:
         before = clock.now()
-        theirs = await connection.fetchval("SELECT clock_timestamp()")
+        theirs = await database_now(connection)
         middle = before + (clock.now() - before) / 2
     return float((middle - theirs).total_seconds())

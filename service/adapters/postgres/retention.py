@@ -13,7 +13,7 @@ from service.adapters.postgres.audit.log import PURGE_AUDIT_LOG
 from service.adapters.postgres.deliveries.limits import purge_places
 from service.adapters.postgres.deliveries.lines import purge_lines
 from service.adapters.postgres.deliveries.rows import delivery_of
-from service.adapters.postgres.endpoints.breakers import purge_breakers
+from service.adapters.postgres.endpoints.gates.breakers import purge_breakers
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.events.announcements import announce
 from service.adapters.postgres.partitions import (
@@ -26,6 +26,7 @@ from service.adapters.postgres.partitions import (
 )
 from service.adapters.postgres.replays.statements import PURGE_JOBS
 from service.adapters.postgres.requests.idempotency import purge_idempotency_keys
+from service.adapters.postgres.stats.counting import purge_counts
 from service.core.deliveries.announcements import delivery_dead
 from service.core.events.uid import day_of, received_at
 from service.core.reason import Reason
@@ -180,6 +181,7 @@ class PostgresRetentionStore:
             await _in_batches(connection, PURGE_JOBS, timedelta(days=self._retention_days))
             await _in_batches(connection, PURGE_AUDIT_LOG, timedelta(days=self._audit_retention_days))
             await purge_breakers(connection)
+            await purge_counts(connection, oldest_left, PURGE_BATCH_MAX)
 
     async def vacuum(self) -> Sequence[str]:
         """Vacuum the tables that churn and hold many dead rows; returns which."""

@@ -45,6 +45,11 @@ class SealedColumn:
     is_lasting: bool = True
 
 
+def _of_endpoint(one: str, many: str, column: str, secret_id: str) -> SealedColumn:
+    bound_to = ("t.organization_id", "t.id", f"'{secret_id}'")
+    return SealedColumn(one, many, "endpoints", column, key=("id",), bound_to=bound_to, in_use="t.removed_at IS NULL")
+
+
 SEALED: Final = (
     SealedColumn(
         "signing secret",
@@ -56,33 +61,9 @@ SEALED: Final = (
         in_use="coalesce(t.expires_at > now(), true) "
         "AND EXISTS (SELECT FROM endpoints e WHERE e.id = t.endpoint_id AND e.removed_at IS NULL)",
     ),
-    SealedColumn(
-        "endpoint's headers",
-        "endpoints' headers",
-        "endpoints",
-        "sealed_headers",
-        key=("id",),
-        bound_to=("t.organization_id", "t.id", f"'{SEALED_HEADERS_ID}'"),
-        in_use="t.removed_at IS NULL",
-    ),
-    SealedColumn(
-        "endpoint's auth",
-        "endpoints' auth",
-        "endpoints",
-        "sealed_auth",
-        key=("id",),
-        bound_to=("t.organization_id", "t.id", f"'{SEALED_AUTH_ID}'"),
-        in_use="t.removed_at IS NULL",
-    ),
-    SealedColumn(
-        "endpoint's URL",
-        "endpoints' URLs",
-        "endpoints",
-        "sealed_url",
-        key=("id",),
-        bound_to=("t.organization_id", "t.id", f"'{SEALED_URL_ID}'"),
-        in_use="t.removed_at IS NULL",
-    ),
+    _of_endpoint("endpoint's headers", "endpoints' headers", "sealed_headers", SEALED_HEADERS_ID),
+    _of_endpoint("endpoint's auth", "endpoints' auth", "sealed_auth", SEALED_AUTH_ID),
+    _of_endpoint("endpoint's URL", "endpoints' URLs", "sealed_url", SEALED_URL_ID),
     SealedColumn(
         "key of an organization's URLs",
         "keys of organizations' URLs",

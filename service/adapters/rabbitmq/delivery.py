@@ -99,9 +99,13 @@ class Messages:
         self._missing_bytes = body_size
 
     def _take_body(self, payload: bytes) -> None:
-        if self._delivery is not None and not self._delivery.is_too_large:
+        if self._delivery is not None and self._keeps(self._delivery, payload):
             self._pieces.append(payload)
         self._missing_bytes = (self._missing_bytes or 0) - len(payload)
+
+    def _keeps(self, delivery: Delivery, piece: bytes) -> bool:  # noqa: ARG002 - for those who count or digest it
+        """Whether to keep this piece of a body."""
+        return not delivery.is_too_large
 
     def _end(self) -> None:
         delivery, pieces = self._delivery, self._pieces

@@ -77,7 +77,7 @@ class Link:
     async def _consume(self, channel: AbstractChannel, prefetch: int) -> None:
         channel.on_consumer_cancel_callbacks.add(self._on_cancel)
         await channel.basic_qos(prefetch_count=prefetch)
-        consuming = await channel.basic_consume(self._queue, _taken_before)
+        consuming = await channel.basic_consume(self._queue, taken_before)
         self._consumer_tag = consuming.consumer_tag
 
     def _on_cancel(self, _: Basic.Cancel) -> None:
@@ -159,6 +159,6 @@ class Link:
             await hang_up(self._connection)
 
 
-async def _taken_before(_: DeliveredMessage) -> NoReturn:
+async def taken_before(_: DeliveredMessage) -> NoReturn:
     """Stand for the consumer in aiormq, which gets no messages: ``Messages`` takes them."""
     raise AssertionError("a message reached aiormq")

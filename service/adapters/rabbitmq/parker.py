@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import count
 
 from service.adapters.rabbitmq.connection import unavailable
@@ -125,7 +126,7 @@ class Parker:
 
     async def _publish(self, unparked: Unparked) -> None:
         delivery = unparked.delivery
-        encoded = parked_properties(delivery, unparked.reason, unparked.detail)
+        encoded = parked_properties(delivery, unparked.reason, unparked.detail, datetime.now(UTC))
         await self._outlet.publish(
             delivery.body,
             exchange=self._topology.parked,

@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from contextlib import suppress
+from datetime import datetime
 
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
@@ -17,6 +18,7 @@ from service.adapters.rabbitmq.properties import (
 )
 from service.adapters.rabbitmq.publisher import PERSISTENT
 from service.core.reason import ParkReason
+from service.core.timestamp import format_timestamp
 
 DETAIL_CHARACTERS_MAX = 1000
 PROPERTIES_BYTES_MAX = 64 * 1024
@@ -49,7 +51,7 @@ class Encoded(Basic.Properties):
         return self.encoded
 
 
-def parked_properties(original: Delivery, reason: ParkReason, detail: str) -> bytes:
+def parked_properties(original: Delivery, reason: ParkReason, detail: str, at: datetime) -> bytes:
     """Return the original's properties and headers byte by byte, as far as they can be sent again, with the reason.
 
     Those that cannot be read are all sent in one header, in base64, so that any client can take parked messages.
@@ -57,6 +59,7 @@ def parked_properties(original: Delivery, reason: ParkReason, detail: str) -> by
     ours = [
         text_entry("x-posthorn-reason", reason.value),
         text_entry("x-posthorn-detail", detail[:DETAIL_CHARACTERS_MAX]),
+        text_entry("x-posthorn-parked-at", format_timestamp(at)),
         text_entry("x-posthorn-exchange", shown(original.exchange)),
         text_entry("x-posthorn-routing-key", shown(original.routing_key)),
     ]
@@ -74,6 +77,34 @@ def parked_properties(original: Delivery, reason: ParkReason, detail: str) -> by
         for kept, headers in forms
     )
     return next(each for each in encoded if _can_be_read(each))
+
+
+COUNTED = (b"x-delivery-count", b"x-acquired-count")
+"""What RabbitMQ writes into a message that it delivers again."""
+OF_PARKING = (OURS, b"x-death", b"x-first-death-", b"x-last-death-", *COUNTED)
+
+
+def restored_properties(parked: Delivery) -> bytes:
+    """The properties and headers that the message had before it was parked, as far as they can be sent again."""
+    return _without(parked, OF_PARKING)
+
+
+def renewed_properties(parked: Delivery) -> bytes:
+    """The properties and headers of a parked message that is parked anew, without the broker's counts."""
+    return _without(parked, COUNTED)
+
+
+def _without(parked: Delivery, prefixes: tuple[bytes, ...]) -> bytes:
+    mode = {"delivery_mode": bytes([PERSISTENT])}
+    try:
+        found = split_properties(parked.properties)
+    except UnreadableError:
+        return join_properties(mode)
+    kept = {name: found[name] for name in SENT_AGAIN if name in found} | mode
+    entries = top_level(found["headers"]) if "headers" in found else ()
+    headers = [entry for name, entry in entries if not name.startswith(prefixes)]
+    whole = join_properties({**kept, "headers": join_table(headers)} if headers else kept)
+    return whole if _can_be_read(whole) else join_properties(mode)
 
 
 def _can_be_read(properties: bytes) -> bool:

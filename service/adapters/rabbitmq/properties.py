@@ -51,12 +51,21 @@ def split_properties(encoded: bytes) -> dict[str, bytes]:
     """
     try:
         (flags,) = _short.unpack_from(encoded)
-        return _split(encoded, flags)
+        return _split(encoded, flags, is_strict=True)
     except (StructError, IndexError):
         raise UnreadableError("the properties are cut off") from None
 
 
-def _split(encoded: bytes, flags: int) -> dict[str, bytes]:
+def outline(encoded: bytes) -> dict[str, bytes]:
+    """The same of properties whose texts and headers may be anything. Raises ``UnreadableError``."""
+    try:
+        (flags,) = _short.unpack_from(encoded)
+        return _split(encoded, flags, is_strict=False)
+    except (StructError, IndexError):
+        raise UnreadableError("the properties are cut off") from None
+
+
+def _split(encoded: bytes, flags: int, *, is_strict: bool) -> dict[str, bytes]:
     if flags & UNKNOWN_FLAGS:
         raise UnreadableError("there are flags of unknown properties")
     found: dict[str, bytes] = {}
@@ -64,10 +73,11 @@ def _split(encoded: bytes, flags: int) -> dict[str, bytes]:
     for name, kind in _named_by(flags):
         if kind is SHORT_TEXT:
             end = at + 1 + encoded[at]
-            check_text(encoded[at + 1 : end], name)
+            if is_strict:
+                check_text(encoded[at + 1 : end], name)
         elif kind is TABLE:
             end = at + _long.size + _long.unpack_from(encoded, at)[0]
-            if end <= len(encoded):
+            if is_strict and end <= len(encoded):
                 _check_table(encoded, at + _long.size, end)
         else:
             end = at + (8 if kind is TIMESTAMP else 1)

@@ -37,6 +37,7 @@ _PARKED_HEADERS: Final = {
             "description": "The reason, for programs.",
         },
         "x-posthorn-detail": {"type": "string", "description": "The field, and what is wrong with it."},
+        "x-posthorn-parked-at": {"type": "string", "format": "date-time", "description": "When it was parked."},
         "x-posthorn-exchange": {"type": "string", "description": "The exchange it was published to."},
         "x-posthorn-routing-key": {"type": "string", "description": "The routing key it was published with."},
         "x-posthorn-properties": {

@@ -131,6 +131,8 @@ _TAGS: Final = {
     "messages": "What is known of a message from its events.",
     "deliveries": "An event's way to an endpoint, with every attempt.",
     "replays": "Deliveries made again, many at a time.",
+    "stream": "What happens, as it happens.",
+    "stats": "Deliveries over time, what waits and why, and which endpoints fail.",
     "audit": "Who changed what.",
     RAPIDPRO_TAG: "RapidPro's contract for resthooks, so that clients written for it work unchanged.",
     "webhooks": "What receivers get.",
@@ -260,7 +262,7 @@ def _responses(operation: Operation, schemas: Schemas, examples: _Examples) -> d
         content = None
         if model is not None:
             schema = schemas.answer(model)
-            content = {"application/json": {"schema": schema, "example": examples.of(schema)}}
+            content = {operation.answer_type: {"schema": schema, "example": examples.of(schema)}}
         rate = _RATE_HEADERS if operation.needs_key else ()
         ending = _ENDING_HEADERS if operation.deprecation is not None else ()
         names = [*_ON_EVERY_RESPONSE, *rate, *(("Idempotency-Replayed",) if operation.changes else ()), *ending]

@@ -29,22 +29,26 @@ async def authenticate(request: web.Request, keys: KeyRing, guesses: Guesses, no
         raise _refused(_where_to_put_it(request))
     if len(given) > 1:
         raise invalid("the request carries two different API keys")
-    text = given.pop()
+    return await key_of(given.pop(), request.remote, keys, guesses, now)
+
+
+async def key_of(text: str, remote: str | None, keys: KeyRing, guesses: Guesses, now: datetime) -> StoredKey:
+    """Return the valid key with this text. Raises ``ApiError`` (401, 429)."""
     key_id = parse_key(text)
     if key_id is None:  # not in a key's form: no lookup
         raise _refused("the API key is not valid")
     digest = digest_of(text)
-    await guesses.admit(request.remote, key_id, digest)
+    await guesses.admit(remote, key_id, digest)
     key = await keys.find(key_id)
     why_not = _why_not(key, digest, now)
     if key is None or why_not is not None:
-        guesses.was_wrong(request.remote, key_id, digest)
+        guesses.was_wrong(remote, key_id, digest)
         raise _refused(why_not or "the API key is not valid")
     guesses.was_right(key_id, digest)
     return key
 
 
-async def recognise(request: web.Request, text: str, keys: KeyRing, guesses: Guesses) -> StoredKey | None:
+async def recognise(remote: str | None, text: str, keys: KeyRing, guesses: Guesses) -> StoredKey | None:
     """The key with this text, even if it has ended; None if there is none. Each time counts as a guess.
 
     The same is done, and takes the same time, whether the id exists or not. Raises ``ApiError`` (429).
@@ -52,8 +56,8 @@ async def recognise(request: web.Request, text: str, keys: KeyRing, guesses: Gue
     key_id, digest = parse_key(text), digest_of(text)
     if key_id is None:
         return None
-    await guesses.admit(request.remote, key_id, digest)
-    guesses.was_wrong(request.remote, key_id, digest)
+    await guesses.admit(remote, key_id, digest)
+    guesses.was_wrong(remote, key_id, digest)
     key = await keys.find(key_id)
     is_right = hmac.compare_digest(digest, key.digest if key is not None else _NO_DIGEST)
     return key if is_right else None

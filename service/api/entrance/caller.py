@@ -1,14 +1,12 @@
 """Who calls, as the audit log names them."""
 
-from aiohttp import web
-
 from service.core.api_key import StoredKey
 from service.core.audit.actor import Actor, ActorKind
 
 
-def actor_of(request: web.Request, key: StoredKey) -> Actor:
-    """The request's key, and the address that it came from: the last proxy's, if there is one.
+def actor_of(remote: str | None, key: StoredKey) -> Actor:
+    """The key of a request, and the address that it came from: the last proxy's, if there is one.
 
     Headers that name another address are not read: anybody can send them.
     """
-    return Actor(ActorKind.API_KEY, key.key_id, request.remote)
+    return Actor(ActorKind.API_KEY, key.key_id, remote)

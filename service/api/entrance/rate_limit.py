@@ -15,9 +15,13 @@ REQUESTS: Final = "requests"
 """The budget of an organization, for all but publishing."""
 PUBLISHING: Final = "publishing"
 """The budget of an organization for publishing, so that what it does beside stops no producer, and the reverse."""
+PAGES: Final = "pages"
+"""The budget of an organization for the pages, so that whoever looks at them stops no program, and the reverse."""
+PAGES_PER_MINUTE: Final = 300
 KEY: Final = "key"
 """The budget of a key with a limit of its own, for all that it does."""
 
+_PAGES: Final = Budget(PAGES, PAGES_PER_MINUTE, MINUTE_SECONDS)
 _PER: Final = {HOUR_SECONDS: "hour", MINUTE_SECONDS: "minute"}
 
 
@@ -67,6 +71,12 @@ class RateLimiter:
         """Count the request, and attach its ``RateLimit`` for the headers."""
         bucket, budget = self._bucket(key, is_publishing)
         standing = RateLimit(budget, await self._buckets.take(bucket, budget, key.key_id))
+        request[RATE_LIMIT] = standing
+        return standing
+
+    async def count_page(self, request: web.Request, organization_id: str) -> RateLimit:
+        """Count a request for a page, and attach its ``RateLimit`` for the headers."""
+        standing = RateLimit(_PAGES, await self._buckets.take(f"pages:{organization_id}", _PAGES, ""))
         request[RATE_LIMIT] = standing
         return standing
 

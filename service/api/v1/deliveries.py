@@ -1,7 +1,7 @@
 """``/v1/deliveries``: list deliveries, show their attempts, and replay them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
@@ -174,7 +174,9 @@ class DeliveryOperations:
                 "/v1/deliveries",
                 name="list_deliveries",
                 summary="List deliveries",
-                description="Newest event first. `since` and `until` refer to when the event was received.",
+                description="Newest event first. `since` and `until` refer to when the event was received. A page with "
+                "`brand_id`, `campaign_id` or `project_id` may have fewer than `limit`, or none, and still a "
+                "`next_cursor`.",
                 tag=TAG,
                 scope="read",
                 handler=self.list,
@@ -223,22 +225,27 @@ class DeliveryOperations:
             reasons=query.reason or (),
             since=query.since,
             until=query.until,
+            scope=query.scope,
         )
 
         async def fetch(walk: Walk[DeliveryKey]) -> Sequence[_Row]:
             found = await self._desk.list(wanted, walk)
-            return await self._with_events(call, found) if query.expand else [_Row(each) for each in found]
+            rows: Sequence[_Row] = [_Row(_key_of(each.id), each) for each in found.rows]
+            if query.expand:
+                rows = await self._with_events(call, rows)
+            return rows if found.reached is None else [*rows, _Row(found.reached)]
 
         page = await read_page(query, _BY_KEY, fetch)
         return Answer(200, text=page_of_json(map(_json, page.rows), page.links))
 
-    async def _with_events(self, call: Call, found: Sequence[DeliveryView]) -> Sequence["_Row"]:
-        uids = [_uid_of(each) for each in found]
+    async def _with_events(self, call: Call, rows: Sequence["_Row"]) -> Sequence["_Row"]:
+        """The rows with their events; those that there is no room for are not whole."""
+        uids = [each.key.event_uid for each in rows]
         bodies = await self._events.bodies(call.organization_id, uids)
         by_uid = dict(zip(uids, bodies, strict=False))
         events = {uid: _event_of(uid, body) for uid, body in by_uid.items()}
-        whole = [_Row(each, events[uid]) for each, uid in zip(found[: len(bodies)], uids, strict=False)]
-        return [*whole, *(_Row(each, is_whole=False) for each in found[len(bodies) :])]
+        whole = [replace(each, event=events[each.key.event_uid]) for each in rows[: len(bodies)]]
+        return [*whole, *(replace(each, is_whole=False) for each in rows[len(bodies) :])]
 
     async def show(self, call: Call) -> Answer:
         """Show one delivery with its attempts."""
@@ -267,9 +274,13 @@ class DeliveryOperations:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A delivery, and its event as JSON if it is asked for; without room for that it is not whole."""
+    """A delivery, and its event as JSON if it is asked for; without room for that it is not whole.
 
-    delivery: DeliveryView
+    Without a delivery it says how far the list was read.
+    """
+
+    key: DeliveryKey
+    delivery: DeliveryView | None = None
     event: bytes | None = None
     is_whole: bool = True
 
@@ -282,16 +293,13 @@ def _key_of(text: str) -> DeliveryKey:
 
 
 _BY_KEY: Final[Keyset[_Row, DeliveryKey]] = Keyset(
-    of=lambda row: _key_of(row.delivery.id),
+    of=lambda row: row.key,
     kinds=(str,),
     write=lambda key: (str(key),),
     read=_key_of,
-    is_whole=lambda row: row.is_whole,
+    is_whole=lambda row: row.is_whole and row.delivery is not None,
+    is_reached=lambda row: row.delivery is None,
 )
-
-
-def _uid_of(delivery: DeliveryView) -> UUID:
-    return _key_of(delivery.id).event_uid
 
 
 def _event_of(uid: UUID, body: bytes | None) -> bytes:
@@ -300,6 +308,7 @@ def _event_of(uid: UUID, body: bytes | None) -> bytes:
 
 
 def _json(row: _Row) -> bytes:
+    assert row.delivery is not None  # noqa: S101 - such a row is not shown
     return _with_event(_item(row.delivery), row.event)
 
 

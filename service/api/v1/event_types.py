@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import from_json
 
 from service.api.cursor import write_cursor
-from service.api.errors import ApiError, Code, invalid
+from service.api.errors import ApiError, Code, FieldErrors, about, invalid
 from service.api.instant import Instant
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation, created
 from service.api.page import ForwardPage, PageQuery, bad_cursor, keyset_of
@@ -21,6 +21,7 @@ from service.core.events.registry import BUILT_IN, NAME_LENGTH_MAX, NAME_PATTERN
 from service.core.events.schema import DescribedType, built_in_types, sample_of
 from service.core.events.types.operational import RESERVED_PREFIXES
 from service.core.events.view import OwnTypeView, Registration
+from service.core.field_code import FieldCode, FieldSentence
 from service.ports.desk import EventTypeDesk
 
 PATH: Final = "/v1/event-types"
@@ -137,7 +138,7 @@ class EventTypeOperations:
         # A large schema takes a third of a second, which would block the event loop.
         written = await self._aside(call.organization_id, partial(write_type, body.name, body.schema_, body.sample))
         if not isinstance(written, WrittenType):
-            raise invalid("the event type is not valid", {each.field: [each.detail] for each in written})
+            raise invalid("the event type is not valid", _told(written))
         schema, sample = written.schema, written.sample
         registered = await self._desk.register(
             call.organization_id, body.name, body.description, schema, sample, by=call.actor
@@ -159,7 +160,12 @@ class EventTypeOperations:
             row = await self._desk.add_sample(call.organization_id, row.name, written.sample, by=call.actor) or row
         if is_given and (row.sample is None or not is_same_json(row.sample, written.sample or "")):
             sentence = "has another sample already, and types cannot change; leave it out"
-            raise ApiError(409, Code.CONFLICT, f"{row.name} {sentence}", errors={"sample": [sentence]})
+            raise ApiError(
+                409,
+                Code.CONFLICT,
+                f"{row.name} {sentence}",
+                errors=about("sample", sentence, FieldCode.NOT_ALLOWED),
+            )
         return row
 
     def operations(self) -> tuple[Operation, ...]:
@@ -234,8 +240,12 @@ From the broker, only events that the intake queue is bound to arrive (`POSTHORN
 accepts all types."""
 
 
+def _told(complaints: Sequence[Complaint]) -> FieldErrors:
+    return {each.field: [FieldSentence(each.detail, each.code)] for each in complaints}
+
+
 def _conflict(sentence: str, about_name: str) -> ApiError:
-    return ApiError(409, Code.CONFLICT, sentence, errors={"name": [about_name]})
+    return ApiError(409, Code.CONFLICT, sentence, errors=about("name", about_name, FieldCode.NOT_ALLOWED))
 
 
 def _built_in_answer(kind: DescribedType) -> EventTypeAnswer:

@@ -32,8 +32,8 @@ _BY_UID: Final[Keyset[EventView, UUID]] = Keyset(
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class EventItem(AnswerModel):
-    """An event: the envelope as it is delivered, with all of the producer's fields, and when it was received."""
+class EventBody(AnswerModel):
+    """An event's envelope as it is delivered, with all of the producer's fields."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -43,6 +43,11 @@ class EventItem(AnswerModel):
     organization_id: str = Field(examples=["org_8Zq1"])
     test: bool = Field(description="Whether it is a test send.")
     data: dict[str, Any]
+
+
+class EventItem(EventBody):
+    """An event: the envelope as it is delivered, with all of the producer's fields, and when it was received."""
+
     received_at: Instant = Field(description="When Posthorn received it, to the millisecond.")
 
 
@@ -78,12 +83,24 @@ class EventOperations:
                 answers={200: EventItem},
                 problems=frozenset({404}),
             ),
+            Operation(
+                "GET",
+                "/v1/events/{event_id}/body",
+                name="get_event_body",
+                summary="Get an event's body",
+                description="Exactly the bytes that are signed and sent, to compare with what a receiver got.",
+                tag=TAG,
+                scope="read",
+                handler=self.show_body,
+                answers={200: EventBody},
+                problems=frozenset({404}),
+            ),
         )
 
     async def list(self, call: Call) -> Answer:
         """List one page of events."""
         query: EventsQuery = call.query
-        wanted = EventFilter(call.organization_id, query.event_type or (), query.message_id, *query.times)
+        wanted = EventFilter(call.organization_id, query.event_type or (), query.message_id, *query.times, query.scope)
         page = await read_page(query, _BY_UID, partial(self._desk.list, wanted))
         return Answer(200, text=page_of_json(map(event_json, page.rows), page.links))
 
@@ -95,14 +112,23 @@ class EventOperations:
             raise no_event(event_id)
         return Answer(200, text=event_json(found).decode())
 
+    async def show_body(self, call: Call) -> Answer:
+        """Show what is sent of one event, byte for byte."""
+        event_id = call.path("event_id")
+        found = await self._desk.find(call.organization_id, event_id)
+        if found is None:
+            raise no_event(event_id)
+        return Answer(200, text=found.body.decode())
+
 
 def no_event(event_id: str) -> ApiError:
     """The organization has no such event (404)."""
     return ApiError(404, Code.NOT_FOUND, f"no event {event_id[:64]!r}")
 
 
-def event_json(event: EventView) -> bytes:
-    """The envelope with our ``received_at``, which replaces a producer's field of that name."""
-    fields = _fields_of.decode(event.body)
-    fields["received_at"] = msgspec.Raw(msgspec.json.encode(format_timestamp(received_at(event.uid))))
+def event_json(found: EventView, **added: object) -> bytes:
+    """The envelope with our ``received_at`` and what is ``added``; they replace a producer's fields of these names."""
+    fields = _fields_of.decode(found.body)
+    added = {"received_at": format_timestamp(received_at(found.uid)), **added}
+    fields |= {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in added.items()}
     return b"{" + b",".join(b"%b:%b" % (msgspec.json.encode(name), bytes(raw)) for name, raw in fields.items()) + b"}"

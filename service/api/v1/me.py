@@ -4,7 +4,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from service.api.entrance.rate_limit import RATE_LIMIT
 from service.api.instant import Instant
 from service.api.operation import Answer, Call, Operation
 from service.api.validation import AnswerModel
@@ -45,7 +44,8 @@ class Me(AnswerModel):
 
 async def show_me(call: Call) -> Answer:
     """Describe the caller's key."""
-    key, standing = call.key, call.request[RATE_LIMIT]
+    key, standing = call.key, call.rate_limit
+    assert standing is not None  # noqa: S101 - asked over HTTP only: whoever is inside has no API key
     shown = KeyShown(id=key.key_id, name=key.name, scopes=sorted(key.scopes), expires_at=key.expires_at)
     budget = standing.budget
     limit = RateLimitShown(

@@ -6,7 +6,7 @@ from service.api.errors import ApiError, Code
 from service.api.instant import Instant
 from service.api.operation import Answer, Call, Operation
 from service.api.validation import AnswerModel
-from service.core.endpoints.filter import decode_envelope
+from service.core.endpoints.filter.filter import decode_envelope
 from service.core.events.message_status import MessageState, fold_message
 from service.core.events.view import MESSAGES_CALLED_MAX
 from service.ports.desk import EventDesk

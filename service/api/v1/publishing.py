@@ -18,7 +18,9 @@ from service.core.api_key import StoredKey
 from service.core.events.event import BODY_BYTES_MAX, CLOUDEVENTS, Event, Rejected, parse_event
 from service.core.events.event_id import event_id_of
 from service.core.events.judged import Judged
+from service.core.events.registry import Complaint
 from service.core.events.schema import cloudevent_schema
+from service.core.field_code import FieldCode, FieldSentence
 from service.core.reason import ParkReason
 from service.core.wording import count_of
 from service.ports.store import Disposition
@@ -112,10 +114,10 @@ class _Submission:
         """All problems of these events, given with their indexes: the first of each, then the others; bounded."""
         found: dict[str, list[str]] = {}
         for index, why in rejected:
-            found[self.name(index, why.field)] = [why.detail]
+            found[self.name(index, why.field)] = [_coded(why.complaints[0])]
         for index, why in rejected:
             for each in why.others:
-                found.setdefault(self.name(index, each.field), [each.detail])
+                found.setdefault(self.name(index, each.field), [_coded(each)])
         return bounded_errors(found)
 
     def name(self, index: int, field: str | None) -> str:
@@ -123,6 +125,10 @@ class _Submission:
         if not self.is_batch:
             return field or "event"
         return f"events[{index}].{field}" if field else f"events[{index}]"
+
+
+def _coded(complaint: Complaint) -> FieldSentence:
+    return FieldSentence(complaint.detail, complaint.code)
 
 
 _PUBLISHING: Final = f"""One envelope, or `{{"events": […]}}` with 1 to {EVENTS_MAX} of them. The organization is the
@@ -203,7 +209,8 @@ def _split(body: bytes) -> _Submission:
         items = ()
     bodies = tuple(bytes(item) for item in items if item is not msgspec.UNSET)
     if not bodies:
-        raise invalid("the batch is not valid", {"events": [f"must be a list of 1 to {EVENTS_MAX} events"]})
+        sentence = f"must be a list of 1 to {EVENTS_MAX} events"
+        raise invalid("the batch is not valid", {"events": [FieldSentence(sentence, FieldCode.OUT_OF_RANGE)]})
     _check_batch(body.replace(bytes(outermost.events), b"null", 1))
     return _Submission(bodies, is_batch=True)
 
@@ -256,7 +263,9 @@ def _refuse_unpermitted(submission: _Submission, parsed: Sequence[Event | Reject
         return
     allowed = ", ".join(sorted(each.partition(":")[2] for each in key.scopes if each.startswith("publish:")))
     errors = {
-        submission.name(index, "type"): [f"this API key may publish only {allowed}, not {each.type}"]
+        submission.name(index, "type"): [
+            FieldSentence(f"this API key may publish only {allowed}, not {each.type}", FieldCode.NOT_ALLOWED)
+        ]
         for index, each in enumerate(parsed)
         if isinstance(each, Event) and not key.may("publish", each.type)
     }
@@ -269,7 +278,7 @@ def _checked(event: Event, organization_id: str, bodies: dict[str, bytes]) -> Ev
     """Return the event if it belongs to the caller and does not conflict with an earlier one of the batch."""
     if event.organization_id != organization_id:
         detail = "must be the organization of the API key, or omitted"
-        return Rejected(ParkReason.BAD_FIELD, detail, "organization_id")
+        return Rejected(ParkReason.BAD_FIELD, detail, "organization_id", field_code=FieldCode.NOT_ALLOWED)
     if bodies.setdefault(event.id, event.body) != event.body:
         return Rejected(ParkReason.CONFLICT, "another event of this batch has the same id", "id")
     return event

@@ -37,7 +37,7 @@ class ResourceCall:
         """Who makes the change, for the audit log. Raises ``LookupError`` without a key."""
         if self.key is None:
             raise LookupError("nobody changes anything without a key")
-        return actor_of(self.request, self.key)
+        return actor_of(self.request.remote, self.key)
 
     def parameter(self, name: str) -> str | None:
         """Return a query parameter, the last if it is repeated. Raises ``RefusalError`` (400)."""

@@ -1,5 +1,1 @@
 """``import``: endpoints of other services, shown first and then taken over."""
-
-from service.cli.imports.commands import imports
-
-__all__ = ["imports"]

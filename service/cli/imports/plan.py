@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -13,13 +14,8 @@ from service.adapters.system import command_actor
 from service.cli.database import endpoint_store
 from service.cli.terminal import CommandError
 from service.core.endpoints.refusals import CapReached, InvalidWish, UrlTaken
-from service.core.endpoints.settings import (
-    NOTHING_ASKED,
-    EndpointRules,
-    EndpointSettings,
-    EndpointWish,
-    differing,
-)
+from service.core.endpoints.rules import EndpointRules
+from service.core.endpoints.settings import NOTHING_ASKED, EndpointSettings, EndpointWish, differing
 from service.core.endpoints.view import EndpointState, EndpointView, NewSecret, Registered
 from service.core.imports.foreign import Foreign, Names
 from service.core.walk import Walk
@@ -120,7 +116,7 @@ class Import:
         row = Row(foreign, What.NEW, event_types, foreign.differs)
         if bad := [f"{each}: {names.problems[each]}" for each in foreign.event_types if each in names.problems]:
             return replace(row, what=What.REFUSED, notes=tuple(bad))
-        granted = self._rules.judge(EndpointWish(_given(row)), NOTHING_ASKED, own)
+        granted = self._rules.judge(EndpointWish(_given(row)), NOTHING_ASKED, own, now=datetime.now(UTC))
         if isinstance(granted, InvalidWish) and granted.problems.keys() <= _MAY_BE_LEFT_OUT:
             kept = {name: value for name, value in foreign.given.items() if name not in granted.problems}
             left_out = tuple(f"left out: {each}" for each in _sentences(granted.problems))

@@ -13,6 +13,7 @@ class ActorKind(StrEnum):
 
     API_KEY = "api_key"
     CLI = "cli"
+    LINK = "link"
     POSTHORN = "posthorn"
 
 
@@ -20,8 +21,8 @@ class ActorKind(StrEnum):
 class Actor:
     """Who makes a change.
 
-    ``id`` is an API key's id, or ``user@host`` of whoever ran a command. ``address`` is the client's, as the API sees
-    it; None if no request led to the change.
+    ``id`` is an API key's id, or ``user@host`` of whoever ran a command; of a link to the pages, that of who made it.
+    ``address`` is the client's, as the API sees it; None if no request led to the change.
     """
 
     kind: ActorKind

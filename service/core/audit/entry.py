@@ -36,13 +36,17 @@ AuditOperation = Literal[
     "endpoint.rehearse",
     "endpoint.disable",
     "endpoint.gone",
+    "endpoint.expire",
     "event_type.register",
+    "portal_link.create",
     "secrets.rewrap",  # sealed with another key of SECRET_KEYS, whose id it has
     "delivery.replay",
     "replay.create",
     "replay.pause",
     "replay.resume",
     "replay.cancel",
+    "parked.republish",  # ordered: the broker's queue and the log cannot change together
+    "parked.discard",
 ]
 """What can be done. The first part is the kind of the object whose id the entry has."""
 OPERATIONS: Final[tuple[AuditOperation, ...]] = get_args(AuditOperation)

@@ -22,7 +22,7 @@ class State(StrEnum):
     LEASED = "leased"  # The lease's holder settles it. If the holder dies, the lease expires and upkeep rescues it.
     DELIVERED = "delivered"  # Final: the receiver answered 2xx.
     DEAD = "dead"  # Final: attempts, age or retention ran out. A replay makes a new delivery; this one never moves.
-    CANCELLED = "cancelled"  # Final: the subscription was deleted, or the receiver answered 410.
+    CANCELLED = "cancelled"  # Final: the subscription was deleted or expired, or the receiver answered 410.
 
 
 class Step(StrEnum):

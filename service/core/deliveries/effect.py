@@ -9,7 +9,7 @@ from msgspec import Struct
 from service.core.deliveries.announcements import endpoint_gone
 from service.core.deliveries.delivery import Delivery, DeliveryKey
 from service.core.deliveries.outcome import Accepted, Failed, Gone, Outcome
-from service.core.endpoints.gate import GateKind
+from service.core.endpoints.gates.gate import GateKind
 from service.core.events.event import Event
 from service.core.reason import Reason
 

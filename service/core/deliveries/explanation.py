@@ -17,7 +17,7 @@ from service.core.deliveries.story import (
     Section,
     Story,
 )
-from service.core.endpoints.filter import Filter, Mismatch, decode_envelope, parse_filter
+from service.core.endpoints.filter.filter import Filter, Mismatch, decode_envelope, parse_filter
 from service.core.endpoints.subscription import covers, specificity
 from service.core.reason import Reason
 from service.core.timestamp import format_timestamp
@@ -186,6 +186,9 @@ def _without_delivery(  # noqa: PLR0911 - one return for each finding
     found = partial(Explained, subscription, endpoint)
     is_changed = endpoint.updated_at > event.received_at
     todays = " The endpoint was changed after the event; this is its current filter." if is_changed else ""
+    if endpoint.valid_until is not None and endpoint.valid_until <= event.received_at:
+        sentence = f"The endpoint expired at {_at(endpoint.valid_until)} (valid_until), before the event."
+        return found(Finding.REMOVED_BEFORE, sentence)
     if subscription.removed_at is not None and subscription.removed_at <= event.received_at:
         return found(Finding.REMOVED_BEFORE, f"Removed at {_at(subscription.removed_at)}, before the event.")
     if not covers(subscription.event_type, event.event_type):
@@ -232,7 +235,7 @@ def _with_delivery(
 def _told(delivery: KnownDelivery, endpoint: KnownEndpoint) -> tuple[Finding, str]:
     made = _times(delivery.attempts_made)
     answer = f" The last answer was {delivery.last_status}." if delivery.last_status else ""
-    why = _WHY.get(delivery.reason, str(delivery.reason)) if delivery.reason else ""
+    why = WHY.get(delivery.reason, str(delivery.reason)) if delivery.reason else ""
     match delivery.state:
         case State.DELIVERED:
             return Finding.DELIVERED, f"Delivered, after {made}.{answer}"
@@ -263,7 +266,7 @@ def _at(at: datetime) -> str:
     return format_timestamp(at)
 
 
-_WHY: Mapping[Reason, str] = {
+WHY: Mapping[Reason, str] = {
     Reason.HTTP_STATUS: "the receiver answered with an error status",
     Reason.REDIRECT: "the receiver redirects, which is not followed",
     Reason.GONE: "the receiver answered 410, which ends the subscription",
@@ -285,5 +288,6 @@ _WHY: Mapping[Reason, str] = {
     Reason.AGE_EXCEEDED: "the next attempt would be past the age limit",
     Reason.CRASHES_WORKER: "three requests in a row ended with the loss of their worker",
     Reason.SUBSCRIPTION_DELETED: "the subscription was removed",
+    Reason.ENDPOINT_EXPIRED: "the endpoint expired",
     Reason.PAST_RETENTION: "it was still waiting when its event was about to be deleted",
 }

@@ -64,7 +64,7 @@ class Bury(Struct, frozen=True, gc=False):
 
 
 class Cancel(Struct, frozen=True, gc=False):
-    """The delivery is no longer wanted: the subscription was deleted, or the receiver answered 410."""
+    """The delivery is no longer wanted: the subscription ended, or the receiver answered 410."""
 
     reason: Reason
     step = Step.CANCEL

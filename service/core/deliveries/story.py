@@ -8,7 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from service.core.deliveries.delivery import State
-from service.core.endpoints.gate import Gate
+from service.core.endpoints.gates.gate import Gate
 from service.core.reason import Reason
 
 
@@ -32,6 +32,7 @@ class KnownEndpoint:
     updated_at: datetime
     filter: Any = None
     gates: tuple[Gate, ...] = ()
+    valid_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Final
 
 from service.core.deliveries.delivery import State
 from service.core.deliveries.outcome import OutcomeKind
+from service.core.events.scope import ScopeWanted
 from service.core.reason import Reason
 
 STATUS_PATTERN: Final = r"[0-9]{1,3}|[0-9]xx"
@@ -24,7 +25,8 @@ def status_range(text: str) -> StatusRange:
 class DeliveryFilter:
     """Which deliveries to list; None, or no values, means any. Of several values one must hold.
 
-    ``statuses`` are those of the last attempt that got a reply. ``message_id`` is the message that the event is about.
+    ``statuses`` are those of the last attempt that got a reply. ``message_id`` is the message that the event is about,
+    ``scope`` what the event belongs to; with a scope there is an organization, but neither a message nor an event.
     ``since`` (inclusive) and ``until`` (exclusive) bound the time when the event was received.
     """
 
@@ -38,6 +40,7 @@ class DeliveryFilter:
     reasons: Sequence[Reason] = ()
     since: datetime | None = None
     until: datetime | None = None
+    scope: ScopeWanted | None = None
 
 
 @dataclass(frozen=True, slots=True)

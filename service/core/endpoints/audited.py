@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from service.core.audit.entry import Masked, State
 from service.core.endpoints.auth import HIDDEN, EndpointAuth, UnreadableAuth, masked_auth
-from service.core.endpoints.gate import OPENED_BY_PEOPLE, GateKind
+from service.core.endpoints.gates.gate import OPENED_BY_PEOPLE, GateKind
 from service.core.endpoints.settings import EndpointSettings
 from service.core.endpoints.url import masked_url
 from service.core.endpoints.view import EndpointView, SecretHint
@@ -29,6 +29,7 @@ SHOWN: Final = frozenset(
     {
         *("event_types", "description", "signature_style", "signature_header", "filter", "retry", "timeout_seconds"),
         *("rate_limit_per_second", "max_in_flight", "order_by", "order_wait_seconds", "metadata"),
+        "valid_until",
     }
 )
 """Settings that hold nothing secret."""

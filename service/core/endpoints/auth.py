@@ -14,8 +14,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from service.core.endpoints.target_policy import EgressPolicy, TargetRefused
+from service.core.endpoints.target_policy import EgressPolicy, TargetRefused, coded
 from service.core.endpoints.url import masked_url
+from service.core.field_code import FieldCode, FieldSentence
 
 HIDDEN: Final = "***"
 """Shown in place of a secret value; in a request it keeps the stored value."""
@@ -69,6 +70,7 @@ _FIELDS: Final = {
     "mtls": ({"certificate", "private_key"}, set[str]()),
 }
 TYPES: Final = tuple(_FIELDS)
+_NOTHING_KEPT: Final = FieldSentence(f"{HIDDEN} keeps a stored value, but there is none; send one", FieldCode.REQUIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +92,11 @@ def read_auth(
 ) -> EndpointAuth | AuthRefused:
     """What a caller sent as ``auth``, or every problem with it. ``before`` has the values that ``***`` keeps."""
     if not isinstance(given, dict):
-        return AuthRefused({"": "must be an object"})
+        return AuthRefused({"": FieldSentence("must be an object", FieldCode.WRONG_TYPE)})
     kind = given.get("type")
     if kind not in TYPES:
-        return AuthRefused({"type": f"must be one of {', '.join(map(repr, TYPES))}"})
+        sentence = f"must be one of {', '.join(map(repr, TYPES))}"
+        return AuthRefused({"type": FieldSentence(sentence, FieldCode.UNKNOWN_VALUE)})
     if problems := dict(_shape_problems(given, kind)):
         return AuthRefused(problems)
     if kind == "mtls":
@@ -149,11 +152,11 @@ def _read_mtls(
 ) -> ClientCertificate | AuthRefused:
     if private_key == HIDDEN:  # it goes nowhere, so another certificate for the same key may come with it
         if not isinstance(before, ClientCertificate):
-            return AuthRefused({"private_key": f"{HIDDEN} keeps a stored value, but there is none; send one"})
+            return AuthRefused({"private_key": _NOTHING_KEPT})
         private_key = before.private_key
     bounds = {"certificate": (certificate, CERTIFICATE_MAX), "private_key": (private_key, PRIVATE_KEY_MAX)}
     problems = {
-        name: f"must be 1 to {most} characters of PEM"
+        name: FieldSentence(f"must be 1 to {most} characters of PEM", FieldCode.WRONG_FORM)
         for name, (text, most) in bounds.items()
         if not (0 < len(text) <= most and text.isascii())
     }
@@ -166,13 +169,13 @@ def _shape_problems(given: Mapping[Any, Any], kind: str) -> Iterator[tuple[str, 
     others = {name for fields in _FIELDS.values() for each in fields for name in each}
     for name in given.keys() - known:
         if given[name] is not None or name not in others:  # an answer names the fields of all types
-            yield str(name)[:64], f"is not a field of the type {kind!r}"
+            yield str(name)[:64], FieldSentence(f"is not a field of the type {kind!r}", FieldCode.UNKNOWN_FIELD)
     for name in sorted(required):
         if name not in given:
-            yield name, "is required"
+            yield name, FieldSentence("is required", FieldCode.REQUIRED)
     for name, value in given.items():
         if name in required | optional and not isinstance(value, str) and not (name in optional and value is None):
-            yield name, "must be a text"
+            yield name, FieldSentence("must be a text", FieldCode.WRONG_TYPE)
 
 
 def _oauth2_problems(
@@ -180,12 +183,12 @@ def _oauth2_problems(
 ) -> Iterator[tuple[str, str]]:
     judged = policy.judge_url(given["token_url"])
     if isinstance(judged, TargetRefused):
-        yield "token_url", judged.sentence
+        yield "token_url", coded(judged)
     for name, (pattern, why) in _PATTERNS.items():
         if given.get(name) is not None and not pattern.fullmatch(given[name]):
-            yield name, why
+            yield name, FieldSentence(why, FieldCode.WRONG_FORM)
     if given["client_secret"] == HIDDEN:
         if not isinstance(before, OAuth2):
-            yield "client_secret", f"{HIDDEN} keeps a stored value, but there is none; send one"
+            yield "client_secret", _NOTHING_KEPT
         elif before.token_url != given["token_url"]:
-            yield "client_secret", "send it again: the token_url changes"
+            yield "client_secret", FieldSentence("send it again: the token_url changes", FieldCode.REQUIRED)

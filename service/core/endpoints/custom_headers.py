@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from service.core.field_code import FieldCode, FieldSentence
+
 HEADERS_MAX: Final = 20
 NAME_PATTERN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}"
 VALUE_PATTERN: Final = r"[\t\x20-\x7e]{0,1024}"
@@ -28,17 +30,19 @@ _SIGNATURE: Final = "x-webhook-signature"
 
 def judge_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     """The problems with these headers, by name; the key "" is about their number. Empty when all may be sent."""
-    problems = {}
+    problems: dict[str, str] = {}
     if len(headers) > HEADERS_MAX:
-        problems[""] = f"at most {HEADERS_MAX} custom headers are allowed, not {len(headers)}"
+        why = f"at most {HEADERS_MAX} custom headers are allowed, not {len(headers)}"
+        problems[""] = FieldSentence(why, FieldCode.OUT_OF_RANGE)
     seen: set[str] = set()
     for name, value in headers.items():
         problem = _judge_name(name) or _judge_value(value)
         canonical = canonical_name(name)
         if canonical == _SIGNATURE:
-            problem = "is reserved for a signature, so it cannot be set"
+            problem = _refused("is reserved for a signature, so it cannot be set")
         elif canonical in seen:
-            problem = "appears twice (receivers may not tell upper from lower case, nor _ from -)"
+            why = "appears twice (receivers may not tell upper from lower case, nor _ from -)"
+            problem = FieldSentence(why, FieldCode.REPEATED)
         seen.add(canonical)
         if problem is not None:
             problems[name] = problem
@@ -58,15 +62,21 @@ def judge_signature_header(name: str) -> str | None:
 def _judge_name(name: str) -> str | None:
     canonical = canonical_name(name)
     if _NAME.fullmatch(name) is None:
-        return "a header name must be 1 to 64 letters, digits and hyphens (an RFC 9110 token)"
+        why = "a header name must be 1 to 64 letters, digits and hyphens (an RFC 9110 token)"
+        return FieldSentence(why, FieldCode.WRONG_FORM)
     if canonical in _REFUSED or canonical.startswith(_REFUSED_PREFIXES):
-        return "is controlled by the connection or the message itself, so it cannot be set"
+        return _refused("is controlled by the connection or the message itself, so it cannot be set")
     if canonical in _OURS:
-        return "is sent with every webhook, so it cannot be set"
+        return _refused("is sent with every webhook, so it cannot be set")
     return None
+
+
+def _refused(sentence: str) -> FieldSentence:
+    return FieldSentence(sentence, FieldCode.NOT_ALLOWED)
 
 
 def _judge_value(value: str) -> str | None:
     if _VALUE.fullmatch(value) is None:
-        return "a header value must be at most 1024 printable ASCII characters, spaces and tabs"
+        why = "a header value must be at most 1024 printable ASCII characters, spaces and tabs"
+        return FieldSentence(why, FieldCode.WRONG_FORM)
     return None

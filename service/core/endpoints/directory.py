@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 from service.core.endpoints.endpoint import Endpoint, StoredEndpoint
-from service.core.endpoints.filter import decode_envelope
+from service.core.endpoints.filter.filter import decode_envelope
 from service.core.endpoints.subscription import Subscription, patterns_covering
 from service.core.events.own_types.own_type import OwnEventType
 
@@ -152,11 +153,14 @@ class OrganizationDirectory:
                 self._subscribed.pop(pattern, None)
 
 
-def let_through(subscriptions: tuple[Subscription, ...], body: bytes) -> tuple[Subscription, ...]:
-    """Those whose endpoint's filter lets the event through.
+def let_through(subscriptions: tuple[Subscription, ...], body: bytes, now: datetime) -> tuple[Subscription, ...]:
+    """Those whose endpoint has not expired, and whose filter lets the event through.
 
     ``body`` is the event's envelope. It is decoded once, and only if there is a filter.
     """
+    if all(each.endpoint.filter is None and each.endpoint.valid_until is None for each in subscriptions):
+        return subscriptions
+    subscriptions = tuple(each for each in subscriptions if not each.endpoint.has_expired(now))
     if all(each.endpoint.filter is None for each in subscriptions):
         return subscriptions
     envelope = decode_envelope(body)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from service.core.endpoints.auth import EndpointAuth
-from service.core.endpoints.filter import Filter
+from service.core.endpoints.filter.filter import Filter
 from service.core.endpoints.retry_schedule import RetrySchedule
 from webhook_signature.sign import KEYS_MAX
 from webhook_signature.styles import STYLES, Key, Style, joined
@@ -65,6 +65,11 @@ class Endpoint:
     auth: EndpointAuth | None = None
     problem: str | None = None
     stored_url: str | None = None
+    valid_until: datetime | None = None
+
+    def has_expired(self, now: datetime) -> bool:
+        """Whether its ``valid_until`` has come: it gets nothing more, whether or not it is known to have ended."""
+        return self.valid_until is not None and self.valid_until <= now
 
     def keys_at(self, now: datetime) -> tuple[Key, ...] | None:
         """The keys valid at ``now``, newest first, at most three; None if there is none or one cannot be unsealed."""
@@ -132,6 +137,7 @@ class StoredEndpoint:
     order_by: str | None = None
     sealed_auth: str | None = None
     sealed_url: str | None = None
+    valid_until: datetime | None = None
 
     @property
     def is_limited(self) -> bool:

@@ -10,9 +10,9 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
-from service.core.endpoints.clause import is_number
-from service.core.endpoints.filter import decode_envelope
-from service.core.endpoints.path import read_path, value_at
+from service.core.endpoints.filter.clause import is_number
+from service.core.endpoints.filter.filter import decode_envelope
+from service.core.endpoints.filter.path import read_path, value_at
 from service.core.endpoints.subscription import Subscription
 
 ORDER_WAIT_SECONDS: Final = 300.0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from service.core.endpoints.caps import Capped
-from service.core.endpoints.gate import Gate
+from service.core.endpoints.gates.gate import Gate
 from service.core.timestamp import format_timestamp
 from service.core.wording import count_of
 from webhook_signature.sign import KEYS_MAX
@@ -48,6 +48,23 @@ class EndpointGone:
     """The receiver answered 410, so the endpoint can no longer be changed."""
 
     sentence = "this endpoint is gone: its receiver answered 410"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointExpired:
+    """The endpoint's ``valid_until`` has come, so it can no longer be changed."""
+
+    valid_until: datetime | None
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        at = f": its valid_until was {format_timestamp(self.valid_until)}" if self.valid_until else ""
+        return f"this endpoint has expired{at}"
+
+
+Ended = EndpointGone | EndpointExpired
+"""Why nothing can be done any more to an endpoint that has ended by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +170,7 @@ EndpointRefusal = (
     | NoSuchOrganization
     | NoSuchEndpoint
     | EndpointGone
+    | EndpointExpired
     | EndpointGated
     | UrlTaken
     | OtherVersion

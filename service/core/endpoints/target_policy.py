@@ -10,6 +10,7 @@ from enum import StrEnum
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from service.core.endpoints.url import is_masked
+from service.core.field_code import FieldCode, FieldSentence
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -115,6 +116,11 @@ class TargetRefused:
     host: str = ""
     verdict: Verdict | None = None
     is_policy: bool = False  # refused by the operator's settings; otherwise the URL itself is invalid
+
+
+def coded(refused: TargetRefused) -> FieldSentence:
+    """The sentence with its code: the operator's settings do not allow the URL, or it is none."""
+    return FieldSentence(refused.sentence, FieldCode.NOT_ALLOWED if refused.is_policy else FieldCode.WRONG_FORM)
 
 
 _RULE = re.compile(

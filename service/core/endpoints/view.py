@@ -7,29 +7,34 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from service.core.endpoints.gate import Gate, GateKind
+from service.core.endpoints.gates.gate import Gate, GateKind
+from service.core.endpoints.refusals import Ended, EndpointExpired, EndpointGone
 from service.core.endpoints.settings import EndpointSettings
-from service.core.endpoints.signing import Signing
+from service.core.endpoints.signing.signing import Signing
+from service.core.reason import Reason
 
 
 class EndpointState(StrEnum):
-    """The state of an endpoint; but for GONE it follows from its gates."""
+    """The state of an endpoint. Gone and expired ones have ended; of the others it follows from their gates."""
 
     ACTIVE = "active"
     PAUSED = "paused"
     DISABLED = "disabled"  # it failed for days
     GONE = "gone"  # its receiver answered 410
+    EXPIRED = "expired"  # its ``valid_until`` has come
 
 
-LISTED_STATES: Final = frozenset(EndpointState) - {EndpointState.GONE}
-"""What a list shows unless it is asked for others: a URL that is gone may be registered anew, so it is not there."""
+ENDED: Final = frozenset({EndpointState.GONE, EndpointState.EXPIRED})
+"""The states of an endpoint that has ended by itself: it stays to be seen, and can no longer be changed."""
+LISTED_STATES: Final = frozenset(EndpointState) - ENDED
+"""What a list shows unless it is asked for others: the URL of one that has ended may be registered anew."""
 
 
-def state_of(gates: Iterable[Gate], *, is_gone: bool) -> EndpointState:
-    """The state of an endpoint behind these gates."""
+def state_of(gates: Iterable[Gate], ended: EndpointState | None = None) -> EndpointState:
+    """The state of an endpoint behind these gates, if it has not ``ended``."""
     kinds = {each.kind for each in gates}
-    if is_gone:
-        return EndpointState.GONE
+    if ended is not None:
+        return ended
     if GateKind.DISABLED in kinds:
         return EndpointState.DISABLED
     return EndpointState.PAUSED if GateKind.PAUSED in kinds else EndpointState.ACTIVE
@@ -40,6 +45,18 @@ class RemovalReason(StrEnum):
 
     DELETED = "deleted"
     GONE = "gone"
+    EXPIRED = "expired"
+
+    @property
+    def cancels(self) -> Reason:
+        """Why its deliveries are cancelled."""
+        match self:
+            case RemovalReason.DELETED:
+                return Reason.SUBSCRIPTION_DELETED
+            case RemovalReason.GONE:
+                return Reason.GONE
+            case RemovalReason.EXPIRED:
+                return Reason.ENDPOINT_EXPIRED
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +76,7 @@ class SecretHint:
 
 @dataclass(frozen=True, slots=True)
 class EndpointView:
-    """An endpoint, with its gates that are shut. A gone endpoint shows the event types that it was subscribed to.
+    """An endpoint, with its gates that are shut. One that has ended shows the event types that it was subscribed to.
 
     ``verified_at`` is when the receiver at its URL last sent a challenge back; None if it was not asked. ``version``
     grows with every change of its settings, event types and secrets, and when it is paused or resumed.
@@ -74,6 +91,17 @@ class EndpointView:
     updated_at: datetime
     verified_at: datetime | None = None
     version: int = 1
+
+    @property
+    def ended(self) -> Ended | None:
+        """Why nothing can be done to it any more; None if it has not ended by itself."""
+        match self.state:
+            case EndpointState.GONE:
+                return EndpointGone()
+            case EndpointState.EXPIRED:
+                return EndpointExpired(self.settings.valid_until)
+            case _:
+                return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from typing import Any, Final, Union, get_args, get_origin
 import msgspec
 
 from service.core.events.data import Data
-from service.core.events.registry import REGISTRY, Complaint, about_of
+from service.core.events.registry import REGISTRY, Complaint, about_of, code_of_reader
+from service.core.field_code import FieldCode
 
 COMPLAINTS_MAX: Final = 100
 """Of one event: its 256 kB have room for ten thousands."""
@@ -48,7 +49,7 @@ def _mistyped(value: bytes | msgspec.Raw, kind: Any, path: str) -> Iterator[Comp
         choices = [each for each in _choices(kind) if each is not NoneType]
         inner = list(islice(_mistyped_inside(value, choices[0], path), COMPLAINTS_MAX)) if len(choices) == 1 else []
         what, _, where = str(error).partition(" - at `$")
-        yield from inner or (Complaint(f"{path}{where.rstrip('`')}", what),)
+        yield from inner or (Complaint(f"{path}{where.rstrip('`')}", what, code_of_reader(what)),)
 
 
 def _choices(kind: Any) -> tuple[Any, ...]:  # noqa: ANN401
@@ -73,13 +74,14 @@ def _missing(event_type: str, data: object) -> Iterator[Complaint]:
     kind = REGISTRY[event_type]
     for path in kind.required:
         if _value_at(data, path) in (None, ""):
-            yield Complaint(f"data.{path}", f"is required for {event_type}")
+            yield Complaint(f"data.{path}", f"is required for {event_type}", FieldCode.REQUIRED)
     for path, allowed in kind.values.items():
         if _value_at(data, path) not in allowed:
-            yield Complaint(f"data.{path}", f"must be {' or '.join(map(repr, allowed))} for {event_type}")
+            detail = f"must be {' or '.join(map(repr, allowed))} for {event_type}"
+            yield Complaint(f"data.{path}", detail, FieldCode.UNKNOWN_VALUE)
     if kind.any_of and not any(_value_at(data, path) for path in kind.any_of):
         detail = f"{event_type} needs content here, or in {' or '.join(kind.any_of[1:])}"
-        yield Complaint(f"data.{kind.any_of[0]}", detail)
+        yield Complaint(f"data.{kind.any_of[0]}", detail, FieldCode.REQUIRED)
 
 
 def _value_at(data: object, path: str) -> object:

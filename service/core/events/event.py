@@ -15,6 +15,7 @@ from msgspec import Struct
 from service.core.events.complaints import complaints_about
 from service.core.events.registry import REGISTRY, Complaint, about_of, is_event_type_name, unknown_type
 from service.core.events.urn import with_plain_urns
+from service.core.field_code import FieldCode
 from service.core.reason import ParkReason
 from service.core.timestamp import format_timestamp, parse_timestamp
 
@@ -45,7 +46,7 @@ class Event(Struct, frozen=True, gc=False):
 
     A ``type`` that is not built in, and its data, are still to be checked against the organization's directory.
     ``message_id`` is ``data.message.id``, ``external_id`` its ``external_id`` and ``reply_to_id``
-    ``data.reply_to.message_id``, if they are strings of at most 256 characters.
+    ``data.reply_to.message_id``, if they are strings of at most 256 characters; so are the ids of ``data.scope``.
     """
 
     id: str
@@ -57,29 +58,57 @@ class Event(Struct, frozen=True, gc=False):
     message_id: str | None = None
     reply_to_id: str | None = None
     external_id: str | None = None
+    brand_id: str | None = None
+    campaign_id: str | None = None
+    project_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """Why these bytes are not an event. ``field`` names the invalid field; ``detail`` says what is wrong with it.
 
-    ``others`` are what else is wrong, as far as its fields could be read.
+    ``others`` are what else is wrong, as far as its fields could be read. ``field_code`` is the code of what is wrong
+    with the field, unless it follows from the reason.
     """
 
     reason: ParkReason
     detail: str
     field: str | None = None
     others: tuple[Complaint, ...] = ()
+    field_code: FieldCode | None = None
 
     @property
     def complaints(self) -> tuple[Complaint, ...]:
         """Everything that is wrong, as complaints about fields; "" is the whole event."""
-        return Complaint(self.field or "", self.detail), *self.others
+        code = self.field_code or _CODES.get(self.reason, FieldCode.INVALID)
+        return Complaint(self.field or "", self.detail, code), *self.others
+
+
+_CODES: Mapping[ParkReason, FieldCode] = {
+    ParkReason.TOO_LARGE: FieldCode.OUT_OF_RANGE,
+    ParkReason.INVALID_UTF8: FieldCode.WRONG_FORM,
+    ParkReason.BAD_JSON: FieldCode.WRONG_FORM,
+    ParkReason.NOT_AN_OBJECT: FieldCode.WRONG_TYPE,
+    ParkReason.DUPLICATE_KEY: FieldCode.REPEATED,
+    ParkReason.TOO_DEEP: FieldCode.OUT_OF_RANGE,
+    ParkReason.NUL_CHARACTER: FieldCode.WRONG_FORM,
+    ParkReason.MISSING_ID: FieldCode.REQUIRED,
+    ParkReason.MISSING_FIELD: FieldCode.REQUIRED,
+    ParkReason.BAD_FIELD: FieldCode.WRONG_FORM,
+    ParkReason.BAD_TIMESTAMP: FieldCode.WRONG_FORM,
+    ParkReason.TIMESTAMP_IN_FUTURE: FieldCode.OUT_OF_RANGE,
+    ParkReason.UNKNOWN_TYPE: FieldCode.UNKNOWN_VALUE,
+    ParkReason.RESERVED_TYPE: FieldCode.NOT_ALLOWED,
+    ParkReason.UNKNOWN_ORGANIZATION: FieldCode.UNKNOWN_VALUE,
+    ParkReason.CONFLICT: FieldCode.REPEATED,
+}
 
 
 class _Invalid(Exception):  # noqa: N818 - never leaves this module: parse_event returns it as a value
-    def __init__(self, reason: ParkReason, detail: str, field_name: str | None = None) -> None:
-        self.rejected = Rejected(reason, detail, field_name)
+    def __init__(
+        self, reason: ParkReason, detail: str, field_name: str | None = None, code: FieldCode | None = None
+    ) -> None:
+        self.rejected = Rejected(reason, detail, field_name, field_code=code)
 
 
 def parse_event(
@@ -133,6 +162,13 @@ def _envelope(body: bytes, fields: Mapping[str, msgspec.Raw] | None) -> Mapping[
 def _refuse_depth(body: bytes) -> None:
     if body.count(b"{") + body.count(b"[") <= DEPTH_MAX:
         return  # this cheap check settles nearly every event
+    deepest = depth_of(body)
+    if deepest > DEPTH_MAX:
+        raise _Invalid(ParkReason.TOO_DEEP, f"nested {deepest} levels deep; the limit is {DEPTH_MAX}")
+
+
+def depth_of(body: bytes) -> int:
+    """How deep JSON is nested; of other bytes, some number."""
     depth = deepest = 0
     for byte in _STRING.sub(b"", body).translate(None, _NO_BRACKETS):
         if byte in b"{[":
@@ -140,8 +176,7 @@ def _refuse_depth(body: bytes) -> None:
             deepest = max(deepest, depth)
         else:
             depth -= 1
-    if deepest > DEPTH_MAX:
-        raise _Invalid(ParkReason.TOO_DEEP, f"nested {deepest} levels deep; the limit is {DEPTH_MAX}")
+    return deepest
 
 
 def _refuse_nul(body: bytes) -> None:
@@ -181,7 +216,7 @@ def _event(fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | N
     data = bytes(_required(fields, "data"))
     about = about_of(event_type, data)
     if isinstance(about, Complaint):
-        raise _Invalid(ParkReason.BAD_DATA, about.detail, about.field)
+        raise _Invalid(ParkReason.BAD_DATA, about.detail, about.field, about.code)
     if event_type in REGISTRY:
         data = with_plain_urns(data)
     parts = [
@@ -202,7 +237,8 @@ def _event(fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | N
     if len(whole) > BODY_BYTES_MAX:
         raise _Invalid(ParkReason.TOO_LARGE, f"the event has {len(whole)} bytes; the limit is {BODY_BYTES_MAX}")
     ids = (about.message_id, about.reply_to_id, about.external_id)
-    return Event(event_id, event_type, occurred_at, organization_id, whole, is_test, *ids)
+    scope = (about.brand_id, about.campaign_id, about.project_id)
+    return Event(event_id, event_type, occurred_at, organization_id, whole, is_test, *ids, *scope)
 
 
 def _rejected(first: Rejected, fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | None) -> Rejected:
@@ -244,7 +280,7 @@ def _organization_id(fields: Mapping[str, msgspec.Raw]) -> str:
 def _is_test(fields: Mapping[str, msgspec.Raw]) -> bool:
     is_test = _value(fields, "test") if "test" in fields else False
     if not isinstance(is_test, bool):
-        raise _Invalid(ParkReason.BAD_FIELD, "must be true or false", "test")
+        raise _Invalid(ParkReason.BAD_FIELD, "must be true or false", "test", FieldCode.WRONG_TYPE)
     return is_test
 
 
@@ -274,7 +310,7 @@ def _value(fields: Mapping[str, msgspec.Raw], name: str) -> Any:  # noqa: ANN401
 def _text(fields: Mapping[str, msgspec.Raw], name: str) -> str:
     value = _value(fields, name)
     if not isinstance(value, str):
-        raise _Invalid(ParkReason.BAD_FIELD, "must be a string", name)
+        raise _Invalid(ParkReason.BAD_FIELD, "must be a string", name, FieldCode.WRONG_TYPE)
     return value
 
 

@@ -7,6 +7,8 @@ from enum import Enum, auto
 from typing import Final
 from uuid import UUID
 
+from service.core.events.scope import ScopeWanted
+
 MESSAGES_CALLED_MAX: Final = 10
 """How many messages with one external id are told of."""
 
@@ -32,8 +34,8 @@ class EventView:
 class EventFilter:
     """Which events to list; None, or no values, means any. Of several types one must hold.
 
-    ``message_id`` is the message that the event is about. ``since`` (inclusive) and ``until`` (exclusive) bound the
-    time of receipt.
+    ``message_id`` is the message that the event is about, ``scope`` what it belongs to; only one of them is given.
+    ``since`` (inclusive) and ``until`` (exclusive) bound the time of receipt.
     """
 
     organization_id: str
@@ -41,6 +43,7 @@ class EventFilter:
     message_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    scope: ScopeWanted | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from service.core.imports.foreign import Foreign, Found, Unreadable, each_object, read_each, text_of, texts_of
+from service.core.imports.foreign import Foreign, Found, Unreadable, each_object, read_each, text_of, texts_of, whole_of
 
 PREFIX: Final = "convoy"
 SIGNATURE_HEADER: Final = "X-Convoy-Signature"
@@ -80,8 +80,8 @@ def _read(entry: Mapping[str, Any], subscribed: Sequence[Mapping[str, Any]]) -> 
         differs.append(f"its signature: the secret is the same, the style is {given['signature_style']}")
     else:
         differs.append("the export has no secret: it gets a new one")
-    rate, over = entry.get("rate_limit"), _seconds(entry.get("rate_limit_duration"))
-    if isinstance(rate, int) and rate > 0 and over:
+    rate, over = whole_of(entry.get("rate_limit")), _seconds(entry.get("rate_limit_duration"))
+    if rate and over:
         given["rate_limit_per_second"] = rate / over
     if timeout_seconds := _seconds(entry.get("http_timeout")):
         given["timeout_seconds"] = timeout_seconds
@@ -107,7 +107,7 @@ def _authentication(found: object, differs: list[str]) -> Mapping[str, Any]:
 
 def _seconds(value: object) -> float | None:
     """A duration: a number of seconds, or a text such as ``1m``."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return float(value) or None
+    if isinstance(value, int):
+        return whole_of(value)
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     return float(found[1]) * _UNIT_SECONDS[found[2] or "s"] or None if found else None

@@ -11,6 +11,8 @@ from service.core.events.types.operational import RESERVED_PREFIXES
 FOREIGN_MAX: Final = 20_000
 """How many endpoints or subscribers one import may have: as many as an organization, by default."""
 
+WHOLE_MAX: Final = 10**15
+
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
@@ -115,6 +117,13 @@ def read_each(value: object, where: str, read: Callable[[Mapping[str, Any]], For
 def text_of(entry: Mapping[str, Any], *names: str) -> str:
     """The first of these that is a text and not empty; "" if none is."""
     return next((entry[name] for name in names if isinstance(entry.get(name), str) and entry[name]), "")
+
+
+def whole_of(value: object) -> float | None:
+    """A whole number above 0, None for anything else; one that is larger than any limit here becomes ``WHOLE_MAX``."""
+    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+        return None
+    return float(min(value, WHOLE_MAX))
 
 
 def are_texts(value: object) -> bool:

@@ -7,7 +7,7 @@ into the entries: ``secret`` (or ``key``) and ``headers``.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from service.core.imports.foreign import Foreign, Found, are_texts, read_each, text_of, texts_of
+from service.core.imports.foreign import Foreign, Found, are_texts, read_each, text_of, texts_of, whole_of
 
 PREFIX: Final = "svix"
 
@@ -30,9 +30,8 @@ def _read(entry: Mapping[str, Any]) -> Foreign | str:
     given["metadata"] = {**(metadata or {}), "svix_id": svix_id}
     if uid := text_of(entry, "uid"):
         given["metadata"]["svix_uid"] = uid
-    rate = entry.get("throttleRate") or entry.get("rateLimit")
-    if isinstance(rate, int) and rate > 0:
-        given["rate_limit_per_second"] = float(rate)
+    if rate := whole_of(entry.get("throttleRate") or entry.get("rateLimit")):
+        given["rate_limit_per_second"] = rate
     if secret := text_of(entry, "secret", "key"):
         given["secret"] = secret if secret.startswith("whsec_") else f"whsec_{secret}"
     else:

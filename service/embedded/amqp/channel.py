@@ -28,7 +28,8 @@ class Unacked:
 class Channel:
     """The server's side of a channel. ``write`` puts bytes on the connection."""
 
-    def __init__(self, number: int, routes: Routes, write: Callable[[bytes], None]) -> None:
+    def __init__(self, number: int, routes: Routes, write: Callable[[bytes], None], connection: object) -> None:
+        self._connection = connection
         self._number = number
         self._routes = routes
         self._write = write
@@ -109,10 +110,11 @@ class Channel:
                     passive=frame.passive,
                     is_durable=frame.durable,
                     is_exclusive=frame.exclusive,
+                    owner=self._connection,
                 )
                 if queue.is_exclusive:
                     self.exclusive_queues.add(queue.name)
-                self._answer(Queue.DeclareOk(queue.name, len(queue.ready), len(queue.consumers)), nowait=frame.nowait)
+                self._answer(Queue.DeclareOk(queue.name, queue.depth, len(queue.consumers)), nowait=frame.nowait)
             case Queue.Bind():
                 self._routes.bind(frame.queue, frame.exchange, frame.routing_key)
                 self._answer(Queue.BindOk(), nowait=frame.nowait)
@@ -121,14 +123,15 @@ class Channel:
                 self._send(Queue.UnbindOk())
             case Queue.Purge():
                 purged = self._routes.queue(frame.queue)
-                count = len(purged.ready)
+                count = purged.depth
+                purged.returned.clear()
                 purged.ready.clear()
                 self._answer(Queue.PurgeOk(count), nowait=frame.nowait)
             case Queue.Delete():
                 deleted = self._routes.delete_queue(frame.queue)
                 for consumer in deleted.consumers if deleted else ():
                     consumer.cancel(consumer)
-                self._answer(Queue.DeleteOk(len(deleted.ready) if deleted else 0), nowait=frame.nowait)
+                self._answer(Queue.DeleteOk(deleted.depth if deleted else 0), nowait=frame.nowait)
 
     def _publish_if_complete(self) -> None:
         publishing, header = self._publishing, self._header
@@ -175,13 +178,13 @@ class Channel:
 
     def _get(self, frame: Basic.Get) -> None:
         queue = self._routes.queue(frame.queue)
-        if not queue.ready:
+        if not queue.depth:
             self._send(Basic.GetEmpty())
             return
-        message = queue.ready.popleft()
+        message = queue.pop()
         tag = self._new_tag(queue, message, None, is_settled=frame.no_ack)
         is_again = message.returned_count > 0
-        found = Basic.GetOk(tag, is_again, message.exchange, message.routing_key, len(queue.ready))
+        found = Basic.GetOk(tag, is_again, message.exchange, message.routing_key, queue.depth)
         self._write(content_bytes(self._number, found, message.delivered_properties(), message.body))
 
     def _new_tag(self, queue: queues.Queue, message: Message, consumer: Consumer | None, *, is_settled: bool) -> int:

@@ -23,9 +23,9 @@ def decoded(properties: bytes) -> Basic.Properties | None:
 
 
 def with_headers(properties: bytes, headers: Mapping[str, Any]) -> bytes:
-    """Return the properties with these headers. Those that cannot be decoded keep their bytes around them."""
+    """Return the properties with these headers. The others keep their bytes, unless one of these takes its place."""
     readable = decoded(properties)
-    if readable is None:
+    if readable is None or not (readable.headers or {}).keys() & headers.keys():
         return _inserted(properties, encode.field_table(dict(headers))[4:])
     readable.headers = {**(readable.headers or {}), **headers}
     try:

@@ -72,17 +72,22 @@ class Queue:
     dead_letter: Callable[["Queue", Message, str], None]
     is_durable: bool = False
     is_exclusive: bool = False
+    owner: object = None  # the connection that an exclusive queue belongs to
+    returned: deque[Message] = field(default_factory=deque)  # given out before those that are ready
     ready: deque[Message] = field(default_factory=deque)
     consumers: deque[Consumer] = field(default_factory=deque)
+
+    @property
+    def depth(self) -> int:
+        """How many messages wait to be given out."""
+        return len(self.returned) + len(self.ready)
 
     @property
     def refuses(self) -> bool:
         """Whether it is full, and new messages are refused instead of old ones being dropped."""
         length_max = self.arguments.get("x-max-length")
         return (
-            length_max is not None
-            and len(self.ready) >= length_max
-            and self.arguments.get("x-overflow") == "reject-publish"
+            length_max is not None and self.depth >= length_max and self.arguments.get("x-overflow") == "reject-publish"
         )
 
     def push(self, message: Message) -> None:
@@ -91,7 +96,7 @@ class Queue:
         self.dispatch()
 
     def put_back(self, messages: list[Message]) -> None:
-        """Requeue unacked messages at the front, in their old order.
+        """Requeue unacked messages at the front, but behind those that were requeued before.
 
         A message returned more often than ``x-delivery-limit`` is dead-lettered instead.
         """
@@ -103,13 +108,17 @@ class Queue:
                 self.dead_letter(self, message, "delivery_limit")
             else:
                 staying.append(returned)
-        self.ready.extendleft(reversed(staying))
+        self.returned.extend(staying)
         self.dispatch()
 
     def dispatch(self) -> None:
         """Deliver while a consumer has room."""
-        while self.ready and (consumer := self._next_consumer()) is not None:
-            consumer.deliver(self, self.ready.popleft(), consumer)
+        while self.depth and (consumer := self._next_consumer()) is not None:
+            consumer.deliver(self, self.pop(), consumer)
+
+    def pop(self) -> Message:
+        """Take the next message; there must be one."""
+        return (self.returned or self.ready).popleft()
 
     def _next_consumer(self) -> Consumer | None:
         for _ in range(len(self.consumers)):

@@ -95,15 +95,25 @@ class Routes:
             self.exchanges[name] = Exchange(name, kind)
 
     def declare_queue(
-        self, name: str, arguments: Mapping[str, Any], *, passive: bool, is_durable: bool, is_exclusive: bool
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        passive: bool,
+        is_durable: bool,
+        is_exclusive: bool,
+        owner: object,
     ) -> Queue:
-        """Create the queue, or check it. A queue without a name is given one."""
+        """Create the queue for a connection, or check it. A queue without a name is given one."""
+        there = self.queues.get(name)
+        if there is not None and there.is_exclusive and there.owner is not owner:
+            raise ChannelFault(405, f"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{name}'")
         if passive:
             return self.queue(name)
         if name in self.queues:
             _check_equivalent(self.queues[name], arguments, is_durable=is_durable)
             return self.queues[name]
-        queue = Queue(name or f"amq.gen-{uuid4().hex}", arguments, self.dead_letter, is_durable, is_exclusive)
+        queue = Queue(name or f"amq.gen-{uuid4().hex}", arguments, self.dead_letter, is_durable, is_exclusive, owner)
         self.queues[queue.name] = queue
         self.bind(queue.name, "", queue.name)
         return queue

@@ -66,7 +66,7 @@ class LoopbackBroker:
 
     def queue_depth(self, name: str) -> int:
         """How many messages wait in the queue, not counting those delivered and unacked. Raises KeyError."""
-        return len(self._routes.queues[name].ready)
+        return self._routes.queues[name].depth
 
     def drop_connections(self) -> None:
         """Drop every connection without notice, as after a crash or a cut cable. Unacked messages are requeued."""
@@ -174,7 +174,7 @@ class _Connection:
             case Conversation.CloseOk():
                 return False
             case Method.Open() if number not in self._channels:
-                self._channels[number] = Channel(number, self._routes, self._writer.write)
+                self._channels[number] = Channel(number, self._routes, self._writer.write, self)
                 self._send(number, Method.OpenOk())
             case Method.Close():
                 self._close_channel(number)

@@ -3,12 +3,15 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TypeGuard
 
 from service.core.endpoints.directory import BEGINNING, DirectoryPage, OrganizationDirectory, let_through
 from service.core.endpoints.endpoint import Endpoint, StoredEndpoint
 from service.core.endpoints.retry_schedule import STANDARD, RetrySchedule
 from service.core.endpoints.subscription import Subscription
+from service.core.endpoints.view import RemovalReason
+from service.core.reason import Reason
 from service.flow.directory.opening import Opening
 from service.ports.errors import UnavailableError
 from service.ports.secrets import SecretBox
@@ -84,9 +87,9 @@ class Directory:
         self._stale.update(each for each in organization_ids if each in self._known)
 
     async def matching(
-        self, directory: OrganizationDirectory, event_type: str, body: bytes
+        self, directory: OrganizationDirectory, event_type: str, body: bytes, now: datetime
     ) -> tuple[Subscription, ...] | None:
-        """The subscriptions that get an event of this (registered) type, at most one for each endpoint.
+        """The subscriptions that get an event of this (registered) type now, at most one for each endpoint.
 
         None if they are many or not all known: then the event is fanned out from the database.
         """
@@ -101,7 +104,7 @@ class Directory:
                 for each, endpoint in zip(asking, opened, strict=True)
             )
             directory.keep_ready(event_type, subscriptions, version)
-        return let_through(subscriptions, body)
+        return let_through(subscriptions, body, now)
 
     # ------------------------------------------------------------------ where to send
 
@@ -131,6 +134,11 @@ class Directory:
             found.append(Subscription(delivery.key.subscription_id, pattern, endpoint))
             await take_turns()
         return found
+
+    async def cancelling(self, subscription_ids: Collection[int]) -> Mapping[int, Reason]:
+        """Why deliveries to these subscriptions, which ``serving`` did not find, are cancelled; read when it is so."""
+        ended = await self._store.ended(subscription_ids)
+        return {each: ended.get(each, RemovalReason.DELETED).cancels for each in subscription_ids}
 
     async def subscriptions_of(self, organization_id: str, endpoint_id: str) -> Sequence[Subscription]:
         """The endpoint's subscriptions as they are now, read from the database."""

@@ -14,9 +14,9 @@ from service.core.endpoints.endpoint import (
     Secret,
     StoredEndpoint,
 )
-from service.core.endpoints.filter import Filter, FilterRefused, parse_filter
+from service.core.endpoints.filter.filter import Filter, FilterRefused, parse_filter
 from service.core.endpoints.retry_schedule import RetrySchedule, read_retry
-from service.core.endpoints.signing import Signing
+from service.core.endpoints.signing.signing import Signing
 from service.core.endpoints.url import SEALED_URL_ID, is_sealed
 from service.ports.errors import SecretUnopenableError
 from service.ports.secrets import SecretBox
@@ -37,7 +37,8 @@ class Opening:
         The filter of such an endpoint is ignored: unwanted deliveries can be cancelled later, missing ones are lost.
         """
         endpoint = Endpoint(
-            stored.id, organization_id, stored.url, (), stored.is_paused, stored.is_limited, stored.order_by
+            *(stored.id, organization_id, stored.url, (), stored.is_paused, stored.is_limited, stored.order_by),
+            valid_until=stored.valid_until,
         )
         try:
             style = style_named(stored.signature_style, stored.signature_header)

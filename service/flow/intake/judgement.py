@@ -12,6 +12,7 @@ from service.core.events.own_types.own_type import OwnEventType
 from service.core.events.registry import REGISTRY, Complaint, unknown_type
 from service.core.events.types.operational import is_operational
 from service.core.reason import ParkReason
+from service.core.suggestion import SUGGESTIONS_MAX
 from service.flow.directory.directory import Directory
 from service.flow.intake.turns import Turns
 
@@ -39,10 +40,12 @@ async def judge(
         kept = {each: known for each, known in directories.items() if each not in doubtful}
         directories = {**kept, **await directory.of(doubtful)}
     judged: list[Judged | Rejected | None] = []
+    strangers_count = 0
     for event in events:
         known = directories.get(event.organization_id)
         try:
-            judged.append(await _judged(event, known, judge_data))
+            judged.append(await _judged(event, known, judge_data, suggests=strangers_count < SUGGESTIONS_MAX))
+            strangers_count += isinstance(judged[-1], Rejected)
         except TooMuchWorkError:
             judged.append(None)
         if event.type not in REGISTRY:
@@ -66,7 +69,9 @@ def _is_known(event: Event, directory: OrganizationDirectory) -> bool:
     return event.type in REGISTRY or event.type in directory.event_types or is_operational(event.type)
 
 
-async def _judged(event: Event, directory: OrganizationDirectory | None, judge_data: JudgeData) -> Judged | Rejected:
+async def _judged(
+    event: Event, directory: OrganizationDirectory | None, judge_data: JudgeData, *, suggests: bool
+) -> Judged | Rejected:
     if directory is None:
         return unknown_organization(event)
     if event.type in REGISTRY:
@@ -76,9 +81,11 @@ async def _judged(event: Event, directory: OrganizationDirectory | None, judge_d
         return Rejected(ParkReason.RESERVED_TYPE, detail, "type")
     own_type = directory.event_types.get(event.type)
     if own_type is None:
-        return Rejected(ParkReason.UNKNOWN_TYPE, unknown_type(event.type), "type")
+        return Rejected(ParkReason.UNKNOWN_TYPE, unknown_type(event.type, suggests=suggests), "type")
     first, *others = await judge_data(own_type, event) or (None,)
-    return Rejected(ParkReason.BAD_DATA, first.detail, first.field, tuple(others)) if first else Judged(event)
+    if first is None:
+        return Judged(event)
+    return Rejected(ParkReason.BAD_DATA, first.detail, first.field, tuple(others), first.code)
 
 
 def patiently(turns: Turns) -> JudgeData:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from service.core.deliveries.delivery import Lease, NewDelivery, fan_out
@@ -107,9 +108,9 @@ class Record:
                     each.outcome = unknown_organization(each.event)
             waiting = [each for each in waiting if each.outcome is None]
             # At last whatever the directory is by now: others do not wait for one that keeps changing.
-            fanned_out, take_turns = [], self._around.slices()
+            fanned_out, take_turns, now = [], self._around.slices(), self._around.clock.now()
             for each in waiting:
-                fanned_out.append(await self._fanned_out(each, directories, is_last))
+                fanned_out.append(await self._fanned_out(each, directories, None if is_last else now))
                 await take_turns()
             await self._record_in_parts(fanned_out)
             waiting = [each for each in waiting if each.outcome is None]
@@ -120,12 +121,13 @@ class Record:
         self,
         taken: _Taken,
         directories: Mapping[str, OrganizationDirectory],
-        is_deferred: bool,  # noqa: FBT001
+        now: datetime | None,
     ) -> _FannedOut:
+        """Fan out to those who are to get it ``now``; None: later."""
         event = taken.event
         directory = directories[event.organization_id]
         version = directory.version  # before anything is awaited: it may change meanwhile
-        matching = None if is_deferred else await self._directory.matching(directory, event.type, event.body)
+        matching = None if now is None else await self._directory.matching(directory, event.type, event.body, now)
         return _FannedOut(taken, version, matching)
 
     async def _record_in_parts(self, fanned_out: Sequence[_FannedOut]) -> None:

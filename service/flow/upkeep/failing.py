@@ -1,6 +1,6 @@
 """Endpoints that fail for days: every minute they are judged, told of, and in the end disabled."""
 
-from service.core.endpoints.failing import DisablingPolicy
+from service.core.endpoints.gates.failing import DisablingPolicy
 from service.flow.surroundings import Surroundings
 from service.ports.failing import FailingStore
 from service.ports.observer import EndpointJudged, EndpointRecovers

@@ -180,7 +180,8 @@ def test_postman_has_a_request_for_every_operation(documents: dict[str, Any]) ->
     requests = [item["request"] for folder in collection["item"] for item in folder["item"]]
     found = {(each["method"], "/" + "/".join(each["url"]["path"])) for each in requests}
     variables = {re.search(r"{{\w+}}", path)[0] for _, path in found if "{{" in path}  # type: ignore[index]
-    expected = {(method, re.sub(r"{\w+}", "{}", path)) for method, path in documents["routes"]}
+    endless = {("GET", "/v1/stream")}  # Postman would wait for its end
+    expected = {(method, re.sub(r"{\w+}", "{}", path)) for method, path in documents["routes"] - endless}
     assert {(method, re.sub(r"{{\w+}}", "{}", path)) for method, path in found} == expected
     scripts = json.dumps([item["event"] for folder in collection["item"] for item in folder["item"]])
     known = {each["key"] for each in collection["variable"]}

@@ -11,6 +11,7 @@ import pytest
 from service.api.documents import routes
 from service.api.documents.sharing import self_contained
 from tests.api.entrance_rig import ask
+from tests.api.tenancy import PAGES
 from tests.api.whole_rig import OTHER_PARTS, SETTINGS, Whole, make_things, whole_on
 
 DOCUMENTS = ("/openapi.json", "/asyncapi.json", "/postman.json", "/docs")
@@ -81,10 +82,10 @@ async def test_every_get_has_its_head(whole: Whole) -> None:
     paths = {
         route.resource.canonical
         for route in whole.application.router.routes()
-        if route.resource is not None and route.method == "GET"
+        if route.resource is not None and route.method == "GET" and not route.resource.canonical.startswith(PAGES)
     }
     assert len(paths) > 20
-    for path in sorted(paths - {"/"}):
+    for path in sorted(paths - {"/", "/v1/stream"}):  # which has no end
         for template, value in {**things.by_template, **OTHER_PARTS}.items():
             if path.startswith(template):
                 path = path.replace(template, template[: template.rindex("{")] + value)  # noqa: PLW2901

@@ -21,7 +21,7 @@ from service.api.app import make_api
 from service.api.v2 import PAGE_SIZE, PREFIX, make_v2
 from service.core.api_key import NewKey
 from service.core.endpoints.retry_schedule import STANDARD
-from service.core.endpoints.settings import EndpointRules
+from service.core.endpoints.rules import EndpointRules
 from service.core.endpoints.target_policy import EgressPolicy, parse_cidr_rule
 from service.core.events.event import Event, parse_event
 from service.ports.store import Recorded, Recording

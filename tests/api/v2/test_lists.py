@@ -104,7 +104,8 @@ async def test_what_comes_before_a_page_and_what_goes_from_it(database_url: str)
         for each in (ids[1], ids[0]):  # all after the first page
             assert (await surface.call("DELETE", f"{SUBSCRIBERS}?id={each}"))[0] == 204
         _, nothing = await surface.call("GET", first["next"])
-        assert nothing == {"next": None, "previous": None, "results": []}
+        assert (nothing["next"], nothing["results"]) == (None, [])
+        assert (await surface.call("GET", nothing["previous"]))[1] == {"next": None, "previous": None, "results": []}
 
 
 BAD_CURSORS = [

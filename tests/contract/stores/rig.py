@@ -11,24 +11,28 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.postgres.deliveries.fan_outs import PostgresFanOutStore
 from service.adapters.postgres.deliveries.replays import Replays
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
-from service.adapters.postgres.endpoints.breakers import breaker_of
 from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
-from service.adapters.postgres.endpoints.failing import PostgresFailingStore
+from service.adapters.postgres.endpoints.expiry import PostgresExpiryStore
+from service.adapters.postgres.endpoints.gates.breakers import breaker_of
+from service.adapters.postgres.endpoints.gates.failing import PostgresFailingStore
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.partitions import PARTITIONED, create_partition, today_of
 from service.adapters.postgres.replays.jobs import ReplayJobs
 from service.adapters.postgres.replays.steps import PostgresReplayStore
 from service.adapters.postgres.retention import PostgresRetentionStore
+from service.adapters.postgres.stats.counting import PostgresCountStore
 from service.core.deliveries.attempt import Attempt
 from service.core.deliveries.delivery import Delivery, DeliveryKey, Lease, NewDelivery, State, fan_out
 from service.core.deliveries.settlement import Settled
 from service.core.deliveries.view import DeliveryView
-from service.core.endpoints.breaker import NEVER_OPENS, Breaker, BreakerLimits
+from service.core.endpoints.gates.breaker import NEVER_OPENS, Breaker, BreakerLimits
 from service.core.endpoints.order import lines_of
 from service.core.events.event import Event
 from service.core.reason import Reason
 from service.flow.directory.directory import Directory
+from service.ports.counts import CountStore
 from service.ports.desk import ReplayJobDesk
+from service.ports.expiry import ExpiryStore
 from service.ports.failing import FailingStore
 from service.ports.retention import RetentionStore
 from service.ports.store import (
@@ -44,9 +48,11 @@ from service.ports.store import (
 from tests.fakes.actor import SOMEBODY
 from tests.fakes.administration import Administration
 from tests.fakes.clock import START
+from tests.fakes.count_store import MemoryCountStore
 from tests.fakes.database import MemoryDatabase
 from tests.fakes.delivery_store import MemoryDeliveryStore, alike
 from tests.fakes.events import event_of, new_uid
+from tests.fakes.expiry_store import MemoryExpiryStore
 from tests.fakes.failing_store import MemoryFailingStore
 from tests.fakes.fan_out_store import MemoryFanOutStore
 from tests.fakes.replay_store import MemoryReplayStore
@@ -105,7 +111,9 @@ class Database(Protocol):
     administration: Endpoints
     subscriptions: SubscriptionStore
     fan_outs: FanOutStore
+    counts: CountStore
     failing: FailingStore
+    expiry: ExpiryStore
     replays: ReplayStore
     replay_jobs: ReplayJobDesk
 
@@ -144,7 +152,9 @@ class InMemory:
         self.administration = MemoryAdministration(self._database, PlainSecretBox())
         self.subscriptions: SubscriptionStore = MemorySubscriptionStore(self._database)
         self.fan_outs: FanOutStore = MemoryFanOutStore(self._database)
+        self.counts: CountStore = MemoryCountStore(self._database, lag_seconds=0.0)
         self.failing: FailingStore = MemoryFailingStore(self._database)
+        self.expiry: ExpiryStore = MemoryExpiryStore(self._database)
         self.replays = self.replay_jobs = MemoryReplayStore(self._database)
 
     def store(
@@ -199,7 +209,9 @@ class InPostgres:
         self.administration: Endpoints = Administration(engine, PlainSecretBox())
         self.subscriptions: SubscriptionStore = PostgresSubscriptionStore(engine)
         self.fan_outs: FanOutStore = PostgresFanOutStore(engine)
+        self.counts: CountStore = PostgresCountStore(engine, lag_seconds=0.0)
         self.failing: FailingStore = PostgresFailingStore(engine)
+        self.expiry: ExpiryStore = PostgresExpiryStore(engine)
         self.replays: ReplayStore = PostgresReplayStore(engine)
         self.replay_jobs: ReplayJobDesk = ReplayJobs(engine)
 
@@ -246,6 +258,9 @@ class InPostgres:
             )
             await connection.execute("UPDATE endpoint_places SET expires_at = expires_at - $1::interval", passed)
             await connection.execute("UPDATE replay_jobs SET measured_at = measured_at - $1::interval", passed)
+            await connection.execute(
+                "UPDATE endpoints SET valid_until = valid_until - $1::interval WHERE valid_until IS NOT NULL", passed
+            )
             await connection.execute("UPDATE line_heads SET failed_at = failed_at - $1::interval", passed)
 
     async def replay(self, key: DeliveryKey) -> DeliveryKey:
@@ -363,7 +378,7 @@ class Bench:
         uid = new_uid()
         copies = Directory(self.database.subscriptions, PlainSecretBox())
         directory = (await copies.of([event.organization_id]))[event.organization_id]
-        matching = await copies.matching(directory, event.type, event.body)
+        matching = await copies.matching(directory, event.type, event.body, await self.store.now())
         assert matching is not None
         deliveries = fan_out(uid, event.id, event.type, event.body, START, matching)
         lines = lines_of(matching, event.body)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from service.core.deliveries.delivery import State
 from service.core.deliveries.request import Fault
 from service.core.deliveries.settlement import freeing_place
-from service.core.endpoints.breaker import BreakerLimits, BreakerState
+from service.core.endpoints.gates.breaker import BreakerLimits, BreakerState
 from service.core.reason import Reason
 from service.ports.store import Claimed, DeliveryStore
 from tests.contract.stores.rig import Bench

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.core.endpoints.failing import ATTEMPTS_MIN, DisablingPolicy, Recovery, Stage
+from service.core.endpoints.gates.failing import ATTEMPTS_MIN, DisablingPolicy, Recovery, Stage
 from tests.contract.stores.rig import Bench, everyone
 from tests.fakes.settlements import released, settled_by
 

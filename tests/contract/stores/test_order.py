@@ -7,7 +7,7 @@ import pytest
 
 from service.core.deliveries.delivery import DeliveryKey, State
 from service.core.deliveries.settlement import Cancel, Release, Settled, completed
-from service.core.endpoints.breaker import BreakerLimits
+from service.core.endpoints.gates.breaker import BreakerLimits
 from service.core.reason import Reason
 from service.core.replays.job import ReplayJob, ReplayState, ReplayWish
 from service.ports.store import Claimed, DeliveryStore

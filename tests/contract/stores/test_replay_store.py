@@ -12,7 +12,7 @@ from msgspec import structs
 
 from service.adapters.postgres.engine import driver
 from service.core.deliveries.delivery import DeliveryKey, State
-from service.core.endpoints.breaker import BreakerLimits
+from service.core.endpoints.gates.breaker import BreakerLimits
 from service.core.events.uid import first_uid_from, received_at
 from service.core.replays.job import (
     LIVE_MAX,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 
 import service
 from service.adapters.postgres.endpoints.clear_urls import seal_clear_urls
+from service.adapters.postgres.endpoints.expiry import PostgresExpiryStore
 from service.adapters.postgres.endpoints.removal import remove_subscriptions
 from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.engine import driver
@@ -37,6 +38,7 @@ EVERYTHING: Mapping[str, Any] = {
     "order_by": "data.contact.id",
     "sealed_auth": "v1:k1:BBBB",
     "sealed_url": "v1:k1:CCCC",
+    "valid_until": datetime(2999, 1, 31, 12, tzinfo=UTC),
 }
 
 
@@ -190,6 +192,13 @@ async def _end(endpoints: EndpointStore, endpoint_id: str) -> object:
         return await remove_subscriptions(connection, [found], because=RemovalReason.GONE)
 
 
+async def _expire(endpoints: EndpointStore, endpoint_id: str) -> object:
+    """Its ``valid_until`` has come, and upkeep ends it."""
+    async with driver(endpoints._engine) as connection:
+        await connection.execute("UPDATE endpoints SET valid_until = now() WHERE id = $1", endpoint_id)
+    return await PostgresExpiryStore(endpoints._engine).end("org_1", [endpoint_id])
+
+
 async def _seal(endpoints: EndpointStore, endpoint_id: str) -> object:
     """``secrets rewrap`` seals a URL that an earlier release stored in clear."""
     async with driver(endpoints._engine) as connection:
@@ -198,7 +207,20 @@ async def _seal(endpoints: EndpointStore, endpoint_id: str) -> object:
     return [step async for step in seal_clear_urls(endpoints._engine, box, by=SOMEBODY)]
 
 
-CHANGES = (_create, _subscribe, _change, _move, _pause, _rotate, _rotate_at_once, _remove, _unsubscribe, _end, _seal)
+CHANGES = (
+    _create,
+    _subscribe,
+    _change,
+    _move,
+    _pause,
+    _rotate,
+    _rotate_at_once,
+    _remove,
+    _unsubscribe,
+    _end,
+    _expire,
+    _seal,
+)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda each: each.__name__.strip("_"))

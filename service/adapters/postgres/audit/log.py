@@ -69,6 +69,18 @@ def _cut(text: str, bytes_max: int) -> str:
     return text.encode(errors="replace")[:bytes_max].decode(errors="ignore").replace("\0", "?")
 
 
+class AuditWriter:
+    """Implements ``AuditLog``."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def enter(self, by: Actor, operation: AuditOperation, object_id: str, after: State) -> None:
+        """Enter what is about to be done. Unless this returns, it must not be done."""
+        async with driver(self._engine) as connection:
+            await audit(connection, by, operation, None, object_id, None, after)
+
+
 class AuditReader:
     """Implements ``AuditDesk``."""
 

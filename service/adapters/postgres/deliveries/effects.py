@@ -11,7 +11,7 @@ from service.adapters.postgres.deliveries import statements
 from service.adapters.postgres.deliveries.limits import free_places
 from service.adapters.postgres.deliveries.lines import advance_lines
 from service.adapters.postgres.deliveries.rows import columns
-from service.adapters.postgres.endpoints.breakers import count_outcomes, lock_breakers
+from service.adapters.postgres.endpoints.gates.breakers import count_outcomes, lock_breakers
 from service.adapters.postgres.endpoints.removal import audit_gone, cancel_pending, remove_subscriptions
 from service.adapters.postgres.endpoints.version import lock_directory
 from service.adapters.postgres.events.announcements import announce
@@ -26,7 +26,7 @@ from service.core.deliveries.effect import (
     ShutGate,
 )
 from service.core.deliveries.settlement import Accept, Settled
-from service.core.endpoints.breaker import BreakerLimits
+from service.core.endpoints.gates.breaker import BreakerLimits
 from service.core.endpoints.view import RemovalReason
 from service.core.events.event import Event
 from service.core.reason import Reason

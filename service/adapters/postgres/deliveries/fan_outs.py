@@ -1,6 +1,6 @@
 """Deferred fan-outs in PostgreSQL: deliveries made in chunks, each in one transaction."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 import asyncpg
@@ -36,13 +36,13 @@ async def _step(
     connection: asyncpg.Connection, organization_id: str, row: asyncpg.Record, limit: int, choose: Choose
 ) -> FanOutStep:
     uid: UUID = row["event_uid"]
-    asking: list[Asking] = []
+    found: Sequence[asyncpg.Record] = ()
     if row["event_type"] is not None:  # otherwise it is past retention
         patterns = list(patterns_covering(row["event_type"]))
         found = await connection.fetch(
             statements.ASKING, organization_id, patterns, row["done_through"], row["frontier"], limit
         )
-        asking = [Asking(*each) for each in found]
+    asking = [Asking(*columns) for *columns, has_expired in found if not has_expired]
     # The row stays locked meanwhile, but nothing else: who changes an endpoint now does not wait for this.
     chosen = await choose(row["body"], asking) if asking else ()
     if chosen:
@@ -55,9 +55,9 @@ async def _step(
         ]
         if places:
             await line_up(connection, places)
-    if len(asking) < limit:
+    if len(found) < limit:
         await connection.execute("DELETE FROM fan_outs WHERE event_uid = $1", uid)
     else:
-        done_through = asking[-1].endpoint_id
+        done_through = found[-1]["endpoint_id"]
         await connection.execute("UPDATE fan_outs SET done_through = $2 WHERE event_uid = $1", uid, done_through)
     return FanOutStep(uid, len(asking), len(chosen))

@@ -21,7 +21,7 @@ from service.adapters.postgres.deliveries.rows import columns, key_row
 from service.core.deliveries.delivery import DeliveryKey
 from service.core.deliveries.effect import AdvanceLine
 from service.core.deliveries.line import Again, Head, Next, Wait, whose_turn
-from service.core.endpoints.filter import decode_envelope
+from service.core.endpoints.filter.filter import decode_envelope
 from service.core.endpoints.order import ORDER_WAIT_SECONDS, line_of
 
 EXAMINED_MAX: Final = 500

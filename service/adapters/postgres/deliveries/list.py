@@ -68,6 +68,21 @@ def list_statement(
     return _List(wanted, walk, event_uids).statement()
 
 
+def candidates_statement(wanted: DeliveryFilter, walk: Walk[DeliveryKey], event_uids: Sequence[UUID]) -> Statement:
+    """The first ``walk.limit`` deliveries of these events, each with ``is_wanted``."""
+    return _List(wanted, walk, None).candidates(event_uids)
+
+
+def are_only_failures(wanted: DeliveryFilter) -> bool:
+    """Whether none of the wanted deliveries was delivered, and all have ended."""
+    return _is_none_delivered(wanted) and set(wanted.states or FINAL_STATES) <= FINAL_STATES
+
+
+def _is_none_delivered(wanted: DeliveryFilter) -> bool:
+    is_refusal = wanted.statuses and all(low >= _STATUS_REFUSED_MIN for low, _ in wanted.statuses)
+    return bool((wanted.states and State.DELIVERED not in wanted.states) or wanted.reasons or is_refusal)
+
+
 class _List:
     """Builds one statement."""
 
@@ -102,8 +117,36 @@ class _List:
         text = f"SELECT * FROM ({either}) AS d {self._order} LIMIT {self._limit}"  # noqa: S608
         return Statement(text, tuple(self._bind.values))
 
+    def candidates(self, event_uids: Sequence[UUID]) -> Statement:
+        """The first deliveries of these events."""
+        wanted, bind = self._wanted, self._bind
+        is_wanted = " AND ".join(self._properties()) or "true"
+        if wanted.endpoint_ids:
+            is_wanted += f" AND endpoint_id = ANY ({bind(list(wanted.endpoint_ids), '::text[]')})"
+        of_event = " AND ".join(["event_uid = each.uid", *self._places()])
+        parts = " UNION ALL ".join(
+            f"(SELECT {_COLUMNS}, {more} FROM {table} WHERE {of_event} {self._order} LIMIT {self._limit})"  # noqa: S608
+            for table, more in (("open_deliveries", _OPEN_COLUMNS), (_FINAL, _FINAL_COLUMNS))
+        )
+        # Each event's deliveries are read when the ones before were too few: the outer order is that of the events.
+        direction = "DESC" if self._walk.is_descending else "ASC"
+        events = f"SELECT unnest({bind(list(event_uids), '::uuid[]')}) AS uid ORDER BY uid {direction}"
+        of_all = self._order.replace("event_uid", "each.uid").replace("subscription_id", "one.subscription_id")
+        # Only constants of this module are formatted in; values are bound.
+        text = f"""SELECT *, {is_wanted} AS is_wanted FROM (
+            SELECT one.* FROM ({events}) AS each, LATERAL ({parts} {self._order} LIMIT {self._limit}) AS one
+            {of_all} LIMIT {self._limit}) AS candidates"""  # noqa: S608
+        return Statement(text, tuple(bind.values))
+
     def _conditions(self) -> str:
         """All that is wanted but the endpoints: which index is walked follows from them, so they are added there."""
+        found = self._properties()
+        if self._event_uids is not None:
+            found.append(f"event_uid = ANY ({self._bind(list(self._event_uids), '::uuid[]')})")
+        return " AND ".join([*found, *self._places()]) or "true"
+
+    def _properties(self) -> list[str]:
+        """What is wanted of a delivery itself, but its endpoint."""
         wanted, bind = self._wanted, self._bind
         found = [
             f"{name} = {bind(values[0])}" if len(values) == 1 else f"{name} = ANY ({bind(list(values), '::text[]')})"
@@ -118,8 +161,12 @@ class _List:
         if wanted.statuses:
             ranges = (f"last_status BETWEEN {bind(low)} AND {bind(high)}" for low, high in wanted.statuses)
             found.append(f"({' OR '.join(ranges)})")
-        if self._event_uids is not None:
-            found.append(f"event_uid = ANY ({bind(list(self._event_uids), '::uuid[]')})")
+        return found
+
+    def _places(self) -> list[str]:
+        """Where in the list the page lies."""
+        bind = self._bind
+        found = []
         if self._first is not None:
             found.append(f"event_uid >= {bind(self._first, '::uuid')}")
         if self._until is not None:
@@ -131,7 +178,7 @@ class _List:
             found.append(f"event_uid {sign}= {uid}")
             last = f"({uid}, {bind(beside.subscription_id, '::bigint')}, {bind(beside.replay_number, '::int')})"
             found.append(f"(event_uid, subscription_id, replay_number) {sign} {last}")
-        return " AND ".join(found) or "true"
+        return found
 
     def _next(self, table: str, more_columns: str, conditions: str) -> str:
         return f"""SELECT {_COLUMNS}, {more_columns}
@@ -164,27 +211,27 @@ class _List:
                 return _for_each(self._statuses(), following(_OF_STATUS))
             if wanted.reasons or (wanted.states and set(wanted.states) <= _FAILED_STATES):
                 return _for_each(self._pairs(), following(_OF_PAIR))
-        owners: Sequence[str | None] = wanted.endpoint_ids or [None]
-        parts = [
-            part
-            for endpoint_id in owners
-            for half in self._halves()
-            for part in self._of_types(following, endpoint_id, half)
-        ]
-        return " UNION ALL ".join(f"({part})" for part in parts)
+        return " UNION ALL ".join(f"({self._of_types(following, half)})" for half in self._halves())
 
-    def _of_types(self, following: Callable[[str], str], endpoint_id: str | None, half: str) -> Sequence[str]:
-        """The final deliveries in one half of an endpoint's, or of the organization's: for each type, merged."""
+    def _of_types(self, following: Callable[[str], str], half: str) -> str:
+        """The final deliveries in one half of the endpoints', or of the organization's: for each type, merged.
+
+        Endpoints are rows that drive one plan: twenty plans, for all days, take longer to make than to run.
+        """
         wanted = self._wanted
-        owner = f" AND endpoint_id = {self._bind(endpoint_id)}" if endpoint_id is not None else ""
-        if len(wanted.event_types) == 1 or (endpoint_id is None and wanted.organization_id is None):
-            return [following(owner + half)]
+        has_one_type = len(wanted.event_types) == 1
+        if not wanted.endpoint_ids and (has_one_type or wanted.organization_id is None):
+            return following(half)
         types = (
             f"SELECT unnest({self._bind(list(wanted.event_types), '::text[]')}) AS event_type"
             if wanted.event_types
-            else self._types(owner, half)
+            else self._types(" AND endpoint_id = owner.id" if wanted.endpoint_ids else "", half)
         )
-        return [_for_each(types, following(f"{owner}{half} AND event_type = each.event_type"))]
+        if not wanted.endpoint_ids:
+            return _for_each(types, following(f"{half} AND event_type = each.event_type"))
+        owners = f"SELECT unnest({self._bind(list(wanted.endpoint_ids), '::text[]')}) AS id"
+        pairs = f"SELECT owner.id, event_type FROM ({owners}) AS owner, LATERAL ({types}) AS types"  # noqa: S608
+        return _for_each(pairs, following(f" AND endpoint_id = each.id{half} AND event_type = each.event_type"))
 
     def _halves(self) -> Sequence[str]:
         """Two indexes hold an endpoint's deliveries: one those that were delivered, the other the rest."""
@@ -193,8 +240,7 @@ class _List:
             return [""]
         if set(wanted.states) == {State.DELIVERED}:
             return [_DELIVERED]
-        is_refusal = wanted.statuses and all(low >= _STATUS_REFUSED_MIN for low, _ in wanted.statuses)
-        if (wanted.states and State.DELIVERED not in wanted.states) or wanted.reasons or is_refusal:
+        if _is_none_delivered(wanted):
             return [_NOT_DELIVERED]
         return [_DELIVERED, _NOT_DELIVERED]
 

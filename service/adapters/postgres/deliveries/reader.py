@@ -6,7 +6,9 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.adapters.postgres.deliveries.in_scope import list_in_scope
 from service.adapters.postgres.deliveries.list import IN_INDEX_ORDER, list_statement
+from service.adapters.postgres.deliveries.rows import key_of
 from service.adapters.postgres.engine import driver
 from service.core.deliveries.delivery import DeliveryKey, State
 from service.core.deliveries.headers import read_headers, shown_as_sent
@@ -15,7 +17,7 @@ from service.core.deliveries.view import AttemptView, DeliveryDetail, DeliveryFi
 from service.core.endpoints.url import masked_url
 from service.core.events.view import MESSAGE_EVENTS_MAX
 from service.core.reason import Reason
-from service.core.walk import Walk
+from service.core.walk import Stretch, Walk
 
 LIMIT_MAX = 200
 
@@ -26,16 +28,19 @@ class DeliveryReader:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def list(self, wanted: DeliveryFilter, walk: Walk[DeliveryKey]) -> Sequence[DeliveryView]:
+    async def list(self, wanted: DeliveryFilter, walk: Walk[DeliveryKey]) -> Stretch[DeliveryView, DeliveryKey]:
         """Deliveries, by their keys: in the order of their events."""
         async with driver(self._engine) as connection, connection.transaction(readonly=True):
             event_uids = await _event_uids(connection, wanted)
             if event_uids == []:
-                return []
+                return Stretch([])
             await connection.execute(IN_INDEX_ORDER)
-            statement = list_statement(wanted, walk, event_uids=event_uids)
-            rows = await connection.fetch(statement.text, *statement.arguments)
-        return list(map(_view, rows))
+            if wanted.scope is not None:
+                found = await list_in_scope(connection, wanted, wanted.scope, walk)
+            else:
+                statement = list_statement(wanted, walk, event_uids=event_uids)
+                found = Stretch(await connection.fetch(statement.text, *statement.arguments))
+        return Stretch(list(map(_view, found.rows)), found.reached)
 
     async def show(self, key: DeliveryKey, organization_id: str | None = None) -> DeliveryDetail | None:
         """One delivery with its attempts, from one snapshot; restricted to the organization if one is given."""
@@ -111,13 +116,9 @@ async def _event_uids(connection: asyncpg.Connection, wanted: DeliveryFilter) ->
     return sorted(row["uid"] for row in rows if of_event is None or row["uid"] in of_event)
 
 
-def _key(row: asyncpg.Record) -> DeliveryKey:
-    return DeliveryKey(row["event_uid"], row["subscription_id"], row["replay_number"])
-
-
 def _view(row: asyncpg.Record) -> DeliveryView:
     return DeliveryView(
-        id=str(_key(row)),
+        id=str(key_of(row)),
         event_id=row["event_id"],
         event_type=row["event_type"],
         organization_id=row["organization_id"],

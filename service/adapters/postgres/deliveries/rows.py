@@ -12,6 +12,11 @@ from service.core.deliveries.settlement import Settled
 from service.ports.store import Claimed
 
 
+def key_of(row: asyncpg.Record) -> DeliveryKey:
+    """The natural key of a row."""
+    return DeliveryKey(row["event_uid"], row["subscription_id"], row["replay_number"])
+
+
 def key_row(key: DeliveryKey) -> tuple[object, ...]:
     """The natural key as columns."""
     return (key.event_uid, key.subscription_id, key.replay_number)
@@ -73,7 +78,7 @@ def claimed_of(row: asyncpg.Record, body: bytes, grant: Grant | None = None) -> 
 def delivery_of(row: asyncpg.Record, body: bytes = b"") -> Delivery:
     """A row of ``open_deliveries``."""
     return Delivery(
-        key=DeliveryKey(row["event_uid"], row["subscription_id"], row["replay_number"]),
+        key=key_of(row),
         organization_id=row["organization_id"],
         event_id=row["event_id"],
         event_type=row["event_type"],

@@ -2,8 +2,8 @@
 
 import re
 
-# $1..$2 the versions of the copies that were used; $3..$13 the events; $14..$17 their deliveries; $18 worker,
-# $19 lease.
+# $1..$2 the versions of the copies that were used; $3..$16 the events; $17..$20 their deliveries; $21 worker,
+# $22 lease.
 RECORD = """
 WITH wanted AS (
     SELECT * FROM unnest($1::text[], $2::bigint[]) AS w (organization_id, directory_version)
@@ -13,9 +13,10 @@ WITH wanted AS (
      WHERE o.directory_version IS DISTINCT FROM w.directory_version
 ), incoming AS (
     SELECT * FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::boolean[],
-                         $9::bytea[], $10::bytea[], $11::text[], $12::text[], $13::text[])
+                         $9::bytea[], $10::bytea[], $11::text[], $12::text[], $13::text[], $14::text[],
+                         $15::text[], $16::text[])
         AS i (uid, organization_id, event_id, event_type, occurred_at, is_test, body, digest, message_id, reply_to_id,
-              external_id)
+              external_id, brand_id, campaign_id, project_id)
 ), fresh AS (
     INSERT INTO event_keys (organization_id, event_id, event_uid, digest)
     SELECT organization_id, event_id, uid, digest FROM incoming
@@ -24,19 +25,19 @@ WITH wanted AS (
     RETURNING event_uid
 ), kept AS (
     INSERT INTO events (uid, organization_id, event_id, event_type, occurred_at, is_test, body, message_id,
-                        reply_to_id, external_id)
+                        reply_to_id, external_id, brand_id, campaign_id, project_id)
     SELECT i.uid, i.organization_id, i.event_id, i.event_type, i.occurred_at, i.is_test, i.body, i.message_id,
-           i.reply_to_id, i.external_id
+           i.reply_to_id, i.external_id, i.brand_id, i.campaign_id, i.project_id
       FROM incoming i JOIN fresh ON fresh.event_uid = i.uid
 ), shut AS MATERIALIZED (  -- read once, and no gates but these: there may be thousands of others
-    SELECT endpoint_id FROM gates WHERE endpoint_id = ANY ($16::text[]) AND until > now()
+    SELECT endpoint_id FROM gates WHERE endpoint_id = ANY ($19::text[]) AND until > now()
 ), born AS (
     INSERT INTO open_deliveries (event_uid, subscription_id, organization_id, endpoint_id, event_id, event_type,
                                  state, claims_made, leased_by, lease_expires_at)
     SELECT d.event_uid, d.subscription_id, i.organization_id, d.endpoint_id, i.event_id, i.event_type,
            CASE WHEN is_leased THEN 'leased' ELSE 'pending' END, is_leased::int,
-           CASE WHEN is_leased THEN $18 END, CASE WHEN is_leased THEN now() + $19::interval END
-      FROM unnest($14::uuid[], $15::bigint[], $16::text[], $17::boolean[])
+           CASE WHEN is_leased THEN $21 END, CASE WHEN is_leased THEN now() + $22::interval END
+      FROM unnest($17::uuid[], $18::bigint[], $19::text[], $20::boolean[])
                AS d (event_uid, subscription_id, endpoint_id, wants_lease)
       JOIN fresh ON fresh.event_uid = d.event_uid
       JOIN incoming i ON i.uid = d.event_uid,
@@ -340,7 +341,8 @@ SELECT f.event_uid, f.done_through, f.frontier, e.event_type, e.occurred_at, e.b
 # decided, $4 the newest subscription that counts, $5 the limit. Each pattern's endpoints are read in order, so the
 # first $5 of all are among the first $5 of each. An endpoint is asking through its most specific subscription.
 ASKING = """
-SELECT found.endpoint_id, found.subscription_id, e.filter::text AS filter, e.order_by
+SELECT found.endpoint_id, found.subscription_id, e.filter::text AS filter, e.order_by,
+       e.valid_until <= now() AS has_expired
   FROM (SELECT DISTINCT ON (s.endpoint_id) s.endpoint_id, s.subscription_id
           FROM unnest($2::text[]) WITH ORDINALITY AS p (pattern, place), LATERAL (
                SELECT endpoint_id COLLATE "C" AS endpoint_id, id AS subscription_id FROM subscriptions

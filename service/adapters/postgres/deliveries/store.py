@@ -14,14 +14,14 @@ from service.adapters.postgres.deliveries.effects import obey
 from service.adapters.postgres.deliveries.limits import Opened, open_limited, take
 from service.adapters.postgres.deliveries.lines import lease_heads, line_up
 from service.adapters.postgres.deliveries.rows import claimed_of, columns, key_row, late_attempt_rows, settled_row
-from service.adapters.postgres.endpoints.breakers import count_successes
-from service.adapters.postgres.engine import NoDayError, driver
+from service.adapters.postgres.endpoints.gates.breakers import count_successes
+from service.adapters.postgres.engine import NoDayError, database_now, driver
 from service.adapters.postgres.partitions import make_days_of
 from service.core.deliveries.delivery import Lease
 from service.core.deliveries.effect import CountFailure
 from service.core.deliveries.fairness.fair_share import Turn
 from service.core.deliveries.settlement import Settled
-from service.core.endpoints.breaker import NEVER_OPENS, BreakerLimits
+from service.core.endpoints.gates.breaker import NEVER_OPENS, BreakerLimits
 from service.ports.errors import UnavailableError
 from service.ports.store import Backlog, Claimed, Disposition, Recorded, Recording, Shares
 
@@ -80,6 +80,9 @@ class PostgresDeliveryStore:
             [event.message_id for event in events],
             [event.reply_to_id for event in events],
             [event.external_id for event in events],
+            [event.brand_id for event in events],
+            [event.campaign_id for event in events],
+            [event.project_id for event in events],
             [key.event_uid for key in keys],
             [key.subscription_id for key in keys],
             [new.endpoint.id for new in born],
@@ -285,8 +288,7 @@ class PostgresDeliveryStore:
     async def now(self) -> datetime:
         """The database's clock."""
         async with driver(self._engine) as connection:
-            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
-            return now
+            return await database_now(connection)
 
     async def backlog(self) -> Backlog:
         """Measure the backlog. Counting stops at 100,001: beyond that, the exact number is of no use."""

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.postgres.engine import driver
 from service.core.endpoints.directory import DirectoryPage, Place
 from service.core.endpoints.endpoint import StoredEndpoint, StoredSecret
+from service.core.endpoints.view import RemovalReason
 from service.core.events.own_types.own_type import OwnEventType
 
 # In the order of StoredEndpoint's fields.
@@ -20,7 +21,10 @@ _COLUMNS: Final = """e.id, e.url, e.is_paused,
        (SELECT array_agg((s.id, s.event_type) ORDER BY s.id) FROM subscriptions s
          WHERE s.endpoint_id = e.id AND s.removed_at IS NULL),
        e.sealed_headers, e.signature_style, e.signature_header, e.filter, e.retry, e.timeout_seconds,
-       e.rate_limit_per_second, e.max_in_flight, e.order_by, e.sealed_auth, e.sealed_url"""
+       e.rate_limit_per_second, e.max_in_flight, e.order_by, e.sealed_auth, e.sealed_url,
+       e.valid_until"""
+
+_ENDED: Final = "SELECT id, removed_because FROM subscriptions WHERE id = ANY ($1) AND removed_at IS NOT NULL"
 
 # One statement sees one snapshot. Each organization's part is read from endpoints_by_version, so it costs what has
 # changed, however many there are.
@@ -67,6 +71,12 @@ class PostgresSubscriptionStore:
         async with driver(self._engine) as connection:
             rows = await connection.fetch(_ENDPOINTS, list(endpoint_ids))
         return [(organization_id, _endpoint(columns)) for organization_id, *columns in rows]
+
+    async def ended(self, subscription_ids: Collection[int]) -> Mapping[int, RemovalReason]:
+        """Those of these subscriptions that have ended, and why."""
+        async with driver(self._engine) as connection:
+            rows = await connection.fetch(_ENDED, list(subscription_ids))
+        return {number: RemovalReason(because) for number, because in rows}
 
 
 def _page(row: asyncpg.Record, after: Place, *, endpoints_max: int) -> DirectoryPage:

@@ -1,4 +1,4 @@
-"""Ending subscriptions, whether because of a receiver's 410 or on request."""
+"""Ending subscriptions, whether on request, because of a receiver's 410, or as their endpoint has expired."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ import asyncpg
 
 from service.adapters.postgres.audit.log import audit
 from service.adapters.postgres.deliveries.lines import shake_lines
-from service.adapters.postgres.endpoints.breakers import forget_breakers
+from service.adapters.postgres.endpoints.gates.breakers import forget_breakers
 from service.adapters.postgres.endpoints.version import bump_directory
 from service.core.audit.actor import POSTHORN
-from service.core.endpoints.gate import OPENED_BY_PEOPLE
+from service.core.endpoints.gates.gate import OPENED_BY_PEOPLE
 from service.core.endpoints.view import EndpointState, RemovalReason
 from service.core.reason import Reason
 
@@ -85,16 +85,15 @@ async def end_subscriptions(
     await cancel_pending(connection, removed, Reason.SUBSCRIPTION_DELETED)
 
 
-async def delete_gone(connection: asyncpg.Connection, organization_id: str, endpoint_id: str) -> None:
-    """Turn an endpoint that is gone, if it is, into one that was deleted: it is listed no longer."""
+async def delete_ended(connection: asyncpg.Connection, organization_id: str, endpoint_id: str) -> None:
+    """Turn an endpoint that has ended by itself, if it has, into one that was deleted: it is listed no longer."""
     await connection.execute(
         """UPDATE subscriptions s SET removed_because = $3 FROM endpoints e
             WHERE e.organization_id = $1 AND e.id = $2 AND s.organization_id = $1 AND s.endpoint_id = $2
-              AND s.removed_at = e.removed_at AND s.removed_because = $4""",
+              AND s.removed_at = e.removed_at AND s.removed_because <> $3""",
         organization_id,
         endpoint_id,
         RemovalReason.DELETED,
-        RemovalReason.GONE,
     )
 
 

@@ -47,6 +47,7 @@ _SUBSCRIBERS: Final = both_ways(
         WHERE organization_id = $1 AND removed_at IS NULL
           AND ($2::bigint IS NULL OR id = $2) AND ($3::text IS NULL OR event_type = $3)
           AND ($4::timestamptz IS NULL OR (created_at, id) < ($4, $5))
+          AND coalesce((SELECT valid_until FROM endpoints e WHERE e.id = s.endpoint_id) > now(), true)
         ORDER BY created_at DESC, id DESC LIMIT $6"""
 )
 

@@ -11,16 +11,16 @@ from dataclasses import fields
 import asyncpg
 
 from service.adapters.postgres.both_ways import both_ways
-from service.adapters.postgres.endpoints.breakers import forget_breakers
-from service.adapters.postgres.endpoints.gates import GATES_OF_E, gates_of
+from service.adapters.postgres.endpoints.gates.breakers import forget_breakers
+from service.adapters.postgres.endpoints.gates.gates import GATES_OF_E, gates_of
 from service.adapters.postgres.endpoints.ids import new_id
 from service.adapters.postgres.endpoints.urls import shown_url, url_to_store
 from service.core.endpoints.auth import EndpointAuth, UnreadableAuth, expiry_of, stored_auth, write_auth
 from service.core.endpoints.endpoint import SEALED_AUTH_ID, SEALED_HEADERS_ID
-from service.core.endpoints.gate import GateKind
+from service.core.endpoints.gates.gate import GateKind
 from service.core.endpoints.settings import EndpointSettings
-from service.core.endpoints.signing import Signing
-from service.core.endpoints.view import EndpointView, SecretHint, Subscriber, state_of
+from service.core.endpoints.signing.signing import Signing
+from service.core.endpoints.view import EndpointState, EndpointView, SecretHint, Subscriber, state_of
 from service.ports.errors import SecretUnopenableError
 from service.ports.secrets import SecretBox
 
@@ -36,10 +36,14 @@ _WRITE = f"""UPDATE endpoints
               WHERE organization_id = $1 AND id = $2"""  # noqa: S608 - constants only
 
 # Subscriptions that ended with an endpoint have the same removed_at, as one transaction wrote both. For an active
-# endpoint, whose removed_at is null, the same condition finds its active subscriptions.
-IS_GONE = """EXISTS (SELECT FROM subscriptions s WHERE s.organization_id = e.organization_id AND s.endpoint_id = e.id
-                        AND s.removed_at = e.removed_at AND s.removed_because = 'gone')"""
-SELECT_ENDPOINTS = f"""SELECT e.*, e.removed_at IS NOT NULL AND {IS_GONE} AS is_gone,
+# endpoint, whose removed_at is null, the same condition finds its active subscriptions. What has expired counts as
+# ended, whether or not upkeep has ended it by now. Null: it goes on, or was deleted.
+_ENDED = """CASE WHEN e.removed_at IS NOT NULL THEN (
+                SELECT s.removed_because FROM subscriptions s
+                 WHERE s.organization_id = e.organization_id AND s.endpoint_id = e.id
+                   AND s.removed_at = e.removed_at AND s.removed_because <> 'deleted' LIMIT 1)
+            WHEN e.valid_until <= now() THEN 'expired' END"""
+SELECT_ENDPOINTS = f"""SELECT e.*, {_ENDED} AS ended,
            (SELECT array_agg(s.event_type ORDER BY s.id) FROM subscriptions s
              WHERE s.organization_id = e.organization_id AND s.endpoint_id = e.id
                AND s.removed_at IS NOT DISTINCT FROM e.removed_at) AS event_types,
@@ -50,16 +54,19 @@ SELECT_ENDPOINTS = f"""SELECT e.*, e.removed_at IS NOT NULL AND {IS_GONE} AS is_
            {GATES_OF_E} AS gates,
            CASE WHEN e.verified_url_digest = sha256(convert_to(e.url, 'UTF8')) THEN e.verified_at END AS owned_since
       FROM endpoints e"""  # noqa: S608 - constants only
-READ_ENDPOINT = f"""{SELECT_ENDPOINTS}
-     WHERE e.organization_id = $1 AND e.id = $2 AND (e.removed_at IS NULL OR {IS_GONE})"""
-# $1 organization, $2 the forms of a URL or null, $3 states, $4, $5 the endpoint shown last, $6 the limit.
+_READ = f"""SELECT * FROM ({SELECT_ENDPOINTS}
+     WHERE e.organization_id = $1 AND e.id = $2) AS e WHERE removed_at IS NULL OR ended IS NOT NULL"""  # noqa: S608 - constants only
+# $1 organization, $2 the forms of a URL or null, $3 states, $4, $5 the endpoint shown last, $6 the limit,
+# $7 a text to look for or null.
 LIST_ENDPOINTS = both_ways(
     f"""
      WHERE e.organization_id = $1 AND ($2::text[] IS NULL OR e.url = ANY ($2))
-       AND (e.removed_at IS NULL OR 'gone' = ANY ($3) AND {IS_GONE})
-       AND CASE WHEN e.removed_at IS NOT NULL THEN 'gone' ELSE coalesce((
+       AND (e.removed_at IS NULL OR $3::text[] && '{{gone,expired}}')
+       AND CASE WHEN e.removed_at IS NOT NULL OR e.valid_until <= now() THEN {_ENDED} ELSE coalesce((
                 SELECT min(kind) FROM gates g
                  WHERE g.endpoint_id = e.id AND g.kind IN ('disabled', 'paused')), 'active') END = ANY ($3::text[])
+       AND ($7::text IS NULL OR e.id = $7 OR strpos(lower(e.description), lower($7)) > 0
+            OR strpos(lower(split_part(e.url, '?', 1)), lower($7)) > 0)
        AND ($4::timestamptz IS NULL OR (e.created_at, e.id) < ($4, $5))
      ORDER BY e.created_at DESC, e.id DESC LIMIT $6""",  # noqa: S608 - constants only
     head=SELECT_ENDPOINTS,
@@ -83,7 +90,7 @@ def endpoint_of(row: asyncpg.Record, secret_box: SecretBox) -> EndpointView:
             SecretHint(hint, created_at, expires_at, public_key, Signing(style, header) if style is not None else None)
             for hint, created_at, expires_at, public_key, style, header in row["secrets"] or ()
         ),
-        state_of(gates, is_gone=row["is_gone"]),
+        state_of(gates, EndpointState(row["ended"]) if row["ended"] else None),
         gates,
         created_at=row["created_at"],
         updated_at=row["updated_at"],
@@ -101,13 +108,8 @@ async def read_own_event_types(connection: asyncpg.Connection, organization_id: 
 async def read_endpoint(
     connection: asyncpg.Connection, secret_box: SecretBox, organization_id: str, endpoint_id: str
 ) -> EndpointView | None:
-    """The organization's endpoint with this id, even if it is gone; None if it does not exist or was removed."""
-    row = await connection.fetchrow(
-        f"""{SELECT_ENDPOINTS} WHERE e.organization_id = $1 AND e.id = $2
-               AND (e.removed_at IS NULL OR {IS_GONE})""",
-        organization_id,
-        endpoint_id,
-    )
+    """The organization's endpoint with this id, even if it has ended; None if it does not exist or was removed."""
+    row = await connection.fetchrow(_READ, organization_id, endpoint_id)
     return endpoint_of(row, secret_box) if row is not None else None
 
 

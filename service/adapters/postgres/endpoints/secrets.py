@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from service.adapters.postgres.endpoints.ids import new_id
-from service.core.endpoints.signing import Signing
+from service.core.endpoints.signing.signing import Signing
 from service.core.endpoints.view import NewSecret
 from service.ports.errors import SecretUnopenableError
 from service.ports.secrets import SecretBox

@@ -40,9 +40,13 @@ async def forms_of(
 async def find_by_url(
     connection: asyncpg.Connection, secret_box: SecretBox, organization_id: str, url: str
 ) -> str | None:
-    """The id of the organization's endpoint with this URL. Raises ``UrlKeyUnopenableError``."""
+    """The id of the organization's endpoint with this URL; one that has expired is none.
+
+    Raises ``UrlKeyUnopenableError``.
+    """
     found: str | None = await connection.fetchval(
-        "SELECT id FROM endpoints WHERE organization_id = $1 AND url = ANY ($2) AND removed_at IS NULL",
+        """SELECT id FROM endpoints WHERE organization_id = $1 AND url = ANY ($2) AND removed_at IS NULL
+              AND coalesce(valid_until > now(), true)""",
         organization_id,
         await forms_of(connection, secret_box, organization_id, url),
     )

@@ -10,7 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.postgres.both_ways import both_ways
 from service.adapters.postgres.deliveries.list import IN_INDEX_ORDER, walk_types
 from service.adapters.postgres.engine import driver
-from service.core.events.uid import day_of, first_uid_from
+from service.adapters.postgres.events.in_scope import arguments_of, bounds_of, drivers_of, in_scope
+from service.core.events.scope import ScopeName
+from service.core.events.uid import day_of
 from service.core.events.view import MESSAGE_EVENTS_MAX, MESSAGES_CALLED_MAX, PAGE_BYTES_MAX, EventFilter, EventView
 from service.core.walk import Walk
 
@@ -49,13 +51,20 @@ _OF_MESSAGE: Final = _page(
     _NEWEST.format(condition="message_id = $6 AND ($7::text[] IS NULL OR event_type = ANY ($7))")
 )
 
+
+_OF_SCOPE: Final = {
+    (name, has_types): _page(
+        _OF_EACH.format(types=drivers_of(name, has_types=has_types), newest=_NEWEST.format(condition=in_scope(name)))
+    )
+    for name in ScopeName
+    for has_types in (True, False)
+}
+
 # Each half uses its own index; an event that refers to the message in both ways appears once.
 _ABOUT: Final = """
     (SELECT uid, body FROM events WHERE organization_id = $1 AND message_id = $2 ORDER BY uid LIMIT $3::int)
      UNION
     (SELECT uid, body FROM events WHERE organization_id = $1 AND reply_to_id = $2 ORDER BY uid LIMIT $3::int)"""
-
-_LAST_UID: Final = 2**128 - 1
 
 
 class EventReader:
@@ -66,10 +75,13 @@ class EventReader:
 
     async def list(self, wanted: EventFilter, walk: Walk[UUID]) -> Sequence[EventView]:
         """Events, by uid. Once their bodies come to ``PAGE_BYTES_MAX``, one more follows without its body."""
-        first, last = _bounds(wanted, walk)
+        first, last = bounds_of(wanted.since, wanted.until, walk)
         more: Sequence[object]
         if wanted.message_id is not None:
             statement, more = _OF_MESSAGE, [wanted.message_id, list(wanted.event_types) or None]
+        elif wanted.scope is not None:
+            statement = _OF_SCOPE[wanted.scope.name, bool(wanted.event_types)]
+            more = arguments_of(wanted.scope, wanted.event_types, first, last)
         elif wanted.event_types:
             statement, more = _OF_TYPES, [list(wanted.event_types)]
         else:
@@ -159,15 +171,3 @@ async def uid_of(connection: asyncpg.Connection, organization_id: str, event_id:
         "SELECT event_uid FROM event_keys WHERE organization_id = $1 AND event_id = $2", organization_id, event_id
     )
     return uid
-
-
-def _bounds(wanted: EventFilter, walk: Walk[UUID]) -> tuple[UUID, UUID]:
-    """The first and the last uid of a page."""
-    first = first_uid_from(wanted.since).int if wanted.since is not None else 0
-    last = first_uid_from(wanted.until).int - 1 if wanted.until is not None else _LAST_UID
-    if walk.beside is not None:
-        if walk.is_descending:
-            last = min(last, walk.beside.int - 1)
-        else:
-            first = max(first, walk.beside.int + 1)
-    return UUID(int=min(first, _LAST_UID)), UUID(int=max(0, last))

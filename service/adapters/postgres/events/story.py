@@ -8,7 +8,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.deliveries.lines import ahead_of
-from service.adapters.postgres.endpoints.gates import GATES_OF_E, gates_of
+from service.adapters.postgres.endpoints.gates.gates import GATES_OF_E, gates_of
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.events.reader import uid_of
 from service.core.deliveries.delivery import DeliveryKey, State
@@ -119,7 +119,7 @@ class StoryReader:
                 _SUBSCRIPTIONS, organization_id, ids, told.patterns, event["received_at"]
             )
             endpoints = await connection.fetch(
-                f"""SELECT e.id, e.url, e.updated_at, e.filter, {GATES_OF_E} AS gates
+                f"""SELECT e.id, e.url, e.updated_at, e.filter, {GATES_OF_E} AS gates, e.valid_until
                       FROM endpoints e
                      WHERE e.organization_id = $1 AND e.id = ANY ($2::text[])""",  # noqa: S608 - constants only
                 organization_id,
@@ -190,7 +190,14 @@ class _Told:
 
 
 def _endpoint(row: asyncpg.Record) -> KnownEndpoint:
-    return KnownEndpoint(row["id"], masked_url(row["url"]), row["updated_at"], row["filter"], gates_of(row["gates"]))
+    return KnownEndpoint(
+        row["id"],
+        masked_url(row["url"]),
+        row["updated_at"],
+        row["filter"],
+        gates_of(row["gates"]),
+        row["valid_until"],
+    )
 
 
 def _delivery(row: asyncpg.Record, ahead: Mapping[DeliveryKey, DeliveryKey]) -> KnownDelivery:

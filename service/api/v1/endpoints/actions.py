@@ -12,9 +12,8 @@ from service.api.v1.endpoints.paths import endpoint_id_of, granted, on_endpoint,
 from service.api.v1.endpoints.queries import StatsQuery
 from service.api.v1.endpoints.sampled import first_of, require_type, sample_data
 from service.core.deliveries.delivery import DeliveryKey
-from service.core.endpoints.gate import HEEDED_WITHIN_SECONDS, that_hold
-from service.core.endpoints.refusals import EndpointGated, EndpointGone, NoSuchEndpoint
-from service.core.endpoints.view import EndpointState
+from service.core.endpoints.gates.gate import HEEDED_WITHIN_SECONDS, that_hold
+from service.core.endpoints.refusals import EndpointGated, NoSuchEndpoint
 from service.core.events.event import Event, Rejected, parse_event
 from service.core.events.sample import sample_event
 from service.ports.desk import DeliveryDesk, EndpointDesk, EventTypeDesk, HealthDesk
@@ -66,8 +65,8 @@ class EndpointActions:
         own = await self._desk.own_event_types(organization_id)
         require_type(body.event_type, own)
         endpoint = granted(await self._desk.find(organization_id, endpoint_id_of(call)))
-        if endpoint.state is EndpointState.GONE:
-            raise problem_of(EndpointGone())
+        if refused := endpoint.ended:
+            raise problem_of(refused)
         if waiting := that_hold(endpoint.gates):
             raise problem_of(EndpointGated(waiting))
         event = await self._sample(body.event_type or first_of(endpoint.settings.event_types, own), organization_id)

@@ -11,7 +11,7 @@ from service.api.v1.endpoints.bodies import Filter, Retry, Style
 from service.api.v1.endpoints.queries import State
 from service.api.validation import AnswerModel
 from service.core.endpoints.auth import HIDDEN, expiry_of, masked_auth, shown_auth
-from service.core.endpoints.gate import HEEDED_WITHIN_SECONDS, Gate, GateKind
+from service.core.endpoints.gates.gate import HEEDED_WITHIN_SECONDS, Gate, GateKind
 from service.core.endpoints.health import Health, Percentiles, Stats
 from service.core.endpoints.url import masked_url
 from service.core.endpoints.view import EndpointView
@@ -125,9 +125,10 @@ class EndpointShown(AnswerModel):
     order_by: str | None
     order_wait_seconds: float | None
     metadata: dict[str, str]
+    valid_until: Instant | None = Field(description="From then on the receiver gets nothing more; null: no end.")
     state: State = Field(
         description="`paused`, `disabled`: deliveries wait until the endpoint is resumed. `gone`: it ended because the "
-        "receiver answered 410."
+        "receiver answered 410. `expired`: it ended at its `valid_until`."
     )
     gates: list[GateShown] = Field(description="Why deliveries wait now; empty if they are sent.")
     health: HealthShown

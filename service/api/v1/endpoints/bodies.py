@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, ConfigDict, FailFast, Field, WithJsonSchema
 
 from service.api.component import named
+from service.api.v1.event_queries import GivenInstant
 from service.api.validation import BodyModel, QueryModel
 from service.core.deliveries.ownership import CHALLENGE_SECONDS_MAX, CHALLENGE_TYPE, HOOK_SECRET
 from service.core.endpoints.auth import (
@@ -15,10 +16,10 @@ from service.core.endpoints.auth import (
     SCOPE_PATTERN,
 )
 from service.core.endpoints.custom_headers import HEADERS_MAX, NAME_PATTERN, VALUE_PATTERN
+from service.core.endpoints.filter.path import PATH_CHARACTERS_MAX
 from service.core.endpoints.order import ORDER_WAIT_SECONDS, ORDER_WAIT_SECONDS_MAX, ORDER_WAIT_SECONDS_MIN
-from service.core.endpoints.path import PATH_CHARACTERS_MAX
 from service.core.endpoints.retry_schedule import PRESETS
-from service.core.endpoints.settings import (
+from service.core.endpoints.rules import (
     DESCRIPTION_CHARACTERS_MAX,
     EVENT_TYPES_MAX,
     MAX_IN_FLIGHT_MAX,
@@ -28,7 +29,7 @@ from service.core.endpoints.settings import (
     RATE_LIMIT_PER_SECOND_MAX,
     RATE_LIMIT_PER_SECOND_MIN,
 )
-from service.core.endpoints.signing import OVERLAP_SECONDS_MAX
+from service.core.endpoints.signing.signing import OVERLAP_SECONDS_MAX
 from service.core.endpoints.target_policy import URL_MAX_CHARACTERS
 from service.core.events.registry import REGISTRY
 from service.core.suggestion import did_you_mean
@@ -273,6 +274,14 @@ class _Settings(BodyModel):
         description="Your own texts by name, stored and shown, not interpreted.",
         examples=[{"team": "crm"}],
     )
+    valid_until: GivenInstant | None = Field(
+        default=None,
+        strict=False,
+        description="The instant from which on your receiver gets nothing more, in the future; null: never. Then the "
+        "endpoint expires: what is still open is cancelled, and its URL can be registered anew. Until then a change "
+        "may move it; an endpoint that has expired stays so.",
+        examples=["2027-01-31T12:00:00Z"],
+    )
 
 
 _VERIFY: Final = Field(
@@ -347,6 +356,14 @@ class EndpointPut(_Settings):
     event_types: EventTypes
     secret: str | None = _SECRET
     verify: bool | None = _VERIFY
+
+
+class EndpointCheck(_Settings):
+    """Settings to look at; only those given."""
+
+    # A factory, because a default would show in the documents: these two can be omitted, but not null.
+    url: Url = Field(default_factory=str)
+    event_types: EventTypes = Field(default_factory=list)
 
 
 class EndpointAtUrl(QueryModel):

@@ -13,7 +13,7 @@ from service.api.v1.endpoints.paths import PATH, TAG, endpoint_id_of, granted, o
 from service.api.v1.endpoints.showing import Showing
 from service.api.v1.endpoints.wish import read_echo, with_echo
 from service.api.validation import JSON
-from service.core.endpoints.refusals import ChangedTooOften, EndpointGone, NoSuchEndpoint, UrlTaken
+from service.core.endpoints.refusals import ChangedTooOften, Ended, NoSuchEndpoint, UrlTaken
 from service.core.endpoints.settings import EndpointWish
 from service.core.endpoints.view import EndpointView
 from service.ports.desk import EndpointDesk
@@ -106,7 +106,7 @@ class EndpointChanges:
                 only_at=asked_versions(call.request),
                 by=call.actor,
             )
-        if isinstance(changed, NoSuchEndpoint | EndpointGone):
+        if isinstance(changed, NoSuchEndpoint | Ended):
             return None
         changed = granted(changed)
         return await self._showing.changed(call, changed.endpoint, changed.new_secret)

@@ -9,8 +9,7 @@ import re
 from hashlib import sha256
 from typing import Final
 
-from aiohttp import web
-
+from service.api.asked import Asked
 from service.api.errors import ApiError, Code
 from service.api.operation import Answer
 from service.api.v1.endpoints.answers import EndpointShown
@@ -29,7 +28,7 @@ def etag_headers(endpoint: EndpointView, shown: EndpointShown) -> dict[str, str]
     return {"ETag": f'"{endpoint.version}-{digest}"'}
 
 
-def unless_known(request: web.Request, answer: Answer) -> Answer:
+def unless_known(request: Asked, answer: Answer) -> Answer:
     """The answer, or 304 if the request's If-None-Match names it."""
     tags = {f'"{each.value}"' for each in request.if_none_match or ()}
     if tags & {answer.headers["ETag"], f'"{_ANY}"'}:
@@ -37,7 +36,7 @@ def unless_known(request: web.Request, answer: Answer) -> Answer:
     return answer
 
 
-def asked_versions(request: web.Request) -> frozenset[int] | None:
+def asked_versions(request: Asked) -> frozenset[int] | None:
     """The versions that the request's If-Match names; None if any will do.
 
     A weak tag counts: a proxy that packs answers makes one of each, and the version is exact in it, too.
@@ -51,12 +50,12 @@ def asked_versions(request: web.Request) -> frozenset[int] | None:
     return frozenset(int(each[1]) for each in found if each)
 
 
-def wants_existing(request: web.Request) -> bool:
+def wants_existing(request: Asked) -> bool:
     """Whether there must be something already (If-Match, whatever it names)."""
     return "If-Match" in request.headers
 
 
-def wants_new(request: web.Request) -> bool:
+def wants_new(request: Asked) -> bool:
     """Whether there must be nothing yet (``If-None-Match: *``)."""
     return any(each.value == _ANY for each in request.if_none_match or ())
 

@@ -19,7 +19,7 @@ from service.api.v1.endpoints.queries import EndpointsQuery
 from service.api.v1.endpoints.showing import Showing
 from service.api.v1.endpoints.wish import read_wish
 from service.core.api_scope import includes
-from service.core.endpoints.gate import HEEDED_WITHIN_SECONDS
+from service.core.endpoints.gates.gate import HEEDED_WITHIN_SECONDS
 from service.core.endpoints.url import has_query
 from service.core.endpoints.view import LISTED_STATES, EndpointView
 from service.ports.desk import EndpointDesk, HealthDesk, TimeKeyset
@@ -58,7 +58,9 @@ class EndpointOperations:
             raise invalid("the request is not valid", {"url": [why]})  # else a token in it could be guessed
         states = query.state or LISTED_STATES
         page = await read_page(
-            query, _BY_TIME, partial(self._desk.list, call.organization_id, url=query.url, states=states)
+            query,
+            _BY_TIME,
+            partial(self._desk.list, call.organization_id, url=query.url, search=query.search, states=states),
         )
         data = [*await self._showing.list(call, page.rows)]
         return Answer(200, Page[EndpointShown](data=data, **page.links))
@@ -107,7 +109,8 @@ class EndpointOperations:
                 name="list_endpoints",
                 summary="List endpoints",
                 description="Newest first. Deleted endpoints are not listed. Endpoints whose receiver answered 410 are "
-                "listed with `state=gone`, until they are deleted.",
+                "listed with `state=gone`, those past their `valid_until` with `state=expired`, until they are "
+                "deleted.",
                 scope="read",
                 handler=self.list,
                 answers={200: Page[EndpointShown]},

@@ -10,6 +10,7 @@ from service.api.v1.endpoints.answers import EndpointShown
 from service.core.endpoints.refusals import (
     CapReached,
     ChangedTooOften,
+    EndpointExpired,
     EndpointGated,
     EndpointGone,
     EndpointRefusal,
@@ -84,7 +85,7 @@ def problem_of(refusal: EndpointRefusal) -> ApiError:
             return invalid(refusal.sentence, refusal.problems)
         case NoSuchEndpoint() | NoSuchOrganization():
             return ApiError(404, Code.NOT_FOUND, refusal.sentence)
-        case EndpointGone():
+        case EndpointGone() | EndpointExpired():
             return ApiError(409, Code.CONFLICT, f"{refusal.sentence}; create a new one with POST /v1/endpoints")
         case UrlTaken() | SecretMisfit() | CapReached() | EndpointGated():
             code = Code.ENDPOINT_GATED if isinstance(refusal, EndpointGated) else Code.CONFLICT

@@ -18,7 +18,7 @@ from service.api.errors import ApiError, Code
 from service.api.operation import Answer, Call, Operation
 from service.api.v1.endpoints.paths import TAG, endpoint_id_of
 from service.api.validation import AnswerModel
-from service.core.endpoints.public_key import json_web_key
+from service.core.endpoints.signing.public_key import json_web_key
 from service.ports.desk import PublicKeyDesk
 
 PATH: Final = "/.well-known/webhook-keys"

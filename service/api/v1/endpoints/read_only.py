@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from service.api.instant import Instant
 from service.api.v1.endpoints.answers import GateShown, SecretShown
 from service.api.v1.endpoints.queries import State
-from service.core.endpoints.gate import OPENED_BY_PEOPLE
+from service.core.endpoints.gates.gate import OPENED_BY_PEOPLE
 from service.core.endpoints.view import EndpointView
 
 _SINCE: Final = "is read-only, and has another value now: leave it out, or read the endpoint again"

@@ -16,8 +16,7 @@ from service.api.v1.endpoints.paths import endpoint_id_of, granted, on_endpoint,
 from service.api.v1.endpoints.sampled import first_of, require_type, sample_data
 from service.api.validation import AnswerModel, BodyModel
 from service.core.budget import Budget
-from service.core.endpoints.refusals import EndpointGone, NoSuchEndpoint
-from service.core.endpoints.view import EndpointState
+from service.core.endpoints.refusals import NoSuchEndpoint
 from service.core.rehearsals.case import CaseName, Wanted
 from service.core.rehearsals.findings import FindingCode, Level
 from service.core.rehearsals.report import Conclusion, Report
@@ -113,8 +112,8 @@ class RehearsalOperations:
         own = await self._desk.own_event_types(organization_id)
         require_type(wish.event_type, own)
         endpoint = granted(await self._desk.find(organization_id, endpoint_id_of(call)))
-        if endpoint.state is EndpointState.GONE:
-            raise problem_of(EndpointGone())
+        if refused := endpoint.ended:
+            raise problem_of(refused)
         event_type = wish.event_type or first_of(endpoint.settings.event_types, own)
         data = await sample_data(self._types, organization_id, event_type)
         if self._at_once >= AT_ONCE_MAX:

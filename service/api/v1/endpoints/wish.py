@@ -1,18 +1,21 @@
 """Convert a request body to a wish; the models' errors are reported together with the core's refusals."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from service.api.errors import invalid
 from service.api.v1.endpoints.answers import shown_fields
 from service.api.v1.endpoints.bodies import SHOWN_ONLY
 from service.api.v1.endpoints.read_only import keeps_unreadable_headers, read_only_problems
+from service.api.v1.event_queries import GivenInstant
 from service.api.validation import ERRORS_MAX, problems_of, read_object
 from service.core.endpoints.health import Health
 from service.core.endpoints.settings import EndpointWish
 from service.core.endpoints.view import EndpointView
+
+_INSTANT: Final = TypeAdapter(GivenInstant)
 
 
 def read_wish(model: type[BaseModel], body: bytes, merged: frozenset[str] = frozenset()) -> EndpointWish:
@@ -47,4 +50,7 @@ def _wish_of(model: type[BaseModel], value: Mapping[str, Any], merged: frozenset
     if len(unreadable) > ERRORS_MAX:  # those that are not told name fields that the core must not see
         raise invalid("the request is not valid", unreadable)
     broken = {path.partition(".")[0].partition("[")[0] for path in unreadable}
-    return EndpointWish({name: each for name, each in value.items() if name not in broken}, unreadable, merged)
+    given = {name: each for name, each in value.items() if name not in broken}
+    if given.get("valid_until") is not None:
+        given["valid_until"] = _INSTANT.validate_python(given["valid_until"])
+    return EndpointWish(given, unreadable, merged)

@@ -55,9 +55,9 @@ class LeakedKeys:
     async def revoke(self, call: Call) -> Answer:
         """Revoke the key, if it is one; the answer does not tell."""
         body: LeakedKey = call.body
-        key = await recognise(call.request, body.key, self._ring, self._guesses)
+        key = await recognise(call.request.remote, body.key, self._ring, self._guesses)
         if key is not None and key.revoked_at is None:
-            await self._desk.revoke(key.key_id, by=actor_of(call.request, key))  # more is not known of them
+            await self._desk.revoke(key.key_id, by=actor_of(call.request.remote, key))  # more is not known of them
             self._observer.tell(KeyLeaked(key.organization_id, key.key_id))
         return Answer(200, LeakedKeyRevoked(in_effect_at=self._now()))
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from service.api.errors import ApiError, Code, invalid
+from service.api.errors import ApiError, Code, about, invalid
 from service.api.keyset import Keyset
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation, created
 from service.api.page import OrderedQuery, Page, by_time, read_page
@@ -15,6 +15,7 @@ from service.core.api_key import ListedKey, NewKey, is_key_id
 from service.core.api_key_grant import KEYS_MAX, KeyEnded, KeyReplaced, TooManyKeys, excess, limited_as
 from service.core.api_scope import endpoint_of
 from service.core.endpoints.refusals import NoSuchEndpoint
+from service.core.field_code import FieldCode
 from service.ports.desk import EndpointDesk, KeyDesk, TimeKeyset
 
 PATH: Final = "/v1/keys"
@@ -95,7 +96,10 @@ class KeyOperations:
             endpoint_id = endpoint_of(scope)
             found = endpoint_id and await self._endpoints.find(organization_id, endpoint_id)
             if isinstance(found, NoSuchEndpoint):
-                raise invalid("the request is not valid", {f"scopes[{index}]": [found.sentence]})
+                raise invalid(
+                    "the request is not valid",
+                    about(f"scopes[{index}]", found.sentence, FieldCode.UNKNOWN_VALUE),
+                )
 
     def _after(self, time: timedelta | None) -> datetime | None:
         return self._now() + time if time is not None else None

@@ -4,13 +4,14 @@ from typing import Annotated, Final
 
 from pydantic import Field, WithJsonSchema
 
-from service.api.errors import invalid
+from service.api.errors import about, invalid
 from service.api.page import OrderedQuery
 from service.api.several import Several
 from service.api.v1.event_queries import ID_PATTERN, GivenInstant
 from service.api.validation import BodyModel
 from service.core.deliveries.delivery import FINAL_STATES, DeliveryKey, State
 from service.core.events.registry import NAME_LENGTH_MAX, NAME_PATTERN
+from service.core.field_code import FieldCode, FieldSentence
 from service.core.replays.job import (
     IDS_MAX,
     RATE_DEFAULT,
@@ -90,12 +91,22 @@ class NewReplay(BodyModel):
                 raise invalid(_NOT_VALID, problems)
             return ReplayWish(keys=tuple(key for key in keys if key), states=tuple(_ENDED), rate=self.rate)
         if self.endpoint_id is None and self.event_type is None:
-            raise invalid(_NOT_VALID, {"endpoint_id": ["is required, or event_type or ids instead"]})
+            raise invalid(
+                _NOT_VALID,
+                about("endpoint_id", "is required, or event_type or ids instead", FieldCode.REQUIRED),
+            )
         if self.since is not None and self.until is not None and self.until <= self.since:
-            raise invalid(_NOT_VALID, {"until": ["must be later than since"]})
+            raise invalid(_NOT_VALID, about("until", "must be later than since", FieldCode.OUT_OF_RANGE))
         states = (State.DEAD,) if self.states is None else tuple(dict.fromkeys(self.states))
         if any(state not in FINAL_STATES for state in states):
-            raise invalid(_NOT_VALID, {"states": [f"must be of {', '.join(_ENDED)}: others have not ended"]})
+            raise invalid(
+                _NOT_VALID,
+                {
+                    "states": [
+                        FieldSentence(f"must be of {', '.join(_ENDED)}: others have not ended", FieldCode.UNKNOWN_VALUE)
+                    ]
+                },
+            )
         return ReplayWish(
             self.endpoint_id, self.event_type, since=self.since, until=self.until, states=states, rate=self.rate
         )
@@ -114,7 +125,14 @@ class Recovery(BodyModel):
     def wish(self, endpoint_id: str) -> ReplayWish:
         """What failed at the endpoint. Raises ``ApiError`` for fields that contradict each other."""
         if self.resume and self.dry_run:
-            raise invalid(_NOT_VALID, {"resume": ["must be left out with dry_run, which changes nothing"]})
+            raise invalid(
+                _NOT_VALID,
+                {
+                    "resume": [
+                        FieldSentence("must be left out with dry_run, which changes nothing", FieldCode.NOT_ALLOWED)
+                    ]
+                },
+            )
         return ReplayWish(endpoint_id, since=self.since, states=RECOVERED, rate=self.rate)
 
 

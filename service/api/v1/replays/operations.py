@@ -14,8 +14,6 @@ from service.api.page import Page, by_time, read_page
 from service.api.v1.endpoints.paths import endpoint_id_of, granted, on_endpoint, problem_of
 from service.api.v1.replays.answers import ReplayCounted, ReplayShown
 from service.api.v1.replays.bodies import NewReplay, Recovery, ReplaysQuery
-from service.core.endpoints.refusals import EndpointGone
-from service.core.endpoints.view import EndpointState
 from service.core.replays.job import OrderRefused, ReplayJob, ReplayOrder, ReplayWish, TooManyReplays
 from service.ports.desk import EndpointDesk, ReplayJobDesk, TimeKeyset
 
@@ -50,8 +48,8 @@ class ReplayOperations:
         """Replay what failed at the endpoint."""
         body: Recovery = call.body
         endpoint = granted(await self._endpoints.find(call.organization_id, endpoint_id_of(call)))
-        if endpoint.state is EndpointState.GONE:
-            raise problem_of(EndpointGone())
+        if refused := endpoint.ended:
+            raise problem_of(refused)
         answer = await self._begin(call, body.wish(endpoint.id), is_dry=body.dry_run)
         # Dying on this line leaves a job whose deliveries wait at the shut gate. The same request again resumes the
         # endpoint, and its second job skips what the first one has made.

@@ -12,6 +12,7 @@ from jsonschema.validators import extend
 
 from service.core.events.own_types.schema_pattern import is_found, search_steps
 from service.core.events.registry import Complaint
+from service.core.field_code import FieldCode
 
 STEPS_MAX: Final = 20_000
 """The budget for one event: about a step for each keyword and each value it is checked against; some 0.3 s."""
@@ -51,15 +52,28 @@ def complaints_of(schema_text: str, data: object, *, steps_max: int = STEPS_MAX)
     return tuple(found.values())
 
 
+_CODES: Final = {
+    **dict.fromkeys(("enum", "const"), FieldCode.UNKNOWN_VALUE),
+    **dict.fromkeys(("additionalProperties", "unevaluatedProperties", "propertyNames"), FieldCode.UNKNOWN_FIELD),
+    **dict.fromkeys(("minLength", "maxLength", "minimum", "maximum"), FieldCode.OUT_OF_RANGE),
+    **dict.fromkeys(("exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems"), FieldCode.OUT_OF_RANGE),
+    **dict.fromkeys(("minProperties", "maxProperties"), FieldCode.OUT_OF_RANGE),
+    **dict.fromkeys(("pattern", "format"), FieldCode.WRONG_FORM),
+    "type": FieldCode.WRONG_TYPE,
+    "uniqueItems": FieldCode.REPEATED,
+}
+
+
 def _complaint(error: Any) -> Complaint:  # noqa: ANN401 - the library is not typed
     path = path_of("data", error)
     if error.validator == "required":
-        return Complaint(cut(f"{path}.{error.message}"), "is required")
+        return Complaint(cut(f"{path}.{error.message}"), "is required", FieldCode.REQUIRED)
     if error.validator is None:  # a subschema is just false; the library does not say which value it applies to
         return Complaint(path, "contains something that its schema does not allow")
     # Show the rule but not the value: park reasons are logged, and data is about people.
     rule = json.dumps(error.validator_value, ensure_ascii=False)
-    return Complaint(path, f"does not satisfy {cut(f'{error.validator}: {rule}')}")
+    code = _CODES.get(error.validator, FieldCode.INVALID)
+    return Complaint(path, f"does not satisfy {cut(f'{error.validator}: {rule}')}", code)
 
 
 def _errors(schema_text: str, data: object) -> Iterator[Any]:

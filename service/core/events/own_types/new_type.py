@@ -11,6 +11,7 @@ from service.core.events.own_types.derived_sample import derived_sample
 from service.core.events.own_types.own_type import OwnEventType, write_schema
 from service.core.events.registry import Complaint
 from service.core.events.sample import sample_event
+from service.core.field_code import FieldCode
 
 SAMPLE_BYTES_MAX: Final = 16 * 1024
 _ANY_TIME: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -44,7 +45,7 @@ def write_type(
         return (written,)
     complaints = OwnEventType(name, text).judge(b'{"data":%b}' % written.encode())
     if complaints:
-        return [Complaint("sample" + each.field.removeprefix("data"), each.detail) for each in complaints]
+        return [Complaint("sample" + each.field.removeprefix("data"), each.detail, each.code) for each in complaints]
     return WrittenType(text, written)
 
 
@@ -53,11 +54,11 @@ def _write_sample(name: str, data: Mapping[str, Any]) -> str | Complaint:
     try:
         text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     except ValueError:
-        return Complaint("sample", "has a number that is too large")
+        return Complaint("sample", "has a number that is too large", FieldCode.OUT_OF_RANGE)
     except RecursionError:
-        return Complaint("sample", "is nested too deeply")
+        return Complaint("sample", "is nested too deeply", FieldCode.OUT_OF_RANGE)
     if len(text) > SAMPLE_BYTES_MAX:
-        return Complaint("sample", f"has {len(text)} bytes; the limit is {SAMPLE_BYTES_MAX}")
+        return Complaint("sample", f"has {len(text)} bytes; the limit is {SAMPLE_BYTES_MAX}", FieldCode.OUT_OF_RANGE)
     body = sample_event(name, "org_1", event_id="evt_1", number=1, now=_ANY_TIME, data=text)
     event = parse_event(body, _ANY_TIME)
-    return Complaint("sample", event.detail) if isinstance(event, Rejected) else text
+    return Complaint("sample", event.detail, event.complaints[0].code) if isinstance(event, Rejected) else text

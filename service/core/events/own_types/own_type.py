@@ -23,6 +23,7 @@ from service.core.events.own_types.bounded_validator import (
 )
 from service.core.events.own_types.schema_rules import schema_complaint
 from service.core.events.registry import Complaint
+from service.core.field_code import FieldCode
 
 SCHEMA_BYTES_MAX: Final = 32 * 1024
 OWN_TYPES_MAX: Final = 200
@@ -59,7 +60,7 @@ class OwnEventType:
         try:
             data = json.loads(bytes(_raw_data_of.decode(body)["data"]), parse_int=_whole)
             if not isinstance(data, dict):
-                return (Complaint("data", "must be a JSON object"),)
+                return (Complaint("data", "must be a JSON object", FieldCode.WRONG_TYPE),)
             return complaints_of(self.schema, data, steps_max=steps_max)
         except TooMuchWorkError:
             raise
@@ -82,7 +83,9 @@ def write_schema(schema: Mapping[str, Any]) -> str | Complaint:
     try:
         text = json.dumps(schema, separators=(",", ":"), allow_nan=False)
         if len(text) > SCHEMA_BYTES_MAX:
-            return Complaint("schema", f"has {len(text)} bytes; the limit is {SCHEMA_BYTES_MAX}")
+            return Complaint(
+                "schema", f"has {len(text)} bytes; the limit is {SCHEMA_BYTES_MAX}", FieldCode.OUT_OF_RANGE
+            )
         complaint = schema_complaint(schema)
         if complaint is None:
             Draft202012Validator.check_schema(schema, format_checker=_NO_FORMATS)

@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 from service.core.events.own_types.schema_pattern import pattern_problem, pattern_size
 from service.core.events.registry import Complaint
+from service.core.field_code import FieldCode
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 DEPTH_MAX: Final = 32
@@ -22,13 +23,15 @@ PATTERNS_SIZE_MAX: Final = 20_000
 def schema_complaint(schema: Mapping[str, Any]) -> Complaint | None:
     """The first thing in a schema that is not allowed. Values under ``enum`` and ``const`` are checked as strictly."""
     if schema.get("$schema", DIALECT) != DIALECT:
-        return Complaint("schema.$schema", f"must be {DIALECT} or left out")
+        return Complaint("schema.$schema", f"must be {DIALECT} or left out", FieldCode.UNKNOWN_VALUE)
     patterns_size = subschemas_count = 0
     for path, depth, key, value in _walk(schema):
         problem = _problem(schema, depth, key, value)
         subschemas_count += isinstance(value, (dict, bool))
         if subschemas_count > SUBSCHEMAS_MAX:
-            return Complaint("schema", f"has more than {SUBSCHEMAS_MAX} objects and booleans in it")
+            return Complaint(
+                "schema", f"has more than {SUBSCHEMAS_MAX} objects and booleans in it", FieldCode.OUT_OF_RANGE
+            )
         if problem is None and key == "pattern" and isinstance(value, str):
             patterns_size += pattern_size(value)
             if patterns_size > PATTERNS_SIZE_MAX:

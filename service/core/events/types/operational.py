@@ -91,7 +91,14 @@ class EndpointRecovered(Struct, frozen=True, gc=False):
     was_disabled: bool
 
 
-OperationalData = DeliveryDead | EndpointGone | EndpointFailing | EndpointDisabled | EndpointRecovered
+class EndpointExpiry(Struct, frozen=True, gc=False):
+    """The ``data`` of ``endpoint.expiring`` and ``endpoint.expired``."""
+
+    endpoint: AboutEndpoint
+    valid_until: str
+
+
+OperationalData = DeliveryDead | EndpointGone | EndpointFailing | EndpointDisabled | EndpointRecovered | EndpointExpiry
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +141,10 @@ def _recovered(number: int, _: str) -> EndpointRecovered:
     return EndpointRecovered(AboutEndpoint(f"ep_{number:08x}"), _SINCE, was_disabled=True)
 
 
+def _expiry(number: int, _: str) -> EndpointExpiry:
+    return EndpointExpiry(AboutEndpoint(f"ep_{number:08x}"), _UNTIL)
+
+
 DELIVERY_DEAD: Final = OperationalType(
     "delivery.dead", "A delivery was given up: its attempts or its time ran out.", DeliveryDead, _dead
 )
@@ -161,8 +172,21 @@ ENDPOINT_RECOVERED: Final = OperationalType(
     EndpointRecovered,
     _recovered,
 )
+ENDPOINT_EXPIRING: Final = OperationalType(
+    "endpoint.expiring", "An endpoint's `valid_until` comes within a day.", EndpointExpiry, _expiry
+)
+ENDPOINT_EXPIRED: Final = OperationalType(
+    "endpoint.expired",
+    "An endpoint's `valid_until` has come: it has ended, and is sent nothing more.",
+    EndpointExpiry,
+    _expiry,
+)
 OPERATIONAL: Final[Mapping[str, OperationalType]] = {
-    kind.name: kind for kind in (DELIVERY_DEAD, ENDPOINT_GONE, ENDPOINT_FAILING, ENDPOINT_DISABLED, ENDPOINT_RECOVERED)
+    kind.name: kind
+    for kind in (
+        *(DELIVERY_DEAD, ENDPOINT_GONE, ENDPOINT_FAILING, ENDPOINT_DISABLED, ENDPOINT_RECOVERED),
+        *(ENDPOINT_EXPIRING, ENDPOINT_EXPIRED),
+    )
 }
 
 

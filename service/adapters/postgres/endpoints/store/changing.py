@@ -7,6 +7,7 @@ import asyncpg
 
 from service.adapters.postgres.audit.log import audit
 from service.adapters.postgres.endpoints.caps import cap_reached
+from service.adapters.postgres.endpoints.expiry import free_url
 from service.adapters.postgres.endpoints.removal import end_subscriptions
 from service.adapters.postgres.endpoints.rows import insert_subscriptions, move_endpoint, write_settings
 from service.adapters.postgres.endpoints.secrets import leave_style
@@ -27,8 +28,8 @@ from service.core.endpoints.refusals import (
     NoSuchEndpoint,
     UrlTaken,
 )
-from service.core.endpoints.rotation import more_secrets
 from service.core.endpoints.settings import EndpointWish, GrantedWish, signing_of
+from service.core.endpoints.signing.rotation import more_secrets
 from service.core.endpoints.view import Changed, EndpointView
 from service.ports.desk import CheckOwnership
 
@@ -103,6 +104,7 @@ class Changing(EndpointWork):
             other = await find_by_url(connection, self._secret_box, organization_id, after.url)
             if other is not None:
                 return UrlTaken(other)
+            await free_url(connection, self._secret_box, organization_id, after.url)
             await move_endpoint(connection, self._secret_box, organization_id, before.id, after.url)
         await bump_directory(connection, [organization_id])
         await write_settings(connection, self._secret_box, organization_id, before.id, after)

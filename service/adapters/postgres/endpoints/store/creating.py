@@ -6,19 +6,25 @@ import asyncpg
 
 from service.adapters.postgres.audit.log import audit
 from service.adapters.postgres.endpoints.caps import cap_reached
-from service.adapters.postgres.endpoints.rows import insert_endpoint, insert_subscriptions, write_settings
+from service.adapters.postgres.endpoints.expiry import free_url
+from service.adapters.postgres.endpoints.rows import (
+    insert_endpoint,
+    insert_subscriptions,
+    read_own_event_types,
+    write_settings,
+)
 from service.adapters.postgres.endpoints.secrets import has_secret, insert_secret, new_secret
 from service.adapters.postgres.endpoints.store.known import same_or_taken
 from service.adapters.postgres.endpoints.store.ownership import mark_verified
 from service.adapters.postgres.endpoints.store.work import EndpointWork
 from service.adapters.postgres.endpoints.urls import find_by_url
 from service.adapters.postgres.endpoints.version import bump_directory, lock_directory
-from service.adapters.postgres.engine import driver
+from service.adapters.postgres.engine import database_now, driver
 from service.core.audit.actor import Actor
 from service.core.endpoints.audited import endpoint_state, settings_state
 from service.core.endpoints.caps import Capped
 from service.core.endpoints.refusals import CapReached, InvalidWish, NoSuchOrganization, OtherSecret, UrlTaken
-from service.core.endpoints.settings import NOTHING_ASKED, EndpointSettings, EndpointWish
+from service.core.endpoints.settings import NOTHING_ASKED, EndpointSettings, EndpointWish, GrantedWish
 from service.core.endpoints.view import Registered
 from service.ports.desk import CheckOwnership
 
@@ -33,7 +39,7 @@ class Creating(EndpointWork):
 
         With ``check_ownership`` a new URL's receiver is asked first; unless it agrees, nothing is created.
         """
-        granted = self._rules.judge(wish, NOTHING_ASKED, await self.own_event_types(organization_id))
+        granted = await self._judged(organization_id, wish)
         if isinstance(granted, InvalidWish):
             return granted
         is_verified = check_ownership is not None and not await self._is_known(organization_id, granted.settings.url)
@@ -51,6 +57,11 @@ class Creating(EndpointWork):
                 connection, organization_id, granted.settings, granted.secret, by, is_verified=is_verified
             )
 
+    async def _judged(self, organization_id: str, wish: EndpointWish) -> GrantedWish | InvalidWish:
+        async with driver(self._engine) as connection:
+            own, now = await read_own_event_types(connection, organization_id), await database_now(connection)
+        return self._rules.judge(wish, NOTHING_ASKED, own, now=now)
+
     async def _is_known(self, organization_id: str, url: str) -> bool:
         async with driver(self._engine) as connection:
             return await find_by_url(connection, self._secret_box, organization_id, url) is not None
@@ -59,7 +70,7 @@ class Creating(EndpointWork):
         self, organization_id: str, wish: EndpointWish, *, by: Actor
     ) -> Registered | InvalidWish | NoSuchOrganization | OtherSecret | CapReached:
         """Subscribe a URL to event types, through its existing endpoint or a new one."""
-        granted = self._rules.judge(wish, NOTHING_ASKED, await self.own_event_types(organization_id))
+        granted = await self._judged(organization_id, wish)
         if isinstance(granted, InvalidWish):
             return granted
         settings, secret = granted.settings, granted.secret
@@ -97,6 +108,7 @@ class Creating(EndpointWork):
         *,
         is_verified: bool,
     ) -> Registered | CapReached:
+        await free_url(connection, self._secret_box, organization_id, settings.url)
         more: dict[Capped, int] = {"endpoints": 1, "subscriptions": len({*settings.event_types}), "secrets": 1}
         if capped := await cap_reached(connection, organization_id, self._rules.caps, more):
             return capped

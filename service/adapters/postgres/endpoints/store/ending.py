@@ -5,7 +5,7 @@ from collections.abc import Container
 from service.adapters.postgres.audit.log import audit
 from service.adapters.postgres.endpoints.removal import (
     cancel_pending,
-    delete_gone,
+    delete_ended,
     end_subscriptions,
     remove_subscriptions,
 )
@@ -23,7 +23,7 @@ class Ending(EndpointWork):
     async def remove(
         self, organization_id: str, endpoint_id: str, *, only_at: Container[int] | None = None, by: Actor
     ) -> NoSuchEndpoint | OtherVersion | None:
-        """Remove the endpoint, also from the list if it is gone. Repeating this changes nothing."""
+        """Remove the endpoint, also from the list of those that have ended. Repeating this changes nothing."""
         async with self._changing(organization_id) as connection:
             known = await connection.fetchval(
                 "SELECT true FROM endpoints WHERE organization_id = $1 AND id = $2", organization_id, endpoint_id
@@ -34,7 +34,7 @@ class Ending(EndpointWork):
             if before is not None and only_at is not None and before.version not in only_at:
                 return OtherVersion()
             await end_subscriptions(connection, organization_id, endpoint_id)
-            await delete_gone(connection, organization_id, endpoint_id)
+            await delete_ended(connection, organization_id, endpoint_id)
             if before is not None:  # not removed before
                 await audit(connection, by, "endpoint.delete", organization_id, endpoint_id, endpoint_state(before))
         return None
@@ -43,7 +43,9 @@ class Ending(EndpointWork):
         """End a subscription and cancel its deliveries; the last one ends its endpoint. False if it does not exist."""
         async with self._changing(organization_id) as connection:
             endpoint_id = await connection.fetchval(
-                "SELECT endpoint_id FROM subscriptions WHERE organization_id = $1 AND id = $2 AND removed_at IS NULL",
+                """SELECT s.endpoint_id FROM subscriptions s JOIN endpoints e ON e.id = s.endpoint_id
+                    WHERE s.organization_id = $1 AND s.id = $2 AND s.removed_at IS NULL
+                      AND coalesce(e.valid_until > now(), true)""",
                 organization_id,
                 subscription_id,
             )

@@ -2,14 +2,15 @@
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import asyncpg
 
 from service.adapters.postgres.endpoints.rows import read_endpoint, read_own_event_types
 from service.adapters.postgres.endpoints.secrets import has_secret, is_among, open_secrets
 from service.adapters.postgres.endpoints.version import directory_version
+from service.adapters.postgres.engine import database_now
 from service.core.endpoints.refusals import (
-    EndpointGone,
     EndpointRefusal,
     InvalidWish,
     OtherSecret,
@@ -17,21 +18,24 @@ from service.core.endpoints.refusals import (
     SecretMisfit,
     UrlTaken,
 )
-from service.core.endpoints.rotation import too_many_secrets
-from service.core.endpoints.settings import EndpointRules, EndpointWish, GrantedWish, differing, misfit
-from service.core.endpoints.view import Changed, EndpointState, EndpointView, Registered
+from service.core.endpoints.rules import EndpointRules
+from service.core.endpoints.settings import EndpointWish, GrantedWish, differing
+from service.core.endpoints.signing.rotation import too_many_secrets
+from service.core.endpoints.signing.secret import misfit
+from service.core.endpoints.view import Changed, EndpointView, Registered
 from service.ports.secrets import SecretBox
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """An endpoint as of ``version`` of the directory, with what is needed to judge a wish about it.
+    """An endpoint as of ``version`` of the directory, and ``now``, with what is needed to judge a wish about it.
 
     ``secrets``, which sign in the endpoint's style, are opened only for a wish that gives one or another style, or
     whose challenge they sign: no other needs them.
     """
 
     version: int | None
+    now: datetime
     endpoint: EndpointView
     own_event_types: Sequence[str]
     secrets: Sequence[str | None]
@@ -52,10 +56,10 @@ class Known:
 
     def _granted(self, wish: EndpointWish, rules: EndpointRules) -> GrantedWish | EndpointRefusal:
         before = self.endpoint.settings
-        if self.endpoint.state is EndpointState.GONE:
-            return EndpointGone()
+        if refused := self.endpoint.ended:
+            return refused
         former = [each.former for each in self.endpoint.secrets if each.former is not None]
-        granted = rules.judge(wish, before, self.own_event_types, former)
+        granted = rules.judge(wish, before, self.own_event_types, former, now=self.now)
         if isinstance(granted, InvalidWish):
             return granted
         if granted.secret is not None and not is_among(granted.secret, self.secrets):
@@ -81,7 +85,7 @@ async def read_known(
     secrets: Sequence[str | None] = ()
     if with_secrets:
         secrets = await open_secrets(connection, secret_box, organization_id, endpoint_id, are_former=False)
-    return Known(version, endpoint, own, secrets)
+    return Known(version, await database_now(connection), endpoint, own, secrets)
 
 
 async def same_or_taken(

@@ -32,14 +32,18 @@ class Reading(EndpointWork):
         walk: Walk[TimeKeyset],
         *,
         url: str | None = None,
+        search: str | None = None,
         states: Collection[EndpointState] = LISTED_STATES,
     ) -> Sequence[EndpointView]:
-        """Endpoints in these states, by (created_at, id); by default all that are there, without those gone."""
+        """Endpoints in these states, by (created_at, id); by default all that are there, without those gone.
+
+        ``search`` is a text in the description or in the URL before its query, in any case; or the whole id.
+        """
         created_at, endpoint_id = walk.beside or (None, None)
         async with driver(self._engine) as connection:
             forms = None if url is None else await forms_of(connection, self._secret_box, organization_id, url)
             rows = await connection.fetch(
                 LIST_ENDPOINTS[walk.is_descending],
-                *(organization_id, forms, list(states), created_at, endpoint_id, walk.limit),
+                *(organization_id, forms, list(states), created_at, endpoint_id, walk.limit, search),
             )
         return [endpoint_of(row, self._secret_box) for row in rows]

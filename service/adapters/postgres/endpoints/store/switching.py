@@ -5,7 +5,7 @@ from typing import Final
 
 from service.adapters.postgres.audit.log import audit
 from service.adapters.postgres.endpoints.caps import cap_reached
-from service.adapters.postgres.endpoints.gates import set_paused
+from service.adapters.postgres.endpoints.gates.gates import set_paused
 from service.adapters.postgres.endpoints.secrets import end_secrets, has_secret, insert_secret
 from service.adapters.postgres.endpoints.store.work import EndpointWork
 from service.adapters.postgres.endpoints.version import bump_directory
@@ -14,10 +14,10 @@ from service.core.audit.actor import Actor
 from service.core.audit.entry import AuditOperation
 from service.core.endpoints.audited import gates_state, secrets_state
 from service.core.endpoints.caps import Capped
-from service.core.endpoints.refusals import CapReached, EndpointGone, InvalidWish, NoSuchEndpoint, TooManySecrets
-from service.core.endpoints.rotation import more_secrets, too_many_secrets
-from service.core.endpoints.settings import secret_problem
-from service.core.endpoints.view import EndpointState, EndpointView, Rotated
+from service.core.endpoints.refusals import CapReached, Ended, InvalidWish, NoSuchEndpoint, TooManySecrets
+from service.core.endpoints.signing.rotation import more_secrets, too_many_secrets
+from service.core.endpoints.signing.secret import secret_problem
+from service.core.endpoints.view import EndpointView, Rotated
 
 SIGNS_IN_ANOTHER_STYLE: Final = (
     "this secret still signs in the style that the endpoint has left; two styles must not share one"
@@ -29,27 +29,27 @@ class Switching(EndpointWork):
 
     async def begin_rehearsal(
         self, organization_id: str, endpoint_id: str, *, by: Actor
-    ) -> EndpointView | NoSuchEndpoint | EndpointGone:
+    ) -> EndpointView | NoSuchEndpoint | Ended:
         """Enter in the audit log that the endpoint's receiver is about to be rehearsed."""
         async with driver(self._engine) as connection, connection.transaction():
             endpoint = await self._read(connection, organization_id, endpoint_id)
             if endpoint is None:
                 return NoSuchEndpoint(endpoint_id)
-            if endpoint.state is EndpointState.GONE:
-                return EndpointGone()
+            if over := endpoint.ended:
+                return over
             await audit(connection, by, "endpoint.rehearse", organization_id, endpoint_id)
             return endpoint
 
     async def set_paused(
         self, organization_id: str, endpoint_id: str, *, is_paused: bool, by: Actor
-    ) -> EndpointView | NoSuchEndpoint | EndpointGone:
+    ) -> EndpointView | NoSuchEndpoint | Ended:
         """Pause the endpoint, or resume it from being paused or disabled."""
         async with self._changing(organization_id) as connection:
             endpoint = await self._read(connection, organization_id, endpoint_id)
             if endpoint is None:
                 return NoSuchEndpoint(endpoint_id)
-            if endpoint.state is EndpointState.GONE:
-                return EndpointGone()
+            if over := endpoint.ended:
+                return over
             await bump_directory(connection, [organization_id])
             await set_paused(connection, organization_id, endpoint_id, is_paused=is_paused)
             after = await self._require(connection, organization_id, endpoint_id)
@@ -60,14 +60,14 @@ class Switching(EndpointWork):
 
     async def rotate_secret(
         self, organization_id: str, endpoint_id: str, secret: str | None, overlap: timedelta, *, by: Actor
-    ) -> Rotated | NoSuchEndpoint | EndpointGone | TooManySecrets | InvalidWish | CapReached:
+    ) -> Rotated | NoSuchEndpoint | Ended | TooManySecrets | InvalidWish | CapReached:
         """Add a new secret (None: a random one). Older secrets expire after ``overlap``, or sooner if already due."""
         async with self._changing(organization_id) as connection:
             endpoint = await self._read(connection, organization_id, endpoint_id)
             if endpoint is None:
                 return NoSuchEndpoint(endpoint_id)
-            if endpoint.state is EndpointState.GONE:
-                return EndpointGone()
+            if over := endpoint.ended:
+                return over
             if secret is not None and (why := secret_problem(secret, endpoint.settings.signature_style)):
                 return InvalidWish({"secret": [why]})
             if secret and await has_secret(

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.postgres.endpoints.rows import read_endpoint, read_own_event_types
 from service.adapters.postgres.endpoints.version import lock_directory
 from service.adapters.postgres.engine import driver
-from service.core.endpoints.settings import EndpointRules
+from service.core.endpoints.rules import EndpointRules
 from service.core.endpoints.view import EndpointView
 from service.ports.secrets import SecretBox
 

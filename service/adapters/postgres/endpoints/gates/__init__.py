@@ -1,0 +1,1 @@
+"""Gates in PostgreSQL, and what shuts them when an endpoint fails."""

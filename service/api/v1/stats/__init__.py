@@ -1,0 +1,1 @@
+"""``/v1/stats``: the figures of an organization and of its endpoints."""

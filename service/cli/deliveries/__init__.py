@@ -1,0 +1,1 @@
+"""``deliveries``: what was sent, and what was answered."""

@@ -1,0 +1,1 @@
+"""``endpoints``: the URLs that events go to."""

@@ -1,0 +1,1 @@
+"""``event-types``: what events can be subscribed to."""

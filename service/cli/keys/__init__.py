@@ -1,0 +1,1 @@
+"""``keys``: who may use the API."""

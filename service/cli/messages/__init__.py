@@ -1,0 +1,1 @@
+"""``messages``: where a message stands, by its events."""

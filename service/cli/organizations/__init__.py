@@ -1,0 +1,1 @@
+"""``organizations``: those there are."""

@@ -1,0 +1,1 @@
+"""``parked``: messages that could not become events."""

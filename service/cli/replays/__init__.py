@@ -1,0 +1,1 @@
+"""``replays``: deliveries made again, many at a time."""

@@ -1,0 +1,1 @@
+"""``secrets``: what SECRET_KEYS seals in the database."""

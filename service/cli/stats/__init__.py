@@ -1,0 +1,1 @@
+"""``stats``: figures of deliveries over time."""

@@ -1,0 +1,1 @@
+"""Trying webhooks by hand: sample events, signatures, and what a receiver answers."""

@@ -1,0 +1,1 @@
+"""Gates: why an endpoint may not be attempted now, and what shuts them when it fails."""

@@ -1,0 +1,1 @@
+"""Parked messages: what a person sees of one, and how it is mended."""

@@ -1,0 +1,161 @@
+"""Deliveries, one delivery with its attempts, and how they are made again."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from service.api.errors import ApiError
+from service.core.deliveries.delivery import State
+from service.core.reason import Reason
+from service.web.done import Done
+from service.web.page import Moved, Page, Result, Shown, Visit
+from service.web.pages.filtering import WITHIN_CHOICES, as_query, asked, urls_by_id
+from service.web.pages.signatures import SIGNED, checked
+from service.web.words import counted
+
+FILTERS: Final = ("state", "reason", "event_type", "endpoint_id", "status_code", "event_id", "message_id", "within")
+FINAL: Final = frozenset({"delivered", "dead", "cancelled"})
+STATUSES: Final = [("", "any"), ("2xx", "2xx"), ("3xx", "3xx"), ("4xx", "4xx"), ("5xx", "5xx")]
+
+
+async def show_deliveries(visit: Visit) -> Result:
+    """The list, newest event first."""
+    filters = asked(visit, *FILTERS)
+    errors: Mapping[str, Sequence[str]] = {}
+    try:
+        page = await visit.ask("list_deliveries", query=as_query(filters, visit))
+    except ApiError as refused:
+        if refused.status != HTTPStatus.BAD_REQUEST:
+            raise
+        page, errors = {"data": [], "next_cursor": None, "prev_cursor": None}, refused.errors
+    context = {
+        "page": page,
+        "filters": filters,
+        "errors": errors,
+        "urls": await urls_by_id(visit),
+        "choices": {
+            "state": [("", "any"), *((each.value, each.value) for each in State)],
+            "reason": [("", "any"), *((each.value, each.value) for each in Reason)],
+            "status_code": STATUSES,
+            "within": WITHIN_CHOICES,
+        },
+    }
+    return Shown("deliveries.html", _list_title(page["data"], filters), context)
+
+
+def _list_title(rows: Sequence[Mapping[str, Any]], filters: Mapping[str, str]) -> str:
+    """What is seen, in a sentence: a page knows no total, so it counts none."""
+    if not rows:
+        return "No delivery matches" if filters else "Nothing was delivered yet"
+    if filters.get("state"):
+        return f"Deliveries that are {filters['state'].replace(',', ' or ')}"
+    waiting = sum(each["state"] not in FINAL for each in rows)
+    dead = sum(each["state"] == "dead" for each in rows)
+    if dead:
+        return (
+            f"{counted(dead, 'delivery', 'deliveries')} of the newest {len(rows)} {'is' if dead == 1 else 'are'} dead"
+        )
+    if waiting:
+        verb = "waits" if waiting == 1 else "wait"
+        return f"{counted(waiting, 'delivery', 'deliveries')} of the newest {len(rows)} {verb}"
+    return "Everything arrives"
+
+
+async def show_delivery(visit: Visit) -> Result:
+    """One delivery: each attempt with request and reply, what comes next, and what the event did elsewhere."""
+    return await _delivery_page(visit)
+
+
+async def _delivery_page(visit: Visit, check: Mapping[str, Any] | None = None) -> Shown:
+    delivery = await visit.ask("get_delivery", {"id": visit.path("id")})
+    endpoint = await visit.ask_if_there("get_endpoint", {"id": delivery["endpoint_id"]})
+    elsewhere = await visit.ask_if_there("explain_event", {"event_id": delivery["event_id"]}, {"limit": "6"})
+    attempts = delivery["attempts"][::-1]
+    context = {
+        "body": await body_of(visit, delivery["event_id"]),
+        "delivery": delivery,
+        "attempts": attempts,
+        "endpoint": endpoint,
+        "elsewhere": [each for each in (elsewhere or {"data": []})["data"] if _is_elsewhere(each, delivery)],
+        "is_final": delivery["state"] in FINAL,
+        "curl": _as_curl(delivery, attempts[0]) if attempts else None,
+        "check": check,
+        "signed": SIGNED[endpoint["signature_style"]] if endpoint else None,
+    }
+    return Shown("delivery.html", _delivery_title(delivery), context)
+
+
+def _delivery_title(delivery: Mapping[str, Any]) -> str:
+    name, made = delivery["event_type"], delivery["attempts_made"]
+    match delivery["state"]:
+        case "delivered":
+            return f"{name} arrived" + (f" at the {_ordinal(made)} attempt" if made > 1 else "")
+        case "dead":
+            return f"{name} was given up after {counted(made, 'attempt')}"
+        case "cancelled":
+            return f"{name} was cancelled"
+        case "leased":
+            return f"{name} is being sent"
+        case _:
+            return f"{name} waits for attempt {made + 1}"
+
+
+def _ordinal(number: int) -> str:
+    words = {1: "first", 2: "second", 3: "third"}
+    return words.get(number, f"{number}th")
+
+
+def _is_elsewhere(found: Mapping[str, Any], delivery: Mapping[str, Any]) -> bool:
+    return bool(found["deliveries"]) and found["subscription_id"] != delivery["subscription_id"]
+
+
+def _as_curl(delivery: Mapping[str, Any], attempt: Mapping[str, Any]) -> str:
+    """The request of an attempt as a command; what is masked is left to whoever runs it."""
+    request = attempt["request"]
+    lines = [f"curl -i -X POST {shlex.quote(request['url'])}"]
+    lines += [f"  -H {shlex.quote(f'{name}: {value}')}" for name, value in request["headers"].items()]
+    lines.append("  --data-binary @event.json")
+    lines.append(f"# event.json: GET /v1/events/{delivery['event_id']}")
+    return " \\\n".join(lines[:-1]) + f"\n{lines[-1]}"
+
+
+async def body_of(visit: Visit, event_id: str) -> str | None:
+    """The body that is sent of an event, exactly; None if it is no longer stored."""
+    try:
+        return (await visit.inside.answer("get_event_body", visit.caller, path={"event_id": event_id})).text
+    except ApiError as refused:
+        if refused.status != HTTPStatus.NOT_FOUND:
+            raise
+        return None
+
+
+async def check_signature(visit: Visit) -> Result:
+    """Check the signature of an attempt with a secret that the visitor has in hand."""
+    delivery = await visit.ask("get_delivery", {"id": visit.path("id")})
+    body = await body_of(visit, delivery["event_id"])
+    number = visit.form.get("attempt")
+    attempt = next((each for each in delivery["attempts"] if str(each["number"]) == number), None)
+    endpoint = await visit.ask_if_there("get_endpoint", {"id": delivery["endpoint_id"]})
+    return await _delivery_page(visit, checked(visit.form.get("secret"), attempt, body, endpoint))
+
+
+async def replay(visit: Visit) -> Result:
+    """Make what was selected again: one at once, several as a job."""
+    ids = visit.form.all("ids")
+    if len(ids) == 1:
+        made = await visit.ask("replay_delivery", {"id": ids[0]})
+        return Moved(visit.url(f"/deliveries/{made['id']}"), Done.REPLAYED)
+    job = await visit.ask("create_replay", body={"ids": ids})
+    return Moved(visit.url(f"/replays/{job['id']}"), Done.REPLAY_STARTED)
+
+
+def delivery_pages() -> Sequence[Page]:
+    """The pages of deliveries."""
+    section = "deliveries"
+    return (
+        Page("GET", "/deliveries", show_deliveries, section),
+        Page("POST", "/deliveries/replay", replay, section),
+        Page("GET", "/deliveries/{id}", show_delivery, section),
+        Page("POST", "/deliveries/{id}/check", check_signature, section),
+    )

@@ -1,0 +1,1 @@
+"""The endpoints of an organization: the list, adding one, and everything about one."""

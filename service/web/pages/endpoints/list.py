@@ -1,0 +1,48 @@
+"""The list of endpoints: those that fail come first."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from service.web.page import Result, Shown, Visit
+from service.web.words import counted
+
+LIMIT: Final = 100
+STATES: Final = {"": "All", "active": "Active", "paused": "Paused", "disabled": "Disabled", "gone,expired": "Ended"}
+"""The values of the filter, as the API takes them, with their words."""
+
+_ORDER: Final = {"disabled": 0, "failing": 1, "healthy": 2, "idle": 3, "paused": 4, "gone": 5, "expired": 5}
+
+
+async def show_list(visit: Visit) -> Result:
+    """A page of the list. The API knows its order by time; within a page those that fail are put first."""
+    search, state, cursor = visit.query("search"), visit.query("state"), visit.query("cursor")
+    query = {"search": search, "state": state if state in STATES else "", "cursor": cursor, "limit": str(LIMIT)}
+    page = await visit.ask("list_endpoints", query={name: value for name, value in query.items() if value})
+    endpoints = sorted(page["data"], key=lambda each: _ORDER.get(look_of(each), 2))
+    ids = ",".join(each["id"] for each in endpoints)
+    lines = (await visit.ask("list_endpoint_stats", query={"endpoint_id": ids}))["data"] if ids else []
+    is_filtered = bool(search or query["state"])
+    context = {
+        "page": page,
+        "endpoints": endpoints,
+        "lines": {each["endpoint_id"]: each for each in lines},
+        "search": search,
+        "state": query["state"],
+        "states": STATES,
+        "is_filtered": is_filtered,
+        "is_part": bool(page["next_cursor"] or page["prev_cursor"]),
+        "look_of": look_of,
+    }
+    return Shown("endpoints.html", _title(endpoints, is_part=bool(page["next_cursor"] or cursor)), context)
+
+
+def look_of(endpoint: Mapping[str, Any]) -> str:
+    """The word on its badge: its state, or how it is if that says nothing."""
+    return str(endpoint["health"]["status"] if endpoint["state"] == "active" else endpoint["state"])
+
+
+def _title(endpoints: list[Mapping[str, Any]], *, is_part: bool) -> str:
+    ill = sum(look_of(each) in {"failing", "disabled"} for each in endpoints)
+    if is_part:
+        return f"Endpoints, {ill} failing on this page" if ill else "Endpoints"
+    return f"{counted(len(endpoints), 'endpoint')}, {ill} failing" if ill else counted(len(endpoints), "endpoint")

@@ -1,0 +1,39 @@
+"""What the filters of lists have in common: they are parameters of the page's URL, and of its operation."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from service.core.timestamp import format_timestamp
+from service.web.page import Visit
+
+WITHIN: Final[Mapping[str, tuple[str, timedelta]]] = {
+    "1h": ("last hour", timedelta(hours=1)),
+    "24h": ("last 24 hours", timedelta(hours=24)),
+    "7d": ("last 7 days", timedelta(days=7)),
+    "30d": ("last 30 days", timedelta(days=30)),
+}
+"""The times within which an event was received, as the URL names them."""
+WITHIN_CHOICES: Final = [("", "any time"), *((name, words) for name, (words, _) in WITHIN.items())]
+
+
+def asked(visit: Visit, *names: str) -> dict[str, str]:
+    """The filters among the page's parameters: those that are given."""
+    return {name: visit.query(name) for name in names if visit.query(name)}
+
+
+def as_query(filters: Mapping[str, str], visit: Visit) -> dict[str, str]:
+    """The same as an operation's query, with the cursor; ``within`` becomes a time."""
+    query = {name: value for name, value in filters.items() if name != "within"}
+    if filters.get("within") in WITHIN:
+        query["since"] = format_timestamp(datetime.now(UTC) - WITHIN[filters["within"]][1])
+    if visit.query("cursor"):
+        query["cursor"] = visit.query("cursor")
+    return query
+
+
+async def urls_by_id(visit: Visit) -> Mapping[str, str]:
+    """The URLs of the newest two hundred endpoints, by id; the others are shown by their ids."""
+    states = "active,paused,disabled,gone"
+    page: Mapping[str, Any] = await visit.ask("list_endpoints", query={"limit": "200", "state": states})
+    return {each["id"]: each["url"] for each in page["data"]}

@@ -1,0 +1,74 @@
+"""API keys and the audit log, for whoever may administer the organization."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from service.api.errors import ApiError
+from service.web.done import Done
+from service.web.page import Moved, Page, Result, Shown, Visit
+from service.web.pages.filtering import as_query, asked
+from service.web.words import counted
+
+SCOPES = (
+    ("read", "Look at everything"),
+    ("write", "Change endpoints, replay"),
+    ("publish", "Publish events"),
+    ("admin", "Make keys and links, read the audit log"),
+)
+EXPIRIES = (("", "never"), ("30", "in 30 days"), ("90", "in 90 days"), ("365", "in a year"))
+
+
+async def show_keys(visit: Visit, *, made: Mapping[str, Any] | None = None, refused: ApiError | None = None) -> Result:
+    """The keys, newest first; one that was just made is shown this once."""
+    page = await visit.ask("list_keys", query=as_query({}, visit))
+    valid = sum(not each["revoked_at"] for each in page["data"])
+    context = {
+        "page": page,
+        "made": made,
+        "errors": refused.errors or {"name": [refused.sentence]} if refused else {},
+        "scopes": SCOPES,
+        "expiries": EXPIRIES,
+        "given": {"name": visit.form.get("name"), "scopes": visit.form.all("scopes") or ["read"]},
+    }
+    return Shown("keys.html", counted(valid, "API key"), context, status=refused.status if refused else 200)
+
+
+async def make_key(visit: Visit) -> Result:
+    """Make a key: it is on this page, and on none after it."""
+    days = visit.form.get("expires_in_days")
+    body = {
+        "name": visit.form.get("name"),
+        "scopes": visit.form.all("scopes"),
+        "expires_in_days": int(days) if days.isdecimal() else None,
+    }
+    try:
+        made = await visit.ask("create_key", body=body)
+    except ApiError as refused:
+        if refused.status not in {HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT}:
+            raise
+        return await show_keys(visit, refused=refused)
+    return await show_keys(visit, made=made)
+
+
+async def revoke_key(visit: Visit) -> Result:
+    """Revoke a key; the sessions that it opened end with it."""
+    await visit.ask("revoke_key", {"id": visit.path("id")})
+    return Moved(visit.url("/keys"), Done.KEY_REVOKED)
+
+
+async def show_audit(visit: Visit) -> Result:
+    """Who changed what, newest first."""
+    filters = asked(visit, "operation", "object_id", "actor_id")
+    page = await visit.ask("list_audit", query=as_query(filters, visit))
+    return Shown("audit.html", "Who changed what", {"page": page, "filters": filters})
+
+
+def key_pages() -> Sequence[Page]:
+    """The pages of keys and of the audit log."""
+    return (
+        Page("GET", "/keys", show_keys, "keys"),
+        Page("POST", "/keys", make_key, "keys"),
+        Page("POST", "/keys/{id}/revoke", revoke_key, "keys"),
+        Page("GET", "/audit", show_audit, "keys"),
+    )

@@ -1,0 +1,24 @@
+"""Event types, with their schemas and samples."""
+
+from collections.abc import Sequence
+
+from service.web.page import Page, Result, Shown, Visit
+from service.web.pages.filtering import as_query
+from service.web.words import counted
+
+
+async def show_types(visit: Visit) -> Result:
+    """The built-in types, then the organization's own."""
+    page = await visit.ask("list_event_types", query=as_query({}, visit))
+    return Shown("types.html", counted(len(page["data"]), "event type"), {"page": page})
+
+
+async def show_type(visit: Visit) -> Result:
+    """One type."""
+    found = await visit.ask("get_event_type", {"name": visit.path("name")})
+    return Shown("type.html", found["name"], {"found": found})
+
+
+def type_pages() -> Sequence[Page]:
+    """The pages of event types."""
+    return (Page("GET", "/event-types", show_types, "types"), Page("GET", "/event-types/{name}", show_type, "types"))

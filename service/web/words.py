@@ -1,0 +1,201 @@
+"""How times, numbers, URLs and ids are written on pages (templates use them as filters)."""
+
+import json as json_
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+_DAY: Final = 86_400
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+NO_FIGURE: Final = "\N{EN DASH}"
+
+INDENTED_CHARACTERS_MAX: Final = 16_384
+ID_CHARACTERS_MAX: Final = 22
+"""A longer id is cut in the middle; what is copied is whole."""
+
+
+def instant(value: str | datetime) -> datetime:
+    """The instant that a field of an answer has."""
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value).astimezone(UTC)
+
+
+@pass_context
+def ago(context: Context, value: str | datetime | None) -> Markup:
+    """A time in relation to now, "38 min ago" or "in 8 min", with the exact one on hover; "" for None."""
+    if value is None:
+        return Markup("")
+    at = instant(value)
+    return _time(at, relative((at - context["now"]).total_seconds()))
+
+
+@pass_context
+def due(context: Context, value: str | datetime | None) -> Markup:
+    """When something is due: "in 8 min", or "now" if its time has come; "" for None."""
+    if value is None:
+        return Markup("")
+    when = instant(value)
+    return _time(when, relative(max(0.0, (when - context["now"]).total_seconds())))
+
+
+@pass_context
+def at(context: Context, value: str | datetime | None) -> Markup:
+    """A time of day, "14:02", or a day, "3 Nov", where it was not today; with the exact time on hover; "" for None."""
+    if value is None:
+        return Markup("")
+    when, now = instant(value), context["now"]
+    if when.date() == now.date():
+        text = f"{when:%H:%M}"
+    elif abs(when - now) < timedelta(days=300):
+        text = f"{when.day} {_MONTHS[when.month - 1]}, {when:%H:%M}"
+    else:
+        text = f"{when.day} {_MONTHS[when.month - 1]} {when.year}"
+    return _time(when, text)
+
+
+def relative(seconds: float) -> str:
+    """How far a time is from now, in words; negative seconds are past."""
+    distance = abs(seconds)
+    if distance < 1:
+        return "now"
+    words = span(distance)
+    return f"in {words}" if seconds > 0 else f"{words} ago"
+
+
+def span(seconds: float) -> str:
+    """A time's length in its largest unit: "12 s", "38 min", "3 h", "5 days"."""
+    if seconds < _MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < _HOUR:
+        return f"{seconds // _MINUTE:.0f} min"
+    if seconds < 2 * _DAY:
+        return f"{seconds // _HOUR:.0f} h"
+    return f"{seconds // _DAY:.0f} days"
+
+
+@pass_context
+def since(context: Context, value: str | datetime) -> str:
+    """How long ago a time was, without "ago": "5 h 40 min"; to the minute below a day."""
+    seconds = max(0.0, (context["now"] - instant(value)).total_seconds())
+    hours, minutes = divmod(int(seconds // _MINUTE), 60)
+    return f"{hours} h {minutes:02d} min" if 1 <= hours < 24 else span(seconds)  # noqa: PLR2004 - hours of a day
+
+
+def duration(milliseconds: float | None) -> str:
+    """How long something took: "96 ms", "15.0 s", "2 min 15"; "" for None."""
+    if milliseconds is None:
+        return ""
+    if milliseconds < 1000:  # noqa: PLR2004 - milliseconds in a second
+        return f"{milliseconds:.0f} ms"
+    seconds = milliseconds / 1000
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), _MINUTE)
+    return f"{minutes} min {rest:02d}" if rest else f"{minutes} min"
+
+
+def number(value: float | None) -> str:
+    """A count with a comma between thousands; a dash for None."""
+    return NO_FIGURE if value is None else f"{value:,}"
+
+
+def percent(value: float | None) -> str:
+    """A share of one: "99.97 %", "100 %"; a dash for None. What is not quite all is never written as all."""
+    if value is None:
+        return NO_FIGURE
+    if value >= 1:
+        return "100 %"
+    return f"{min(value * 100, 99.99):.2f} %"
+
+
+def url(value: str) -> Markup:
+    """A URL, host first and its path after it, where it may break."""
+    parts = urlsplit(value)
+    host = parts.netloc if parts.scheme == "https" else f"{parts.scheme}://{parts.netloc}"
+    rest = value.partition(parts.netloc)[2] if parts.netloc else value
+    return Markup('<span class="url"><b>{}</b><wbr><span>{}</span></span>').format(host, rest)
+
+
+def host(value: str) -> str:
+    """The host of a URL."""
+    return urlsplit(value).netloc or value
+
+
+def pretty(value: object) -> str:
+    """A value as indented JSON."""
+    return json(msgspec.json.encode(value).decode())
+
+
+def json(text: str) -> str:
+    """JSON as it is stored, indented where that stays small; numbers keep their notation.
+
+    Deep lists would grow sixtyfold, and hold up everybody while they do.
+    """
+    return msgspec.json.format(text.encode(), indent=2 if len(text) <= INDENTED_CHARACTERS_MAX else 0).decode()
+
+
+def short(value: str) -> Markup:
+    """An id, cut in the middle if it is long, that is copied whole by a click."""
+    half = ID_CHARACTERS_MAX // 2
+    shown = value if len(value) <= ID_CHARACTERS_MAX else f"{value[: half + 1]}…{value[-half + 2 :]}"
+    return Markup('<code class="id" data-copy="{}" title="{}">{}</code>').format(value, value, shown)
+
+
+def bytes_(value: int | None) -> str:
+    """A size: "312 bytes", "1.4 kB", "2.0 MB"; "" for None."""
+    if value is None:
+        return ""
+    if value < 1000:  # noqa: PLR2004 - bytes in a kilobyte
+        return f"{value} bytes" if value != 1 else "1 byte"
+    if value < 1_000_000:  # noqa: PLR2004 - bytes in a megabyte
+        return f"{value / 1000:.1f} kB"
+    return f"{value / 1_000_000:.1f} MB"
+
+
+def counted(count: int, noun: str, nouns: str | None = None) -> str:
+    """A count with its noun: "1 endpoint", "7 endpoints", "No endpoints"."""
+    plural = nouns or f"{noun}s"
+    return f"No {plural}" if count == 0 else f"1 {noun}" if count == 1 else f"{number(count)} {plural}"
+
+
+def capitalize_first(text: str) -> str:
+    """The text with a capital at its beginning, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def plain_json(value: object) -> str:
+    """A value as JSON on one line; the template escapes it, as any text."""
+    return json_.dumps(value, ensure_ascii=False)
+
+
+def _time(when: datetime, text: str) -> Markup:
+    exact = f"{when:%Y-%m-%d %H:%M:%S} UTC"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(when.isoformat(), exact, text)
+
+
+FILTERS: Final[dict[str, Any]] = {
+    "ago": ago,
+    "at": at,
+    "bytes": bytes_,
+    "capitalize_first": capitalize_first,
+    "counted": counted,
+    "due": due,
+    "duration": duration,
+    "host": host,
+    "json": json,
+    "plain_json": plain_json,
+    "number": number,
+    "percent": percent,
+    "pretty": pretty,
+    "short": short,
+    "since": since,
+    "span": span,
+    "url": url,
+}

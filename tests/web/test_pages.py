@@ -1,0 +1,258 @@
+"""Every page: whose it is, what it makes of hostile text, and what it says when there is nothing."""
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from service.core.events.sample import sample_event
+from service.web.pages.all import organization_pages
+from service.web.pages.events import message_of
+from service.web.pages.signatures import SIGNED, checked
+from tests.api.test_outage import behind_relay
+from tests.api.whole_rig import OWNER, STRANGER, Things, Whole, make_things
+from tests.receiver.test_vectors import VECTORS as ALL_VECTORS
+from tests.web.visitor import Visitor, signed_in
+from webhook_signature import Webhook
+from webhook_signature.styles import STYLES
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg/onload=alert(3)>"
+BASE = f"/dashboard/o/{OWNER}"
+VECTORS = ALL_VECTORS["signatures"]
+OTHER_SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
+
+
+@pytest.fixture
+async def things(whole: Whole) -> Things:
+    return await make_things(whole)
+
+
+def paths_of(things: Things, method: str) -> Iterator[str]:
+    """One of each page, with the owner's ids in it. A new kind of id fails until it is here."""
+    known = {
+        "/endpoints/check/{part}": "url",
+        "/endpoints/{id}": things.endpoint_id,
+        "/deliveries/{id}": things.delivery_id,
+        "/events/{id}": things.event_id,
+        "/replays/{id}": things.replay_id,
+        "/event-types/{name}": things.event_type,
+        "/keys/{id}": things.key_id,
+    }
+    for page in organization_pages():
+        if page.method != method:
+            continue
+        path = re.sub(r"\{order:(\w+)[^}]*\}", r"\1", page.path)
+        for template, value in known.items():
+            path = path.replace(template, template[: template.index("{")] + value)
+        assert "{" not in path, f"{page.path} is new: say here what its ids are"
+        yield path
+
+
+async def test_every_page_is_shown_to_its_organization_and_to_no_other(whole: Whole, things: Things) -> None:
+    owner, stranger = await signed_in(whole), await signed_in(whole, by=STRANGER)
+    for path in paths_of(things, "GET"):
+        seen = await owner.get(f"{BASE}{path}")
+        assert seen.status in {200, 303}, (path, seen.text)
+        assert (await stranger.get(f"{BASE}{path}")).status == 404, path
+        if any(each in path for each in (things.endpoint_id, things.delivery_id, things.event_id, things.replay_id)):
+            foreign = await stranger.get(f"/dashboard/o/{STRANGER}{path}")
+            assert foreign.status == 404, path
+            assert "private" not in foreign.text
+
+
+async def test_nobody_changes_what_is_another_organizations(whole: Whole, things: Things) -> None:
+    stranger = await signed_in(whole, by=STRANGER)
+    form = {"ids": things.delivery_id, "endpoint_id": things.endpoint_id, "secret": "whsec_x", "attempt": "1"}
+    for path in paths_of(things, "POST"):
+        assert (await stranger.post(f"{BASE}{path}", form)).status == 404, path
+        told = await stranger.post(f"/dashboard/o/{STRANGER}{path}", form)
+        if re.search(r"/(ep|dlv|evt|rpl)_", path) or path.endswith("/replay"):
+            assert told.status in {400, 404}, (path, told.status)
+
+
+async def test_a_viewer_changes_nothing_by_hand(whole: Whole, things: Things) -> None:
+    made = await whole.made("POST", "/v1/keys", {"scopes": ["read"]})
+    viewer = await signed_in(whole, key=made["key"])
+    before = await whole.made("GET", "/v1/audit", None)
+    for path in paths_of(things, "POST"):
+        seen = await viewer.post(f"{BASE}{path}", {"ids": things.delivery_id, "endpoint_id": things.endpoint_id})
+        if not path.endswith(("/check", "/recover/count")):
+            assert seen.status in {400, 403, 409}, (path, seen.status)
+    assert await whole.made("GET", "/v1/audit", None) == before
+    for path in ("/deliveries", "/endpoints", "/replays", f"/deliveries/{things.delivery_id}"):
+        shown = await viewer.get(f"{BASE}{path}")
+        forms = re.findall(r'<form[^>]*method="post"[^>]*action="([^"]*)"', shown.text)
+        assert all(each.endswith(("/sign-out", "/check")) for each in forms), (path, forms)
+
+
+async def test_what_others_wrote_is_text(whole: Whole) -> None:
+    endpoint = await whole.made(
+        "POST",
+        "/v1/endpoints",
+        {
+            "url": "https://h.example/%22%3E%3Cscript%3E",
+            "description": HOSTILE,
+            "event_types": ["message.replied"],
+            "metadata": {"k": HOSTILE},
+        },
+    )
+    await whole.made("POST", "/v1/keys", {"scopes": ["read"], "name": HOSTILE})
+    event = json.loads(sample_event("message.replied", OWNER, event_id="evt_hostile", number=1, now=datetime.now(UTC)))
+    event["data"]["message"]["text"] = HOSTILE
+    event["data"]["message"]["id"] = HOSTILE[:60]
+    await whole.made("POST", "/v1/events", event)
+    delivery = (await whole.made("GET", "/v1/deliveries", None))["data"][0]
+    visitor = await signed_in(whole)
+    for path in (
+        "/endpoints",
+        f"/endpoints/{endpoint['id']}",
+        "/deliveries",
+        f"/deliveries/{delivery['id']}",
+        "/events",
+        "/events/evt_hostile",
+        "/keys",
+        "/audit",
+        f"/events?message_id={HOSTILE.replace('&', '')}",
+        f"/deliveries?event_id={HOSTILE}",
+        f"/replays/new?endpoint_id={HOSTILE}",
+        f"/find?q={HOSTILE}",
+    ):
+        seen = await visitor.get(f"{BASE}{path}")
+        assert "<script>alert" not in seen.text, path
+        assert not re.search(r"<(img|svg)[^>]* on", seen.text), path
+
+
+async def test_an_empty_list_says_what_fills_it(whole: Whole) -> None:
+    visitor = await signed_in(whole)
+    for path, words in {
+        "/endpoints": "Webhooks go nowhere yet",
+        "/deliveries": "Nothing was delivered yet",
+        "/deliveries?state=dead": "No delivery matches these filters",
+        "/events": "No event came yet",
+        "/replays": "Nothing was replayed yet",
+    }.items():
+        assert words in (await visitor.get(f"{BASE}{path}")).words, path
+
+
+async def test_a_filter_that_cannot_be_used_is_named(whole: Whole, things: Things) -> None:
+    seen = await (await signed_in(whole)).get(f"{BASE}/deliveries?state=lost")
+    assert seen.status == 200
+    assert "This filter cannot be used" in seen.words
+
+
+async def test_one_delivery_is_replayed_at_once_and_several_as_a_job(whole: Whole, things: Things) -> None:
+    async with whole.engine.begin() as connection:
+        await connection.exec_driver_sql("DELETE FROM open_deliveries")
+    visitor = await signed_in(whole)
+    refused = await visitor.post(f"{BASE}/deliveries/replay", {"ids": things.delivery_id})
+    assert refused.status == 404
+    job = await visitor.post(f"{BASE}/replays", {"endpoint_id": things.endpoint_id, "states": "dead", "rate": "10"})
+    assert job.status == 303
+    shown = await visitor.get(job.location)
+    assert "The replay has begun" in shown.words
+    assert shown.title.startswith("Replaying")
+    assert (await visitor.post(f"{job.location.split('?')[0]}/pause")).status == 303
+    assert (await visitor.get(job.location)).title.startswith("Paused at")
+    assert (await visitor.post(f"{job.location.split('?')[0]}/cancel")).status == 303
+
+
+async def test_a_replay_is_counted_before_it_begins(whole: Whole, things: Things) -> None:
+    visitor = await signed_in(whole)
+    counted = await visitor.get(f"{BASE}/replays/new?endpoint_id={things.endpoint_id}")
+    assert "0 would be sent again." in counted.words
+    wrong = await visitor.post(f"{BASE}/replays", {"endpoint_id": things.endpoint_id, "rate": "many"})
+    assert wrong.status == 400
+    assert "must be a whole number" in wrong.words
+
+
+async def test_a_key_is_shown_once(whole: Whole) -> None:
+    visitor = await signed_in(whole)
+    made = await visitor.post(f"{BASE}/keys", {"name": "zap", "scopes": "read", "expires_in_days": "30"})
+    found = re.search(r"ph_live_[0-9a-f]{16}_[A-Za-z0-9_-]{49}", made.text)
+    assert found is not None
+    assert found[0] not in (await visitor.get(f"{BASE}/keys")).text
+    assert (await signed_in(whole, key=found[0])).token
+    nothing = await visitor.post(f"{BASE}/keys", {"name": "zap"})
+    assert nothing.status == 400
+
+
+async def test_whatever_is_known_is_found(whole: Whole, things: Things) -> None:
+    visitor = await signed_in(whole)
+    for text, where in {
+        things.endpoint_id: f"/endpoints/{things.endpoint_id}",
+        things.delivery_id: f"/deliveries/{things.delivery_id}",
+        things.event_id: f"/events/{things.event_id}",
+        things.message_id: f"/events/{things.event_id}",
+        "mine.example": "/endpoints?search=mine.example",
+    }.items():
+        assert (await visitor.get(f"{BASE}/find?q={text}")).location == f"{BASE}{where}", text
+
+
+async def test_the_database_is_away(database_url: str) -> None:
+    async with behind_relay(database_url) as (whole, relay):
+        visitor = await signed_in(whole)
+        await relay.close()
+        for path in ("/deliveries", "/endpoints", "/nothing-here"):
+            seen = await visitor.get(f"{BASE}{path}")
+            assert seen.status in {404, 503}, path
+            assert "Quote <code>req_" in seen.text
+        seen = await Visitor(whole.client).post("/dashboard/sign-in", {"key": whole.keys[OWNER].text})
+        assert (seen.status, "did not answer" in seen.words) == (503, True)
+
+
+async def test_a_form_is_bounded(whole: Whole) -> None:
+    visitor: Visitor = await signed_in(whole)
+    assert (await visitor.post(f"{BASE}/replays", {"since": "x" * 600_000})).status == 413
+    many = await visitor.post(f"{BASE}/replays", {f"f{number}": "1" for number in range(600)})
+    assert many.status == 400
+
+
+async def test_deep_and_odd_events_are_shown_without_growing(whole: Whole) -> None:
+    event = json.loads(sample_event("message.sent", OWNER, event_id="evt_deep", number=1, now=datetime.now(UTC)))
+    deep: object = [1] * 20_000
+    for _ in range(40):
+        deep = [deep]
+    event["data"]["deep"] = deep
+    await whole.made("POST", "/v1/events", event)
+    visitor = await signed_in(whole)
+    seen = await visitor.get(f"{BASE}/events/evt_deep")
+    assert seen.status == 200
+    assert len(seen.text) < 200_000
+    assert (await visitor.get(f"{BASE}/events")).status == 200
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_signature_of_each_style_is_checked(style: str) -> None:
+    """Also one that was sent before the endpoint's style was changed."""
+    assert style in SIGNED
+    vector = next(each for each in VECTORS if each.get("style", "standard") == style)
+    body, secret = base64.b64decode(vector["body_base64"]), vector["secrets"][0]
+    headers = Webhook([secret], style=style).sign(vector.get("id", ""), vector["timestamp_seconds"], body)
+    attempt = {"number": 1, "request": {"is_recorded": True, "headers": headers}}
+    for now in (style, "standard"):
+        endpoint = {"signature_style": now, "signature_header": None}
+        assert checked(secret, attempt, body.decode(), endpoint)["is_right"], now
+        assert not checked(OTHER_SECRET, attempt, body.decode(), endpoint)["is_right"]
+        assert not checked(secret, attempt, f"{body.decode()} ", endpoint)["is_right"]
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"data":7}', b'{"data":{"message":[]}}', b'{"data":{"message":{"id":7}}}'])
+def test_an_event_about_no_message_is_about_nothing(body: bytes) -> None:
+    assert message_of(body).id == ""
+
+
+def test_a_time_is_told_in_words() -> None:
+    from service.web.words import duration, percent, relative  # noqa: PLC0415 - beside what they are about
+
+    assert [relative(each) for each in (0, -31, -2_280, 480, timedelta(days=5).total_seconds())] == [
+        "now",
+        "31 s ago",
+        "38 min ago",
+        "in 8 min",
+        "in 5 days",
+    ]
+    assert [duration(each) for each in (96, 15_000, 135_000, 120_000)] == ["96 ms", "15.0 s", "2 min 15", "2 min"]
+    assert [percent(each) for each in (1, 0.99999, 0.8849, None)] == ["100 %", "99.99 %", "88.49 %", "\N{EN DASH}"]
