@@ -1,9 +1,9 @@
 """A receiver as a customer runs one: the standard library, and the installed ``webhook_signature``.
 
 It verifies every request and writes a line of its ledger before it answers, so that whatever was answered is in the
-ledger. The first part of the path says how it answers: /ok/…, /slow/…, /fail-twice/…, /gone/…, and
-/hang/…, which answers while the last line of standard input was "answer"; /down/… answers 503 until then. It ends when standard input does: it cannot
-outlive whoever started it.
+ledger. The first part of the path says how it answers: /ok/…, /fail-twice/…, /gone/…, and /hang/…, which answers while
+the last line of standard input was "answer"; /down/… answers 503 until then. A path with /slow/ in it takes a while. It
+ends when standard input does: it cannot outlive whoever started it.
 """
 
 import base64
@@ -102,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
         status = self.server.ledger.enter(self.path, headers, body, at, is_down=is_down)
         if self.path.startswith("/hang/"):
             self.server.answers.wait()
-        if self.path.startswith("/slow/"):
+        if "/slow/" in self.path:
             threading.Event().wait(SLOW_SECONDS)
         self.send_response(status)
         self.send_header("Content-Length", "0")

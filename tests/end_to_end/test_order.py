@@ -79,8 +79,8 @@ async def is_sending(town: Town, worker: Worker) -> bool:
 
 
 async def test_the_events_of_a_key_arrive_in_order_while_workers_are_killed(town: Town) -> None:
-    """Each request fails twice, and workers are killed in the middle of requests."""
-    path, count = "/fail-twice/in-order", 40
+    """Each request fails twice, and takes so long that workers are killed in the middle of one."""
+    path, count = "/fail-twice/slow/in-order", 40
     endpoint_id = await ordered(town, path, is_paused=True)
     workers = [
         await start(town) for _ in range(5)
