@@ -26,7 +26,7 @@ async def breaker(town: Town) -> dict[str, Any]:
         )
     finally:
         await connection.close()
-    return dict(row) if row is not None else {"state": "closed", "opened_count": 0, "leased": 0, "attempts": 0, "events": 0}
+    return dict(row) if row is not None else {"state": "closed", "opened_count": 0}
 
 
 async def start(town: Town) -> None:
@@ -45,8 +45,7 @@ async def test_an_outage_is_met_with_one_probe_and_its_end_with_a_ramp(town: Tow
 
     async def is_quiet() -> bool:  # what was being recorded when it opened may still be sent
         now = await breaker(town)
-        found = now["state"], now["leased"], now["attempts"], now["events"]
-        return found == ("open", 0, len(town.ledger.lines()), EVENTS)
+        return now == {**now, "state": "open", "leased": 0, "attempts": len(town.ledger.lines()), "events": EVENTS}
 
     await until(is_quiet, "all is recorded, it is open, and nothing is in flight", told=town.told)
     told, burst = await breaker(town), len(town.ledger.lines())
