@@ -8,8 +8,9 @@ from sqlalchemy import QueuePool, make_url
 
 from service.adapters.exit.sender import HttpSender
 from service.adapters.exit.tunnel import EgressProxy
-from service.app.assembly import Role, assembled
+from service.app.assembly import assembled
 from service.app.process import LAG_SECONDS, watch_loop
+from service.app.role import Role
 from service.core.deliveries.fairness.lanes import LaneLimits
 from service.flow.dispatch import ClaimLimits
 from service.settings import load_settings

@@ -30,7 +30,8 @@ from service.api.ops import make_ops
 from service.app.descriptors import OPS_CONNECTIONS_MAX, api_connections_max, idle_connections_max
 from service.app.http import Parts, api_of
 from service.app.listening import listen
-from service.app.process import Role, Service
+from service.app.process import Service
+from service.app.role import Role
 from service.core.deliveries.fairness.lanes import LaneLimits
 from service.core.endpoints.gates.breaker import BreakerLimits
 from service.flow.directory.directory import Directory
@@ -41,7 +42,7 @@ from service.flow.worker import Worker, WorkerLimits
 from service.ports.observer import Observer, Trouble
 from service.settings import Settings
 
-__all__ = ["Role", "Service", "assembled", "parts_of", "run_process"]
+__all__ = ["Service", "assembled", "parts_of", "run_process"]
 
 API_IDLE_MAX = 8
 """Connections to receivers that wait in a process for another request of the API's own; and tokens that are kept."""

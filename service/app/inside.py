@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.api.inside import Inside
 from service.app.assembly import assembled, parts_of
 from service.app.http import streams_of, v1_operations
-from service.app.process import Role
+from service.app.role import Role
 from service.settings import Settings
 
 

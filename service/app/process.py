@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -14,6 +13,7 @@ from service.adapters.postgres.requests.keys import KeyStore
 from service.adapters.postgres.schema import is_migrated
 from service.adapters.rabbitmq.source import RabbitSource
 from service.api.ops import Check
+from service.app.role import Role
 from service.flow.intake.intake import Intake
 from service.flow.surroundings import Surroundings
 from service.flow.upkeep.expiring_keys import ExpiringKeys
@@ -25,14 +25,6 @@ GAUGES_SECONDS = 5.0
 LAG_SECONDS = 0.05
 DATABASE_CHECK_SECONDS_MAX = 2.0
 """Well below the timeout of probes, so that /readyz can name a database that does not answer."""
-
-
-class Role(StrEnum):
-    """What a process does: everything, only the HTTP API, or only delivery."""
-
-    ALL = "all"
-    API = "api"
-    WORKER = "worker"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from service.adapters.system import command_actor, new_key
 from service.app.assembly import run_process
 from service.app.dashboard_link import make_dashboard_link
 from service.app.descriptors import TooFewDescriptorsError
-from service.app.process import Role
+from service.app.role import Role
 from service.core.api_key_grant import KeyWish
 from service.core.api_scope import SCOPES
 from service.core.endpoints.settings import EndpointWish

@@ -29,7 +29,7 @@ from service.adapters.postgres.replays import steps as replays
 from service.adapters.postgres.replays.steps import PostgresReplayStore
 from service.adapters.rabbitmq.source import RabbitSource
 from service.app.assembly import run_process
-from service.app.process import Role
+from service.app.role import Role
 from service.cli.running.serving import worker_name
 from service.core.deliveries.request import Request
 from service.settings import load_settings

@@ -1,11 +1,11 @@
 """``serve``, and what comes before it: ``migrate``, ``doctor``, ``demo``, ``dashboard``, ``status``."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from service.app.role import Role
 from service.cli.hints import called_as
 from service.cli.terminal import JsonOption
 from service.core.session import SESSION_MAX
@@ -13,14 +13,6 @@ from service.core.session import SESSION_MAX
 PROCESSES_MAX: Final = 64
 
 group = typer.Typer()
-
-
-class RoleName(StrEnum):
-    """The roles by name; the module that implements them is imported only when needed."""
-
-    ALL = "all"
-    API = "api"
-    WORKER = "worker"
 
 
 @group.command("demo")
@@ -39,7 +31,7 @@ def demo(
 
 @group.command("serve")
 def serve(
-    role: Annotated[RoleName, typer.Option(help="Everything, only the HTTP API, or only delivery.")] = RoleName.ALL,
+    role: Annotated[Role, typer.Option(help="Everything, only the HTTP API, or only delivery.")] = Role.ALL,
     processes: Annotated[
         int, typer.Option(min=1, max=PROCESSES_MAX, help="How many processes share the port and the work.")
     ] = 1,

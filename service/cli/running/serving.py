@@ -18,15 +18,15 @@ from service.adapters.exit.sources import SourceAddressError, SourceAddresses
 from service.adapters.observers.logs import configure_logs
 from service.adapters.postgres.schema import is_migrated
 from service.app.descriptors import TooFewDescriptorsError, api_connections_max
+from service.app.role import Role
 from service.app.supervisor import ECHO_SECONDS, Supervisor, follow
 from service.cli.database import NOT_MIGRATED, connected, database_url_of, require_secret_keys
-from service.cli.running.commands import RoleName
 from service.cli.secrets.sealed import require_openable
 from service.cli.terminal import BAD_USAGE, CommandError
 from service.settings import Settings, environment_name, load_settings
 
 
-def serve(role: RoleName, processes: int, ops_socket: Path | None, supervisor_id: int | None) -> None:
+def serve(role: Role, processes: int, ops_socket: Path | None, supervisor_id: int | None) -> None:
     """Run it until a signal. ``ops_socket`` and ``supervisor_id`` are given to a supervisor's processes."""
     if supervisor_id is not None:
         follow(supervisor_id)
@@ -54,16 +54,14 @@ async def _look(settings: Settings, *, is_alone: bool) -> None:
         await require_openable(engine, settings, tells=is_alone)
 
 
-async def _serve(settings: Settings, role: RoleName, ops_socket: Path | None) -> None:
-    from service.app import assembly, process  # a supervisor does without the whole service
+async def _serve(settings: Settings, role: Role, ops_socket: Path | None) -> None:
+    from service.app import assembly  # a supervisor does without the whole service
 
     stop, started = asyncio.Event(), asyncio.Event()
     _stop_on_signals(stop, is_supervised=ops_socket is not None)
     telling = asyncio.create_task(_tell_start(settings, role, started, is_supervised=ops_socket is not None))
     try:
-        await assembly.run_process(
-            settings, process.Role(role.value), stop, name=worker_name(), ops_socket=ops_socket, on_started=started
-        )
+        await assembly.run_process(settings, role, stop, name=worker_name(), ops_socket=ops_socket, on_started=started)
     finally:
         telling.cancel()
     structlog.get_logger().info("service.stopped")
@@ -93,14 +91,14 @@ def _stop_on_signals(stop: asyncio.Event, *, is_supervised: bool) -> None:
         loop.add_signal_handler(number, on_signal, number)
 
 
-async def _tell_start(settings: Settings, role: RoleName, started: asyncio.Event, *, is_supervised: bool) -> None:
+async def _tell_start(settings: Settings, role: Role, started: asyncio.Event, *, is_supervised: bool) -> None:
     await started.wait()
     told = {"role": role.value, "pid": os.getpid()}
-    if role is not RoleName.WORKER:
+    if role is not Role.WORKER:
         told["api"] = f"http://{settings.http_host}:{settings.http_port}"
     if not is_supervised:
         told["ops"] = f"http://{settings.ops_host}:{settings.ops_port}"
-    if role is not RoleName.API:
+    if role is not Role.API:
         told["broker"] = "configured" if settings.amqp_url else "none: events arrive over HTTP only"
     structlog.get_logger().info("service.started", **told)
 
@@ -118,17 +116,17 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def _require_descriptors(settings: Settings, role: RoleName) -> None:
+def _require_descriptors(settings: Settings, role: Role) -> None:
     """Refuse settings that need more open files than a process may have."""
     try:
-        api_connections_max(settings, delivers=role is not RoleName.API)
+        api_connections_max(settings, delivers=role is not Role.API)
     except TooFewDescriptorsError as error:
         raise CommandError(str(error), BAD_USAGE) from None
 
 
-def _require_source_addresses(settings: Settings, role: RoleName) -> None:
+def _require_source_addresses(settings: Settings, role: Role) -> None:
     """Refuse addresses that connections cannot come from."""
-    if role is RoleName.API:
+    if role is Role.API:
         return
     try:
         SourceAddresses(settings.source_addresses)
@@ -136,9 +134,9 @@ def _require_source_addresses(settings: Settings, role: RoleName) -> None:
         raise CommandError(f"{environment_name('source_addresses')}: {error.strerror}.", BAD_USAGE) from None
 
 
-def _require_free_port(settings: Settings, role: RoleName) -> None:
+def _require_free_port(settings: Settings, role: Role) -> None:
     """Refuse a port that is in use. The processes share theirs, and would share it with any other program too."""
-    if role is RoleName.WORKER:
+    if role is Role.WORKER:
         return
     family, _, _, _, address = socket.getaddrinfo(settings.http_host, settings.http_port, type=socket.SOCK_STREAM)[0]
     with _explained_port(settings), socket.socket(family, socket.SOCK_STREAM) as probe:

@@ -1,6 +1,5 @@
 """``trigger``, ``sign``, ``verify`` and ``rehearse``."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, get_args
 
@@ -8,19 +7,13 @@ import typer
 
 from service.cli.options import OrganizationOption
 from service.cli.terminal import JsonOption
+from service.cli.trying.via import Via
 from service.core.events.registry import REGISTRY
 from webhook_signature.styles import StyleName
 
 COUNT_MAX: Final = 1_000_000
 
 group = typer.Typer()
-
-
-class Via(StrEnum):
-    """How to publish."""
-
-    AMQP = "amqp"
-    HTTP = "http"
 
 
 BodyArgument = Annotated[str, typer.Argument(metavar="FILE", help="The raw body; - reads standard input.")]

@@ -25,7 +25,7 @@ from service.cli.terminal import (
     print_line,
     tell,
 )
-from service.cli.trying.commands import Via
+from service.cli.trying.via import Via
 from service.core.events.registry import REGISTRY, is_event_type_name
 from service.core.events.sample import sample_event
 from service.core.events.view import OwnTypeView
