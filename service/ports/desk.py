@@ -129,6 +129,9 @@ class EndpointDesk(Protocol):
     ) -> Rotated | NoSuchEndpoint | Ended | TooManySecrets | InvalidWish | CapReached:
         """Add a new secret (None: a random one). Older secrets expire after ``overlap``, or sooner if already due."""
 
+    async def end_overlap(self, organization_id: str, endpoint_id: str, *, by: Actor) -> int | NoSuchEndpoint | Ended:
+        """End the older secrets of a rotation now; returns how many. Without an overlap nothing changes."""
+
     async def begin_rehearsal(
         self, organization_id: str, endpoint_id: str, *, by: Actor
     ) -> EndpointView | NoSuchEndpoint | Ended:

@@ -13,7 +13,7 @@ class Done(Enum):
     ENDPOINT_PAUSED = "Paused. Deliveries wait until you resume it."
     ENDPOINT_RESUMED = "Resumed. What waited is sent now."
     ENDPOINT_REMOVED = "Endpoint removed"
-    OVERLAP_ENDED = "The old secret has ended"
+    OVERLAP_ENDED = "The old secret has ended: only the newest signs."
     KEY_REVOKED = "Key revoked. Every request with it is refused from now on."
     REPLAYED = "Replayed: this is the new delivery"
     REPLAY_STARTED = "The replay has begun: this is how far it is"

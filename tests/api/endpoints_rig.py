@@ -13,8 +13,9 @@ from service.adapters.postgres.deliveries.reader import DeliveryReader
 from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
 from service.adapters.postgres.endpoints.health import EndpointHealth
+from service.adapters.postgres.endpoints.removal import remove_subscriptions
 from service.adapters.postgres.endpoints.store import EndpointStore
-from service.adapters.postgres.engine import connect
+from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.events.types import EventTypeStore
 from service.adapters.postgres.requests.rate_buckets import RateBucketStore
 from service.adapters.secret_box import AesSecretBox, SecretKey
@@ -27,6 +28,7 @@ from service.core.deliveries.request import Fault, Reply, Request
 from service.core.endpoints.retry_schedule import STANDARD
 from service.core.endpoints.rules import EndpointRules
 from service.core.endpoints.target_policy import EgressPolicy
+from service.core.endpoints.view import RemovalReason
 from service.flow.directory.directory import Directory
 from service.flow.intake.intake import Intake
 from service.flow.surroundings import Surroundings
@@ -126,3 +128,10 @@ async def town_on(database_url: str) -> AsyncIterator[Town]:
             yield Town(engine, client, keys, troubles)
     finally:
         await engine.dispose()
+
+
+async def end_by_410(town: Town, endpoint_id: str) -> None:
+    """What the settlement of a 410 does to an endpoint with one subscription."""
+    async with driver(town.engine) as connection, connection.transaction():
+        ids = await connection.fetch("SELECT id FROM subscriptions WHERE endpoint_id = $1", endpoint_id)
+        await remove_subscriptions(connection, [row["id"] for row in ids], because=RemovalReason.GONE)

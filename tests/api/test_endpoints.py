@@ -9,14 +9,12 @@ import pytest
 from pydantic import BaseModel
 
 from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
-from service.adapters.postgres.endpoints.removal import remove_subscriptions
 from service.adapters.postgres.engine import driver
 from service.api.v1.endpoints.answers import EndpointShown
 from service.api.v1.endpoints.bodies import EndpointPatch, NewEndpoint
 from service.core.endpoints.directory import BEGINNING, DirectoryPage
 from service.core.endpoints.settings import EndpointSettings
-from service.core.endpoints.view import RemovalReason
-from tests.api.endpoints_rig import URL, Town, town_on
+from tests.api.endpoints_rig import URL, Town, end_by_410, town_on
 from tests.api.entrance_rig import sql
 
 FILTER = {"scope": {"campaign_id": ["camp_A"]}, "match": {"data.message.segments": {"gte": 2}}}
@@ -324,13 +322,6 @@ async def test_every_change_is_a_new_version_of_the_directory(town: Town) -> Non
 
 
 # --------------------------------------------------------------------------- end
-
-
-async def end_by_410(town: Town, endpoint_id: str) -> None:
-    """What the settlement of a 410 does to an endpoint with one subscription."""
-    async with driver(town.engine) as connection, connection.transaction():
-        ids = await connection.fetch("SELECT id FROM subscriptions WHERE endpoint_id = $1", endpoint_id)
-        await remove_subscriptions(connection, [row["id"] for row in ids], because=RemovalReason.GONE)
 
 
 async def test_a_deleted_endpoint_is_not_there_and_what_waits_for_it_is_cancelled(town: Town) -> None:

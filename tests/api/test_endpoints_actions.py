@@ -24,7 +24,7 @@ from service.core.endpoints.retry_schedule import STANDARD
 from service.core.endpoints.subscription import Subscription
 from service.flow.directory.directory import Directory
 from service.flow.directory.opening import Opening
-from tests.api.endpoints_rig import SECRET_BOX, URL, Town, town_on
+from tests.api.endpoints_rig import SECRET_BOX, URL, Town, end_by_410, town_on
 from tests.api.entrance_rig import sql
 from tests.fakes.administration import Administration
 from tests.fakes.delivery_store import alike
@@ -268,6 +268,40 @@ async def test_no_secret_ends_later_than_was_asked_and_three_are_the_most(town: 
     assert third.json["overlap_ends_at"] < second.json["overlap_ends_at"]
     assert await sql(town.engine, "SELECT count(*) FROM endpoint_secrets") == 3
     assert (await town.ask("POST", path, {"overlap_seconds": 0})).status == 200
+
+
+async def test_an_overlap_ends_when_it_is_asked_to_and_only_the_newest_secret_is_left(town: Town) -> None:
+    made = await town.create()
+    path = f"/v1/endpoints/{made['id']}"
+    nothing = await town.ask("POST", f"{path}/end-overlap")
+    assert (nothing.status, nothing.json["ended_count"]) == (200, 0)
+    await town.ask("POST", f"{path}/rotate-secret")
+    newest = (await town.ask("POST", f"{path}/rotate-secret", {"secret": OWN_SECRET})).json["secret"]
+    before = datetime.now(UTC)
+    told = await town.ask("POST", f"{path}/end-overlap")
+    assert (told.status, set(told.json)) == (200, {"id", "ended_count", "in_effect_at"})
+    assert (told.json["id"], told.json["ended_count"]) == (made["id"], 2)
+    assert timedelta(seconds=5) <= datetime.fromisoformat(told.json["in_effect_at"]) - before < timedelta(minutes=1)
+    (left,) = (await town.get(made["id"]))["secrets"]
+    assert (left["hint"], left["expires_at"]) == (newest[-4:], None)
+    assert await sql(town.engine, "SELECT count(*) FROM endpoint_secrets") == 1
+    (subscription,) = await opened(town)
+    assert subscription.endpoint.keys_at(datetime.now(UTC)) == (decode_secret(OWN_SECRET),)
+    entry = """SELECT jsonb_array_length(before::jsonb -> 'secrets') || ' to ' ||
+                      jsonb_array_length(after::jsonb -> 'secrets')
+                 FROM audit_log WHERE operation = 'endpoint.end_overlap'"""
+    assert await sql(town.engine, entry) == "3 to 1"
+    assert (await town.ask("POST", f"{path}/end-overlap")).json["ended_count"] == 0
+    entries = "SELECT count(*) FROM audit_log WHERE operation = 'endpoint.end_overlap'"
+    assert await sql(town.engine, entries) == 1, "what changes nothing leaves no entry"
+
+
+async def test_no_overlap_ends_at_an_endpoint_that_has_ended(town: Town) -> None:
+    made = await town.create()
+    await town.ask("POST", f"/v1/endpoints/{made['id']}/rotate-secret")
+    await end_by_410(town, made["id"])
+    assert (await town.ask("POST", f"/v1/endpoints/{made['id']}/end-overlap")).status == 409
+    assert (await town.ask("POST", "/v1/endpoints/ep_nobody/end-overlap")).status == 404
 
 
 @pytest.mark.parametrize("value", [-1, 30 * 86_400 + 1, 1.5, "60", True, 10**30, None])

@@ -21,6 +21,7 @@ OF_ONE_ENDPOINT = {
     ("POST", "/v1/endpoints/{id}/pause"),
     ("POST", "/v1/endpoints/{id}/resume"),
     ("POST", "/v1/endpoints/{id}/rotate-secret"),
+    ("POST", "/v1/endpoints/{id}/end-overlap"),
     ("POST", "/v1/endpoints/{id}/test"),
     ("POST", "/v1/endpoints/{id}/rehearse"),
     ("POST", "/v1/endpoints/{id}/recover"),

@@ -54,6 +54,10 @@ async def test_a_rotation_in_commands(database_url: str, tmp_path: Path) -> None
         shown = json.loads(await run(whole, "secrets", tmp_path, ENDPOINT_ID=made["id"]))["secrets"]
         assert [each["expires_at"] is None for each in shown] == [True, False]
         assert [each["hint"] for each in shown] == [each["secret"][-4:] for each in (rotated, made)]
+        ended = json.loads(await run(whole, "end-overlap", tmp_path, ENDPOINT_ID=made["id"]))
+        assert ended["ended_count"] == 1
+        (left,) = json.loads(await run(whole, "secrets", tmp_path, ENDPOINT_ID=made["id"]))["secrets"]
+        assert (left["hint"], left["expires_at"]) == (rotated["secret"][-4:], None)
 
 
 async def test_the_one_file_is_fetched_without_a_key(database_url: str, tmp_path: Path) -> None:
@@ -71,7 +75,7 @@ async def test_a_rehearsal_in_a_command(database_url: str, tmp_path: Path) -> No
 
 
 def test_every_command_with_a_name_is_tested() -> None:
-    assert set(COMMANDS) == {"download", "rotate", "secrets", "rehearse"}
+    assert set(COMMANDS) == {"download", "rotate", "secrets", "end-overlap", "rehearse"}
 
 
 def test_the_guide_tells_every_case() -> None:

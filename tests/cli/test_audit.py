@@ -98,6 +98,7 @@ def changing(known: KnownIds) -> dict[str, tuple[str, ...]]:
         "endpoints update": (known.endpoint_id, *OF, "--url", f"http://127.0.0.1:{free_port()}/"),
         "endpoints rehearse": (known.endpoint_id, *OF),
         "endpoints rotate": (known.endpoint_id, *OF),
+        "endpoints end-overlap": (known.endpoint_id, *OF, "--yes"),
         "portal-links create": OF,
         "endpoints recover": (known.endpoint_id, *OF, "--since", "1h", "--no-wait"),
         "deliveries replay": (known.delivery_id,),

@@ -53,6 +53,7 @@ def commands(things: Things, directory: Path, url: str = "https://mine.example/o
         "pause_endpoint": ("endpoints", "pause", *endpoint),
         "resume_endpoint": ("endpoints", "resume", *endpoint),
         "rotate_endpoint_secret": ("endpoints", "rotate", *endpoint),
+        "end_secret_overlap": ("endpoints", "end-overlap", *endpoint, "--yes"),
         "get_endpoint_stats": ("endpoints", "stats", *endpoint),
         "get_stats": ("stats", "show"),
         "list_endpoint_stats": ("stats", "endpoints", *endpoint),

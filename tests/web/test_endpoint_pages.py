@@ -178,6 +178,25 @@ async def test_a_secret_is_replaced_once_however_often_the_form_is_sent(whole: W
     assert secret not in page.text
 
 
+async def test_the_old_secret_is_ended_before_its_overlap(whole: Whole) -> None:
+    endpoint = await made(whole)
+    visitor, path = await signed_in(whole), f"{LIST}/{endpoint['id']}"
+    assert "end-overlap" not in (await visitor.get(path)).text, "there is no old secret yet"
+    await whole.made("POST", f"/v1/endpoints/{endpoint['id']}/rotate-secret", {})
+    assert "End the old one now…" in (await visitor.get(path)).words
+    question = await visitor.get(f"{path}/end-overlap")
+    assert question.title == "End the old secret now?"
+    assert f"…{endpoint['secret'][-4:]}" in question.words
+    form = form_of(question, f"{path}/end-overlap")
+    await whole.made("POST", f"/v1/endpoints/{endpoint['id']}/rotate-secret", {})
+    assert (await visitor.post(f"{path}/end-overlap", form)).status == 409, "the question was about another secret"
+    form = form_of(await visitor.get(f"{path}/end-overlap"), f"{path}/end-overlap")
+    ended = await visitor.post(f"{path}/end-overlap", form)
+    assert ended.location == f"{path}?done=overlap-ended"
+    assert "The old secret has ended" in (await visitor.get(ended.location)).words
+    assert len((await whole.made("GET", f"/v1/endpoints/{endpoint['id']}", None))["secrets"]) == 1
+
+
 async def test_pausing_resuming_and_removing(whole: Whole) -> None:
     endpoint = await made(whole)
     visitor, path = await signed_in(whole), f"{LIST}/{endpoint['id']}"
@@ -245,7 +264,7 @@ async def test_a_viewer_sees_no_button_and_changes_nothing(whole: Whole) -> None
         assert re.findall(r'<form[^>]*method="post"[^>]*action="([^"]*)"', seen.text) == ["/dashboard/sign-out"]
         assert "Hush" not in seen.text
     before = await whole.made("GET", f"/v1/endpoints/{endpoint['id']}", None)
-    for action in ("", "/pause", "/resume", "/test", "/replace-secret", "/remove", "/recover"):
+    for action in ("", "/pause", "/resume", "/test", "/replace-secret", "/end-overlap", "/remove", "/recover"):
         form = {"newest": before["secrets"][0]["created_at"], "overlap_seconds": "0", "since": "2026-01-01T00:00"}
         seen = await visitor.post(path + action, {**form, "url": URL, "event_types": "*", "rate": "1"})
         assert seen.status == 403, action
@@ -259,9 +278,9 @@ async def test_somebody_elses_endpoint_is_found_under_no_url(whole: Whole) -> No
     theirs = await whole.made("POST", "/v1/endpoints", {"url": URL, "event_types": ["*"]}, by=STRANGER)
     visitor = await signed_in(whole)
     for here in (f"{LIST}/{theirs['id']}", f"{LIST}/ep_none", f"{LIST}/%00", f"{LIST}/{HOSTILE.replace('/', '')}"):
-        for action in ("", "/history", "/remove", "/replace-secret", "/test?test=dlv_x", "/recover"):
+        for action in ("", "/history", "/remove", "/replace-secret", "/end-overlap", "/test?test=dlv_x", "/recover"):
             assert (await visitor.get(here + action)).status == 404, here + action
-        for action in ("", "/pause", "/resume", "/test", "/replace-secret", "/remove"):
+        for action in ("", "/pause", "/resume", "/test", "/replace-secret", "/end-overlap", "/remove"):
             seen = await visitor.post(here + action, {"url": URL, "event_types": "*", "overlap_seconds": "0"})
             assert seen.status == 404, here + action
         seen = await visitor.post(f"{here}/recover", {"since": "2026-01-01T00:00", "rate": "1"})

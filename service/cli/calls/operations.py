@@ -21,6 +21,7 @@ OPERATIONS: Final = {
     "pause_endpoint": ("POST", "/v1/endpoints/{id}/pause"),
     "resume_endpoint": ("POST", "/v1/endpoints/{id}/resume"),
     "rotate_endpoint_secret": ("POST", "/v1/endpoints/{id}/rotate-secret"),
+    "end_secret_overlap": ("POST", "/v1/endpoints/{id}/end-overlap"),
     "test_endpoint": ("POST", "/v1/endpoints/{id}/test"),
     "rehearse_endpoint": ("POST", "/v1/endpoints/{id}/rehearse"),
     "recover_endpoint": ("POST", "/v1/endpoints/{id}/recover"),

@@ -106,6 +106,21 @@ def rotate_secret(
         tell("Give the new one to the receiver; it is shown only once.")
 
 
+@group.command("end-overlap")
+@reaches_api
+def end_overlap(
+    endpoint_id: EndpointArgument,
+    organization_id: AnyOrganizationOption = None,
+    *,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+    api: ApiOptions,
+) -> None:
+    """End the older secrets of a rotation now: only the newest signs. Repeating it changes nothing."""
+    confirm("The older secrets end at once: receivers that have only those refuse everything.", yes=yes)
+    print_answer(call(api, organization_id, "end_secret_overlap", path={"id": endpoint_id}), as_json=as_json)
+
+
 @group.command("stats")
 @reaches_api
 def show_stats(

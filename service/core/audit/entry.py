@@ -33,6 +33,7 @@ AuditOperation = Literal[
     "endpoint.pause",
     "endpoint.resume",
     "endpoint.rotate_secret",
+    "endpoint.end_overlap",
     "endpoint.rehearse",
     "endpoint.disable",
     "endpoint.gone",

@@ -86,6 +86,15 @@ async def end_secrets(
     return max((row["expires_at"] for row in ending), default=None)
 
 
+async def end_overlap(connection: asyncpg.Connection, organization_id: str, endpoint_id: str) -> None:
+    """Delete the endpoint's secrets that were to expire: what signs alone now has no end."""
+    await connection.execute(
+        "DELETE FROM endpoint_secrets WHERE organization_id = $1 AND endpoint_id = $2 AND expires_at IS NOT NULL",
+        organization_id,
+        endpoint_id,
+    )
+
+
 async def leave_style(
     connection: asyncpg.Connection,
     secret_box: SecretBox,

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
 from service.api.v1.deliveries import DeliveryItem
-from service.api.v1.endpoints.answers import EndpointStats, RotatedSecret
+from service.api.v1.endpoints.answers import EndedOverlap, EndpointStats, RotatedSecret
 from service.api.v1.endpoints.bodies import Rotation, TestRequest
 from service.api.v1.endpoints.paths import endpoint_id_of, granted, on_endpoint, problem_of
 from service.api.v1.endpoints.queries import StatsQuery
@@ -54,9 +54,19 @@ class EndpointActions:
             secret=rotated.new_secret.text,
             public_key=rotated.new_secret.public_key,
             overlap_ends_at=rotated.overlap_ends_at,
-            in_effect_at=self._now() + timedelta(seconds=HEEDED_WITHIN_SECONDS),
+            in_effect_at=self._heeded_at(),
         )
         return Answer(200, shown)
+
+    async def end_overlap(self, call: Call) -> Answer:
+        """End the older secrets of a rotation."""
+        endpoint_id = endpoint_id_of(call)
+        ended_count = granted(await self._desk.end_overlap(call.organization_id, endpoint_id, by=call.actor))
+        return Answer(200, EndedOverlap(id=endpoint_id, ended_count=ended_count, in_effect_at=self._heeded_at()))
+
+    def _heeded_at(self) -> datetime:
+        """When what workers have prepared in memory follows a change of secrets."""
+        return self._now() + timedelta(seconds=HEEDED_WITHIN_SECONDS)
 
     async def test(self, call: Call) -> Answer:
         """Send the endpoint a sample event."""
@@ -118,6 +128,18 @@ class EndpointActions:
                 body=Rotation,
                 problems=WITH_BODY_POSSIBLE | {404, 409},
                 example={"overlap_seconds": 3600},
+            ),
+            on_endpoint(
+                "POST",
+                "/end-overlap",
+                "end_secret_overlap",
+                "End the overlap of a rotation",
+                self.end_overlap,
+                "The older secrets sign no more: do this when the receiver verifies with the new one, or at once if an "
+                f"older one has leaked. Workers follow within {HEEDED_WITHIN_SECONDS:g} seconds (`in_effect_at`). "
+                "Repeating this changes nothing.",
+                answers={200: EndedOverlap},
+                problems=frozenset({404, 409}),
             ),
             on_endpoint(
                 "POST",

@@ -166,6 +166,14 @@ class RotatedSecret(AnswerModel):
     )
 
 
+class EndedOverlap(AnswerModel):
+    """The newest secret signs alone."""
+
+    id: str = Field(description="The endpoint's id.")
+    ended_count: int = Field(description="How many older secrets ended; 0: there was no overlap, and nothing changed.")
+    in_effect_at: Instant = Field(description="No request that begins later is signed with an older secret.")
+
+
 class PercentilesShown(AnswerModel):
     """Durations in milliseconds; null when there were none."""
 

@@ -19,7 +19,7 @@ from service.web.pages.endpoints.changes import (
 from service.web.pages.endpoints.checked import check
 from service.web.pages.endpoints.list import show_list
 from service.web.pages.endpoints.recover import recover, show_recover
-from service.web.pages.endpoints.secret import replace, show_replace
+from service.web.pages.endpoints.secret import end_overlap, replace, show_end_overlap, show_replace
 from service.web.pages.endpoints.show import show_health
 
 _ONE: Final = "/endpoints/{id}"
@@ -41,6 +41,8 @@ def endpoint_pages() -> Sequence[Page]:
         _page("GET", f"{_ONE}/test", follow_test),
         _page("GET", f"{_ONE}/replace-secret", show_replace),
         _page("POST", f"{_ONE}/replace-secret", replace),
+        _page("GET", f"{_ONE}/end-overlap", show_end_overlap),
+        _page("POST", f"{_ONE}/end-overlap", end_overlap),
         _page("GET", f"{_ONE}/remove", show_remove),
         _page("POST", f"{_ONE}/remove", remove),
         _page("GET", f"{_ONE}/recover", show_recover),

@@ -56,6 +56,11 @@ class Known:
         return str(secrets[0]["created_at"]) if secrets else ""
 
     @property
+    def outgoing_secrets(self) -> Sequence[Mapping[str, Any]]:
+        """Its older secrets, which sign beside the newest until their overlap ends."""
+        return [each for each in self.shown["secrets"] if each["expires_at"]]
+
+    @property
     def last_failure(self) -> str:
         """Why the newest failure happened; "" if there was none."""
         health = self.shown["health"]

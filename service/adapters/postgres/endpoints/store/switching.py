@@ -6,7 +6,7 @@ from typing import Final
 from service.adapters.postgres.audit.log import audit
 from service.adapters.postgres.endpoints.caps import cap_reached
 from service.adapters.postgres.endpoints.gates.gates import set_paused
-from service.adapters.postgres.endpoints.secrets import end_secrets, has_secret, insert_secret
+from service.adapters.postgres.endpoints.secrets import end_overlap, end_secrets, has_secret, insert_secret
 from service.adapters.postgres.endpoints.store.work import EndpointWork
 from service.adapters.postgres.endpoints.version import bump_directory
 from service.adapters.postgres.engine import driver
@@ -15,7 +15,7 @@ from service.core.audit.entry import AuditOperation
 from service.core.endpoints.audited import gates_state, secrets_state
 from service.core.endpoints.caps import Capped
 from service.core.endpoints.refusals import CapReached, Ended, InvalidWish, NoSuchEndpoint, TooManySecrets
-from service.core.endpoints.signing.rotation import more_secrets, too_many_secrets
+from service.core.endpoints.signing.rotation import more_secrets, outgoing, too_many_secrets
 from service.core.endpoints.signing.secret import secret_problem
 from service.core.endpoints.view import EndpointView, Rotated
 
@@ -86,3 +86,21 @@ class Switching(EndpointWork):
             states = secrets_state(endpoint), secrets_state(after)
             await audit(connection, by, "endpoint.rotate_secret", organization_id, endpoint_id, *states)
             return Rotated(shown, overlap_ends_at)
+
+    async def end_overlap(self, organization_id: str, endpoint_id: str, *, by: Actor) -> int | NoSuchEndpoint | Ended:
+        """End the older secrets of a rotation now; returns how many. Without an overlap nothing changes."""
+        async with self._changing(organization_id) as connection:
+            endpoint = await self._read(connection, organization_id, endpoint_id)
+            if endpoint is None:
+                return NoSuchEndpoint(endpoint_id)
+            if over := endpoint.ended:
+                return over
+            ended_count = len(outgoing(endpoint))
+            if not ended_count:
+                return 0
+            await bump_directory(connection, [organization_id])
+            await end_overlap(connection, organization_id, endpoint_id)
+            after = await self._require(connection, organization_id, endpoint_id)
+            states = secrets_state(endpoint), secrets_state(after)
+            await audit(connection, by, "endpoint.end_overlap", organization_id, endpoint_id, *states)
+            return ended_count
