@@ -10,19 +10,9 @@ from service.core.audit.actor import POSTHORN
 from service.core.session import SESSION_MAX, Guest, digest_of, new_token
 from service.web.visitors import Visitors
 from tests.api.whole_rig import OWNER, STRANGER, Whole
-from tests.web.visitor import Visitor, signed_in
+from tests.web.visitor import Visitor, operator, signed_in
 
 HOME = f"/dashboard/o/{OWNER}/overview"
-
-
-async def operator(whole: Whole) -> Visitor:
-    token = new_token(bytes(32))
-    await SessionStore(whole.engine).make_link(
-        token, Guest(None, frozenset({"read", "write"}), made_by="me@here"), SESSION_MAX, by=POSTHORN
-    )
-    visitor = Visitor(whole.client)
-    assert (await visitor.get(f"/dashboard/enter/{token.text}")).status == 200
-    return visitor
 
 
 async def test_a_key_signs_in_and_shows_its_organization(whole: Whole) -> None:

@@ -14,14 +14,11 @@ from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 
 from service.adapters.postgres.engine import connect, connection_name, driver
-from service.adapters.postgres.requests.sessions import SessionStore
 from service.adapters.rabbitmq.topology import declare_topology
-from service.core.audit.actor import POSTHORN
 from service.core.events.sample import sample_event
-from service.core.session import SESSION_MAX, Guest, new_token
 from service.ports.source import Topology
 from tests.api.whole_rig import OWNER, SETTINGS, Whole, whole_on
-from tests.web.visitor import Visitor, signed_in
+from tests.web.visitor import Visitor, operator, signed_in
 
 PARKED = "/dashboard/service/parked"
 SCRIPT = "<script>alert(1)</script>"
@@ -61,15 +58,6 @@ async def served(database_url: str, amqp_url: str, broker: Broker) -> AsyncItera
     settings = {**SETTINGS, "AMQP_URL": amqp_url, "POSTHORN_AMQP_PREFIX": broker.topology.prefix}
     async with whole_on(database_url, settings=settings) as found:
         yield found
-
-
-async def operator(whole: Whole, *scopes: str) -> Visitor:
-    token = new_token(uuid4().bytes + uuid4().bytes)
-    guest = Guest(None, frozenset(scopes or ("read", "write")), made_by="me@here")
-    await SessionStore(whole.engine).make_link(token, guest, SESSION_MAX, by=POSTHORN)
-    visitor = Visitor(whole.client)
-    assert (await visitor.get(f"/dashboard/enter/{token.text}")).status == 200
-    return visitor
 
 
 def event(organization_id: str = OWNER) -> bytes:

@@ -4,9 +4,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 from markupsafe import Markup
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.adapters.postgres.requests.sessions import SessionStore
+from service.core.audit.actor import POSTHORN
+from service.core.session import SESSION_MAX, Guest, new_token
 from tests.api.conftest import Client
 from tests.api.whole_rig import OWNER, Whole
 
@@ -74,4 +79,19 @@ async def signed_in(whole: Whole, *, by: str = OWNER, key: str | None = None) ->
     visitor = Visitor(whole.client)
     seen = await visitor.post("/dashboard/sign-in", {"key": key or whole.keys[by].text})
     assert seen.status == 303, seen.text
+    return visitor
+
+
+async def operators_link(engine: AsyncEngine, *scopes: str) -> str:
+    """The path of a link that signs an operator in, as a command makes it; by default one who may also write."""
+    token = new_token(uuid4().bytes + uuid4().bytes)
+    guest = Guest(None, frozenset(scopes or ("read", "write")), made_by="me@here")
+    await SessionStore(engine).make_link(token, guest, SESSION_MAX, by=POSTHORN)
+    return f"/dashboard/enter/{token.text}"
+
+
+async def operator(whole: Whole, *scopes: str) -> Visitor:
+    """An operator who followed such a link."""
+    visitor = Visitor(whole.client)
+    assert (await visitor.get(await operators_link(whole.engine, *scopes))).status == 200
     return visitor

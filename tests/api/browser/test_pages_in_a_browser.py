@@ -1,29 +1,21 @@
 """The pages as people meet them: read, searched, copied from and tried, in a real browser."""
 
 import json
-from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
-from tests.api.browser.conftest import Visit
+from tests.api.browser.conftest import WINDOWS, Visit, Windows, origin_of
 from tests.api.whole_rig import OWNER, Whole
 
 pytestmark = pytest.mark.browser
 
 PAGES = ("/docs", "/api/v2/", "/api/v2/resthook_subscribers", "/api/v2/explorer/")
-WINDOWS = {"desk": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 KEY = "ph_live_0123456789abcdef_mine"
 
 
 @pytest.fixture
-async def visit(browser: Any, whole: Whole) -> AsyncIterator[Visit]:
-    context = await browser.new_context(viewport=WINDOWS["desk"], permissions=["clipboard-read", "clipboard-write"])
-    visit = Visit(await context.new_page(), whole)
-    yield visit
-    await context.close()
-    assert visit.complaints == []
-    assert visit.outside == []
+async def visit(windows: Windows, whole: Whole) -> Visit:
+    return await windows.open(origin_of(whole), permissions=["clipboard-read", "clipboard-write"])
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -44,9 +36,10 @@ async def test_nothing_stands_in_anybodys_way(visit: Visit, path: str, window: s
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
 
 
-async def test_it_can_be_read_without_script(browser: Any, whole: Whole) -> None:
-    context = await browser.new_context(java_script_enabled=False, viewport=WINDOWS["phone"])
-    page = await Visit(await context.new_page(), whole).go("/docs")
+async def test_it_can_be_read_without_script(windows: Windows, whole: Whole) -> None:
+    page = await (await windows.open(origin_of(whole), java_script_enabled=False, viewport=WINDOWS["phone"])).go(
+        "/docs"
+    )
     section = page.locator("#create_endpoint")
     assert await section.get_by_text("curl -sS -X POST").is_visible()
     await section.get_by_role("radio", name="Python", exact=True).check()
@@ -56,7 +49,6 @@ async def test_it_can_be_read_without_script(browser: Any, whole: Whole) -> None
     await page.locator("button.here").click()
     assert await page.get_by_role("link", name="List endpoints").is_visible()
     assert not await page.get_by_role("button", name="Try it").first.is_visible()
-    await context.close()
 
 
 async def test_a_language_holds_for_the_page_and_the_next_visit(visit: Visit) -> None:

@@ -80,10 +80,10 @@ async def tried(visit: Visit, endpoint: Known, delivery_id: str) -> Mapping[str,
         raise
     if delivery["endpoint_id"] != endpoint.id:
         return None
-    attempts = delivery["attempts"]
+    last = delivery["attempts"][-1] if delivery["attempts"] else None
     return {
         "delivery": delivery,
-        "last": attempts[-1] if attempts else None,
+        "last": last,
         "is_open": delivery["state"] in {"pending", "leased"},
-        "why": why_failed(delivery["reason"], delivery["last_status"]),
+        "why": why_failed(last["reason"], last["status"]) if last else "",  # not that no attempt is left
     }
