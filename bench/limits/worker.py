@@ -1,6 +1,7 @@
 """The service under test, seen from outside: whether it is ready, its metrics and memory, how long its loop is held."""
 
 import asyncio
+import json
 import socket
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -25,17 +26,36 @@ class Worker:
         self.http_port = http_port
 
     async def is_ready(self, seconds: float) -> bool:
-        """Wait until it is ready, but no longer than that. Whether it is."""
+        """Wait until it is ready, but no longer than that. Whether it is.
+
+        That includes the broker. One that serves the API, too, is ready without, but it is the service that declares
+        the exchange: for a message to one that is not there RabbitMQ closes the publisher's channel.
+        """
         ends_at = time.monotonic() + seconds
         while time.monotonic() < ends_at and self.process.returncode is None:
-            if await self.answers("/readyz") == 200:  # noqa: PLR2004 - the status is the question
+            status, checks = await self._checks()
+            if status == 200 and all(checks.values()):  # noqa: PLR2004 - the status is the question
                 return True
             await asyncio.sleep(0.05)
         return False
 
+    async def _checks(self) -> tuple[int, dict[str, bool]]:
+        """The status of /readyz, and whether each of its checks is well; 0 if there is no answer in time."""
+        try:
+            async with asyncio.timeout(5):
+                status, text = await get(self.ops_port, "/readyz")
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            return 0, {}
+        return status, {name: bool(each["ok"]) for name, each in json.loads(text)["checks"].items()}
+
     async def end(self) -> None:
         """End it, and wait until it is gone."""
         self.process.terminate()
+        await self.process.wait()
+
+    async def kill(self) -> None:
+        """End it without a word, and wait until it is gone."""
+        self.process.kill()
         await self.process.wait()
 
     async def answers(self, path: str, seconds: float = 5) -> int:

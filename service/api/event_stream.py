@@ -4,7 +4,7 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
@@ -15,6 +15,9 @@ from service.api.live import CONNECTION
 EVENT_STREAM: Final = "text/event-stream"
 COMMENT_SECONDS: Final = 15.0
 """How often a stream with nothing to tell shows that it lives: proxies close what is silent for a minute."""
+
+FAREWELL_SECONDS: Final = 1.0
+"""For the last frames. Who takes nothing would hold up a service that stops."""
 
 _HEADERS: Final = {"Content-Type": EVENT_STREAM, "X-Accel-Buffering": "no"}  # nginx would hold it back
 
@@ -35,8 +38,13 @@ def no_frames() -> web.Response:
     return web.Response(headers=_HEADERS)
 
 
-async def serve_frames(request: web.Request, frames: AsyncIterator[bytes]) -> web.StreamResponse:
-    """Answer with these frames, until they end or the client is gone. The next is asked for when one is taken."""
+async def serve_frames(
+    request: web.Request, frames: AsyncIterator[bytes], ended: Callable[[], Awaitable[None]]
+) -> web.StreamResponse:
+    """Answer with these frames, until they end or the client is gone. The next is asked for when one is taken.
+
+    Once ``ended`` returns the client has ``FAREWELL_SECONDS`` to take the last ones, and is cut off then.
+    """
     response = web.StreamResponse(headers=_HEADERS)
     connection = request.get(CONNECTION)
 
@@ -50,11 +58,16 @@ async def serve_frames(request: web.Request, frames: AsyncIterator[bytes]) -> we
     writing = asyncio.create_task(write())
     if connection is not None:
         connection.keep_open(on_lost=writing.cancel)
+    ending = asyncio.ensure_future(ended())
     try:
-        await asyncio.wait((writing,))
-        if not writing.cancelled():
+        await asyncio.wait((writing, ending), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((writing,), timeout=FAREWELL_SECONDS)
+        if writing.done() and not writing.cancelled():
             with suppress(ConnectionError):
                 writing.result()
+        elif not writing.done() and request.transport is not None:
+            request.transport.abort()  # otherwise the end of the answer would wait for the client, too
     finally:
+        ending.cancel()
         writing.cancel()
     return response

@@ -11,6 +11,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from service.cli.quick_help import load_help
 from service.cli.terminal import EXIT_CODES
 
 GROUPS: Final = {
@@ -106,9 +107,11 @@ class Lazy(TyperCommand):
         made.name, made.help = self.name, made.help or self.help
         return made
 
-    def make_context(self, *arguments: Any, **extra: Any) -> Any:  # noqa: ANN401 - as typer declares it
+    def make_context(self, info_name: Any, args: Any, *more: Any, **extra: Any) -> Any:  # noqa: ANN401 - as typer's
         """Called with the rest of the command line, also to complete it."""
-        return self.real.make_context(*arguments, default_map=NO_HELP, **extra)
+        if "--help" in args:
+            load_help()
+        return self.real.make_context(info_name, args, *more, default_map=NO_HELP, **extra)
 
 
 class Commands(TyperGroup):
@@ -118,6 +121,11 @@ class Commands(TyperGroup):
         super().__init__(**attributes)
         for name, (module, about) in (ALONE | GROUPS).items():
             self.add_command(Lazy(name, module, about))
+
+    def format_help(self, *arguments: Any) -> None:  # noqa: ANN401 - as typer declares it
+        """Print the list of commands."""
+        load_help()
+        super().format_help(*arguments)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as typer declares it
         """Run the command; of a wrong value it is said only what is wrong with it."""

@@ -75,6 +75,9 @@ class OpenStream(Protocol):
         May be cancelled: nothing is lost by it.
         """
 
+    async def ended(self) -> None:
+        """Wait until the stream is to end, whether or not anybody takes what is left."""
+
     def leave(self) -> None:
         """Listen no longer."""
 

@@ -17,6 +17,7 @@ from sqlalchemy import make_url
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.requests.keys import KeyStore
 from service.adapters.postgres.stream import tail as reading
+from service.adapters.postgres.stream.tail import StreamReader
 from service.adapters.system import SystemClock, new_uid
 from service.api.v1 import stream as operation
 from service.app import connections, listening
@@ -27,16 +28,19 @@ from service.core.reason import Reason
 from service.core.room import Room
 from service.core.stream.position import Cursor, Position, Snapshot
 from service.core.stream.told import Message, Wanted, What
-from service.flow.stream import past, tail
+from service.flow.stream import past, streams, tail
 from service.flow.stream.listener import Listener
+from service.flow.stream.waiting import TAKEN_BYTES
 from service.flow.surroundings import Surroundings
 from service.ports.errors import UnavailableError
 from service.ports.observer import StreamGap, StreamsOpen, Trouble
+from service.ports.stream import OpenStream
 from tests.api.entrance_rig import make_key
 from tests.api.stream_rig import Ear, Streaming, Told, streaming_on
 from tests.contract.relay import Relay
 from tests.end_to_end.waiting import until
 from tests.fakes.actor import SOMEBODY
+from tests.fakes.clock import ManualClock
 
 MINE, OTHER = "org_mine", "org_other"
 HELD = """INSERT INTO events (uid, organization_id, event_id, event_type, occurred_at, is_test, body)
@@ -449,10 +453,9 @@ async def test_the_past_ends_when_the_key_ends(
         cursor = ear.cursor
     begun = asyncio.Event()
 
-    async def endlessly(self: past.Past) -> list[Message]:
+    async def endlessly(self: past.Past) -> None:
         begun.set()
         await asyncio.sleep(0)
-        return []
 
     monkeypatch.setattr(past.Past, "read", endlessly)
     async with streaming.listen(reader, cursor) as ear:
@@ -460,6 +463,69 @@ async def test_the_past_ends_when_the_key_ends(
         await KeyStore(streaming.engine).revoke(reader.key_id, by=SOMEBODY)
         told = await ear.next()
         assert (told.kind, told.data) == ("closed", {"reason": "key_revoked"})
+
+
+async def _told_all(stream: OpenStream, count: int) -> list[Message]:
+    told: list[Message] = []
+    while len(told) < count:
+        told += await stream.take()
+    return told
+
+
+async def test_what_waits_of_the_past_is_bounded_and_nothing_of_it_is_left_out(
+    streaming: Streaming, key: NewKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two who come back take nothing at first: only one of them has what it missed kept for it meanwhile."""
+    monkeypatch.setattr(streams, "ALL_WAITING_BYTES_MAX", 8_000_000)  # an organization may have half of it
+    rested = asyncio.Event()
+
+    async def pause(seconds: float) -> None:
+        if seconds == past.ROOM_SECONDS:
+            rested.set()
+        await asyncio.sleep(seconds)
+
+    around = Surroundings(SystemClock(), streaming.heard, lambda: 0.0, pause)
+    desk = streams.Streams(StreamReader(streaming.engine), operation.row_json, around)
+    wanted = Wanted(MINE, frozenset({What.EVENTS}))
+    before = await desk.open(wanted, "", None)
+    assert isinstance(before, streams.Stream)
+    cursor = Cursor.read(before.cursor or "")
+    before.leave()
+    event_ids = [f"evt_{number:03}" for number in range(60)]
+    await streaming.publish(key, *event_ids, size=20_000)  # twice in each message, 2.5 MB in all
+    first, second = [await desk.open(wanted, "", cursor) for _ in range(2)]
+    assert isinstance(first, streams.Stream)
+    assert isinstance(second, streams.Stream)
+    told = list(await first.take())
+    assert 0 < sum(len(each.text) for each in told) < TAKEN_BYTES + 50_000
+    waiting = asyncio.create_task(_told_all(second, len(event_ids)))
+    await rested.wait()
+    told += await _told_all(first, len(event_ids) - len(told))
+    for each in (told, await waiting):
+        assert sorted(json.loads(one.text)["id"] for one in each) == event_ids
+    first.leave()
+    second.leave()
+    assert streaming.heard.happenings[-1] == StreamsOpen(0)
+    await desk.end()
+
+
+async def test_the_time_in_which_others_are_read_for_is_not_counted(
+    streaming: Streaming, key: NewKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds come back at once after a restart, and two at a time are read for."""
+    async with streaming.listen(key) as ear:
+        cursor = ear.cursor
+    await streaming.publish(key, "evt_1")
+    clock = ManualClock(datetime.now(UTC))
+    around = Surroundings(clock, streaming.heard, lambda: 0.0, asyncio.sleep)
+    desk = streams.Streams(StreamReader(streaming.engine), operation.row_json, around)
+    resumed = await desk.open(Wanted(MINE, frozenset({What.EVENTS})), "", Cursor.read(cursor))
+    assert isinstance(resumed, streams.Stream)
+    clock.advance(2 * past.READING_SECONDS_MAX)
+    [told] = await resumed.take()
+    assert json.loads(told.text)["id"] == "evt_1"
+    resumed.leave()
+    await desk.end()
 
 
 async def test_nobody_joins_a_tail_that_has_ended(streaming: Streaming) -> None:
@@ -553,6 +619,23 @@ async def test_a_service_that_stops_closes_its_streams_and_does_not_wait_for_the
         async with asyncio.timeout(listening.SHUTDOWN_SECONDS_MAX * 10):
             await stopping
     assert _open_count(streaming) == 0
+
+
+async def test_a_service_that_stops_does_not_wait_for_who_takes_nothing(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More is on its way to the client than there is room for, so its last message cannot be sent."""
+    monkeypatch.setattr(listening, "SHUTDOWN_SECONDS_MAX", 3600.0)
+    async with streaming_on(database_url) as streaming:
+        key = await make_key(streaming.engine, MINE)
+        async with streaming.listen(key, what="events") as stuck:
+            await streaming.publish(key, *(f"evt_{number}" for number in range(80)), size=200_000)
+            await until(lambda: any(isinstance(each, StreamGap) for each in streaming.heard.happenings), "it is stuck")
+            async with asyncio.timeout(60):
+                await streaming.serving.aclose()
+            assert _open_count(streaming) == 0
+            with pytest.raises((EOFError, ClientError)):
+                await stuck.several(80)
 
 
 async def test_nothing_is_read_while_nobody_listens(

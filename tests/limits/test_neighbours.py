@@ -91,6 +91,14 @@ async def test_strangers_who_never_end_a_request_take_nothing_from_deliveries(me
     assert set(found["attempts_by_reason"]) == {"accepted"}
 
 
+async def test_streams_are_told_everything_once_beside_the_load_and_across_restarts(measure: Measure) -> None:
+    found = await measure("streams --streams 10 --pairs 1 --events 300")
+    told = [found["rounds"][1], found["restarted"], found["killed"]]
+    assert [(each["missing"], each["repeated"], each["gaps"]) for each in told] == [(0, 0, 0)] * 3
+    assert [each["opened"] for each in told] == [10, 20, 20]
+    assert set(found["attempts_by_reason"]) == {"accepted"}
+
+
 @pytest.mark.parametrize("bad", ["hung", "black", "drip", "slow"])
 async def test_healthy_endpoints_wait_for_no_ill_one_to_time_out(measure: Measure, bad: str) -> None:
     """There are more ill requests than may be in flight, and none times out while the healthy events are delivered."""

@@ -177,7 +177,7 @@ class StreamOperations:
                 return no_frames()
             stream = await self._open(wanted, call.key.key_id, cursor)
             try:
-                return await serve_frames(request, _frames(stream, wanted))
+                return await serve_frames(request, _frames(stream, wanted), stream.ended)
             finally:
                 stream.leave()
 

@@ -1,7 +1,6 @@
 """One listener: what waits for it, bounded in bytes, and what it missed."""
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -10,14 +9,11 @@ from service.core.events.uid import received_at
 from service.core.room import Room
 from service.core.stream.position import Cursor, Position, Snapshot
 from service.core.stream.told import Closed, CloseReason, Gap, GapReason, Message, Recorded, RecordedEvent, Wanted
+from service.flow.stream.waiting import Waiting
 from service.ports.stream import Stretch
 
 WAITING_BYTES_MAX: Final = 8 * 1024 * 1024
 """Of what waits for one listener: some seconds of a busy organization's events."""
-ALL_WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Of what waits for all listeners of a process; an organization's may have as much as is left."""
-TAKEN_BYTES: Final = 64 * 1024
-"""As soon as what is taken at a time comes to this, it is enough."""
 
 
 class Listener:
@@ -26,16 +22,15 @@ class Listener:
     def __init__(self, wanted: Wanted, key_id: str, room: Room) -> None:
         self.wanted = wanted
         self.key_id = key_id
-        self._room = room
         self.cursor = ""
         """How far it has been told, once it has taken what waits. The tail moves it."""
         self.began: Snapshot | None = None
         """What was committed when it began, which it is not told of; None once the tail is past that."""
-        self._waiting: deque[Message] = deque()
-        self._waiting_bytes = 0
+        self._waiting = Waiting(wanted.organization_id, room, WAITING_BYTES_MAX)
         self._missed: _Missed | None = None
         self._closed: CloseReason | None = None
         self._has_news = asyncio.Event()
+        self._has_ended = asyncio.Event()
 
     def begin(self, now: Cursor) -> None:
         """Begin after what is committed now."""
@@ -70,6 +65,11 @@ class Listener:
         self._closed = self._closed or reason
         self.forget()
         self._has_news.set()
+        self._has_ended.set()
+
+    async def ended(self) -> None:
+        """Wait until it is to end."""
+        await self._has_ended.wait()
 
     @property
     def is_closed(self) -> bool:
@@ -78,8 +78,7 @@ class Listener:
 
     def forget(self) -> None:
         """Forget what waits."""
-        self._free(self._waiting_bytes)
-        self._waiting.clear()
+        self._waiting.forget()
         self._missed = None
 
     async def take(self) -> Sequence[Message]:
@@ -92,11 +91,7 @@ class Listener:
             await self._has_news.wait()
         if self._closed is not None:
             return [Message("", Closed(self._closed))]
-        taken, taken_bytes = list[Message](), 0
-        while self._waiting and taken_bytes < TAKEN_BYTES:
-            taken.append(self._waiting.popleft())
-            taken_bytes += len(taken[-1].text)
-        self._free(taken_bytes)
+        taken = self._waiting.take()
         if self._missed is not None and not self._waiting:
             taken.append(Message(self.cursor, self._missed.gap()))
             self._missed = None
@@ -104,17 +99,10 @@ class Listener:
 
     def _wait_for(self, message: Message) -> bool:
         """Put the message with what waits; False if there is no room."""
-        size = len(message.text)
-        if self._waiting_bytes + size > WAITING_BYTES_MAX or not self._room.take(self.wanted.organization_id, size):
+        if not self._waiting.put((message,)):
             return False
-        self._waiting.append(message)
-        self._waiting_bytes += size
         self._has_news.set()
         return True
-
-    def _free(self, count: int) -> None:
-        self._waiting_bytes -= count
-        self._room.give_back(self.wanted.organization_id, count)
 
 
 class _Missed:

@@ -9,9 +9,10 @@ from typing import Final, TypeVar
 from service.core.room import Room
 from service.core.stream.position import Cursor
 from service.core.stream.told import CloseReason, Message, Wanted
-from service.flow.stream.listener import ALL_WAITING_BYTES_MAX, Listener
+from service.flow.stream.listener import Listener
 from service.flow.stream.past import Past
 from service.flow.stream.tail import Encode, Tail
+from service.flow.stream.waiting import ALL_WAITING_BYTES_MAX
 from service.flow.surroundings import Surroundings
 from service.ports.observer import StreamsOpen
 from service.ports.stream import StreamStore, TooManyStreams
@@ -52,7 +53,9 @@ class Streams:
         except BaseException:
             self._count(wanted, key_id, -1)
             raise
-        past = Past(self._store, self._encode, self._around, wanted, cursor, began) if cursor is not None else None
+        past = None
+        if cursor is not None:
+            past = Past(self._store, self._encode, self._around, self._room, wanted, cursor, began)
         return Stream(self, listener, past, self._pasts, self._around)
 
     def close(self, reason: CloseReason) -> None:
@@ -95,19 +98,29 @@ class Stream:
     async def take(self) -> Sequence[Message]:
         """What comes next: first the past, then what the tail hands out."""
         while self._past is not None and not self._listener.is_closed:
-            async with self._pasts:
-                told = await self._around.keep_trying("stream", partial(self._read, self._past))
+            if told := self._past.take():
+                return told
             if self._past.is_over:
                 self._past = None
-            if told:
-                return told
+                break
+            async with self._pasts:
+                await self._around.keep_trying("stream", partial(self._read, self._past))
+            if not self._past.has_room:
+                await self._past.rest()
         return await self._listener.take()
 
-    async def _read(self, past: Past) -> Sequence[Message]:
-        return () if self._listener.is_closed else await past.read()
+    async def _read(self, past: Past) -> None:
+        if not self._listener.is_closed:
+            await past.read()
+
+    async def ended(self) -> None:
+        """Wait until it is to end, whether or not it is taken."""
+        await self._listener.ended()
 
     def leave(self) -> None:
         """Listen no longer."""
+        if self._past is not None:
+            self._past.forget()
         self._streams.leave(self._listener)
 
 
