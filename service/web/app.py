@@ -23,8 +23,8 @@ from service.ports.observer import Observer, Trouble
 from service.ports.sessions import SessionDesk
 from service.web.cookie import session_digest
 from service.web.entering import Entering, base_of, home
-from service.web.guard import SAFE, page_headers, require_own_page
-from service.web.page import FORM_FIELDS_MAX, PREFIX, Form, Moved, Page, Result, Visit, not_found
+from service.web.guard import page_headers, require_own_page
+from service.web.page import FORM_FIELDS_MAX, PREFIX, SAFE, Form, Moved, Page, Result, Visit, not_found
 from service.web.rendering import STATIC, render, static_file
 from service.web.visitors import Visitors
 
@@ -177,12 +177,18 @@ async def _result(page: Page, visit: Visit) -> Result:
 
 
 def _require_sight(session: Session, page: Page, organization_id: str) -> None:
-    """Raise ``ApiError`` (404) for a page of somebody else: whether it exists is not told."""
+    """Raise ``ApiError`` (404) for a page of somebody else: whether it exists is not told; 403 without its scope.
+
+    The operation asks for its scope again. Here none of what a page does before it has begun.
+    """
     guest = session.guest
     if not is_storable(organization_id):
         raise not_found()
     if not guest.is_operator and (page.is_of_service or guest.organization_id != organization_id):
         raise not_found()
+    if page.needs not in guest.scopes:
+        sentence = f"This needs the scope {page.needs}, which your session does not have. Nothing was changed."
+        raise ApiError(403, Code.PERMISSION_DENIED, sentence)
 
 
 def _file(name: str, content_type: str) -> HttpHandler:

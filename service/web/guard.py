@@ -8,7 +8,6 @@ from aiohttp import web
 from service.api.errors import ApiError, Code
 from service.api.public_url import own_origin
 
-SAFE: Final = frozenset({"GET", "HEAD"})
 _SAME_SITE_ONLY: Final = (
     "This form came from another site's page, so nothing was changed. Open it here, and send it again."
 )

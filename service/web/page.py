@@ -20,6 +20,7 @@ PREFIX: Final = "/dashboard"
 OF_ORGANIZATION: Final = "/o/{organization}"
 """Pages of an organization are below this, and its id is in their URL: it can be shared by whoever may see several."""
 FORM_FIELDS_MAX: Final = 500
+SAFE: Final = frozenset({"GET", "HEAD"})
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 _NOT_THERE: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
@@ -184,7 +185,8 @@ Handler: TypeAlias = Callable[[Visit], Awaitable[Result]]
 class Page:
     """One method of one path, below that of its organization; with ``is_of_service``, for the operator alone.
 
-    ``section`` is the entry of the navigation that it belongs to.
+    ``section`` is the entry of the navigation that it belongs to, ``scope`` what a session must have to ask for it:
+    unless it is said, "read" to look, and "write" for a form.
     """
 
     method: str
@@ -192,6 +194,12 @@ class Page:
     handler: Handler
     section: str
     is_of_service: bool = False
+    scope: str = ""
+
+    @property
+    def needs(self) -> str:
+        """The scope, said or not."""
+        return self.scope or ("read" if self.method in SAFE else "write")
 
     @property
     def full_path(self) -> str:

@@ -157,5 +157,5 @@ def delivery_pages() -> Sequence[Page]:
         Page("GET", "/deliveries", show_deliveries, section),
         Page("POST", "/deliveries/replay", replay, section),
         Page("GET", "/deliveries/{id}", show_delivery, section),
-        Page("POST", "/deliveries/{id}/check", check_signature, section),
+        Page("POST", "/deliveries/{id}/check", check_signature, section, scope="read"),
     )

@@ -67,8 +67,8 @@ async def show_audit(visit: Visit) -> Result:
 def key_pages() -> Sequence[Page]:
     """The pages of keys and of the audit log."""
     return (
-        Page("GET", "/keys", show_keys, "keys"),
-        Page("POST", "/keys", make_key, "keys"),
-        Page("POST", "/keys/{id}/revoke", revoke_key, "keys"),
-        Page("GET", "/audit", show_audit, "keys"),
+        Page("GET", "/keys", show_keys, "keys", scope="admin"),
+        Page("POST", "/keys", make_key, "keys", scope="admin"),
+        Page("POST", "/keys/{id}/revoke", revoke_key, "keys", scope="admin"),
+        Page("GET", "/audit", show_audit, "keys", scope="admin"),
     )

@@ -103,7 +103,7 @@ def replay_pages() -> Sequence[Page]:
     section = "replays"
     return (
         Page("GET", "/replays", show_replays, section),
-        Page("GET", "/replays/new", ask_replay, section),
+        Page("GET", "/replays/new", ask_replay, section, scope="write"),
         Page("POST", "/replays", make_replay, section),
         Page("GET", "/replays/{id}", show_replay, section),
         Page("POST", "/replays/{id}/{order:pause|resume|cancel}", order, section),

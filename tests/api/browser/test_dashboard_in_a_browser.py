@@ -1,12 +1,12 @@
 """The dashboard as people meet it, in a real browser; and what another site's page can do to it."""
 
 import json
+import re
 from datetime import UTC, datetime
 
 import pytest
 
 from service.core.events.sample import sample_event
-from service.web.pages.all import organization_pages
 from tests.api.browser.conftest import WINDOWS, Visit, Windows, origin_of
 from tests.api.whole_rig import OWNER, Things, Whole
 
@@ -16,40 +16,29 @@ BASE = f"/dashboard/o/{OWNER}"
 EVIL = "http://evil.example"
 
 
-def shown_paths(things: Things) -> list[str]:
-    """Every page that is read, with the owner's ids."""
-    ids = {
-        "/endpoints/check/{part}": "url",
-        "/endpoints/{id}": things.endpoint_id,
-        "/deliveries/{id}": things.delivery_id,
-        "/events/{id}": things.event_id,
-        "/replays/{id}": things.replay_id,
-        "/event-types/{name}": things.event_type,
-        "/keys/{id}": things.key_id,
-    }
-    found = []
-    for page in organization_pages():
-        is_part = page.path.endswith("/test")  # of a page: what came of a test event, read again until it is known
-        if page.method == "GET" and page.path != "/find" and not is_part:
-            path = page.path
-            for template, value in ids.items():
-                path = path.replace(template, template[: template.index("{")] + value)
-            found.append(path)
-    return found
+def shown_paths(whole: Whole, things: Things) -> list[str]:
+    """Every page of an organization that is read, with the owner's ids."""
+    is_part = re.compile(r"/find$|/test$")  # which lead on, or are a part of a page that is read again
+    templates = templates_of(whole.application, "GET")
+    return [
+        path_of(each, things) for each in templates if each.startswith(OF_ORGANIZATION) and not is_part.search(each)
+    ]
 
 
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_nothing_stands_in_anybodys_way(visit: Visit, things: Things, window: str, scheme: str) -> None:
+async def test_nothing_stands_in_anybodys_way(
+    visit: Visit, whole: Whole, things: Things, window: str, scheme: str
+) -> None:
     await visit.page.emulate_media(color_scheme=scheme)
     wrong = {}
-    for path in shown_paths(things):
+    for path in shown_paths(whole, things):
         await visit.page.set_viewport_size(WINDOWS[window])
-        page = await visit.go(f"{BASE}{path}")
+        page = await visit.go(path)
         wrong[path] = await visit.violations()
         for width in (320, WINDOWS[window]["width"]):
             await page.set_viewport_size({"width": width, "height": 800})
-            if not await page.evaluate("document.documentElement.scrollWidth <= innerWidth"):
+            if await visit.is_too_wide():
                 wrong[path].append(f"wider than {width}")
     assert {path: found for path, found in wrong.items() if found} == {}
 
@@ -125,8 +114,8 @@ async def test_a_key_is_made_shown_once_and_revoked_under_an_open_page(visit: Vi
 async def test_pages_are_read_and_left_without_script(windows: Windows, whole: Whole, things: Things) -> None:
     visit = await windows.open(origin_of(whole), java_script_enabled=False, viewport=WINDOWS["phone"])
     await visit.sign_in(whole.keys[OWNER].text)
-    for path in shown_paths(things):
-        await visit.go(f"{BASE}{path}")
+    for path in shown_paths(whole, things):
+        await visit.go(path)
         assert await visit.page.get_by_role("heading", level=1).count() == 1, path
     await visit.go(f"{BASE}/deliveries")
     await visit.page.get_by_label("State").select_option("pending")

@@ -30,7 +30,7 @@ def endpoint_pages() -> Sequence[Page]:
     """The pages of endpoints. Those with a name of their own come before those with an id."""
     return (
         _page("GET", "/endpoints", show_list),
-        _page("GET", "/endpoints/new", show_add),
+        _page("GET", "/endpoints/new", show_add, scope="write"),
         _page("POST", "/endpoints/new", add),
         _page("POST", "/endpoints/check/{part}", check),
         _page("GET", _ONE, show_health),
@@ -39,13 +39,13 @@ def endpoint_pages() -> Sequence[Page]:
         _page("POST", f"{_ONE}/resume", resume),
         _page("POST", f"{_ONE}/test", send_test),
         _page("GET", f"{_ONE}/test", follow_test),
-        _page("GET", f"{_ONE}/replace-secret", show_replace),
+        _page("GET", f"{_ONE}/replace-secret", show_replace, scope="write"),
         _page("POST", f"{_ONE}/replace-secret", replace),
-        _page("GET", f"{_ONE}/end-overlap", show_end_overlap),
+        _page("GET", f"{_ONE}/end-overlap", show_end_overlap, scope="write"),
         _page("POST", f"{_ONE}/end-overlap", end_overlap),
-        _page("GET", f"{_ONE}/remove", show_remove),
+        _page("GET", f"{_ONE}/remove", show_remove, scope="write"),
         _page("POST", f"{_ONE}/remove", remove),
-        _page("GET", f"{_ONE}/recover", show_recover),
+        _page("GET", f"{_ONE}/recover", show_recover, scope="write"),
         _page("POST", f"{_ONE}/recover", recover),
         _page("GET", f"{_ONE}/history", show_history),
     )
