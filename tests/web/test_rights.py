@@ -143,7 +143,7 @@ async def test_nothing_of_another_organization_is_there(whole: Whole, things: Th
     own = await make_things(whole, by=STRANGER, url="https://other.example/hook", number=3)
     marks = {*(things.endpoint_id, things.message_id, things.event_type, things.key_id), "mine.example", "private-key"}
     forms = {each: await form_of(whole, each, things) for each in templates_of(whole.application, "POST")}
-    before, wrong = await state_of(whole), []
+    before, wrong = await state_of(whole), list[tuple[object, ...]]()
     for method in ("GET", "POST"):
         for template in templates_of(whole.application, method):
             if not template.startswith(OF_ORGANIZATION):

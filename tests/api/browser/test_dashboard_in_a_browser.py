@@ -9,6 +9,7 @@ import pytest
 from service.core.events.sample import sample_event
 from tests.api.browser.conftest import WINDOWS, Visit, Windows, origin_of
 from tests.api.whole_rig import OWNER, Things, Whole
+from tests.web.routes import OF_ORGANIZATION, path_of, templates_of
 
 pytestmark = pytest.mark.browser
 
