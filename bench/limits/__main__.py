@@ -81,6 +81,7 @@ ROWS: Mapping[str, str] = MappingProxyType(
         "stopped": "killed --how stop",
         "strangers": "strangers",
         "streams": "streams",
+        "streams-restarts": "streams --pairs 0",
         "retention": "retention",
         "replay": "replay",
     }

@@ -1,6 +1,5 @@
 """``profiles``: store APIs and keys for the commands that talk to them."""
 
-import asyncio
 from typing import Annotated, Any
 
 import typer
@@ -34,7 +33,7 @@ def add_profile(
     if name in known.by_name and not is_replacing:
         raise CommandError(f"There is a profile {name} already: --replace replaces it.", BAD_USAGE)
     given = check_key(key) if key is not None else ask_for_key()
-    me = asyncio.run(_who_am_i(ApiTarget(url, given, "--api-url"))) if is_checked else None
+    me = _who_am_i(ApiTarget(url, given, "--api-url")) if is_checked else None
     added = known.added(name, Profile(url, given))
     if is_in_use:
         added = added.using(name)
@@ -48,11 +47,16 @@ def add_profile(
         suggest(words("profiles", "use", name))
 
 
-async def _who_am_i(target: ApiTarget) -> Any:  # noqa: ANN401 - any JSON value
+def _who_am_i(target: ApiTarget) -> Any:  # noqa: ANN401 - any JSON value
+    import asyncio
+
     from service.cli.remote.client import ApiClient
 
-    async with ApiClient(target) as client:
-        return await client.get("/v1/me")
+    async def ask() -> Any:  # noqa: ANN401 - any JSON value
+        async with ApiClient(target) as client:
+            return await client.get("/v1/me")
+
+    return asyncio.run(ask())
 
 
 @group.command("list")
