@@ -12,6 +12,8 @@ from time import monotonic
 from typing import Any
 
 import pytest
+import uvloop
+from msgspec.structs import replace
 
 from service.adapters.exit import sender as http_sender
 from service.adapters.exit.dialer import GuardedResolver
@@ -453,6 +455,46 @@ async def test_a_stale_connection_is_tried_again_once_on_a_fresh_one(sender: Htt
         assert (reply.status, reply.is_second_connection) == (200, True)
         assert (len(receiver.posts), receiver.accept_count) == (3, 2)
         assert receiver.posts[1] == receiver.posts[2]
+
+
+async def test_a_connection_that_was_asked_to_close_is_not_used_again(sender: HttpSender) -> None:
+    async def answer(_: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK)  # without a word of closing, as Python's http.server does
+        writer.close()
+
+    async with Receiver(answer) as receiver:
+        asked = replace(receiver.post(), headers={**HEADERS, "Connection": "close"})
+        for each in (asked, replace(asked, pause_seconds=0.01)):
+            reply = await sender.send(each)
+            assert isinstance(reply, Reply)
+            assert (reply.status, reply.is_kept_connection, reply.is_second_connection) == (200, False, False)
+        assert (len(receiver.posts), receiver.accept_count) == (2, 2)
+
+
+@pytest.mark.parametrize("raw", [b"", OK])
+def test_who_leaves_in_the_middle_of_a_body_is_heard_until_then(raw: bytes) -> None:
+    """On uvloop, whose transports refuse what is written to a connection that has ended."""
+
+    async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(raw)
+        writer.close()
+
+    async def send() -> Reply | Fault:
+        server = await asyncio.start_server(leave, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        request = Request(f"http://127.0.0.1:{port}/", HEADERS, b"{}", 5.0, pause_seconds=0.3)
+        async with server, HttpSender(LOOPBACK) as sender:
+            return await sender.send(request)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        found = runner.run(send())
+    if raw:
+        assert isinstance(found, Reply)
+        assert found.status == 200
+    else:
+        assert isinstance(found, Fault)
+        assert found.reason is Reason.CONNECT_RESET
 
 
 async def test_a_stale_connection_is_tried_again_once_only(sender: HttpSender) -> None:

@@ -133,7 +133,7 @@ class HttpSender:
                 limit_seconds -= monotonic() - began_at
             wire = _serialise(target.head, request.headers, request.body)
             with self._deadlines.within(request.timeout_seconds, limit_seconds=limit_seconds) as deadline:
-                await self._post_on_any(target.dial, wire, round_trip, deadline, request.pause_seconds)
+                await self._post_on_any(target.dial, request, wire, round_trip, deadline)
         except Exception as error:  # noqa: BLE001  by contract, every error becomes a Fault with a reason
             if round_trip.message is None:
                 if blocked := blocked_by(error):
@@ -158,13 +158,13 @@ class HttpSender:
         self._on_blocked(AddressBlocked(host, blocked.where, blocked.verdict))
 
     async def _post_on_any(
-        self, dial: ClientRequest, wire: bytes, round_trip: RoundTrip, deadline: Deadline, pause_seconds: float
+        self, dial: ClientRequest, request: Request, wire: bytes, round_trip: RoundTrip, deadline: Deadline
     ) -> None:
         connector = self._connector or self._open()
         connection = await connector.connect(dial, [], _NO_TIMEOUT)
         round_trip.is_kept_connection = was_idle = self._leaves_idle(connection)
         try:
-            await self._post(connection, wire, round_trip, deadline, pause_seconds)
+            await self._post(connection, request, wire, round_trip, deadline)
         except (ServerDisconnectedError, ClientOSError, ConnectionError) as error:
             if not was_idle or not _is_untouched(error, round_trip):
                 raise
@@ -174,10 +174,10 @@ class HttpSender:
         round_trip.is_second_connection = True
         while self._leaves_idle(connection := await connector.connect(dial, [], _NO_TIMEOUT)):
             connection.close()  # it has been idle as long as the stale one, so it is probably stale too
-        await self._post(connection, wire, round_trip, deadline, pause_seconds)
+        await self._post(connection, request, wire, round_trip, deadline)
 
     async def _post(
-        self, connection: Connection, wire: bytes, round_trip: RoundTrip, deadline: Deadline, pause_seconds: float
+        self, connection: Connection, request: Request, wire: bytes, round_trip: RoundTrip, deadline: Deadline
     ) -> None:
         is_reusable = False
         try:
@@ -187,14 +187,16 @@ class HttpSender:
             # We may have been stopped while we connected, for longer than the lease. Then it is another's turn.
             deadline.require()
             expect_reply(protocol)
-            if pause_seconds:
+            if request.pause_seconds:
                 middle = (wire.index(b"\r\n\r\n") + 4 + len(wire)) // 2  # of the body
                 transport.write(wire[:middle])
-                await asyncio.sleep(pause_seconds)
+                await asyncio.sleep(request.pause_seconds)
                 wire = wire[middle:]
-            transport.write(wire)
+            if not transport.is_closing():  # it may have replied, or left, in the pause
+                transport.write(wire)
             is_read = await read_reply(protocol, round_trip)
-            is_reusable = is_read and not transport.get_write_buffer_size()
+            # Who was asked to close will, whether the reply says so or not.
+            is_reusable = is_read and "Connection" not in request.headers and not transport.get_write_buffer_size()
         finally:
             if is_reusable:
                 self._keep(connection)
