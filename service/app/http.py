@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -78,6 +78,8 @@ from service.web.pages.all import all_pages
 from service.web.pages.service import OperatorDesks
 
 SAMPLE_ORGANIZATION = "org_8Zq1"
+SAMPLES_AT = datetime(2026, 11, 20, 18, 25, 35, 123456, UTC)
+"""A fixed time, so that the documents and their ETags are the same in every process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def api_of(parts: Parts) -> web.Application:
     v2 = make_v2(
         _endpoints(parts), ResthookReader(parts.engine, parts.secret_box), entrance, parts.observer, settings.public_url
     )
-    types = built_in_types(SAMPLE_ORGANIZATION, parts.now())
+    types = built_in_types(SAMPLE_ORGANIZATION, SAMPLES_AT)
     documents = document_routes(
         operations,
         types,

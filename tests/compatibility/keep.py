@@ -7,12 +7,12 @@ the document can change only in ways that clients do not notice. ``--check`` onl
 import json
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from service import __version__
 from service.api.documents.routes import openapi_of
+from service.app.http import SAMPLE_ORGANIZATION, SAMPLES_AT
 from service.core.events.schema import built_in_types
 from tests.compatibility.incompatible import incompatibilities
 from tests.end_to_end.known_ids import all_operations
@@ -24,7 +24,7 @@ _BY_NAME: Final = {"properties", "paths", "webhooks", "schemas", "parameters", "
 
 def document_of_today() -> dict[str, Any]:
     """The document as it is served."""
-    types = built_in_types("org_8Zq1", datetime(2026, 11, 20, 18, 25, 35, 123456, UTC))
+    types = built_in_types(SAMPLE_ORGANIZATION, SAMPLES_AT)
     found: dict[str, Any] = json.loads(json.dumps(openapi_of(all_operations(), types)))
     return found
 

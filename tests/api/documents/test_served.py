@@ -3,6 +3,8 @@
 import gzip
 import html
 import json
+import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -42,6 +44,19 @@ async def test_a_document_is_sent_once_and_compressed(whole: Whole, path: str) -
     assert (await ask(whole.client, "GET", path, headers={"If-None-Match": '"other"'})).status == 200
     refused = await ask(whole.client, "GET", path, headers={"Accept-Encoding": "gzip;q=0"})
     assert refused.body == plain.body
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+async def test_a_document_is_the_same_from_every_process(whole: Whole, database_url: str, path: str) -> None:
+    host = {"X-Forwarded-Host": "api.example"}
+    async with whole_on(database_url) as another:
+        tags = {(await ask(each.client, "GET", path, headers=host)).headers["ETag"] for each in (whole, another)}
+    assert len(tags) == 1
+
+
+async def test_the_whole_page_has_each_id_once(whole: Whole) -> None:
+    ids = re.findall(r'\sid="([^"]+)"', (await ask(whole.client, "GET", "/docs")).body.decode())
+    assert [each for each, count in Counter(ids).items() if count > 1] == []
 
 
 async def test_a_document_has_the_base_url_that_was_asked_for(whole: Whole) -> None:

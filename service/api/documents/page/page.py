@@ -51,7 +51,7 @@ _PROSE: Final = {
     "versions": "Versions",
     "events": "Events",
     "filters": "Filters",
-    "stream": "Stream",
+    "streaming": "Streaming",
 }
 """The sections before the operations: each anchor, which is also its template's name, and title."""
 
