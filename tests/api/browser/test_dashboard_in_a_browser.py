@@ -8,8 +8,11 @@ import pytest
 
 from service.core.events.sample import sample_event
 from tests.api.browser.conftest import WINDOWS, Visit, Windows, origin_of
+from tests.api.endpoints_rig import SECRET_BOX
 from tests.api.whole_rig import OWNER, Things, Whole
+from tests.fakes.administration import Administration
 from tests.web.routes import OF_ORGANIZATION, path_of, templates_of
+from tests.web.visitor import operators_link
 
 pytestmark = pytest.mark.browser
 
@@ -124,3 +127,26 @@ async def test_pages_are_read_and_left_without_script(windows: Windows, whole: W
     await visit.page.wait_for_url("**state=pending**")
     await visit.page.get_by_role("button", name="Sign out").click()
     await visit.page.wait_for_url("**/dashboard/sign-in")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_a_new_customer_is_told_what_fills_each_list(windows: Windows, whole: Whole, scheme: str) -> None:
+    """As the operator sees it: the organization has not even a key."""
+    new = f"org_new_{scheme}"
+    await Administration(whole.engine, SECRET_BOX).create_organization(new)
+    visit = await windows.open(origin_of(whole), color_scheme=scheme)
+    await visit.go(await operators_link(whole.engine, "read", "write", "admin"))
+    await visit.page.wait_for_url("**/dashboard/service")
+    wrong = {}
+    for path in ("/overview", "/endpoints", "/deliveries", "/events", "/replays", "/event-types", "/keys", "/audit"):
+        page = await visit.go(f"/dashboard/o/{new}{path}")
+        found = await visit.violations()
+        found += ["a table has no row"] * await page.locator("main table:visible tbody:not(:has(tr))").count()
+        is_empty = not await page.locator("main table:visible tbody tr").count()
+        if is_empty and not await page.locator("main .empty h2 + p").count():
+            found.append("nothing says what fills it")
+        for width in (390, 640, 1280):
+            await page.set_viewport_size({"width": width, "height": 450})
+            found += [f"wider than {width}"] * await visit.is_too_wide()
+        wrong[path] = found
+    assert {path: found for path, found in wrong.items() if found} == {}
