@@ -4,7 +4,7 @@ There is no request over HTTP, so no API key is looked up, and nothing is counte
 the caller in.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -78,16 +78,30 @@ class Inside:
         return await operation.handler(call)
 
     def export(
-        self, name: str, caller: Caller, *, path: Mapping[str, str] = _NOTHING, query: Mapping[str, str], at: datetime
+        self,
+        name: str,
+        caller: Caller,
+        *,
+        path: Mapping[str, str] = _NOTHING,
+        query: Mapping[str, str],
+        at: datetime,
+        let_in: Callable[[], Awaitable[None]] | None = None,
     ) -> Export:
         """Return the list as a file, asked for ``at`` a time; ``query`` has its ``format``, ``csv`` or ``jsonl``.
 
-        Raises as ``call`` does, also while the file is read. ``export.sending.send`` answers a request with it.
+        Raises as ``call`` does, also while the file is read; ``let_in`` may raise before each page but the first.
+        ``export.sending.send`` answers a request with it.
         """
         operation = self._operations[name]
         call = _call(operation, caller, path, None, query, None)
 
+        is_first = True
+
         async def read(page: PageQuery) -> Answer:
+            nonlocal is_first
+            if let_in is not None and not is_first:
+                await let_in()
+            is_first = False
             return await operation.handler(replace(call, query=page))
 
         return export_of(operation, call.query, read, at)

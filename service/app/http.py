@@ -100,7 +100,10 @@ def api_of(parts: Parts) -> web.Application:
     """Build the application with both surfaces and the documents."""
     settings, entrance, streams = parts.settings, _entrance(parts), streams_of(parts)
     operations = v1_operations(parts, streams)
-    pages = WebApp(Inside(operations), SessionStore(parts.engine), entrance, parts.observer, settings.public_url)
+    desks = _desks(parts)
+    pages = WebApp(
+        Inside(operations), SessionStore(parts.engine), entrance, parts.observer, settings.public_url, desks.broker
+    )
     v2 = make_v2(
         _endpoints(parts), ResthookReader(parts.engine, parts.secret_box), entrance, parts.observer, settings.public_url
     )
@@ -117,7 +120,7 @@ def api_of(parts: Parts) -> web.Application:
         parts.observer,
         surfaces={
             PREFIX: v2,
-            PAGES_PREFIX: pages.application(all_pages(_desks(parts)), embed_origins=settings.portal_embed_origins),
+            PAGES_PREFIX: pages.application(all_pages(desks), embed_origins=settings.portal_embed_origins),
         },
         documents=documents,
         cors_origins=settings.cors_origins,

@@ -89,6 +89,42 @@ class OrganizationRow:
     open_count: int
 
 
+TRAFFIC_HOURS: Final = 24
+TRAFFIC_SHOWN_MAX: Final = 20
+"""Organizations whose traffic is shown: those with the most."""
+TRAFFIC_COMPARED_MAX: Final = 2_000
+"""Organizations that are compared for that, by id; what a service with more needs is its metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationTraffic:
+    """How an organization's deliveries ended, for each of the last hours by when their events came; the present last.
+
+    They are counted a few seconds after they end.
+    """
+
+    organization_id: str
+    delivered: Sequence[int]
+    dead: Sequence[int]
+    cancelled: Sequence[int]
+
+    @property
+    def ended_count(self) -> int:
+        """All of them."""
+        return sum(self.delivered) + sum(self.dead) + sum(self.cancelled)
+
+    @property
+    def success_rate(self) -> float | None:
+        """The part that was delivered of those that were not cancelled; None if there were none."""
+        tried = sum(self.delivered) + sum(self.dead)
+        return sum(self.delivered) / tried if tried else None
+
+    @property
+    def last_hour_count(self) -> int:
+        """How many ended of the events of the last whole hour."""
+        return self.delivered[-2] + self.dead[-2] + self.cancelled[-2]
+
+
 @dataclass(frozen=True, slots=True)
 class QueueState:
     """A queue of the broker. ``ready_count`` is None if there is no such queue."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from service.core.oversight import BrokerState, OrganizationRow, OrganizationsWanted, Oversight
+from service.core.oversight import BrokerState, OrganizationRow, OrganizationsWanted, OrganizationTraffic, Oversight
 
 
 class BrokerDesk(Protocol):
@@ -18,6 +18,9 @@ class OversightDesk(Protocol):
 
     async def look(self) -> Oversight:
         """The service now, without the broker."""
+
+    async def traffic(self) -> Sequence[OrganizationTraffic]:
+        """The organizations with the most traffic, the busiest first."""
 
     async def organizations(self, wanted: OrganizationsWanted) -> Sequence[OrganizationRow]:
         """Organizations, by id."""

@@ -1,6 +1,7 @@
 """The pages' aiohttp application, mounted beside the API's surfaces."""
 
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, Final
@@ -13,6 +14,7 @@ from aiohttp.typedefs import Middleware
 from service.api.documents.served import Served
 from service.api.entrance.entrance import Entrance
 from service.api.errors import ApiError, Code, invalid
+from service.api.export.sending import send
 from service.api.inside import Inside
 from service.api.patience import Patience
 from service.api.request_id import REQUEST_ID
@@ -20,11 +22,13 @@ from service.api.validation import is_storable, read_body, require_media_type
 from service.core.session import Session
 from service.ports.errors import UnavailableError
 from service.ports.observer import Observer, Trouble
+from service.ports.oversight import BrokerDesk
 from service.ports.sessions import SessionDesk
+from service.web.aside import Aside, Counts
 from service.web.cookie import session_digest
 from service.web.entering import Entering, base_of, home
 from service.web.guard import page_headers, require_own_page
-from service.web.page import FORM_FIELDS_MAX, PREFIX, SAFE, Form, Moved, Page, Result, Visit, not_found
+from service.web.page import FORM_FIELDS_MAX, PREFIX, SAFE, Download, Form, Moved, Page, Result, Shown, Visit, not_found
 from service.web.rendering import STATIC, render, static_file
 from service.web.visitors import Visitors
 
@@ -48,7 +52,13 @@ class WebApp:
     """Lets visitors in, and shows them their pages. ``configured_url`` is PUBLIC_URL."""
 
     def __init__(
-        self, inside: Inside, desk: SessionDesk, entrance: Entrance, observer: Observer, configured_url: str | None
+        self,
+        inside: Inside,
+        desk: SessionDesk,
+        entrance: Entrance,
+        observer: Observer,
+        configured_url: str | None,
+        broker: BrokerDesk | None = None,
     ) -> None:
         self._inside = inside
         self._desk = desk
@@ -56,6 +66,7 @@ class WebApp:
         self._entrance = entrance
         self._observer = observer
         self._configured_url = configured_url
+        self._aside = Aside(broker)
 
     def application(self, pages: Sequence[Page], *, embed_origins: Collection[str]) -> web.Application:
         """Build the application. ``embed_origins`` are the sites whose pages may show ours in a frame."""
@@ -86,7 +97,13 @@ class WebApp:
             form = Form(()) if page.method in SAFE else await read_form(request)
             base = base_of(request, self._configured_url)
             visit = Visit(request, session, self._inside, base, organization_id, form)
-            return self._answer(await patience.wait(_result(page, visit)), visit, page.section)
+            if page.seconds_max is not None:
+                patience = Patience(page.seconds_max)
+            result = await patience.wait(_result(page, visit))
+            if isinstance(result, Download):
+                return await self._send(result, visit)
+            counts = await patience.wait(self._counts(result, visit))
+            return self._answer(result, visit, page.section, counts)
 
         return show
 
@@ -111,10 +128,26 @@ class WebApp:
         location = f"{base}/sign-in{wanted if request.method in SAFE else ''}"
         return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": location})
 
-    def _answer(self, result: Result, visit: Visit, section: str) -> web.Response:
+    async def _send(self, wanted: Download, visit: Visit) -> web.StreamResponse:
+        """Send the list as it is read. Each page of it is let in and counted like a page that is shown."""
+
+        async def let_in() -> None:
+            if await self._enter(visit.request) is None:
+                raise ApiError(401, Code.INVALID_API_KEY, "The session has ended. Sign in again.")
+
+        at = datetime.now(UTC)
+        export = self._inside.export(wanted.operation, visit.caller, query=wanted.query, at=at, let_in=let_in)
+        return await send(visit.request, visit.organization_id, export)
+
+    async def _counts(self, result: Shown | Moved, visit: Visit) -> Counts:
+        if isinstance(result, Moved) or not result.title:
+            return Counts()
+        return await self._aside.of(visit, result.failing_count)
+
+    def _answer(self, result: Shown | Moved, visit: Visit, section: str, counts: Counts) -> web.Response:
         if isinstance(result, Moved):
             return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": result.location})
-        context = {"visit": visit, "section": section, "title": result.title, **result.context}
+        context = {"visit": visit, "section": section, "title": result.title, "counts": counts, **result.context}
         return web.Response(text=render(result.template, context), status=result.status, content_type="text/html")
 
     def _patiently(self, handler: Callable[[web.Request], Coroutine[Any, Any, web.Response]]) -> HttpHandler:

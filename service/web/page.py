@@ -32,8 +32,11 @@ class Shown:
 
     template: str
     title: str
+    """"" for a part of a page, which has no navigation."""
     context: Mapping[str, Any] = field(default_factory=dict)
     status: int = 200
+    failing_count: int | None = None
+    """How many endpoints fail, if the page has just read it: the navigation beside it says the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,15 @@ class Moved:
         return f"{self.url}{'&' if '?' in self.url else '?'}{PARAMETER}={self.done.code}"
 
 
-Result: TypeAlias = Shown | Moved
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A list that is sent as a file: the operation that answers it, and its query with a ``format``."""
+
+    operation: str
+    query: Mapping[str, str]
+
+
+Result: TypeAlias = Shown | Moved | Download
 
 
 class Form:
@@ -186,7 +197,8 @@ class Page:
     """One method of one path, below that of its organization; with ``is_of_service``, for the operator alone.
 
     ``section`` is the entry of the navigation that it belongs to, ``scope`` what a session must have to ask for it:
-    unless it is said, "read" to look, and "write" for a form.
+    unless it is said, "read" to look, and "write" for a form. ``seconds_max`` is for a page that may take longer
+    than others, as its operation may.
     """
 
     method: str
@@ -195,6 +207,7 @@ class Page:
     section: str
     is_of_service: bool = False
     scope: str = ""
+    seconds_max: float | None = None
 
     @property
     def needs(self) -> str:

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.engine import connect, connection_name, driver
 from service.adapters.postgres.oversight import OversightReader
-from service.core.oversight import COUNTED_MAX, OrganizationsWanted
+from service.core.oversight import COUNTED_MAX, TRAFFIC_HOURS, OrganizationsWanted
 
 SEED = """
 INSERT INTO organizations (id) VALUES ('org_a'), ('org_B'), ('other'), ('org_c');
@@ -90,3 +90,26 @@ async def test_what_waits_and_which_gates_hold_it(engine: AsyncEngine) -> None:
     ]
     assert seen.oldest_gates[1].detail == "failed for days"
     assert [(each.organization_id, each.endpoint_count) for each in seen.failing] == [("org_B", 2), ("org_a", 1)]
+
+
+async def test_traffic_is_of_the_last_day_the_busiest_organization_first(engine: AsyncEngine) -> None:
+    async with driver(engine) as connection:
+        await connection.execute(
+            """INSERT INTO delivery_counts (organization_id, endpoint_id, width_seconds, starts_at, delivered, dead,
+                                            cancelled, time_slots, time_attempts)
+               SELECT organization_id, endpoint_id, width_seconds,
+                      to_timestamp(floor(extract(epoch FROM now()) / 3600) * 3600) - hours * interval '1 hour',
+                      delivered, dead, cancelled, '{}', '{}'
+                 FROM (VALUES ('org_a', '', 3600, 0, 5, 1, 0), ('org_a', '', 3600, 1, 3, 0, 1),
+                              ('org_B', '', 3600, 23, 20, 0, 0),
+                              ('org_a', '', 3600, 24, 1000, 0, 0),        -- a day ago
+                              ('org_a', 'ep_1', 3600, 0, 1000, 0, 0),     -- one endpoint's
+                              ('org_a', '', 60, 0, 1000, 0, 0)            -- the same in another width
+                      ) AS c (organization_id, endpoint_id, width_seconds, hours, delivered, dead, cancelled)"""
+        )
+    busiest, other = await OversightReader(engine).traffic()
+    assert (busiest.organization_id, busiest.ended_count, busiest.delivered[0]) == ("org_B", 20, 20)
+    assert (other.organization_id, other.ended_count, other.last_hour_count) == ("org_a", 10, 4)
+    assert (other.delivered[-2:], other.dead[-1], other.cancelled[-2]) == ([3, 5], 1, 1)
+    assert other.success_rate == 8 / 9
+    assert len(other.delivered) == TRAFFIC_HOURS

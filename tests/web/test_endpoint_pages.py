@@ -380,3 +380,39 @@ async def test_what_is_typed_is_looked_at(whole: Whole) -> None:
     schedule = await visitor.post(f"{LIST}/check/schedule", typed | {"retry": "politicalcomms"})
     assert "4 attempts" in schedule.words
     assert "after 4 s, 16 s, 1 min 4 s" in schedule.words
+
+
+async def test_auth_and_metadata_are_typed_kept_and_taken_back(whole: Whole) -> None:
+    endpoint = await made(whole, metadata={"team": "crm", "old": "x"})
+    visitor, path = await signed_in(whole), f"{LIST}/{endpoint['id']}"
+    form = form_of(await visitor.get(path), path)
+    assert (form["auth_type"], form["metadata_name"]) == ("", ["old", "team", ""])
+    oauth = {"auth_type": "oauth2", "auth_token_url": "https://auth.example/token", "auth_client_id": "us"}
+    form |= {**oauth, "auth_client_secret": "hush-hush", "auth_scope": "hooks"}
+    form |= {"metadata_name": ["", "team", "place"], "metadata_value": ["x", "sales", "here"]}
+    assert (await visitor.post(path, form)).location == f"{path}?done=endpoint-changed"
+    shown = await whole.made("GET", f"/v1/endpoints/{endpoint['id']}", None)
+    assert shown["metadata"] == {"team": "sales", "place": "here"}
+    assert (shown["auth"]["type"], shown["auth"]["scope"], shown["auth"]["client_secret"]) == ("oauth2", "hooks", "***")
+    page = await visitor.get(path)
+    assert "hush-hush" not in page.text
+    form = form_of(page, path)
+    assert (form["auth_client_secret"], form["auth_token_url"]) == ("***", "https://auth.example/token")
+    assert (await visitor.post(path, {**form, "description": "new"})).status == 303, "*** keeps the secret"
+    assert (await whole.made("GET", f"/v1/endpoints/{endpoint['id']}", None))["auth"] == shown["auth"]
+    form = form_of(await visitor.get(path), path) | {"auth_token_url": "https://elsewhere.example/"}
+    refused = await visitor.post(path, form)
+    assert (refused.status, 'id="auth-about"' in refused.text) == (400, True)
+    form = form_of(await visitor.get(path), path) | {
+        "auth_type": "mtls",
+        "auth_certificate": "x",
+        "auth_private_key": "y",
+    }
+    wrong = await visitor.post(path, form)
+    assert (wrong.status, "certificate:" in wrong.words) == (400, True)
+    form = form_of(await visitor.get(path), path) | {"auth_type": ""}
+    assert (await visitor.post(path, form)).status == 303
+    assert (await whole.made("GET", f"/v1/endpoints/{endpoint['id']}", None))["auth"] is None
+    seen = await (await viewer(whole)).get(path)
+    assert "by the signature alone" in seen.words
+    assert "sales" in seen.words

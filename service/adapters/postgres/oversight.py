@@ -11,9 +11,13 @@ from service.adapters.postgres.engine import PROCESS_PREFIX, driver
 from service.core.oversight import (
     COUNTED_MAX,
     FAILING_SHOWN_MAX,
+    TRAFFIC_COMPARED_MAX,
+    TRAFFIC_HOURS,
+    TRAFFIC_SHOWN_MAX,
     FailingOrganization,
     OrganizationRow,
     OrganizationsWanted,
+    OrganizationTraffic,
     Oversight,
     Process,
     ShutGate,
@@ -80,6 +84,19 @@ SELECT p.id, n.endpoint_count, n.failing_count, n.disabled_count, n.gated_count,
  ORDER BY p.id
 """
 
+# From the counts (ADR 59): 24 rows of each organization by their primary key. $1 how many are compared, $2 shown.
+_TRAFFIC: Final = f"""
+WITH compared AS MATERIALIZED (SELECT id FROM organizations ORDER BY id LIMIT $1)
+SELECT o.id, c.hours, c.delivered, c.dead, c.cancelled FROM compared o CROSS JOIN LATERAL (
+    SELECT array_agg({TRAFFIC_HOURS - 1} - floor(extract(epoch FROM now() - starts_at) / 3600)::int) AS hours,
+           array_agg(delivered) AS delivered, array_agg(dead) AS dead, array_agg(cancelled) AS cancelled,
+           sum(delivered + dead + cancelled) AS ended
+      FROM delivery_counts
+     WHERE organization_id = o.id AND endpoint_id = '' AND width_seconds = 3600
+       AND starts_at > now() - interval '{TRAFFIC_HOURS} hours' AND starts_at <= now()) AS c
+ WHERE c.ended > 0 ORDER BY c.ended DESC, o.id LIMIT $2
+"""  # noqa: S608 - constants only
+
 
 class OversightReader:
     """Implements ``OversightDesk``."""
@@ -101,11 +118,29 @@ class OversightReader:
                 [FailingOrganization(*each) for each in await connection.fetch(_FAILING, FAILING_SHOWN_MAX)],
             )
 
+    async def traffic(self) -> Sequence[OrganizationTraffic]:
+        """The organizations with the most traffic, the busiest first."""
+        async with driver(self._engine) as connection:
+            rows = await connection.fetch(_TRAFFIC, TRAFFIC_COMPARED_MAX, TRAFFIC_SHOWN_MAX)
+        return [
+            OrganizationTraffic(
+                row["id"], *(_by_hour(row["hours"], row[name]) for name in ("delivered", "dead", "cancelled"))
+            )
+            for row in rows
+        ]
+
     async def organizations(self, wanted: OrganizationsWanted) -> Sequence[OrganizationRow]:
         """Organizations, by id."""
         async with driver(self._engine) as connection:
             rows = await connection.fetch(_ORGANIZATIONS, wanted.search, wanted.after, wanted.limit, COUNTED_MAX + 1)
         return [OrganizationRow(*row) for row in rows]
+
+
+def _by_hour(hours: Sequence[int], counts: Sequence[int]) -> Sequence[int]:
+    found = [0] * TRAFFIC_HOURS
+    for hour, count in zip(hours, counts, strict=True):
+        found[hour] = count
+    return found
 
 
 async def _processes(connection: asyncpg.Connection) -> Sequence[Process]:

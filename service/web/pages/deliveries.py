@@ -10,7 +10,7 @@ from service.core.deliveries.delivery import State
 from service.core.reason import Reason
 from service.web.done import Done
 from service.web.page import Moved, Page, Result, Shown, Visit
-from service.web.pages.filtering import WITHIN_CHOICES, as_query, asked, urls_by_id
+from service.web.pages.filtering import WITHIN_CHOICES, as_file, as_query, asked, urls_by_id
 from service.web.pages.signatures import SIGNED, checked
 from service.web.words import counted
 
@@ -42,6 +42,11 @@ async def show_deliveries(visit: Visit) -> Result:
         },
     }
     return Shown("deliveries.html", _list_title(page["data"], filters), context)
+
+
+async def export_deliveries(visit: Visit) -> Result:
+    """All that match the filters, as a file."""
+    return as_file(visit, "list_deliveries", as_query(asked(visit, *FILTERS), visit))
 
 
 def _list_title(rows: Sequence[Mapping[str, Any]], filters: Mapping[str, str]) -> str:
@@ -155,6 +160,7 @@ def delivery_pages() -> Sequence[Page]:
     section = "deliveries"
     return (
         Page("GET", "/deliveries", show_deliveries, section),
+        Page("GET", "/deliveries/export", export_deliveries, section),
         Page("POST", "/deliveries/replay", replay, section),
         Page("GET", "/deliveries/{id}", show_delivery, section),
         Page("POST", "/deliveries/{id}/check", check_signature, section, scope="read"),

@@ -9,7 +9,7 @@ from msgspec.json import Decoder
 
 from service.web.page import Moved, Page, Result, Shown, Visit
 from service.web.pages.deliveries import body_of
-from service.web.pages.filtering import WITHIN_CHOICES, as_query, asked
+from service.web.pages.filtering import WITHIN_CHOICES, as_file, as_query, asked
 
 FILTERS: Final = ("event_type", "message_id", "brand_id", "campaign_id", "project_id", "within")
 
@@ -77,6 +77,11 @@ async def show_events(visit: Visit) -> Result:
     return Shown("events.html", title, {"page": page, "filters": filters, "choices": {"within": WITHIN_CHOICES}})
 
 
+async def export_events(visit: Visit) -> Result:
+    """All that match the filters, as a file."""
+    return as_file(visit, "list_events", as_query(asked(visit, *FILTERS), visit))
+
+
 async def show_event(visit: Visit) -> Result:
     """One event: what happened at each subscription, its envelope, and its message's story."""
     path = {"event_id": visit.path("id")}
@@ -108,6 +113,7 @@ def event_pages() -> Sequence[Page]:
     """The pages of events."""
     return (
         Page("GET", "/events", show_events, "events"),
+        Page("GET", "/events/export", export_events, "events"),
         Page("GET", "/events/{id}", show_event, "events"),
         Page("GET", "/find", find, "events"),
     )

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from service.api.page import Format
 from service.core.timestamp import format_timestamp
-from service.web.page import Visit
+from service.web.page import Download, Visit
 
 WITHIN: Final[Mapping[str, tuple[str, timedelta]]] = {
     "1h": ("last hour", timedelta(hours=1)),
@@ -30,6 +31,11 @@ def as_query(filters: Mapping[str, str], visit: Visit) -> dict[str, str]:
     if visit.query("cursor"):
         query["cursor"] = visit.query("cursor")
     return query
+
+
+def as_file(visit: Visit, operation: str, query: Mapping[str, str]) -> Download:
+    """The list that this query asks for, in the format that the page's URL names; CSV if it names none."""
+    return Download(operation, {**query, "format": visit.query("format") or Format.CSV})
 
 
 async def urls_by_id(visit: Visit) -> Mapping[str, str]:

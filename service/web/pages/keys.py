@@ -7,7 +7,7 @@ from typing import Any
 from service.api.errors import ApiError
 from service.web.done import Done
 from service.web.page import Moved, Page, Result, Shown, Visit
-from service.web.pages.filtering import as_query, asked
+from service.web.pages.filtering import as_file, as_query, asked
 from service.web.words import counted
 
 SCOPES = (
@@ -16,6 +16,7 @@ SCOPES = (
     ("publish", "Publish events"),
     ("admin", "Make keys and links, read the audit log"),
 )
+AUDIT_FILTERS = ("operation", "object_id", "actor_id")
 EXPIRIES = (("", "never"), ("30", "in 30 days"), ("90", "in 90 days"), ("365", "in a year"))
 
 
@@ -57,18 +58,30 @@ async def revoke_key(visit: Visit) -> Result:
     return Moved(visit.url("/keys"), Done.KEY_REVOKED)
 
 
+async def export_keys(visit: Visit) -> Result:
+    """All keys, as a file; what they are is in none."""
+    return as_file(visit, "list_keys", {})
+
+
 async def show_audit(visit: Visit) -> Result:
     """Who changed what, newest first."""
-    filters = asked(visit, "operation", "object_id", "actor_id")
+    filters = asked(visit, *AUDIT_FILTERS)
     page = await visit.ask("list_audit", query=as_query(filters, visit))
     return Shown("audit.html", "Who changed what", {"page": page, "filters": filters})
+
+
+async def export_audit(visit: Visit) -> Result:
+    """All entries that match the filters, as a file."""
+    return as_file(visit, "list_audit", as_query(asked(visit, *AUDIT_FILTERS), visit))
 
 
 def key_pages() -> Sequence[Page]:
     """The pages of keys and of the audit log."""
     return (
         Page("GET", "/keys", show_keys, "keys", scope="admin"),
+        Page("GET", "/keys/export", export_keys, "keys", scope="admin"),
         Page("POST", "/keys", make_key, "keys", scope="admin"),
         Page("POST", "/keys/{id}/revoke", revoke_key, "keys", scope="admin"),
         Page("GET", "/audit", show_audit, "keys", scope="admin"),
+        Page("GET", "/audit/export", export_audit, "keys", scope="admin"),
     )

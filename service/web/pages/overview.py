@@ -43,7 +43,7 @@ async def show_overview(visit: Visit) -> Result:
         "gates": [{**each, "label": _GATES.get(each["kind"], each["kind"])} for each in stats["gates"]],
         "failure_of": failure_of,
     }
-    return Shown("overview.html", title_of(stats), context)
+    return Shown("overview.html", title_of(stats), context, failing_count=stats["failing_count"])
 
 
 def title_of(stats: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from service.api.errors import ApiError
 from service.web.done import Done
 from service.web.page import Moved, Page, Result, Shown, Visit
-from service.web.pages.filtering import as_query, urls_by_id
+from service.web.pages.filtering import as_file, as_query, urls_by_id
 from service.web.words import counted, number
 
 ORDERS = {"pause": Done.REPLAY_PAUSED, "resume": Done.REPLAY_RESUMED, "cancel": Done.REPLAY_CANCELLED}
@@ -19,6 +19,11 @@ async def show_replays(visit: Visit) -> Result:
     running = sum(each["state"] in {"pending", "running"} for each in page["data"])
     title = f"{counted(running, 'replay')} running" if running else "No replay is running"
     return Shown("replays.html", title, {"page": page, "urls": await urls_by_id(visit)})
+
+
+async def export_replays(visit: Visit) -> Result:
+    """All jobs, as a file."""
+    return as_file(visit, "list_replays", {})
 
 
 async def show_replay(visit: Visit) -> Result:
@@ -103,6 +108,7 @@ def replay_pages() -> Sequence[Page]:
     section = "replays"
     return (
         Page("GET", "/replays", show_replays, section),
+        Page("GET", "/replays/export", export_replays, section),
         Page("GET", "/replays/new", ask_replay, section, scope="write"),
         Page("POST", "/replays", make_replay, section),
         Page("GET", "/replays/{id}", show_replay, section),

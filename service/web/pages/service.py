@@ -1,12 +1,12 @@
 """What the operator sees of the service: who works, what waits and why, and every organization."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
-from service.core.oversight import BrokerState, OrganizationsWanted, Oversight, concerns, verdict
+from service.core.oversight import BrokerState, OrganizationsWanted, OrganizationTraffic, Oversight, concerns, verdict
 from service.ports.oversight import BrokerDesk, OversightDesk
 from service.ports.parked import ParkedDesk
 from service.web.page import Moved, Page, Result, Shown, Visit
@@ -40,9 +40,16 @@ class ServicePages:
 
     async def show_service(self, _: Visit) -> Result:
         """The service now, and what to look at first."""
-        seen, broker = await asyncio.gather(self._oversight.look(), self._state())
+        seen, traffic, broker = await asyncio.gather(self._oversight.look(), self._oversight.traffic(), self._state())
         seen = replace(seen, broker=broker)
-        return Shown("service.html", _title(seen), {"seen": seen, "concerns": concerns(seen), "pages": _PAGES})
+        context = {
+            "seen": seen,
+            "concerns": concerns(seen),
+            "pages": _PAGES,
+            "workers": [each for each in seen.processes if each.delivers],
+            "traffic": [(each, _line_of(each)) for each in traffic],
+        }
+        return Shown("service.html", _title(seen), context)
 
     async def show_organizations(self, visit: Visit) -> Result:
         """Organizations by id, with what is wrong with their endpoints."""
@@ -76,3 +83,9 @@ def _title(seen: Oversight) -> str:
     if not found:
         return verdict(seen)
     return found[0].sentence if len(found) == 1 else f"{len(found)} things need a look"
+
+
+def _line_of(traffic: OrganizationTraffic) -> Mapping[str, Any]:
+    """The traffic as a sparkline takes it: what is still open is in no count."""
+    nothing = [0] * len(traffic.delivered)
+    return {"delivered": traffic.delivered, "dead": traffic.dead, "waiting": nothing, "fresh": nothing}

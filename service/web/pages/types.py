@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from service.web.page import Page, Result, Shown, Visit
-from service.web.pages.filtering import as_query
+from service.web.pages.filtering import as_file, as_query
 from service.web.words import counted
 
 
@@ -11,6 +11,11 @@ async def show_types(visit: Visit) -> Result:
     """The built-in types, then the organization's own."""
     page = await visit.ask("list_event_types", query=as_query({}, visit))
     return Shown("types.html", counted(len(page["data"]), "event type"), {"page": page})
+
+
+async def export_types(visit: Visit) -> Result:
+    """All types, as a file."""
+    return as_file(visit, "list_event_types", {})
 
 
 async def show_type(visit: Visit) -> Result:
@@ -21,4 +26,9 @@ async def show_type(visit: Visit) -> Result:
 
 def type_pages() -> Sequence[Page]:
     """The pages of event types."""
-    return (Page("GET", "/event-types", show_types, "types"), Page("GET", "/event-types/{name}", show_type, "types"))
+    section = "types"
+    return (
+        Page("GET", "/event-types", show_types, section),
+        Page("GET", "/event-types/export", export_types, section),
+        Page("GET", "/event-types/{name}", show_type, section),
+    )

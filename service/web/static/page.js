@@ -64,9 +64,16 @@ document.addEventListener("click", async (event) => {
   }
 });
 
+// Of several parts of a form those are shown that the choice names.
+function showParts(choice) {
+  for (const part of document.querySelectorAll(`#${choice.dataset.shows} [data-part]`)) part.hidden = part.dataset.part !== choice.value;
+}
+for (const choice of document.querySelectorAll("[data-shows]")) showParts(choice);
+document.addEventListener("change", (event) => { if (event.target.matches("[data-shows]")) showParts(event.target); });
+
 // Keys: "/" searches, j and k move over rows, Enter opens, x selects, ? helps.
 const KEYS_OFF = "posthorn-keys-off";
-const rows = () => [...document.querySelectorAll("main tbody tr")];
+const rows = () => [...document.querySelectorAll("main tbody tr")].filter((row) => row.offsetParent && row.querySelector("a"));
 
 function move(by) {
   const all = rows();
@@ -80,7 +87,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || localStorage.getItem(KEYS_OFF)) return;
   const row = document.activeElement.closest?.("tbody tr");
   const actions = {
-    "/": () => document.getElementById("find")?.focus(),
+    "/": () => document.querySelector("#find, main input[type=search]")?.focus(),
     j: () => move(1),
     k: () => move(-1),
     x: () => row?.querySelector("input[type=checkbox]")?.click(),
@@ -193,6 +200,7 @@ function refresh(table, read) {
   if (isBusy) return;
   for (const row of came.reverse()) {
     row.classList.add("fresh");
+    makeKeysCopy(row);
     body.prepend(row);
   }
   while (body.rows.length > Math.max(fresh.length, 50)) body.lastElementChild.remove();
@@ -201,25 +209,50 @@ function refresh(table, read) {
 const liveButton = document.querySelector("[data-live]");
 if (liveButton) {
   const table = document.querySelector("table[data-rows]");
+  let isOn = false;
   let timer = null;
   const label = () => {
-    liveButton.setAttribute("aria-pressed", String(timer !== null));
-    liveButton.querySelector("span").textContent = timer === null ? "Live" : "Stop";
+    liveButton.setAttribute("aria-pressed", String(isOn));
+    liveButton.querySelector("span").textContent = isOn ? "Stop" : "Live";
   };
-  const stop = () => { clearInterval(timer); timer = null; label(); };
   const look = async () => {
-    if (document.hidden) return;
+    clearTimeout(timer);
     try {
       const answer = await fetch(location.href, { redirect: "error" });
       if (!answer.ok) throw new Error(String(answer.status));
       refresh(table, new DOMParser().parseFromString(await answer.text(), "text/html"));
     } catch {
-      stop();
+      isOn = false;
+      label();
       toast("Stopped: the list could not be read. Reload the page.");
     }
+    clearTimeout(timer);
+    if (isOn && !document.hidden) timer = setTimeout(look, LIVE_MILLISECONDS); // after the answer: never two at once
   };
   liveButton.addEventListener("click", () => {
-    if (timer === null) { timer = setInterval(look, LIVE_MILLISECONDS); look(); label(); } else stop();
+    isOn = !isOn;
+    label();
+    if (isOn) look();
+    else clearTimeout(timer);
+  });
+  document.addEventListener("visibilitychange", () => { // nobody looks at a tab that is hidden
+    clearTimeout(timer);
+    if (isOn && !document.hidden) look();
   });
   document.querySelector("[data-waiting]").addEventListener("click", () => location.reload());
 }
+
+// What is copied by a click is copied by the keyboard, too; without script it is text to be selected.
+function makeKeysCopy(inside) {
+  for (const each of inside.querySelectorAll("[data-copy]:not(button)")) {
+    each.tabIndex = 0;
+    each.setAttribute("role", "button");
+  }
+}
+makeKeysCopy(document);
+document.addEventListener("keydown", (event) => {
+  if ((event.key === "Enter" || event.key === " ") && event.target.matches("[data-copy]:not(button)")) {
+    event.preventDefault();
+    event.target.click();
+  }
+});

@@ -17,8 +17,9 @@ from service.web.pages.endpoints.changes import (
     show_remove,
 )
 from service.web.pages.endpoints.checked import check
-from service.web.pages.endpoints.list import show_list
+from service.web.pages.endpoints.list import export_list, show_list
 from service.web.pages.endpoints.recover import recover, show_recover
+from service.web.pages.endpoints.rehearse import SECONDS_MAX, rehearse, show_rehearse
 from service.web.pages.endpoints.secret import end_overlap, replace, show_end_overlap, show_replace
 from service.web.pages.endpoints.show import show_health
 
@@ -30,6 +31,7 @@ def endpoint_pages() -> Sequence[Page]:
     """The pages of endpoints. Those with a name of their own come before those with an id."""
     return (
         _page("GET", "/endpoints", show_list),
+        _page("GET", "/endpoints/export", export_list),
         _page("GET", "/endpoints/new", show_add, scope="write"),
         _page("POST", "/endpoints/new", add),
         _page("POST", "/endpoints/check/{part}", check),
@@ -47,5 +49,7 @@ def endpoint_pages() -> Sequence[Page]:
         _page("POST", f"{_ONE}/remove", remove),
         _page("GET", f"{_ONE}/recover", show_recover, scope="write"),
         _page("POST", f"{_ONE}/recover", recover),
+        _page("GET", f"{_ONE}/rehearse", show_rehearse, scope="write"),
+        _page("POST", f"{_ONE}/rehearse", rehearse, seconds_max=SECONDS_MAX),
         _page("GET", f"{_ONE}/history", show_history),
     )

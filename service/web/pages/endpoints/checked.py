@@ -7,7 +7,7 @@ from service.web.page import Result, Shown, Visit
 from service.web.pages.endpoints.choices import spelled_out
 from service.web.pages.endpoints.form import EndpointForm, by_field
 
-_NOT_CHECKED: Final = frozenset({"headers", "overlap_seconds"})
+_NOT_CHECKED: Final = frozenset({"auth", "headers", "overlap_seconds"})
 """What is kept as *** is only known beside the endpoint that has it."""
 
 

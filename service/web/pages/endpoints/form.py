@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from service.web.page import Form
+from service.web.pages.endpoints.auth import UNREADABLE, AuthForm
 from service.web.pages.endpoints.clauses import OPERATORS, Row, filter_of, rows_of
 
 HIDDEN: Final = "***"
@@ -44,6 +45,8 @@ class EndpointForm:
     order_by: str = ""
     valid_until: str = ""
     """A time in UTC, as a browser's field has it."""
+    auth: AuthForm = field(default_factory=AuthForm)
+    metadata: Sequence[tuple[str, str]] = ()
 
     @classmethod
     def of_endpoint(cls, shown: Mapping[str, Any], *, as_json: bool = False) -> "EndpointForm":
@@ -64,6 +67,8 @@ class EndpointForm:
             numbers={name: "" if shown[name] is None else f"{shown[name]:g}" for name in _NUMBERS},
             order_by=shown["order_by"] or "",
             valid_until=(shown["valid_until"] or "")[:16],
+            auth=AuthForm.of_shown(shown["auth"]),
+            metadata=tuple(shown["metadata"].items()),
         )
 
     @classmethod
@@ -71,7 +76,6 @@ class EndpointForm:
         """What was typed."""
         columns = zip(form.all("path"), form.all("operator"), form.all("values"), strict=False)
         rows = tuple(Row(path.strip(), operator, values.strip()) for path, operator, values in columns)
-        names = zip(form.all("header_name"), form.all("header_value"), strict=False)
         return cls(
             url=form.get("url"),
             description=form.get("description"),
@@ -83,10 +87,12 @@ class EndpointForm:
             filter_json=form.get("filter_json"),
             retry=form.get("retry"),
             delays=form.get("delays"),
-            headers=tuple((name.strip(), value.strip()) for name, value in names if name.strip()),
+            headers=_pairs(form, "header"),
             numbers={name: form.get(name) for name in _NUMBERS},
             order_by=form.get("order_by"),
             valid_until=form.get("valid_until"),
+            auth=AuthForm.of_form(form),
+            metadata=_pairs(form, "metadata"),
         )
 
     def body(self, known: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, list[str]]]:
@@ -105,6 +111,8 @@ class EndpointForm:
             "retry": self._retry(),
             "headers": dict(self.headers or ()),
             "order_by": self.order_by or None,
+            "auth": self.auth.body(),
+            "metadata": self._metadata(known),
             **{name: _number(text) if text else None for name, text in self.numbers.items()},
         }
         if known is None or self.rows is None or self.rows != rows_of(known["filter"]):
@@ -117,9 +125,16 @@ class EndpointForm:
             found["valid_until"] = in_utc(self.valid_until) or None
         if known is not None and known["headers"] is None and not self.headers:
             del found["headers"]
+        if known is not None and self.auth.type == UNREADABLE:
+            del found["auth"]  # it stays as it is
         if known is not None and self.overlap_seconds and self.signature_style != known["signature_style"]:
             found["overlap_seconds"] = _number(self.overlap_seconds)
         return found, errors
+
+    def _metadata(self, known: Mapping[str, Any] | None) -> Mapping[str, str | None]:
+        """A change merges key by key, so that null says which are to go."""
+        given = dict(self.metadata)
+        return {**dict.fromkeys(known["metadata"].keys() - given.keys() if known else ()), **given}
 
     def _retry(self) -> object:
         if self.retry != CUSTOM:
@@ -147,6 +162,12 @@ def by_field(errors: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
         is_of_type = name == "event_types"  # its number says nothing, and the sentence names the type
         found.setdefault(name, []).extend(f"{part}: {each}" if part and not is_of_type else each for each in sentences)
     return found
+
+
+def _pairs(form: Form, what: str) -> Sequence[tuple[str, str]]:
+    """The rows of names and values; one without a name is not there."""
+    rows = zip(form.all(f"{what}_name"), form.all(f"{what}_value"), strict=False)
+    return tuple((name.strip(), value.strip()) for name, value in rows if name.strip())
 
 
 def _typed(rows: Iterable[Row]) -> Sequence[Row]:
