@@ -227,7 +227,9 @@ class Questions:
 
     async def _explained(self) -> object:
         event = self._draw.choice(self._known.events)
-        return await self._explain.read(event["organization_id"], event["event_id"], StoryPage(frozenset(Section), 51))
+        return await self._explain.read(
+            event["organization_id"], event["event_id"], StoryPage(frozenset(Section), Walk(51, is_descending=False))
+        )
 
     async def _message(self) -> object:
         event = self._draw.choice(self._known.events)

@@ -65,18 +65,18 @@ class OrderedQuery(PageQuery):
     )
 
 
-class ForwardPage(AnswerModel, Generic[Item]):
-    """One page of a list that is read forwards."""
-
-    data: list[Item]
-    has_more: bool = Field(description="Whether there is another page.")
-    next_cursor: str | None = Field(description="Pass it as `cursor` to get the next page; null on the last one.")
+MORE: Final = Field(description="Whether there is another page.")
+NEXT: Final = Field(description="Pass it as `cursor` to get the next page; null on the last one.")
+PREVIOUS: Final = Field(description="Pass it as `cursor` to get the page before; null on the first one.")
 
 
-class Page(ForwardPage[Item], Generic[Item]):
+class Page(AnswerModel, Generic[Item]):
     """One page of a list."""
 
-    prev_cursor: str | None = Field(description="Pass it as `cursor` to get the page before; null on the first one.")
+    data: list[Item]
+    has_more: bool = MORE
+    next_cursor: str | None = NEXT
+    prev_cursor: str | None = PREVIOUS
 
 
 class Links(TypedDict):
@@ -137,16 +137,6 @@ def _write(place: Place[Key] | None, of: Keyset[Any, Key]) -> str | None:
     if place is None or place.key is None:
         return None
     return write_cursor(*of.write(place.key), *([_BEFORE] if place.is_before else []))
-
-
-def keyset_of(query: PageQuery, *kinds: type) -> tuple[Any, ...] | None:
-    """Decode the query's cursor into parts of these types; None for the first page. Raises ``ApiError`` (400)."""
-    if query.cursor is None:
-        return None
-    parts = read_cursor(query.cursor, *kinds)
-    if parts is None or not all(map(_can_be_bound, parts)):
-        raise bad_cursor()
-    return parts
 
 
 def bad_cursor() -> ApiError:

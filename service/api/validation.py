@@ -139,6 +139,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     return value
 
 
+_UNSTORABLE_TEXT: Final = FieldSentence("must not contain the character U+0000", FieldCode.WRONG_FORM)
 _TWICE: Final = FieldSentence("appears twice", FieldCode.REPEATED)
 _GIVEN_TWICE: Final = FieldSentence("is given more than once", FieldCode.REPEATED)
 
@@ -211,7 +212,7 @@ def _read(
     A body of 64 kB has room for thousands.
     """
     unstorable = islice(_unstorable(value), ERRORS_MAX + 1)
-    errors = {_path(at): ["must not contain the character U+0000"] for at in unstorable} | dict(problems)
+    errors = {_path(at): [_UNSTORABLE_TEXT] for at in unstorable} | dict(problems)
     try:
         found = model.model_validate(value)
     except ValidationError as error:
@@ -255,7 +256,7 @@ def field_errors(error: ValidationError, model: type[BaseModel]) -> dict[str, li
     for each in error.errors(include_url=False):
         if len(found) > ERRORS_MAX:
             break
-        code, sentence = _code_of(each["type"]), _sentence(each)
+        code, sentence = _coded(each), _sentence(each)
         if code in _SUGGESTED and tries < SUGGESTIONS_MAX:
             sentence, tries = sentence + _suggestion(each, model), tries + 1
         told = found.setdefault(_path(each["loc"]), [])
@@ -264,7 +265,7 @@ def field_errors(error: ValidationError, model: type[BaseModel]) -> dict[str, li
     return found
 
 
-_NO_INSTANT: Final = "must be a date-time with an offset, such as 2026-11-20T18:25:35Z"
+NO_INSTANT: Final = "must be a date-time with an offset, such as 2026-11-20T18:25:35Z"
 _SENTENCES: Final = {
     "missing": "is required",
     "extra_forbidden": "is not a known field",
@@ -273,9 +274,9 @@ _SENTENCES: Final = {
     "string_type": "must be text",
     "list_type": "must be a list",
     "dict_type": "must be an object",
-    "datetime_parsing": _NO_INSTANT,
-    "datetime_from_date_parsing": _NO_INSTANT,
-    "timezone_aware": _NO_INSTANT,
+    "datetime_parsing": NO_INSTANT,
+    "datetime_from_date_parsing": NO_INSTANT,
+    "timezone_aware": NO_INSTANT,
 }
 _CODES: Final = {
     "missing": FieldCode.REQUIRED,
@@ -300,6 +301,15 @@ def _code_of(kind: str) -> FieldCode:
     if kind.endswith(_RANGES):
         return FieldCode.OUT_OF_RANGE
     return FieldCode.WRONG_TYPE if kind.endswith(("_type", "_parsing")) else FieldCode.INVALID
+
+
+def _coded(found: ErrorDetails) -> FieldCode:
+    """The code of an error: a validator of ours raises ValueError with a ``FieldSentence``, which has its own."""
+    match found.get("ctx", {}).get("error"):
+        case ValueError(args=(FieldSentence(code=code), *_)):
+            return code
+        case _:
+            return _code_of(found["type"])
 
 
 def _sentence(found: ErrorDetails) -> str:

@@ -35,6 +35,7 @@ from service.core.endpoints.view import (
     LISTED_STATES,
     Changed,
     EndpointState,
+    EndpointUrl,
     EndpointView,
     Registered,
     Resthook,
@@ -42,7 +43,7 @@ from service.core.endpoints.view import (
     Rotated,
     Subscriber,
 )
-from service.core.events.view import EventFilter, EventView, OwnTypeView, Registration
+from service.core.events.view import EventFilter, EventView, OwnTypeName, OwnTypeView, Registration
 from service.core.replays.job import (
     OrderRefused,
     ReplayCount,
@@ -102,6 +103,11 @@ class EndpointDesk(Protocol):
 
         ``search`` is a text in the description or in the URL before its query, in any case; or the whole id.
         """
+
+    async def list_urls(
+        self, organization_id: str, walk: Walk[TimeKeyset], *, states: Collection[EndpointState] = LISTED_STATES
+    ) -> Sequence[EndpointUrl]:
+        """The same list with nothing but ids and masked URLs: no secret is opened, no subscription read."""
 
     async def change(
         self,
@@ -277,8 +283,11 @@ class EventTypeDesk(Protocol):
     async def find(self, organization_id: str, name: str) -> OwnTypeView | None:
         """The organization's own event type with this name; None if it does not exist."""
 
-    async def after(self, organization_id: str, name: str, limit: int) -> Sequence[OwnTypeView]:
-        """The event types after ``name``, sorted by name, at most ``limit``."""
+    async def list(self, organization_id: str, walk: Walk[str]) -> Sequence[OwnTypeView]:
+        """The event types, by name. Once they come to ``PAGE_BYTES_MAX``, the remaining have no schema."""
+
+    async def list_names(self, organization_id: str, walk: Walk[str]) -> Sequence[OwnTypeName]:
+        """The same, without what can be large."""
 
     async def register(
         self, organization_id: str, name: str, description: str, schema: str, sample: str | None, *, by: Actor

@@ -268,9 +268,12 @@ async def test_no_plan_reads_a_big_table_whole(engine: AsyncEngine) -> None:
         partial(events.about_message, LARGE, "msg_17"),
         partial(events.messages_called, LARGE, "theirs_17"),
         *(
-            partial(explain.read, LARGE, row["event_id"], StoryPage(sections, 50, after))
+            partial(
+                explain.read, LARGE, row["event_id"], StoryPage(sections, Walk(50, after, is_descending=is_descending))
+            )
             for sections in (frozenset(Section), frozenset({Section.ASKING}))
-            for after in (None, Listed(Section.ASKING, 3))
+            for after in (None, Listed(Section.ASKING, 3), Listed(Section.REMOVED, 3))
+            for is_descending in (False, True)
         ),
         # Without an organization only the command line asks, and may wait.
         *(

@@ -12,6 +12,7 @@ from service.adapters.postgres.events import reader as event_reads
 from service.adapters.postgres.events.story import StoryReader
 from service.core.deliveries.settlement import Accept
 from service.core.deliveries.story import SURVEY_MAX, Section, StoryPage
+from service.core.walk import Walk
 from tests.api.reads_rig import Reading, reading_on
 from tests.fakes.events import EXAMPLE_DATA, body_of, envelope
 
@@ -213,7 +214,7 @@ async def test_explain_reads_no_more_than_its_page_of_a_large_organization(readi
                SELECT 'org_1', 'ep_many_' || n, 'message.sent', 'https://b.example/' || n
                  FROM generate_series(1, 1200) n"""
         )
-    page = StoryPage(frozenset(Section), 3)
+    page = StoryPage(frozenset(Section), Walk(3, is_descending=False))
     story = await StoryReader(reading.engine).read("org_1", "evt_1", page)
     assert story is not None
     assert len(story.subscriptions) <= SURVEY_MAX + 3

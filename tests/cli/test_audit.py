@@ -39,7 +39,7 @@ LEAVE_NO_ENTRY = {
         "keys show",
         "keys whoami",
     ),
-    *("event-types list", "event-types show", "stats show", "stats endpoints"),
+    *("endpoints urls", "event-types list", "event-types names", "event-types show", "stats show", "stats endpoints"),
     *("endpoints test", "events publish"),  # these are traffic, too
     *("profiles add", "profiles list", "profiles use", "profiles remove"),  # in the user's own files
     "migrate",  # alembic_version has its revisions

@@ -45,6 +45,7 @@ def commands(things: Things, directory: Path, url: str = "https://mine.example/o
     endpoint = (things.endpoint_id,)
     return {
         "list_endpoints": ("endpoints", "list"),
+        "list_endpoint_urls": ("endpoints", "urls"),
         "get_endpoint": ("endpoints", "show", *endpoint),
         "create_endpoint": ("endpoints", "add", "--url", "https://new.example/", "--event-types", "message.sent"),
         "check_endpoint": ("endpoints", "check", str(directory / "endpoint")),
@@ -61,6 +62,7 @@ def commands(things: Things, directory: Path, url: str = "https://mine.example/o
         "rehearse_endpoint": ("endpoints", "rehearse", *endpoint),
         "recover_endpoint": ("endpoints", "recover", *endpoint, "--since", "1h", "--dry-run"),
         "list_event_types": ("event-types", "list"),
+        "list_event_type_names": ("event-types", "names"),
         "register_event_type": ("event-types", "add", "order.paid", "--schema", str(directory / "schema")),
         "get_event_type": ("event-types", "show", "order.paid"),
         "publish_events": ("events", "publish", str(directory / "event")),

@@ -18,7 +18,7 @@ from service.api.problem import Problem
 Schema = dict[str, Any]
 
 _REFERENCE: Final = "#/components/schemas/{model}"
-_PAGE: Final = re.compile(r"(?:Forward)?Page_(\w+)_")
+_PAGE: Final = re.compile(r"Page_(\w+)_")
 _NAMES: Final = {
     "ClauseShown": "FilterClause",
     "ClicksShown": "MessageClicks",

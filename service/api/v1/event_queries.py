@@ -8,6 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from service.api.errors import invalid
 from service.api.page import OrderedQuery
 from service.api.several import Several
+from service.api.validation import NO_INSTANT
 from service.core.events.registry import MESSAGE_ID_LENGTH_MAX, NAME_LENGTH_MAX, NAME_PATTERN
 from service.core.events.scope import ScopeName, ScopeWanted
 from service.core.field_code import FieldCode, FieldSentence
@@ -17,7 +18,7 @@ ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 
 def _no_number(value: object) -> object:
     if not isinstance(value, str) or value.lstrip("-").replace(".", "", 1).isdecimal():
-        raise ValueError("must be a date-time with an offset, such as 2026-11-20T18:25:35Z")
+        raise ValueError(FieldSentence(NO_INSTANT, FieldCode.WRONG_FORM))
     return value
 
 

@@ -1,27 +1,30 @@
 """``/v1/event-types``: list the built-in and the organization's own event types, and register new ones."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, TypeVar
 
+import msgspec
 from pydantic import AfterValidator, Field
-from pydantic_core import from_json
 
-from service.api.cursor import write_cursor
 from service.api.errors import ApiError, Code, FieldErrors, about, invalid
 from service.api.instant import Instant
-from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation, created
-from service.api.page import ForwardPage, PageQuery, bad_cursor, keyset_of
+from service.api.keyset import Keyset
+from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
+from service.api.page import OrderedQuery, Page, page_of_json, read_page
 from service.api.validation import AnswerModel, BodyModel
 from service.core.endpoints.refusals import CapReached
 from service.core.events.own_types.new_type import SAMPLE_BYTES_MAX, WrittenType, write_type
 from service.core.events.own_types.own_type import OWN_TYPES_MAX, SCHEMA_BYTES_MAX, is_same_json
 from service.core.events.registry import BUILT_IN, NAME_LENGTH_MAX, NAME_PATTERN, Complaint, is_event_type_name
-from service.core.events.schema import DescribedType, built_in_types, sample_of
+from service.core.events.schema import DescribedType, built_in_types, sample_json
 from service.core.events.types.operational import RESERVED_PREFIXES
-from service.core.events.view import OwnTypeView, Registration
+from service.core.events.view import OwnTypeName, OwnTypeView, Registration
 from service.core.field_code import FieldCode, FieldSentence
+from service.core.timestamp import format_timestamp
+from service.core.walk import Walk
 from service.ports.desk import EventTypeDesk
 
 PATH: Final = "/v1/event-types"
@@ -44,7 +47,8 @@ _EXAMPLE_SAMPLE: Final = {"order": {"id": "ord_7"}}
 
 def _not_reserved(name: str) -> str:
     if name.startswith(RESERVED_PREFIXES):
-        raise ValueError(f"must not begin with {' or '.join(RESERVED_PREFIXES)} (reserved for Posthorn's own types)")
+        sentence = f"must not begin with {' or '.join(RESERVED_PREFIXES)} (reserved for Posthorn's own types)"
+        raise ValueError(FieldSentence(sentence, FieldCode.NOT_ALLOWED))
     return name
 
 
@@ -93,6 +97,25 @@ class EventTypeAnswer(AnswerModel):
     created_at: Instant | None = Field(description="When it was registered; null for built-in types.")
 
 
+class EventTypeName(AnswerModel):
+    """An event type without its schema and its sample."""
+
+    name: str = Field(examples=["message.sent"])
+    description: str = Field(description="When such an event happens.")
+    is_builtin: bool = Field(description="False for a type that the organization registered.")
+    created_at: Instant | None = Field(description="When it was registered; null for built-in types.")
+
+
+class EventTypesQuery(OrderedQuery):
+    """Which page of the event types."""
+
+    order: Literal["asc", "desc"] = Field(
+        default="asc",
+        description="`asc`: built-in types first, then the organization's own by name; `desc`: the other way round. "
+        "The same for all pages of a list.",
+    )
+
+
 class EventTypeOperations:
     """Handlers of ``/v1/event-types``."""
 
@@ -103,32 +126,38 @@ class EventTypeOperations:
 
     async def page(self, call: Call) -> Answer:
         """List built-in types first, then the organization's own by name."""
-        query: PageQuery = call.query
-        (last,) = keyset_of(query, str) or ("",)
-        if last and not is_event_type_name(last):
-            raise bad_cursor()
-        built_in = list(self._built_in(call).values())
-        if last:
-            built_in = built_in[BUILT_IN.index(last) + 1 :] if last in BUILT_IN else []
-        found = [_built_in_answer(each) for each in built_in][: query.limit + 1]
-        if len(found) <= query.limit:
-            after = "" if last in BUILT_IN else last
-            own = await self._desk.after(call.organization_id, after, query.limit + 1 - len(found))
-            found += [self._own_answer(call, each) for each in own]
-        shown = found[: query.limit]
-        has_more = len(found) > query.limit
-        cursor = write_cursor(shown[-1].name) if has_more else None
-        return Answer(200, ForwardPage[EventTypeAnswer](data=shown, has_more=has_more, next_cursor=cursor))
+        built_in = built_in_types(call.organization_id, self._now())
+        own = partial(self._desk.list, call.organization_id)
+        page = await read_page(call.query, _WHOLE_BY_NAME, partial(_listed, built_in, own))
+        return Answer(200, text=page_of_json((self._json(call, each) for each in page.rows), page.links))
+
+    async def names(self, call: Call) -> Answer:
+        """List the same without schemas and samples, which may be megabytes."""
+        built_in = built_in_types(call.organization_id, self._now())
+        own = partial(self._desk.list_names, call.organization_id)
+        page = await read_page(call.query, _BY_NAME, partial(_listed, built_in, own))
+        data = [
+            EventTypeName(
+                name=each.name,
+                description=each.description,
+                is_builtin=isinstance(each, DescribedType),
+                created_at=None if isinstance(each, DescribedType) else each.created_at,
+            )
+            for each in page.rows
+        ]
+        return Answer(200, Page[EventTypeName](data=data, **page.links))
 
     async def get(self, call: Call) -> Answer:
         """Show one type, built in or the organization's own."""
         name = call.path("name")
+        found: DescribedType | OwnTypeView | None = None
         if name in BUILT_IN:
-            return Answer(200, _built_in_answer(self._built_in(call)[name]))
-        row = await self._desk.find(call.organization_id, name) if is_event_type_name(name) else None
-        if row is None:
+            found = built_in_types(call.organization_id, self._now())[BUILT_IN.index(name)]
+        elif is_event_type_name(name):
+            found = await self._desk.find(call.organization_id, name)
+        if found is None:
             raise ApiError(404, Code.NOT_FOUND, f"no event type {name[:80]!r}")
-        return Answer(200, self._own_answer(call, row))
+        return Answer(200, text=self._json(call, found).decode())
 
     async def post(self, call: Call) -> Answer:
         """Register a type; registering it again changes nothing."""
@@ -148,8 +177,10 @@ class EventTypeOperations:
         registration, row = registered
         if registration is Registration.KNOWN:
             row = await self._known(call, row, written, is_given=body.sample is not None)
-        shown = self._own_answer(call, row)
-        return created(shown, f"{PATH}/{row.name}") if registration is Registration.NEW else Answer(200, shown)
+        shown = self._json(call, row).decode()
+        if registration is Registration.KNOWN:
+            return Answer(200, text=shown)
+        return Answer(201, text=shown, headers={"Location": f"{PATH}/{row.name}"})
 
     async def _known(self, call: Call, row: OwnTypeView, written: WrittenType, *, is_given: bool) -> OwnTypeView:
         """The type that is registered under this name already; a sample that it does not have is added to it."""
@@ -176,12 +207,25 @@ class EventTypeOperations:
                 PATH,
                 name="list_event_types",
                 summary="List event types",
-                description="Built-in types first, then the organization's own by name.",
+                description="Built-in types first, then the organization's own by name. A page of large schemas has "
+                "fewer than `limit`.",
                 tag="event types",
                 scope="read",
                 handler=self.page,
-                query=PageQuery,
-                answers={200: ForwardPage[EventTypeAnswer]},
+                query=EventTypesQuery,
+                answers={200: Page[EventTypeAnswer]},
+            ),
+            Operation(
+                "GET",
+                f"{PATH}/names",
+                name="list_event_type_names",
+                summary="List the names of event types",
+                description="The same list without schemas and samples.",
+                tag="event types",
+                scope="read",
+                handler=self.names,
+                query=EventTypesQuery,
+                answers={200: Page[EventTypeName]},
             ),
             Operation(
                 "GET",
@@ -215,18 +259,64 @@ class EventTypeOperations:
             ),
         )
 
-    def _own_answer(self, call: Call, row: OwnTypeView) -> EventTypeAnswer:
-        return EventTypeAnswer(
-            name=row.name,
-            description=row.description,
-            is_builtin=False,
-            schema=from_json(row.schema),
-            sample=sample_of(row.name, call.organization_id, row.created_at, row.sample) if row.sample else None,
-            created_at=row.created_at,
+    def _json(self, call: Call, row: DescribedType | OwnTypeView) -> bytes:
+        """An ``EventTypeAnswer``; what is stored as JSON goes into it as it is: to read it would take long."""
+        schema: object = row.schema
+        sample: object = row.sample
+        created_at = None
+        if isinstance(row, OwnTypeView):
+            schema, created_at = msgspec.Raw(row.schema.encode()), format_timestamp(row.created_at)
+            if row.sample is not None:
+                sample = msgspec.Raw(sample_json(row.name, call.organization_id, row.created_at, row.sample))
+        return msgspec.json.encode(
+            {
+                "name": row.name,
+                "description": row.description,
+                "is_builtin": not isinstance(row, OwnTypeView),
+                "schema": schema,
+                "sample": sample,
+                "created_at": created_at,
+            }
         )
 
-    def _built_in(self, call: Call) -> Mapping[str, DescribedType]:
-        return {each.name: each for each in built_in_types(call.organization_id, self._now())}
+
+_Own = TypeVar("_Own")
+
+
+async def _listed(
+    built_in: Sequence[DescribedType], own: Callable[[Walk[str]], Awaitable[Sequence[_Own]]], walk: Walk[str]
+) -> Sequence[DescribedType | _Own]:
+    """The built-in types as they are ordered, then the organization's own; with ``is_descending``, backwards."""
+    index = BUILT_IN.index(walk.beside) if walk.beside is not None and walk.beside in BUILT_IN else None
+    found: list[DescribedType | _Own] = []
+    if walk.is_descending:
+        if index is None:
+            found += await own(walk)
+        return [*found, *built_in[:index][::-1]][: walk.limit]
+    if index is not None or walk.beside is None:
+        found += built_in[0 if index is None else index + 1 :]
+    if len(found) < walk.limit:
+        beside = walk.beside if index is None else None
+        found += await own(replace(walk, limit=walk.limit - len(found), beside=beside))
+    return found[: walk.limit]
+
+
+def _name(text: str) -> str:
+    if not is_event_type_name(text):
+        raise ValueError("not the name of an event type")
+    return text
+
+
+_WHOLE_BY_NAME: Final[Keyset[DescribedType | OwnTypeView, str]] = Keyset(
+    of=lambda row: row.name,
+    kinds=(str,),
+    write=lambda name: (name,),
+    read=_name,
+    is_whole=lambda row: bool(row.schema),
+)
+_BY_NAME: Final[Keyset[DescribedType | OwnTypeName, str]] = Keyset(
+    of=lambda row: row.name, kinds=(str,), write=lambda name: (name,), read=_name
+)
 
 
 _REGISTERING: Final = f"""From then on, events of this type are accepted if their `data` satisfies the schema;
@@ -246,14 +336,3 @@ def _told(complaints: Sequence[Complaint]) -> FieldErrors:
 
 def _conflict(sentence: str, about_name: str) -> ApiError:
     return ApiError(409, Code.CONFLICT, sentence, errors=about("name", about_name, FieldCode.NOT_ALLOWED))
-
-
-def _built_in_answer(kind: DescribedType) -> EventTypeAnswer:
-    return EventTypeAnswer(
-        name=kind.name,
-        description=kind.description,
-        is_builtin=True,
-        schema=kind.schema,
-        sample=kind.sample,
-        created_at=None,
-    )

@@ -1,14 +1,16 @@
 """``GET /v1/events/{event_id}/explain``: whether an event reached every subscription, and if not, why."""
 
 import asyncio
-from typing import Annotated, Final
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from service.api.cursor import write_cursor
 from service.api.instant import Instant
+from service.api.keyset import Keyset
 from service.api.operation import Answer, Call, Operation
-from service.api.page import PageQuery, bad_cursor, keyset_of
+from service.api.page import MORE, NEXT, PREVIOUS, OrderedQuery, read_page
 from service.api.several import Several
 from service.api.v1.endpoints.answers import GateShown
 from service.api.v1.events import TAG, no_event
@@ -18,14 +20,15 @@ from service.core.deliveries.explanation import Explained, Finding, Summary, exp
 from service.core.deliveries.story import SURVEY_MAX, Listed, Section, Story, StoryPage
 from service.core.events.uid import received_at
 from service.core.reason import Reason
+from service.core.walk import Walk
 from service.ports.desk import StoryDesk
 
 DESCRIPTION = """What happened to the event at every subscription of the organization, or why nothing happened.
 `summary` answers for all subscriptions, not only this page. What matters most is listed first: `dead`, `cancelled`,
 `gated`, `pending`, `leased`, `delivered`, then those that ask for the event's type but have no delivery, then the
-others; each in the order of their ids. Subscriptions that were removed without a delivery of the event are listed only
-with `removed=true`. A page with `finding` may have fewer than `limit`, and still a `next_cursor`. A subscription whose
-finding changes while you read on may be missed, or listed twice.
+others; each in the order of their ids. `order=desc` turns the list. Subscriptions that were removed without a delivery
+of the event are listed only with `removed=true`. A page with `finding` may have fewer than `limit`, or none, and still
+a `next_cursor`. A subscription whose finding changes while you read on may be missed, or listed twice.
 
 | finding | |
 |---|---|
@@ -46,9 +49,12 @@ _EXAMINED_MAX: Final = 500
 FindingAsked = Annotated[Finding, WithJsonSchema({"type": "string", "enum": [each.value for each in Finding]})]
 
 
-class ExplainQuery(PageQuery):
+class ExplainQuery(OrderedQuery):
     """What to list."""
 
+    order: Literal["asc", "desc"] = Field(
+        default="asc", description="`asc`: what matters most first; `desc`: last. The same for all pages of a list."
+    )
     finding: Several[FindingAsked] | None = Field(
         default=None,
         description="Only subscriptions with this finding, or with one of these.",
@@ -124,8 +130,9 @@ class ExplainedPage(AnswerModel):
     received_at: Instant
     test: bool = Field(description="Whether it is a test send, which goes to one endpoint only.")
     data: list[ExplainedSubscription]
-    has_more: bool
-    next_cursor: str | None
+    has_more: bool = MORE
+    next_cursor: str | None = NEXT
+    prev_cursor: str | None = PREVIOUS
 
 
 class ExplainOperations:
@@ -157,18 +164,21 @@ class ExplainOperations:
         event_id = call.path("event_id")
         query: ExplainQuery = call.query
         findings = frozenset(query.finding or ())
-        limit = _EXAMINED_MAX if findings else query.limit
-        page = StoryPage(sections_of(findings, with_removed=query.removed), limit + 1, _after(query))
-        story = await self._desk.read(call.organization_id, event_id, page)
-        if story is None:
-            raise no_event(event_id)
-        explained = await asyncio.to_thread(explain, story)  # hundreds of filters would hold up the event loop
-        by_id = {each.subscription.id: each for each in explained}
-        examined = story.listed[:limit]
-        wanted = [each for each in examined if not findings or by_id[each.subscription_id].finding in findings]
-        shown = wanted[: query.limit]
-        has_more = len(wanted) > len(shown) or len(story.listed) > len(examined)
-        last = shown[-1] if len(wanted) > len(shown) else examined[-1] if examined else None
+        sections = sections_of(findings, with_removed=query.removed)
+        read = list[tuple[Story, Sequence[Explained]]]()
+
+        async def fetch(walk: Walk[Listed]) -> Sequence[_Row]:
+            examined = replace(walk, limit=_EXAMINED_MAX) if findings else walk
+            story = await self._desk.read(call.organization_id, event_id, StoryPage(sections, examined))
+            if story is None:
+                raise no_event(event_id)
+            # Hundreds of filters would hold up the event loop.
+            explained = await asyncio.to_thread(explain, story)
+            read.append((story, explained))
+            return _rows(story, explained, findings, examined.limit)[: walk.limit]
+
+        page = await read_page(query, _BY_PLACE, fetch)
+        story, explained = read[-1]
         counts, uncounted = tally(story, explained)
         answer = ExplainedPage(
             summary=_summary(story, summarise(counts, uncounted), is_complete=not uncounted),
@@ -176,21 +186,38 @@ class ExplainOperations:
             event_type=story.event.event_type,
             received_at=received_at(story.event.uid),
             test=story.event.is_test,
-            data=[_subscription(by_id[each.subscription_id]) for each in shown],
-            has_more=has_more,
-            next_cursor=write_cursor(int(last.section), last.subscription_id) if has_more and last else None,
+            data=[_subscription(each.explained) for each in page.rows if each.explained is not None],
+            **page.links,
         )
         return Answer(200, answer)
 
 
-def _after(query: ExplainQuery) -> Listed | None:
-    keyset = keyset_of(query, int, int)
-    if keyset is None:
-        return None
-    section, subscription_id = keyset
-    if section not in set(Section):
-        raise bad_cursor()
-    return Listed(Section(section), subscription_id)
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A subscription that is listed. Without what explains it, it says how far the list was read."""
+
+    place: Listed
+    explained: Explained | None = None
+
+
+_BY_PLACE: Final[Keyset[_Row, Listed]] = Keyset(
+    of=lambda row: row.place,
+    kinds=(int, int),
+    write=lambda place: (int(place.section), place.subscription_id),
+    read=lambda section, subscription_id: Listed(Section(section), subscription_id),
+    is_whole=lambda row: row.explained is not None,
+    is_reached=lambda row: row.explained is None,
+)
+
+
+def _rows(story: Story, explained: Sequence[Explained], findings: Collection[Finding], limit: int) -> Sequence[_Row]:
+    """Those listed that have one of the findings (none: any); and how far was read, if ``limit`` ended it."""
+    by_id = {each.subscription.id: each for each in explained}
+    listed = [_Row(each, by_id[each.subscription_id]) for each in story.listed]
+    if not findings:
+        return listed
+    wanted = [each for each in listed if each.explained is not None and each.explained.finding in findings]
+    return wanted if len(listed) < limit else [*wanted, _Row(listed[-1].place)]
 
 
 def _summary(story: Story, summary: Summary, *, is_complete: bool) -> ExplainedSummary:

@@ -22,6 +22,7 @@ from service.cli.options import (
     LIMIT_MAX,
     AnyOrganizationOption,
     CursorOption,
+    LimitOption,
     named,
     read_json,
     written_time,
@@ -31,6 +32,13 @@ from service.cli.terminal import BAD_USAGE, CommandError, JsonOption, split_name
 from service.core.endpoints.view import EndpointState
 
 _COLUMNS: Final = {"state": "state", "event types*": "event_types", "endpoint*": "id", "url*": "url"}
+
+_URL_COLUMNS: Final = {"endpoint*": "id", "url*": "url"}
+
+StatesOption = Annotated[
+    list[EndpointState] | None,
+    typer.Option(metavar="STATE", help=f"Only endpoints in this state: {', '.join(EndpointState)}. Repeatable."),
+]
 
 group = typer.Typer(no_args_is_help=True)
 group.add_typer(actions.group)
@@ -102,10 +110,7 @@ def _add(api: ApiOptions, organization_id: str | None, body: Mapping[str, Any]) 
 @reaches_api
 def list_endpoints(
     organization_id: AnyOrganizationOption = None,
-    state: Annotated[
-        list[EndpointState] | None,
-        typer.Option(metavar="STATE", help=f"Only endpoints in this state: {', '.join(EndpointState)}. Repeatable."),
-    ] = None,
+    state: StatesOption = None,
     url: Annotated[str | None, typer.Option(help="Only the endpoint with exactly this URL.")] = None,
     *,
     cursor: CursorOption = None,
@@ -123,6 +128,23 @@ def list_endpoints(
     from service.cli.endpoints import work
 
     work.list_endpoints(named(organization_id), state, url, as_json=as_json)
+
+
+@group.command("urls")
+@reaches_api
+def list_endpoint_urls(
+    organization_id: AnyOrganizationOption = None,
+    state: StatesOption = None,
+    *,
+    limit: LimitOption = LIMIT_MAX,
+    cursor: CursorOption = None,
+    as_json: JsonOption = False,
+    api: ApiOptions,
+) -> None:
+    """List the ids and URLs of the endpoints, newest first, and nothing else of them."""
+    query = {"state": state, "limit": limit, "cursor": cursor}
+    page = call(api, organization_id, "list_endpoint_urls", query=query)
+    print_page(page, _URL_COLUMNS, nothing="There are no such endpoints.", as_json=as_json)
 
 
 @group.command("show")

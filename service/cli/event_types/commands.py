@@ -31,6 +31,21 @@ def list_event_types(
     print_page(page, _COLUMNS, nothing="There are no event types.", as_json=as_json)
 
 
+@group.command("names")
+@reaches_api
+def list_event_type_names(
+    organization_id: AnyOrganizationOption = None,
+    *,
+    limit: LimitOption = 50,
+    cursor: CursorOption = None,
+    as_json: JsonOption = False,
+    api: ApiOptions,
+) -> None:
+    """List the event types without their schemas and samples, which JSON may have megabytes of."""
+    page = call(api, organization_id, "list_event_type_names", query={"limit": limit, "cursor": cursor})
+    print_page(page, _COLUMNS, nothing="There are no event types.", as_json=as_json)
+
+
 @group.command("show")
 @reaches_api
 def show_event_type(

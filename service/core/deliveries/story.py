@@ -10,6 +10,7 @@ from uuid import UUID
 from service.core.deliveries.delivery import State
 from service.core.endpoints.gates.gate import Gate
 from service.core.reason import Reason
+from service.core.walk import Walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ SURVEY_MAX: Final = 500
 COUNT_MAX: Final = 100_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Listed:
     """A subscription's place in the list. Places are ordered by section, then by subscription."""
 
@@ -102,11 +103,10 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class StoryPage:
-    """Which subscriptions to read: at most ``limit`` of these sections, after the one at ``after``."""
+    """Which subscriptions to read: those of these sections that the walk finds."""
 
     sections: frozenset[Section]
-    limit: int
-    after: Listed | None = None
+    walk: Walk[Listed]
 
 
 @dataclass(frozen=True, slots=True)

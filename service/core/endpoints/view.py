@@ -75,6 +75,15 @@ class SecretHint:
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointUrl:
+    """Which endpoint has which URL, which is masked; for lists of something else that name endpoints."""
+
+    id: str
+    url: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointView:
     """An endpoint, with its gates that are shut. One that has ended shows the event types that it was subscribed to.
 

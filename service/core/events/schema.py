@@ -55,12 +55,16 @@ def built_in_types(organization_id: str, now: datetime) -> tuple[DescribedType, 
     )
 
 
-def sample_of(event_type: str, organization_id: str, now: datetime, data: str | None = None) -> Schema:
+def sample_of(event_type: str, organization_id: str, now: datetime) -> Schema:
+    """A sample envelope of a built-in type."""
+    sample: Schema = msgspec.json.decode(sample_json(event_type, organization_id, now))
+    return sample
+
+
+def sample_json(event_type: str, organization_id: str, now: datetime, data: str | None = None) -> bytes:
     """A sample envelope of a built-in type; of an own type with ``data``, its sample."""
     event_id = f"evt_sample_{event_type.replace('.', '_')}"[:EVENT_ID_LENGTH_MAX]
-    body = sample_event(event_type, organization_id, event_id=event_id, number=_SAMPLE_NUMBER, now=now, data=data)
-    sample: Schema = msgspec.json.decode(body)
-    return sample
+    return sample_event(event_type, organization_id, event_id=event_id, number=_SAMPLE_NUMBER, now=now, data=data)
 
 
 def schema_of(event_type: str) -> Schema:

@@ -50,13 +50,23 @@ class EventFilter:
 class OwnTypeView:
     """An event type that an organization registered. ``schema`` is JSON Schema as text.
 
-    ``sample`` is a sample of its ``data``, as JSON; None if none was given and the schema yields none.
+    ``sample`` is a sample of its ``data``, as JSON; None if none was given and the schema yields none. In a list the
+    schema is empty once those before it on the page, with their samples, come to ``PAGE_BYTES_MAX``.
     """
 
     name: str
     description: str
     schema: str
     sample: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTypeName:
+    """The same without what can be large."""
+
+    name: str
+    description: str
     created_at: datetime
 
 

@@ -41,5 +41,5 @@ def as_file(visit: Visit, operation: str, query: Mapping[str, str]) -> Download:
 async def urls_by_id(visit: Visit) -> Mapping[str, str]:
     """The URLs of the newest two hundred endpoints, by id; the others are shown by their ids."""
     states = "active,paused,disabled,gone"
-    page: Mapping[str, Any] = await visit.ask("list_endpoints", query={"limit": "200", "state": states})
+    page: Mapping[str, Any] = await visit.ask("list_endpoint_urls", query={"limit": "200", "state": states})
     return {each["id"]: each["url"] for each in page["data"]}

@@ -9,7 +9,7 @@ from service.web.words import counted
 
 async def show_types(visit: Visit) -> Result:
     """The built-in types, then the organization's own."""
-    page = await visit.ask("list_event_types", query=as_query({}, visit))
+    page = await visit.ask("list_event_type_names", query=as_query({}, visit))
     return Shown("types.html", counted(len(page["data"]), "event type"), {"page": page})
 
 

@@ -58,8 +58,7 @@ _READ = f"""SELECT * FROM ({SELECT_ENDPOINTS}
      WHERE e.organization_id = $1 AND e.id = $2) AS e WHERE removed_at IS NULL OR ended IS NOT NULL"""  # noqa: S608 - constants only
 # $1 organization, $2 the forms of a URL or null, $3 states, $4, $5 the endpoint shown last, $6 the limit,
 # $7 a text to look for or null.
-LIST_ENDPOINTS = both_ways(
-    f"""
+_OF_LIST = f"""
      WHERE e.organization_id = $1 AND ($2::text[] IS NULL OR e.url = ANY ($2))
        AND (e.removed_at IS NULL OR $3::text[] && '{{gone,expired}}')
        AND CASE WHEN e.removed_at IS NOT NULL OR e.valid_until <= now() THEN {_ENDED} ELSE coalesce((
@@ -68,9 +67,9 @@ LIST_ENDPOINTS = both_ways(
        AND ($7::text IS NULL OR e.id = $7 OR strpos(lower(e.description), lower($7)) > 0
             OR strpos(lower(split_part(e.url, '?', 1)), lower($7)) > 0)
        AND ($4::timestamptz IS NULL OR (e.created_at, e.id) < ($4, $5))
-     ORDER BY e.created_at DESC, e.id DESC LIMIT $6""",  # noqa: S608 - constants only
-    head=SELECT_ENDPOINTS,
-)
+     ORDER BY e.created_at DESC, e.id DESC LIMIT $6"""  # noqa: S608 - constants only
+LIST_ENDPOINTS = both_ways(_OF_LIST, head=SELECT_ENDPOINTS)
+LIST_URLS = both_ways(_OF_LIST, head="SELECT e.id, e.url, e.created_at FROM endpoints e")
 
 
 def endpoint_of(row: asyncpg.Record, secret_box: SecretBox) -> EndpointView:

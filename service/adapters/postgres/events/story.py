@@ -1,12 +1,14 @@
 """What the database knows about an event and a page of the subscriptions that might have got it, from one snapshot."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from service.adapters.postgres.both_ways import both_ways
 from service.adapters.postgres.deliveries.lines import ahead_of
 from service.adapters.postgres.endpoints.gates.gates import GATES_OF_E, gates_of
 from service.adapters.postgres.engine import driver
@@ -29,53 +31,49 @@ from service.core.endpoints.subscription import patterns_covering
 from service.core.endpoints.url import masked_url
 from service.core.reason import Reason
 
-# $1 event, $2 organization. Of a subscription's deliveries the one that arrived counts, else the latest replay.
-_TOLD: Final = f"""
-WITH told AS (
-    SELECT DISTINCT ON (subscription_id) subscription_id, endpoint_id, state
-      FROM deliveries WHERE event_uid = $1 AND organization_id = $2
-     ORDER BY subscription_id, state = 'delivered' DESC, replay_number DESC
-), placed AS (
-    SELECT subscription_id AS id,
-           CASE state WHEN 'dead' THEN {Section.DEAD} WHEN 'cancelled' THEN {Section.CANCELLED}
-                      WHEN 'leased' THEN {Section.LEASED} WHEN 'delivered' THEN {Section.DELIVERED}
-                      ELSE CASE WHEN EXISTS (SELECT FROM shut_gates g WHERE g.endpoint_id = told.endpoint_id)
-                                THEN {Section.GATED} ELSE {Section.PENDING} END END AS section
-      FROM told
-)"""  # noqa: S608 - constants only
-# $3 sections; $4, $5 the section and the subscription shown last; $6 the limit.
-_LIST_TOLD: Final = f"""{_TOLD}
-SELECT section, id FROM placed WHERE section = ANY ($3::int[]) AND (section, id) > ($4::int, $5::bigint)
- ORDER BY section, id LIMIT $6"""  # noqa: S608 - constants only
-_COUNT_TOLD: Final = f"{_TOLD} SELECT section, count(*) FROM placed GROUP BY section"  # noqa: S608 - constants only
-_UNTOLD: Final = """s.organization_id = $2
-   AND NOT EXISTS (SELECT FROM deliveries d WHERE d.event_uid = $1 AND d.subscription_id = s.id)"""
-# Without a delivery. $3 the patterns that cover the event's type; $4 the subscription shown last; $5 the limit.
-_LIST_UNTOLD: Final = {
-    Section.ASKING: f"""
-SELECT one.id FROM unnest($3::text[]) AS p (pattern), LATERAL (
-       SELECT s.id FROM subscriptions s
-        WHERE {_UNTOLD} AND s.event_type = p.pattern AND s.removed_at IS NULL AND s.id > $4
-        ORDER BY s.id LIMIT $5) AS one
- ORDER BY one.id LIMIT $5""",  # noqa: S608 - constants only
-    Section.OTHER_TYPE: f"""
-SELECT s.id FROM subscriptions s
- WHERE {_UNTOLD} AND s.event_type <> ALL ($3::text[]) AND s.removed_at IS NULL AND s.id > $4
- ORDER BY s.id LIMIT $5""",  # noqa: S608 - constants only
-    Section.REMOVED: f"""
-SELECT s.id FROM subscriptions s
- WHERE {_UNTOLD} AND ($3::text[] IS NOT NULL) AND s.removed_at IS NOT NULL AND s.id > $4
- ORDER BY s.id LIMIT $5""",  # noqa: S608 - constants only
-}
-_COUNT_UNTOLD: Final = " UNION ALL ".join(
-    f"""SELECT {section}, count(*) FROM (
-         SELECT FROM subscriptions s WHERE {_UNTOLD} AND {which} LIMIT {COUNT_MAX}) AS c"""  # noqa: S608 - constants only
-    for section, which in (
-        (Section.ASKING, "s.event_type = ANY ($3::text[]) AND s.removed_at IS NULL"),
-        (Section.OTHER_TYPE, "s.event_type <> ALL ($3::text[]) AND s.removed_at IS NULL"),
-        (Section.REMOVED, "s.removed_at IS NOT NULL"),
-    )
+# $1 event, $2 organization, $3 the patterns that cover the event's type; $4 sections, $5, $6 the place beside which the
+# page lies, $7 its size. Each delivery of the event and each active subscription is read once, without sorting them: of
+# what is known of a subscription the highest rank counts. Ranks rise from active subscriptions, which have no delivery,
+# through a delivery and its replays to one that arrived; the last three bits of a delivery's are its section.
+_ARRIVED: Final = 1 << 40
+_PLACED: Final = both_ways(
+    """
+(SELECT 'listed' AS kind, section, id FROM placed
+  WHERE section = ANY ($4::int[]) AND ($5::int IS NULL OR (section, id) < ($5, $6::bigint))
+  ORDER BY section DESC, id DESC LIMIT $7)""",
+    head=f"""
+WITH placed AS MATERIALIZED (
+    SELECT id, (CASE WHEN max(rank) < 0 THEN {Section.ASKING - 1} - max(rank) ELSE max(rank) % 8 END)::int AS section
+      FROM (SELECT id, CASE WHEN event_type = ANY ($3::text[]) THEN -1 ELSE -2 END::bigint AS rank
+              FROM subscriptions WHERE organization_id = $2 AND removed_at IS NULL
+             UNION ALL
+            SELECT subscription_id, replay_number::bigint * 8
+                   + CASE WHEN state = 'leased' THEN {Section.LEASED}
+                          WHEN EXISTS (SELECT FROM shut_gates g WHERE g.endpoint_id = o.endpoint_id)
+                          THEN {Section.GATED} ELSE {Section.PENDING} END
+              FROM open_deliveries o WHERE event_uid = $1 AND organization_id = $2
+             UNION ALL
+            SELECT subscription_id,
+                   CASE state WHEN 'delivered' THEN {_ARRIVED + Section.DELIVERED}
+                              ELSE replay_number::bigint * 8
+                                   + CASE state WHEN 'dead' THEN {Section.DEAD} ELSE {Section.CANCELLED} END END
+              FROM final_deliveries WHERE event_uid = $1 AND organization_id = $2) AS known
+     GROUP BY id)
+SELECT 'counted' AS kind, section, count(*) AS id FROM placed GROUP BY section
+ UNION ALL
+(SELECT 'surveyed' AS kind, section, id FROM placed WHERE section = {Section.ASKING} ORDER BY id LIMIT {SURVEY_MAX})
+ UNION ALL""",  # noqa: S608 - constants only
 )
+# Those that were removed are the organization's whole past: they are counted up to a limit, and read by keyset.
+# $1 event, $2 organization, $3 the subscription beside which the page lies, $4 its size.
+_REMOVED: Final = """s.organization_id = $2 AND s.removed_at IS NOT NULL
+   AND NOT EXISTS (SELECT FROM deliveries d WHERE d.event_uid = $1 AND d.subscription_id = s.id)"""
+_LIST_REMOVED: Final = both_ways(
+    f"""SELECT s.id FROM subscriptions s
+ WHERE {_REMOVED} AND ($3::bigint IS NULL OR s.id < ($3)) ORDER BY s.id DESC LIMIT $4"""  # noqa: S608 - constants only
+)
+_COUNT_REMOVED: Final = f"""
+SELECT count(*) FROM (SELECT FROM subscriptions s WHERE {_REMOVED} LIMIT {COUNT_MAX}) AS c"""  # noqa: S608 - constants only
 # The subscriptions $2, and those through which their endpoints may have got the event: at any time one of a pattern.
 _SUBSCRIPTIONS: Final = """
 SELECT s.id, s.endpoint_id, s.event_type, s.created_at, s.removed_at FROM subscriptions s
@@ -110,14 +108,10 @@ class StoryReader:
             )
             if event is None:
                 return None
-            told = _Told(connection, organization_id, event)
-            counts = await told.counts()
-            listed = await told.listed(page)
-            surveyed = await told.untold(Section.ASKING, 0, SURVEY_MAX)
-            ids = sorted({*surveyed, *(each.subscription_id for each in listed)})
-            subscriptions = await connection.fetch(
-                _SUBSCRIPTIONS, organization_id, ids, told.patterns, event["received_at"]
-            )
+            patterns = list(patterns_covering(event["event_type"]))
+            told = await _told(connection, organization_id, event["uid"], patterns, page)
+            ids = sorted({*told.surveyed, *(each.subscription_id for each in told.listed)})
+            subscriptions = await connection.fetch(_SUBSCRIPTIONS, organization_id, ids, patterns, event["received_at"])
             endpoints = await connection.fetch(
                 f"""SELECT e.id, e.url, e.updated_at, e.filter, {GATES_OF_E} AS gates, e.valid_until
                       FROM endpoints e
@@ -141,52 +135,54 @@ class StoryReader:
             [KnownSubscription(*row) for row in subscriptions],
             [_delivery(row, ahead) for row in deliveries],
             FanOutUnderWay(*fan_out) if fan_out is not None else None,
-            counts,
-            frozenset(surveyed),
-            listed,
+            told.counts,
+            frozenset(told.surveyed),
+            told.listed,
         )
 
 
+@dataclass(frozen=True, slots=True)
 class _Told:
-    """The subscriptions of one event, by section."""
+    """The sizes of the sections, those surveyed for the summary, and the page."""
 
-    def __init__(self, connection: asyncpg.Connection, organization_id: str, event: asyncpg.Record) -> None:
-        self._connection = connection
-        self._organization_id = organization_id
-        self._uid: UUID = event["uid"]
-        self.patterns = list(patterns_covering(event["event_type"]))
+    counts: Mapping[Section, int]
+    surveyed: Sequence[int]
+    listed: Sequence[Listed]
 
-    async def counts(self) -> Mapping[Section, int]:
-        """How many subscriptions each section has; those without a delivery are counted up to ``COUNT_MAX``."""
-        told = await self._connection.fetch(_COUNT_TOLD, self._uid, self._organization_id)
-        untold = await self._connection.fetch(_COUNT_UNTOLD, self._uid, self._organization_id, self.patterns)
-        return {Section(section): count for section, count in (*told, *untold)}
 
-    async def listed(self, page: StoryPage) -> Sequence[Listed]:
-        """The page: section after section, each in the order of the subscriptions' ids."""
-        after = page.after or Listed(Section.DEAD, 0)
-        wanted = sorted(each for each in page.sections if each >= after.section)
-        with_delivery = [each for each in wanted if each <= Section.DELIVERED]
-        found: list[Listed] = []
-        if with_delivery:
-            rows = await self._connection.fetch(
-                _LIST_TOLD,
-                *(self._uid, self._organization_id, with_delivery, after.section, after.subscription_id, page.limit),
-            )
-            found = [Listed(Section(row["section"]), row["id"]) for row in rows]
-        for section in wanted[len(with_delivery) :]:
-            if len(found) < page.limit:
-                last_id = after.subscription_id if section == after.section else 0
-                ids = await self.untold(section, last_id, page.limit - len(found))
-                found += [Listed(section, each) for each in ids]
-        return found
+async def _told(
+    connection: asyncpg.Connection, organization_id: str, uid: UUID, patterns: Sequence[str], page: StoryPage
+) -> _Told:
+    """Where the event's subscriptions lie; those removed without a delivery are counted up to ``COUNT_MAX``."""
+    beside = page.walk.beside
+    rows = await connection.fetch(
+        _PLACED[page.walk.is_descending],
+        *(uid, organization_id, patterns, sorted(page.sections)),
+        *((beside.section, beside.subscription_id) if beside is not None else (None, None)),
+        page.walk.limit,
+    )
+    counts = {Section(row["section"]): row["id"] for row in rows if row["kind"] == "counted"}
+    counts[Section.REMOVED] = await connection.fetchval(_COUNT_REMOVED, uid, organization_id)
+    listed = [Listed(Section(row["section"]), row["id"]) for row in rows if row["kind"] == "listed"]
+    listed += await _removed(connection, organization_id, uid, page)
+    surveyed = [row["id"] for row in rows if row["kind"] == "surveyed"]
+    return _Told(counts, surveyed, sorted(listed, reverse=page.walk.is_descending)[: page.walk.limit])
 
-    async def untold(self, section: Section, last_id: int, limit: int) -> Sequence[int]:
-        """The ids of subscriptions without a delivery, after ``last_id``."""
-        rows = await self._connection.fetch(
-            _LIST_UNTOLD[section], self._uid, self._organization_id, self.patterns, last_id, limit
-        )
-        return [row["id"] for row in rows]
+
+async def _removed(
+    connection: asyncpg.Connection, organization_id: str, uid: UUID, page: StoryPage
+) -> Sequence[Listed]:
+    """The page's subscriptions that were removed without a delivery; they come last."""
+    walk, last_id = page.walk, None
+    if Section.REMOVED not in page.sections:
+        return ()
+    if walk.beside is not None:
+        if walk.beside.section is Section.REMOVED:
+            last_id = walk.beside.subscription_id
+        elif walk.is_descending:
+            return ()
+    rows = await connection.fetch(_LIST_REMOVED[walk.is_descending], uid, organization_id, last_id, walk.limit)
+    return [Listed(Section.REMOVED, row["id"]) for row in rows]
 
 
 def _endpoint(row: asyncpg.Record) -> KnownEndpoint:

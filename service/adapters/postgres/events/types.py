@@ -1,20 +1,39 @@
 """The event types that organizations register. They are never changed or removed, but a sample may come later."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.audit.log import audit
+from service.adapters.postgres.both_ways import both_ways
 from service.adapters.postgres.endpoints.caps import cap_reached
 from service.adapters.postgres.endpoints.version import bump_directory, lock_directory
 from service.adapters.postgres.engine import driver
 from service.core.audit.actor import Actor
 from service.core.endpoints.caps import NO_CAPS, Caps
 from service.core.endpoints.refusals import CapReached
-from service.core.events.view import OwnTypeView, Registration
+from service.core.events.view import PAGE_BYTES_MAX, OwnTypeName, OwnTypeView, Registration
+from service.core.walk import Walk
 
-_COLUMNS = "name, description, schema, sample, created_at"
+_COLUMNS: Final = "name, description, schema, sample, created_at"
+# $1 organization, $2 the name beside which the page lies, $3 its size.
+_OF_PAGE: Final = """
+  FROM event_types
+ WHERE organization_id = $1 AND ($2::text IS NULL OR name COLLATE "C" < ($2))
+ ORDER BY name COLLATE "C" DESC LIMIT $3::int"""
+_LIST_NAMES: Final = both_ways(f"SELECT name, description, created_at {_OF_PAGE}")
+# $4: PostgreSQL knows the length of what is large without reading it, so only what is on the page is read.
+_LIST: Final = both_ways(
+    f"""
+SELECT name, description, CASE WHEN before_it < $4::int THEN schema ELSE '' END AS schema,
+       CASE WHEN before_it < $4::int THEN sample END AS sample, created_at
+  FROM (SELECT *, sum(bytes) OVER (ORDER BY name COLLATE "C" DESC ROWS UNBOUNDED PRECEDING) - bytes AS before_it
+          FROM (SELECT {_COLUMNS}, octet_length(schema) + coalesce(octet_length(sample), 0) AS bytes
+                {_OF_PAGE}) AS page) AS summed
+ ORDER BY name COLLATE "C" DESC"""  # noqa: S608 - constants only
+)
 
 
 class EventTypeStore:
@@ -29,17 +48,19 @@ class EventTypeStore:
         async with driver(self._engine) as connection:
             return await _find(connection, organization_id, name)
 
-    async def after(self, organization_id: str, name: str, limit: int) -> Sequence[OwnTypeView]:
-        """The event types after ``name``, sorted by name, at most ``limit``."""
+    async def list(self, organization_id: str, walk: Walk[str]) -> Sequence[OwnTypeView]:
+        """The event types, by name. Once they come to ``PAGE_BYTES_MAX``, the remaining have no schema."""
         async with driver(self._engine) as connection:
             rows = await connection.fetch(
-                f"""SELECT {_COLUMNS} FROM event_types
-                     WHERE organization_id = $1 AND name > $2 COLLATE "C" ORDER BY name COLLATE "C" LIMIT $3""",  # noqa: S608
-                organization_id,
-                name,
-                limit,
+                _LIST[walk.is_descending], organization_id, walk.beside, walk.limit, PAGE_BYTES_MAX
             )
         return [OwnTypeView(*row) for row in rows]
+
+    async def list_names(self, organization_id: str, walk: Walk[str]) -> Sequence[OwnTypeName]:
+        """The same, without what can be large."""
+        async with driver(self._engine) as connection:
+            rows = await connection.fetch(_LIST_NAMES[walk.is_descending], organization_id, walk.beside, walk.limit)
+        return [OwnTypeName(*row) for row in rows]
 
     async def names(self, organization_id: str) -> frozenset[str]:
         """The names of all its own types, which can be subscribed to like the built-in ones."""

@@ -98,6 +98,13 @@ class AuthShown(AnswerModel):
     private_key: str | None = Field(default=None, examples=[HIDDEN])
 
 
+class EndpointUrlShown(AnswerModel):
+    """Which endpoint has which URL."""
+
+    id: str = Field(examples=["ep_7k2m9x4c1v8b3n6h"])
+    url: str = Field(description="With `?***` instead of its query.", examples=["https://example.com/hooks"])
+
+
 class EndpointShown(AnswerModel):
     """An endpoint: a URL that webhooks go to."""
 

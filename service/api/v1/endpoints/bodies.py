@@ -32,13 +32,15 @@ from service.core.endpoints.rules import (
 from service.core.endpoints.signing.signing import OVERLAP_SECONDS_MAX
 from service.core.endpoints.target_policy import URL_MAX_CHARACTERS
 from service.core.events.registry import REGISTRY
+from service.core.field_code import FieldCode, FieldSentence
 from service.core.suggestion import did_you_mean
 from webhook_signature.styles import STYLES
 
 
 def _known_style(name: str) -> str:
     if name not in STYLES:
-        raise ValueError(f"must be one of {', '.join(map(repr, STYLES))}{did_you_mean(name, STYLES)}")
+        sentence = f"must be one of {', '.join(map(repr, STYLES))}{did_you_mean(name, STYLES)}"
+        raise ValueError(FieldSentence(sentence, FieldCode.UNKNOWN_VALUE))
     return name
 
 

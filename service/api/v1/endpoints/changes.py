@@ -16,6 +16,7 @@ from service.api.validation import JSON
 from service.core.endpoints.refusals import ChangedTooOften, Ended, NoSuchEndpoint, UrlTaken
 from service.core.endpoints.settings import EndpointWish
 from service.core.endpoints.view import EndpointView
+from service.core.field_code import FieldCode, FieldSentence
 from service.ports.desk import EndpointDesk
 
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -65,8 +66,10 @@ class EndpointChanges:
         read, echo = read_echo(EndpointPut, call.body_bytes)
         urls = {each for each in (query.url, read.given.get("url")) if each is not None}
         if len(urls) != 1:
-            why = "must be the URL of the query; PATCH changes it" if urls else "is required, in the query or the body"
-            raise invalid("the request is not valid", {**read.unreadable, "url": [why]})
+            why = FieldSentence("is required, in the query or the body", FieldCode.REQUIRED)
+            if urls:
+                why = FieldSentence("must be the URL of the query; PATCH changes it", FieldCode.NOT_ALLOWED)
+            raise invalid("the request is not valid", {"url": [why], **read.unreadable})
         (url,) = urls
         read = EndpointWish({**read.given, "url": url}, read.unreadable)
         for _ in range(TRIES_MAX):

@@ -24,6 +24,7 @@ from service.core.endpoints.settings import NOTHING_ASKED, EndpointWish
 from service.core.endpoints.subscription import covers
 from service.core.events.registry import BUILT_IN
 from service.core.events.view import EventFilter, EventView
+from service.core.field_code import FieldCode, codes_of
 from service.core.walk import Walk
 from service.ports.desk import EndpointDesk, EventDesk
 
@@ -72,6 +73,7 @@ class EndpointChecked(AnswerModel):
 
     is_valid: bool
     errors: dict[str, list[str]] = Field(description="What would be refused, by field.")
+    codes: dict[str, FieldCode] = Field(description="Why each field would be refused, for programs.")
     retry: ScheduleShown | None = Field(description="`retry` in numbers; null if it would be refused.")
     events: EventsMatched | None = Field(
         description="null without `event_types`, and if these or the `filter` would be refused."
@@ -108,6 +110,7 @@ class EndpointChecks:
         shown = EndpointChecked(
             is_valid=not errors,
             errors={path: list(sentences) for path, sentences in errors.items()},
+            codes=codes_of(errors),
             retry=self._schedule(wish.given.get("retry")),
             events=None if _concerns_events(errors) else await self._matched(call, wish, own),
         )

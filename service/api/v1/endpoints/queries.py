@@ -14,7 +14,18 @@ SEARCH_CHARACTERS_MAX: Final = 200
 State = Annotated[EndpointState, WithJsonSchema({"type": "string", "enum": [each.value for each in EndpointState]})]
 
 
-class EndpointsQuery(OrderedQuery):
+class EndpointUrlsQuery(OrderedQuery):
+    """Which endpoints to list, by their states."""
+
+    state: Several[State] | None = Field(
+        default=None,
+        description="Only endpoints in this state, or in one of these. Those that are `gone` or `expired` are listed "
+        "only if they are asked for.",
+        examples=[["paused", "disabled"]],
+    )
+
+
+class EndpointsQuery(EndpointUrlsQuery):
     """Which endpoints to list."""
 
     url: str | None = Field(
@@ -27,12 +38,6 @@ class EndpointsQuery(OrderedQuery):
         description="Only endpoints with this text, in any case, in their description or in their URL before its "
         "query; or the one with this id.",
         examples=["crm"],
-    )
-    state: Several[State] | None = Field(
-        default=None,
-        description="Only endpoints in this state, or in one of these. Those that are `gone` or `expired` are listed "
-        "only if they are asked for.",
-        examples=[["paused", "disabled"]],
     )
 
 

@@ -14,6 +14,7 @@ from service.api.v1.endpoints.answers import GateShown, SecretShown
 from service.api.v1.endpoints.queries import State
 from service.core.endpoints.gates.gate import OPENED_BY_PEOPLE
 from service.core.endpoints.view import EndpointView
+from service.core.field_code import FieldCode, FieldSentence
 
 _SINCE: Final = "is read-only, and has another value now: leave it out, or read the endpoint again"
 _PAUSE: Final = "is read-only: POST …/pause and POST …/resume change it; leave it out, or read the endpoint again"
@@ -47,7 +48,7 @@ def read_only_problems(given: Mapping[str, Any], shown: Mapping[str, Any] | None
 
     ``shown`` None: there is no endpoint yet.
     """
-    return {name: [why] for name, why in _problems(given, shown)}
+    return {name: [FieldSentence(why, FieldCode.NOT_ALLOWED)] for name, why in _problems(given, shown)}
 
 
 def _problems(given: Mapping[str, Any], shown: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:

@@ -8,19 +8,20 @@ from pydantic import AfterValidator, FailFast, Field
 from service.api.validation import BodyModel
 from service.core.api_key_grant import EXPIRES_IN_DAYS_MAX, NAME_CHARACTERS_MAX, OVERLAP_SECONDS_MAX, KeyWish
 from service.core.api_scope import SCOPE_CHARACTERS_MAX, SCOPES, scope_problem
+from service.core.field_code import FieldCode, FieldSentence
 
 SCOPES_MAX: Final = 50
 
 
 def _known_scope(scope: str) -> str:
     if problem := scope_problem(scope):
-        raise ValueError(problem)
+        raise ValueError(FieldSentence(problem, FieldCode.WRONG_FORM))
     return scope
 
 
 def _printable(name: str) -> str:
     if not name.isprintable():
-        raise ValueError("must be printable")
+        raise ValueError(FieldSentence("must be printable", FieldCode.WRONG_FORM))
     return name
 
 

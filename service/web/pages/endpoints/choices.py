@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any, Final
 
 from service.core.endpoints.retry_schedule import PRESETS
+from service.core.events.registry import BUILT_IN
 from service.core.events.types.operational import is_operational
 from service.web.page import Visit
 from service.web.pages.endpoints.clauses import OPERATORS
@@ -15,6 +16,7 @@ from webhook_signature.styles import STYLES
 
 TYPES_PAGES_MAX: Final = 5
 PATHS_MAX: Final = 100
+OWN_SAMPLES_MAX: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,13 @@ class Choices:
 
 
 async def choices_for(visit: Visit) -> Choices:
-    """What there is to choose from; of very many types of an organization's own, the first by name."""
+    """What there is to choose from; of very many types of an organization's own, the first by name.
+
+    Schemas and samples may be megabytes: the samples of the first few are read, for the paths of their values.
+    """
     types, query = list[Mapping[str, Any]](), {"limit": "200"}
     for _ in range(TYPES_PAGES_MAX):
-        page = await visit.ask("list_event_types", query=query)
+        page = await visit.ask("list_event_type_names", query=query)
         types += page["data"]
         if page["next_cursor"] is None:
             break
@@ -62,9 +67,15 @@ async def choices_for(visit: Visit) -> Choices:
     grouped = dict[str, list[Mapping[str, Any]]]()
     for each in sorted(types, key=lambda one: is_operational(one["name"])):
         grouped.setdefault(f"{each['name'].partition('.')[0]}.*", []).append(each)
-    paths = {path: None for each in types if each["sample"] for path in _paths(each["sample"], "")}
     groups = [TypeGroup(pattern, found) for pattern, found in grouped.items()]
-    return Choices(groups, sorted(islice(paths, PATHS_MAX)))
+    return Choices(groups, await _paths_of_samples(visit))
+
+
+async def _paths_of_samples(visit: Visit) -> Sequence[str]:
+    """The paths in the samples of the built-in types and of the first own ones."""
+    page = await visit.ask("list_event_types", query={"limit": str(len(BUILT_IN) + OWN_SAMPLES_MAX)})
+    paths = {path: None for each in page["data"] if each["sample"] for path in _paths(each["sample"], "")}
+    return sorted(islice(paths, PATHS_MAX))
 
 
 async def form_parts(visit: Visit) -> Mapping[str, Any]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Sequence
 
-from service.adapters.postgres.endpoints.rows import LIST_ENDPOINTS, endpoint_of
+from service.adapters.postgres.endpoints.rows import LIST_ENDPOINTS, LIST_URLS, endpoint_of
 from service.adapters.postgres.endpoints.store.work import EndpointWork
 from service.adapters.postgres.endpoints.urls import find_by_url, forms_of
 from service.adapters.postgres.engine import driver
 from service.core.endpoints.refusals import NoSuchEndpoint
-from service.core.endpoints.view import LISTED_STATES, EndpointState, EndpointView
+from service.core.endpoints.url import masked_url
+from service.core.endpoints.view import LISTED_STATES, EndpointState, EndpointUrl, EndpointView
 from service.core.walk import Walk
 from service.ports.desk import TimeKeyset
 
@@ -47,3 +48,14 @@ class Reading(EndpointWork):
                 *(organization_id, forms, list(states), created_at, endpoint_id, walk.limit, search),
             )
         return [endpoint_of(row, self._secret_box) for row in rows]
+
+    async def list_urls(
+        self, organization_id: str, walk: Walk[TimeKeyset], *, states: Collection[EndpointState] = LISTED_STATES
+    ) -> Sequence[EndpointUrl]:
+        """The same list with nothing but ids and masked URLs: no secret is opened, no subscription read."""
+        async with driver(self._engine) as connection:
+            rows = await connection.fetch(
+                LIST_URLS[walk.is_descending],
+                *(organization_id, None, list(states), *(walk.beside or (None, None)), walk.limit, None),
+            )
+        return [EndpointUrl(row["id"], masked_url(row["url"]), row["created_at"]) for row in rows]
