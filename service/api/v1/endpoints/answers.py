@@ -7,8 +7,9 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from service.api.instant import Instant
-from service.api.v1.endpoints.bodies import Filter, Retry, Style
+from service.api.v1.endpoints.bodies import Filter, Retry
 from service.api.v1.endpoints.queries import State
+from service.api.v1.endpoints.style import Style
 from service.api.validation import AnswerModel
 from service.core.endpoints.auth import HIDDEN, expiry_of, masked_auth, shown_auth
 from service.core.endpoints.gates.gate import HEEDED_WITHIN_SECONDS, Gate, GateKind

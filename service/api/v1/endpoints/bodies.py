@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, ConfigDict, FailFast, Field, WithJsonSchema
+from pydantic import ConfigDict, FailFast, Field, WithJsonSchema
 
 from service.api.component import named
+from service.api.v1.endpoints.style import Style
 from service.api.v1.event_queries import GivenInstant
 from service.api.validation import BodyModel, QueryModel
 from service.core.deliveries.ownership import CHALLENGE_SECONDS_MAX, CHALLENGE_TYPE, HOOK_SECRET
@@ -32,21 +33,6 @@ from service.core.endpoints.rules import (
 from service.core.endpoints.signing.signing import OVERLAP_SECONDS_MAX
 from service.core.endpoints.target_policy import URL_MAX_CHARACTERS
 from service.core.events.registry import REGISTRY
-from service.core.field_code import FieldCode, FieldSentence
-from service.core.suggestion import did_you_mean
-from webhook_signature.styles import STYLES
-
-
-def _known_style(name: str) -> str:
-    if name not in STYLES:
-        sentence = f"must be one of {', '.join(map(repr, STYLES))}{did_you_mean(name, STYLES)}"
-        raise ValueError(FieldSentence(sentence, FieldCode.UNKNOWN_VALUE))
-    return name
-
-
-_STYLE_SCHEMA: Final = named("SignatureStyle", {"type": "string", "enum": list(STYLES)})
-Style = Annotated[str, AfterValidator(_known_style), WithJsonSchema(_STYLE_SCHEMA)]
-"""Enum inlined: query parameters have no definitions to refer to."""
 
 _FILTER_EXAMPLE: Final = {
     "scope": {"campaign_id": ["camp_A"]},
