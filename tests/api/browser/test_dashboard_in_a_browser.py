@@ -39,7 +39,7 @@ async def test_nothing_stands_in_anybodys_way(
     for path in shown_paths(whole, things):
         await visit.page.set_viewport_size(WINDOWS[window])
         page = await visit.go(path)
-        wrong[path] = await visit.violations()
+        wrong[path] = await visit.violations(scheme)
         for width in (320, WINDOWS[window]["width"]):
             await page.set_viewport_size({"width": width, "height": 800})
             if await visit.is_too_wide():

@@ -52,7 +52,7 @@ async def test_nothing_stands_in_the_operators_way(windows: Windows, running: Ru
         await visit.go(str(path))
         for window in WINDOWS.values():
             await page.set_viewport_size(window)
-            wrong[path, window["width"]] = await visit.violations()
+            wrong[path, window["width"]] = await visit.violations(scheme)
         for width in (320, 390, 640, 1280):  # of 1280: at 400 %, on a phone, at 200 %, and as it is
             await page.set_viewport_size({"width": width, "height": 450})
             if await visit.is_too_wide():
