@@ -49,7 +49,7 @@ def main() -> None:
         context = browser.new_context(viewport=DESK)
         page = context.new_page()
         page.goto(link)
-        page.wait_for_url("**/overview")
+        page.wait_for_url(lambda url: "/enter/" not in url)  # the link's own address ends with /overview, too
         take(page, page.url.removesuffix("/overview"))
         browser.close()
 
