@@ -1,6 +1,7 @@
 """The client of the API: its sentences when it refuses, when it asks to wait, and when it is not there."""
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from service.cli.terminal import CommandError
 from tests.api.whole_rig import make_things
 from tests.cli.command import free_port
 from tests.cli.reach import Api
+from tests.contract.certificates import write_self_signed
+from tests.contract.relay import Relay
 
 KEY = "ph_live_0001020304050607_" + "a" * 43
 
@@ -116,8 +119,39 @@ async def test_an_answer_without_an_end_is_not_read_to_its_end(monkeypatch: pyte
 
 async def test_an_api_that_is_not_there_is_told() -> None:
     url = f"http://127.0.0.1:{free_port()}"
+    told = f"{url} .POSTHORN_API_URL. cannot be reached: connection refused. Does the service run"
     async with ApiClient(ApiTarget(url, KEY, "POSTHORN_API_URL")) as client:
-        with pytest.raises(UnreachableError, match=f"{url} .POSTHORN_API_URL. cannot be reached: Connect"):
+        with pytest.raises(UnreachableError, match=told):
+            await client.get("/v1/me")
+
+
+async def test_tls_that_cannot_be_trusted_or_is_none_says_what_to_do(tmp_path: Path) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(write_self_signed(tmp_path / "api.pem"))
+    async with answering(web.json_response({})) as (plain, asked):
+        port = int(plain.url.rpartition(":")[2])
+        async with Relay("127.0.0.1", port, context) as relay:
+            sentences = {
+                f"https://127.0.0.1:{relay.port}": "its certificate is not valid: .*name a PEM file .* SSL_CERT_FILE",
+                f"https://127.0.0.1:{port}": "does not speak TLS as it should: .*Is it https, on this port",
+            }
+            for url, sentence in sentences.items():
+                async with ApiClient(ApiTarget(url, KEY, "--api-url")) as client:
+                    with pytest.raises(UnreachableError, match=sentence):
+                        await client.get("/v1/me")
+    assert asked == []  # and no key went anywhere
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "remedy"),
+    [
+        (401, "INVALID_API_KEY", "Give a key that is valid. Whoever runs the service makes one"),
+        (403, "PERMISSION_DENIED", "Give a key that has it; 'posthorn keys whoami' shows what this one may do."),
+    ],
+)
+async def test_a_key_that_does_not_do_says_what_to_do(status: int, code: str, remedy: str) -> None:
+    async with answering(refused(status, code)) as (target, _), ApiClient(target) as client:
+        with pytest.raises(CommandError, match=remedy):
             await client.get("/v1/me")
 
 

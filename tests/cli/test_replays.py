@@ -12,7 +12,6 @@ from tests.cli.test_deliveries import receiver
 ORGANIZATION = ("--organization", "org_a")
 KEYS = {
     "id",
-    "organization_id",
     "state",
     "reason",
     "endpoint_id",
@@ -55,9 +54,9 @@ async def test_what_was_delivered_is_replayed_and_followed_to_its_end(
         asked = (*ORGANIZATION, "--endpoint", endpoint_id, "--states", "delivered", "--since", "1h")
         counted = await posthorn("replays", "create", *asked, "--dry-run")
         assert counted.code == 0, counted.err
-        assert re.search(r"would be replayed +3", counted.out)
+        assert re.search(r"replayable_count +3", counted.out)
         assert (await posthorn("replays", "create", *asked, "--dry-run", "--json")).json["replayable_count"] == 3
-        assert (await posthorn("replays", "list", *ORGANIZATION, "--json")).json == {"data": []}
+        assert (await posthorn("replays", "list", *ORGANIZATION, "--json")).json["data"] == []
 
         followed = await posthorn("replays", "create", *asked)
         assert followed.code == 0, followed.err
@@ -97,12 +96,12 @@ async def test_a_job_is_listed_shown_paused_resumed_and_cancelled(posthorn: Run)
         assert (told.code, told.json["state"]) == (0, state)
     refused = await posthorn("replays", "resume", job_id)
     assert (refused.code, refused.out) == (1, "")
-    assert f"{job_id}: the replay is cancelled; it cannot resume any more." in refused.err
+    assert refused.err.startswith("The replay is cancelled; it cannot resume any more.")
     assert (await posthorn("replays", "show", job_id, "--json")).json["state"] == "cancelled"
     listed = await posthorn("replays", "list", *ORGANIZATION)
     assert job_id in listed.out
     assert endpoint_id in listed.out
-    assert (await posthorn("replays", "list", *ORGANIZATION, "--state", "paused", "--json")).json == {"data": []}
+    assert (await posthorn("replays", "list", *ORGANIZATION, "--state", "paused", "--json")).json["data"] == []
 
 
 async def test_an_endpoint_is_resumed_and_gets_what_it_missed_by_one_command(posthorn: Run, database_url: str) -> None:
@@ -112,7 +111,7 @@ async def test_an_endpoint_is_resumed_and_gets_what_it_missed_by_one_command(pos
     await connection.close()
     recover = ("endpoints", "recover", endpoint_id, *ORGANIZATION, "--since", "1h", "--resume")
     refused = await posthorn(*recover, "--dry-run")
-    assert (refused.code, "--resume: not with --dry-run" in refused.err) == (2, True)
+    assert (refused.code, "resume: must be left out with dry_run" in refused.err) == (2, True)
     made = await posthorn(*recover, "--json")
     assert (made.code, made.json["endpoint_id"]) == (0, endpoint_id), made.err
     shown = await posthorn("endpoints", "show", endpoint_id, *ORGANIZATION, "--json")
@@ -123,8 +122,8 @@ async def test_an_endpoint_is_resumed_and_gets_what_it_missed_by_one_command(pos
     ("arguments", "code", "said"),
     [
         (("create", *ORGANIZATION), 2, "Give --endpoint, --event-type, both, or --ids."),
-        (("create", *ORGANIZATION, "--ids", "x"), 2, "--ids: 'x' is not a delivery's id"),
-        (("create", *ORGANIZATION, "--ids", "x", "--since", "1h"), 2, "--ids: give either ids or filters, not both."),
+        (("create", *ORGANIZATION, "--ids", "x"), 2, "ids[0]: is not a delivery's id"),
+        (("create", *ORGANIZATION, "--ids", "x", "--since", "1h"), 2, "since: must be left out when ids are given"),
         (("create", *ORGANIZATION, "--event-type", "message.sent", "--since", "x"), 2, "--since: 'x' is not a time"),
         (
             ("create", *ORGANIZATION, "--event-type", "message.sent", "--until", "2026-01-01"),
@@ -136,7 +135,7 @@ async def test_an_endpoint_is_resumed_and_gets_what_it_missed_by_one_command(pos
             2,
             "unknown state 'pending'",
         ),
-        (("create", *ORGANIZATION, "--endpoint", "ep_x"), 1, "org_a has no endpoint 'ep_x'"),
+        (("create", *ORGANIZATION, "--endpoint", "ep_x"), 1, "No endpoint 'ep_x'"),
         (("create", "--organization", "org_b", "--event-type", "message.sent"), 1, "There is no organization 'org_b'"),
         (("show", "rpl_x"), 1, "There is no replay 'rpl_x'"),
         (("pause", "rpl_x"), 1, "There is no replay 'rpl_x'"),

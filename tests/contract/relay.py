@@ -18,6 +18,8 @@ class Relay:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._stranded: set[asyncio.StreamWriter] = set()
+        self.answer_bytes_max: int | None = None
+        """Each connection ends once it has brought so many bytes back, in the middle of whatever that was."""
         self.port = 0
         self.accepted_count = 0
 
@@ -69,16 +71,25 @@ class Relay:
         task = asyncio.current_task()
         assert task is not None
         self._links[task] = (writer, there_writer)
-        await asyncio.gather(self._pass(reader, there_writer), self._pass(there_reader, writer))
+        await asyncio.gather(self._pass(reader, there_writer), self._pass(there_reader, writer, is_answer=True))
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool = False
+    ) -> None:
+        brought_bytes = 0
         with suppress(OSError):
             while chunk := await reader.read(65536):
                 await self._flowing.wait()
                 if writer in self._stranded:
                     continue
-                writer.write(chunk)
+                left_bytes = (
+                    self.answer_bytes_max - brought_bytes if is_answer and self.answer_bytes_max else len(chunk)
+                )
+                writer.write(chunk[:left_bytes])
                 await writer.drain()
+                brought_bytes += len(chunk)
+                if left_bytes < len(chunk):
+                    break
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()

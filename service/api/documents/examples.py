@@ -1,4 +1,4 @@
-"""Examples for what has none of its own: made from the schema, so that they are always what it describes."""
+"""Examples of parameters, headers and errors: made from the schema, so that they are always what it describes."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,65 +11,12 @@ Schema = Mapping[str, Any]
 _AT: Final = "2026-11-20T18:25:35.123456Z"
 # By the name of a field or header, where it fits the schema.
 _BY_NAME: Final[Mapping[str, Any]] = {
-    "attempts_made": 1,
-    "auth": None,
-    "auth_expires_at": None,
-    "by_reason": {"attempts_exhausted": 2},
-    "by_state": {"delivered": 118, "dead": 2, "cancelled": 0, "pending": 0, "leased": 0},
-    "created_by": "0f1e2d3c4b5a6978",
     "cursor": "WzE3OTUxOTk5OTksImVwXzdrMm05eDRjMXY4YjNuNmgiXQ",
-    "delivery_id": "dlv_0193ab6e7c5d7a10b3f24c9d8e7f6a5b_17",
-    "description": "",
-    "duration_ms": 84,
     "endpoint_id": "ep_7k2m9x4c1v8b3n6h",
-    "ended_at": None,
-    "expires_at": None,
-    "error": None,
     "event_id": "evt_01JD5Z7Q8M3V9K2B4N6P8R0T1W",
     "event_type": "message.sent",
-    "event_types": ["message.sent", "message.failed"],
-    "failed_at": None,
-    "filter": None,
-    "filter_clause": None,
-    "findings": {"delivered": 1},
-    "gates": [],
-    "has_more": False,
-    "headers": {},
-    "hint": "LaSw",
-    "key": "ph_live_0f1e2d3c4b5a6978_…",
-    "key_id": "0f1e2d3c4b5a6978",
-    "last_failure_at": None,
-    "last_failure_reason": None,
-    "last_failure_status": None,
-    "last_status": 200,
-    "max_in_flight": None,
     "message_id": "msg_7f8a9b0c",
-    "metadata": {"team": "crm"},
-    "next_attempt_at": None,
-    "next_cursor": None,
-    "order_by": None,
-    "order_wait_seconds": None,
-    "public_key": None,
-    "rate_limit_per_hour": None,
-    "rate_limit_per_second": None,
-    "reason": None,
-    "reached_everyone": True,
-    "removed_at": None,
-    "replaced_by": None,
-    "reply": "ok",
-    "retry": None,
-    "revoked_at": None,
-    "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-    "sentence": "delivered on the first attempt",
-    "shadowed_by": None,
-    "signature_header": None,
-    "state": None,
-    "status": None,
-    "target_url": "https://example.com/hooks",
-    "timeout_seconds": None,
     "url": "https://example.com/hooks",
-    "verified_at": None,
-    "waits_for": None,
     "Deprecation": "@1795132800",
     "RateLimit": '"requests";r=2499;t=2',
     "RateLimit-Policy": '"requests";q=2500;w=3600',
@@ -105,59 +52,6 @@ _PYTHON_TYPES: Final[Mapping[str, set[type]]] = {
     "object": {dict},
 }
 _OF_TYPE: Final = {"string": "text", "boolean": False, "number": 1.5, "null": None}
-_WITHIN: Final[Mapping[str, Mapping[str, Any]]] = {
-    "Attempt": {"status": 200, "is_counted": True, "detail": "", "outcome": "accepted"},
-    "AttemptRequest": {"body_bytes": 901, "is_recorded": True},
-    "ChangedEndpoint": {"secret": None, "public_key": None},
-    "CreatedEndpoint": {"public_key": None},
-    "Delivery": {"state": "delivered", "replay_number": 0, "subscription_id": 17, "ended_at": _AT},
-    "DeliveryWithAttempts": {"state": "delivered", "replay_number": 0, "subscription_id": 17, "ended_at": _AT},
-    "EndpointHealth": {"consecutive_failures": 0},
-    "EndpointStats": {"hours": 24, "success_rate": 0.9833, "oldest_pending_age_seconds": None},
-    "EventType": {
-        "name": "order.placed",
-        "description": "A customer placed an order.",
-        "schema": {"type": "object", "required": ["order"], "properties": {"order": {"type": "object"}}},
-        "created_at": _AT,
-    },
-    "ExplainedDelivery": {
-        "id": "dlv_0193ab6e7c5d7a10b3f24c9d8e7f6a5b_17",
-        "replay_number": 0,
-        "state": "delivered",
-    },
-    "ExplainedSubscription": {"subscription_id": 17},
-    "KeyInUse": {"expires_at": None},
-    "Message": {
-        "status": "delivered",
-        "read_at": None,
-        "received_at": None,
-        "replies": [],
-        "reactions": [],
-        "clicks": {"count": 0, "last_clicked_at": None, "bot_count": 0},
-        "events": ["evt_01JD5Z7Q8M3V9K2B4N6P8R0T1W"],
-        "is_complete": True,
-    },
-    "Percentiles": {"p50": 84.2, "p95": 310.7},
-    "PublicKey": {
-        "kid": "R4bQhZ0zq2kT3m0oB9T0V3w8n1l5YVd7pQy2s6u9cXE",
-        "x": "1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4",
-    },
-    "Published": {"id": "evt_01JD5Z7Q8M3V9K2B4N6P8R0T1W"},
-    "Replay": {
-        "states": ["dead"],
-        "rate": 10,
-        "ids_count": 0,
-        "total_count": 0,
-        "created_count": 0,
-        "open_count": 0,
-        "started_at": None,
-    },
-    "ReplayCounted": {"total_count": 120, "replayable_count": 118, "is_complete": True},
-    "ReplaySkipped": {"superseded": 2, "subscription_removed": 0, "event_dropped": 0},
-    "RotatedSecret": {"id": "ep_7k2m9x4c1v8b3n6h", "public_key": None},
-    "SigningSecret": {"public_key": None},
-}
-"""By the component's name, what its fields are in an example: before all else, where there is such a field."""
 _FORMATS: Final = {"date-time": _AT, "uri": "https://example.com/hooks"}
 
 
@@ -170,9 +64,7 @@ def example_of(schema: Schema, components: Mapping[str, Schema], name: str = "")
         return _BY_NAME[name]
     if "$ref" in schema:
         target = str(schema["$ref"]).rpartition("/")[2]
-        found = example_of(components[target], components, name)
-        is_object = isinstance(found, dict) and "example" not in components[target]
-        return {each: _WITHIN.get(target, {}).get(each, value) for each, value in found.items()} if is_object else found
+        return example_of(components[target], components, name)
     choices = schema.get("oneOf") or schema.get("anyOf")
     return example_of(choices[0], components, name) if choices else _of_type(schema, components, name)
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from service.api.documents.answers import recorded
 from service.api.documents.examples import example_of, problem_example
 from service.api.documents.rapidpro import (
     RAPIDPRO_SECURITY,
@@ -262,7 +263,9 @@ def _responses(operation: Operation, schemas: Schemas, examples: _Examples) -> d
         content = None
         if model is not None:
             schema = schemas.answer(model)
-            content = {operation.answer_type: {"schema": schema, "example": examples.of(schema)}}
+            given = recorded(operation.name, str(status))
+            example = examples.of(schema) if given is None else given
+            content = {operation.answer_type: {"schema": schema, "example": example}}
         rate = _RATE_HEADERS if operation.needs_key else ()
         ending = _ENDING_HEADERS if operation.deprecation is not None else ()
         names = [*_ON_EVERY_RESPONSE, *rate, *(("Idempotency-Replayed",) if operation.changes else ()), *ending]

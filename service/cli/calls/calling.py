@@ -2,11 +2,13 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 from urllib.parse import quote
+
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.observers.logs import configure_logs
 from service.adapters.system import command_actor
@@ -24,6 +26,9 @@ from service.settings import load_settings
 
 Value = str | int | bool | Sequence[str] | None
 """A parameter; None is left out, several values are joined with commas."""
+
+Whose = Callable[[AsyncEngine], Awaitable[str]]
+"""Beside the database: finds the organization of what was named by its id alone. Raises ``CommandError``."""
 
 NOWHERE: Final = """\
 Neither an API nor a database is named.
@@ -109,8 +114,12 @@ def _place(name: str, path: Mapping[str, str]) -> tuple[str, str]:
 
 
 @asynccontextmanager
-async def calling(api: ApiOptions, organization_id: str | None, *, needs_key: bool = False) -> AsyncIterator[Calls]:
+async def calling(
+    api: ApiOptions, organization_id: str | None, *, needs_key: bool = False, whose: Whose | None = None
+) -> AsyncIterator[Calls]:
     """The operations of an organization: of the API that is named, else beside the database unless it ``needs_key``.
+
+    Beside the database ``whose`` finds the organization if none was named.
 
     Raises ``CommandError``, also for a key of another organization than the one that was named.
     """
@@ -126,13 +135,16 @@ async def calling(api: ApiOptions, organization_id: str | None, *, needs_key: bo
     settings = load_settings()
     if organization_id is None and settings.database_url is None:
         raise CommandError(NOWHERE, BAD_USAGE)
-    organization_id = named(organization_id)
+    if whose is None:
+        named(organization_id)
     database_url_of(settings)
     require_secret_keys(settings)
     configure_logs(settings.log_format, "error")
     with explained(settings):
         async with operations_inside(settings, name=f"{socket.gethostname()}-{os.getpid()}-cli") as beside:
             await require_openable(beside.engine, settings, tells=False)
+            if organization_id is None:
+                organization_id = await whose(beside.engine) if whose is not None else named(None)
             await require_organization(beside.engine, organization_id)
             yield _Beside(beside.inside, anyone_of(organization_id, command_actor()))
 

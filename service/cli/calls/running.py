@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from service.cli.remote.target import ApiOptions
 from service.cli.terminal import print_fields, print_json, shown, tell
+
+if TYPE_CHECKING:
+    from service.cli.calls.calling import Whose
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d.*Z")
@@ -25,14 +28,18 @@ def call(
     query: Mapping[str, Any] = _NOTHING,
     body: object = None,
     needs_key: bool = False,
+    whose: "Whose | None" = None,
 ) -> Any:  # noqa: ANN401 - any JSON value
-    """What one operation answers; with ``needs_key`` never beside the database. Raises ``CommandError``."""
+    """What one operation answers; with ``needs_key`` never beside the database. Raises ``CommandError``.
+
+    ``whose`` finds the organization of what is named by its id alone, beside the database.
+    """
     import asyncio
 
     from service.cli.calls.calling import calling
 
     async def run() -> Any:  # noqa: ANN401 - any JSON value
-        async with calling(api, organization_id, needs_key=needs_key) as calls:
+        async with calling(api, organization_id, needs_key=needs_key, whose=whose) as calls:
             return await calls.call(name, path=path, query=query, body=body)
 
     return asyncio.run(run())

@@ -1,17 +1,25 @@
 """``deliveries``: list, show and replay deliveries."""
 
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import typer
 
 from service.cli.calls.running import call, is_remote, print_answer, print_page
+from service.cli.deliveries.arguments import (
+    DeliveryArgument,
+    EndpointsOption,
+    EventOption,
+    MessageOption,
+    OrganizationOption,
+    ReasonsOption,
+    StatesOption,
+    StatusesOption,
+    TypesOption,
+)
 from service.cli.options import CursorOption, LimitOption, OldestFirstOption, order_of
 from service.cli.remote.target import ApiOptions, reaches_api
 from service.cli.terminal import JsonOption
-from service.core.deliveries.delivery import State
-from service.core.reason import Reason
 
-_DeliveryArgument = Annotated[str, typer.Argument(metavar="ID", help="The delivery's id.")]
 _COLUMNS: Final = {
     "state": "state",
     "type": "event_type",
@@ -28,32 +36,15 @@ group = typer.Typer(no_args_is_help=True)
 @group.command("list")
 @reaches_api
 def list_deliveries(
-    organization_id: Annotated[
-        str | None, typer.Option("--organization", help="Only deliveries of this organization.")
-    ] = None,
-    endpoint_id: Annotated[
-        list[str] | None, typer.Option("--endpoint", help="Only deliveries to this endpoint. Repeatable.")
-    ] = None,
-    event_id: Annotated[str | None, typer.Option("--event", help="Only deliveries of this event.")] = None,
-    state: Annotated[
-        list[State] | None,
-        typer.Option(metavar="STATE", help=f"Only deliveries in this state: {', '.join(State)}. Repeatable."),
-    ] = None,
+    organization_id: OrganizationOption = None,
+    endpoint_id: EndpointsOption = None,
+    event_id: EventOption = None,
+    state: StatesOption = None,
     *,
-    message_id: Annotated[
-        str | None, typer.Option("--message", help="Only deliveries of events about this message; with --organization.")
-    ] = None,
-    event_type: Annotated[
-        list[str] | None, typer.Option(help="Only deliveries of this event type. Repeatable.")
-    ] = None,
-    status_code: Annotated[
-        list[str] | None,
-        typer.Option(help="Only deliveries whose last answer had this status: 503, or 5xx. Repeatable."),
-    ] = None,
-    reason: Annotated[
-        list[Reason] | None,
-        typer.Option(metavar="REASON", help=f"Only deliveries with this reason: {', '.join(Reason)}. Repeatable."),
-    ] = None,
+    message_id: MessageOption = None,
+    event_type: TypesOption = None,
+    status_code: StatusesOption = None,
+    reason: ReasonsOption = None,
     oldest_first: OldestFirstOption = False,
     limit: LimitOption = 50,
     cursor: CursorOption = None,
@@ -62,13 +53,8 @@ def list_deliveries(
 ) -> None:
     """List deliveries, newest event first."""
     if is_remote(api):
-        query: dict[str, Any] = {
-            "endpoint_id": endpoint_id,
-            "event_id": event_id,
-            "state": state,
-            "message_id": message_id,
-        }
-        query |= {"event_type": event_type, "status_code": status_code, "reason": reason}
+        query: dict[str, Any] = {"endpoint_id": endpoint_id, "event_id": event_id, "message_id": message_id}
+        query |= {"state": state, "event_type": event_type, "status_code": status_code, "reason": reason}
         query |= {"limit": limit, "cursor": cursor, **order_of(is_ascending=oldest_first)}
         page = call(api, organization_id, "list_deliveries", query=query)
         print_page(page, _COLUMNS, nothing="No delivery matches.", as_json=as_json)
@@ -93,7 +79,7 @@ def list_deliveries(
 
 @group.command("show")
 @reaches_api
-def show_delivery(delivery_id: _DeliveryArgument, *, as_json: JsonOption = False, api: ApiOptions) -> None:
+def show_delivery(delivery_id: DeliveryArgument, *, as_json: JsonOption = False, api: ApiOptions) -> None:
     """Show a delivery with every attempt, oldest first."""
     if is_remote(api):
         print_answer(call(api, None, "get_delivery", path={"id": delivery_id}), as_json=as_json)
@@ -105,7 +91,7 @@ def show_delivery(delivery_id: _DeliveryArgument, *, as_json: JsonOption = False
 
 @group.command("replay")
 @reaches_api
-def replay_delivery(delivery_id: _DeliveryArgument, *, as_json: JsonOption = False, api: ApiOptions) -> None:
+def replay_delivery(delivery_id: DeliveryArgument, *, as_json: JsonOption = False, api: ApiOptions) -> None:
     """Deliver an event again: create a new delivery, due at once. The old one stays unchanged."""
     if is_remote(api):
         print_answer(call(api, None, "replay_delivery", path={"id": delivery_id}), as_json=as_json)

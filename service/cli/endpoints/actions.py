@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from service.cli.calls.running import call, is_remote, print_answer
+from service.cli.calls.running import call, print_answer
 from service.cli.endpoints.arguments import EndpointArgument
 from service.cli.hints import suggest, words
-from service.cli.options import TIME_FORM, AnyOrganizationOption, YesOption, confirm, named, of, read_json, written_time
+from service.cli.options import TIME_FORM, AnyOrganizationOption, YesOption, confirm, of, read_json, written_time
 from service.cli.remote.target import ApiOptions, reaches_api
 from service.cli.replays.options import DryRunOption, NoWaitOption, RateOption
 from service.cli.terminal import JsonOption, tell
@@ -55,12 +55,9 @@ def resume_endpoint(
     api: ApiOptions,
 ) -> None:
     """Resume an endpoint that is paused, or that was disabled because it failed for days. What waits is due at once."""
-    if is_remote(api):
-        print_answer(call(api, organization_id, "resume_endpoint", path={"id": endpoint_id}), as_json=as_json)
-        return
-    from service.cli.endpoints import work
-
-    work.resume_endpoint(endpoint_id, named(organization_id), as_json=as_json)
+    print_answer(call(api, organization_id, "resume_endpoint", path={"id": endpoint_id}), as_json=as_json)
+    if not as_json:
+        suggest(words("endpoints", "show", endpoint_id, *of(organization_id)))
 
 
 @group.command("test")
@@ -169,20 +166,8 @@ def recover_endpoint(
     api: ApiOptions,
 ) -> None:
     """Replay what failed at an endpoint since then: makes a replay job and shows its progress."""
-    if is_remote(api):
-        body = {"since": written_time(since, "--since"), "rate": rate, "resume": resume, "dry_run": dry_run}
-        answer = call(api, organization_id, "recover_endpoint", path={"id": endpoint_id}, body=body)
-        print_answer(answer, as_json=as_json)
-        return
-    from service.cli.endpoints import work
+    from service.cli.replays.following import begin
 
-    work.recover_endpoint(
-        endpoint_id,
-        named(organization_id),
-        since,
-        rate,
-        resume=resume,
-        dry_run=dry_run,
-        no_wait=no_wait,
-        as_json=as_json,
-    )
+    body = {"since": written_time(since, "--since"), "rate": rate, "resume": resume, "dry_run": dry_run}
+    path = {"id": endpoint_id}
+    begin(api, organization_id, "recover_endpoint", body, path=path, waits=not no_wait, as_json=as_json)

@@ -18,12 +18,14 @@ from service.cli.endpoints.arguments import (
     StyleOption,
     ValidUntilOption,
 )
+from service.cli.hints import suggest, words
 from service.cli.options import (
     LIMIT_MAX,
     AnyOrganizationOption,
     CursorOption,
     LimitOption,
     named,
+    of,
     read_json,
     written_time,
 )
@@ -157,12 +159,9 @@ def show_endpoint(
     api: ApiOptions,
 ) -> None:
     """Show an endpoint, and why its deliveries wait if they do."""
-    if is_remote(api):
-        print_answer(call(api, organization_id, "get_endpoint", path={"id": endpoint_id}), as_json=as_json)
-        return
-    from service.cli.endpoints import work
-
-    work.show_endpoint(endpoint_id, named(organization_id), as_json=as_json)
+    print_answer(call(api, organization_id, "get_endpoint", path={"id": endpoint_id}), as_json=as_json)
+    if not as_json:
+        suggest(words("deliveries", "list", *of(organization_id), "--endpoint", endpoint_id))
 
 
 @group.command("put")

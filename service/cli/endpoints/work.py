@@ -12,7 +12,6 @@ from service.cli.database import connected, endpoint_store, require_secret_keys
 from service.cli.hints import called_as, suggest, words
 from service.cli.options import time_of
 from service.cli.organizations.known import no_organization, require_organization
-from service.cli.replays.work import begin
 from service.cli.secrets.sealed import require_openable
 from service.cli.tables import Column, moment, print_table
 from service.cli.terminal import (
@@ -26,9 +25,7 @@ from service.cli.terminal import (
 from service.core.endpoints.auth import expiry_of, masked_auth
 from service.core.endpoints.refusals import (
     CapReached,
-    Ended,
     InvalidWish,
-    NoSuchEndpoint,
     NoSuchOrganization,
     OtherSecret,
 )
@@ -38,7 +35,6 @@ from service.core.endpoints.target_policy import Target, TargetRefused, Verdict
 from service.core.endpoints.url import masked_url
 from service.core.endpoints.view import LISTED_STATES, EndpointState, EndpointView, NewSecret, Registered
 from service.core.events.registry import REGISTRY
-from service.core.replays.job import RECOVERED, ReplayWish
 from service.core.walk import Walk
 from service.settings import load_settings
 from webhook_signature.styles import StyleName
@@ -205,47 +201,6 @@ def list_endpoints(organization_id: str, state: list[EndpointState] | None, url:
         suggest(add_command(organization_id))
 
 
-def show_endpoint(endpoint_id: str, organization_id: str, *, as_json: bool) -> None:
-    """``endpoints show``."""
-    settings = load_settings()
-
-    async def find() -> EndpointView | NoSuchEndpoint:
-        async with connected(settings) as engine:
-            await require_organization(engine, organization_id)
-            return await endpoint_store(engine, settings).find(organization_id, endpoint_id)
-
-    found = asyncio.run(find())
-    if isinstance(found, NoSuchEndpoint):
-        raise _no_endpoint(organization_id, endpoint_id)
-    if as_json:
-        print_json(_shown(found))
-        return
-    print_fields({**_shown(found), "gates": "; ".join(each.sentence for each in found.gates) or None})
-    suggest(words("deliveries", "list", "--organization", organization_id, "--endpoint", found.id))
-
-
-def resume_endpoint(endpoint_id: str, organization_id: str, *, as_json: bool) -> None:
-    """``endpoints resume``."""
-    settings = load_settings()
-
-    async def resume() -> EndpointView | NoSuchEndpoint | Ended:
-        async with connected(settings) as engine:
-            await require_organization(engine, organization_id)
-            store, by = endpoint_store(engine, settings), command_actor()
-            return await store.set_paused(organization_id, endpoint_id, is_paused=False, by=by)
-
-    resumed = asyncio.run(resume())
-    if isinstance(resumed, NoSuchEndpoint):
-        raise _no_endpoint(organization_id, endpoint_id)
-    if isinstance(resumed, Ended):
-        raise CommandError(f"{endpoint_id} cannot be resumed: {resumed.sentence}.")
-    if as_json:
-        print_json(_shown(resumed))
-        return
-    tell(f"{endpoint_id} is {_state(resumed)}. What waited for it is due.")
-    suggest(words("endpoints", "show", endpoint_id, "--organization", organization_id))
-
-
 def _state(endpoint: EndpointView) -> str:
     """The state, and the gates that it does not name."""
     others = [str(each.kind) for each in endpoint.gates if str(each.kind) != endpoint.state.value]
@@ -299,21 +254,3 @@ def remove_endpoint(endpoint_id: str, organization_id: str, *, as_json: bool) ->
     else:
         tell(f"Removed {endpoint_id}.")
         suggest(words("endpoints", "list", "--organization", organization_id))
-
-
-def recover_endpoint(
-    endpoint_id: str,
-    organization_id: str,
-    since: str,
-    rate: int,
-    *,
-    resume: bool,
-    dry_run: bool,
-    no_wait: bool,
-    as_json: bool,
-) -> None:
-    """``endpoints recover``."""
-    if resume and dry_run:
-        raise CommandError("--resume: not with --dry-run, which changes nothing.", BAD_USAGE)
-    wish = ReplayWish(endpoint_id, since=time_of(since, "--since"), states=RECOVERED, rate=rate)
-    begin(organization_id, wish, is_dry=dry_run, resumes=resume, waits=not no_wait, as_json=as_json)

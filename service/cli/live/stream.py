@@ -40,7 +40,11 @@ _GAPS: Final = {
     "too_much": "too much came while the connection was lost",
 }
 _LIMITS: Final = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS_MAX, sock_read=SILENCE_SECONDS_MAX)
-_KEY_ENDED: Final = {"key_revoked": "The API key was revoked.", "key_expired": "The API key has expired."}
+_ANOTHER_KEY: Final = "Give another one; whoever runs the service makes it: posthorn keys create"
+_KEY_ENDED: Final = {
+    "key_revoked": f"The API key was revoked. {_ANOTHER_KEY}",
+    "key_expired": f"The API key has expired. {_ANOTHER_KEY}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,9 @@ class Opened:
     @property
     def sentence(self) -> str | None:
         """For people, if it is worth it."""
-        # Unless a gap follows, and then it is told.
-        return None if self.after_seconds is None else f"reconnected after {self.after_seconds:.0f} s"
+        if self.after_seconds is None:
+            return None
+        return f"reconnected after {self.after_seconds:.0f} s, going on where it stopped"  # else a gap is told next
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +174,7 @@ class Stream:
         Raises ``CommandError`` if the stream cannot be opened at first, or may not be opened any more.
         """
         while True:
-            began_at, why = monotonic(), "it ended"
+            why = "it ended"
             try:
                 async with aclosing(self._messages()) as messages:
                     async for message in messages:
@@ -180,6 +185,7 @@ class Stream:
                         if isinstance(news, Lost):
                             why = news.why
                         elif news is not None:
+                            self._backoff.reset()  # who is cut off every minute has not failed for long
                             yield news
             except (UnreachableError, ApiRefusalError, ValueError) as error:
                 if not self._was_open or not may_pass(error):  # what never worked is better said at once
@@ -188,8 +194,6 @@ class Stream:
             if self._lost_at is None:
                 self._lost_at = monotonic()
                 yield Lost(why)
-            if monotonic() - began_at > BACKOFF_SECONDS_MAX:
-                self._backoff.reset()
             await self._backoff.wait()
 
     async def _messages(self) -> AsyncGenerator[Message]:

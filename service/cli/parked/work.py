@@ -1,14 +1,11 @@
 """The work of ``parked``: it looks into the queue, and empties it of what was asked for."""
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
-
-import typer
+from typing import Final
 
 from service.adapters.postgres.audit.log import AuditWriter
 from service.adapters.postgres.engine import connect
@@ -16,15 +13,10 @@ from service.adapters.rabbitmq.parked.desk import RabbitParkedDesk
 from service.adapters.system import command_actor
 from service.cli.database import database_url_of, explained
 from service.cli.hints import suggest, words
-from service.cli.tables import Column, moment, print_table
+from service.cli.parked.showing import print_look, print_message, report
 from service.cli.terminal import (
     BAD_USAGE,
-    FAILED,
     CommandError,
-    print_fields,
-    print_json,
-    print_line,
-    shown,
     split_names,
     tell,
 )
@@ -32,45 +24,21 @@ from service.cli.trying.publishing import NO_AMQP_URL
 from service.core.audit.actor import Actor
 from service.core.audit.entry import AuditOperation, State
 from service.core.parked.mending import Mend
-from service.core.parked.message import ParkedFilter, ParkedMessage, readable, written
+from service.core.parked.message import ParkedFilter, ParkedMessage
 from service.core.wording import count_of
 from service.ports.errors import UnavailableError
 from service.ports.parked import Look, Sweep
 from service.settings import Settings, load_settings
 from service.settings.values import masked
 
-BODY_CHARACTERS_MAX: Final = 65_536
 SAVED_BYTES_MAX: Final = 128 * 1024 * 1024  # what RabbitMQ takes at most, unless it is told to take more
-
-_COLUMNS: Final = (
-    Column("id"),
-    Column("parked at (UTC)"),
-    Column("reason"),
-    Column("type", moves=True),
-    Column("organization", moves=True),
-    Column("bytes", is_right=True),
-    Column("detail", moves=True),
-)
 
 
 def list_parked(reason: str | None, *, limit: int, skip: int, as_json: bool) -> None:
     """``parked list``."""
     settings = load_settings()
     look = asyncio.run(_look(settings, _filter((), reason), limit, skip))
-    if as_json:
-        print_json({"data": [_summary(each) for each in look.messages], **_extent(look)})
-        return
-    rows = [
-        (
-            *(each.id, moment(each.parked_at), each.reason),
-            *(each.claims.event_type, each.claims.organization_id, each.body_bytes, each.detail),
-        )
-        for each in look.messages
-    ]
-    print_table(_COLUMNS, rows, nothing="No parked message matches." if look.message_count else "Nothing is parked.")
-    _tell_extent(look)
-    if look.messages:
-        suggest(words("parked", "show", look.messages[0].id))
+    print_look(look, as_json=as_json)
 
 
 def show_parked(parked_id: str, save: Path | None, *, as_json: bool) -> None:
@@ -83,10 +51,7 @@ def show_parked(parked_id: str, save: Path | None, *, as_json: bool) -> None:
     (message,) = look.messages
     if save is not None:
         _save(save, message)
-    if as_json:
-        print_json(_summary(message) | _contents(message))
-    else:
-        _print(message)
+    print_message(message, as_json=as_json)
     if save is not None and not as_json:
         suggest(words("parked", "republish", parked_id, "--body", str(save)), when=", once it is mended")
     elif not as_json:
@@ -114,7 +79,7 @@ def republish_parked(
     mend = Mend(_read(body), event_type, organization_id)
     is_dry = dry_run or (every and not yes)
     sweep = asyncio.run(_republish(settings, wanted, mend, limit, is_dry=is_dry))
-    _report(sweep, wanted, "published", is_dry=is_dry, needs_yes=is_dry and not dry_run, as_json=as_json)
+    report(sweep, wanted, "published", is_dry=is_dry, needs_yes=is_dry and not dry_run, as_json=as_json)
 
 
 def discard_parked(
@@ -125,7 +90,7 @@ def discard_parked(
     wanted = _asked(ids, reason, every=every)
     is_dry = dry_run or (every and not yes)
     sweep = asyncio.run(_discard(settings, wanted, limit, is_dry=is_dry))
-    _report(sweep, wanted, "discarded", is_dry=is_dry, needs_yes=is_dry and not dry_run, as_json=as_json)
+    report(sweep, wanted, "discarded", is_dry=is_dry, needs_yes=is_dry and not dry_run, as_json=as_json)
 
 
 async def _look(settings: Settings, wanted: ParkedFilter, limit: int, skip: int, *, body_bytes_max: int = 0) -> Look:
@@ -211,98 +176,3 @@ def _save(path: Path, message: ParkedMessage) -> None:
 def _not_found(parked_id: str, look: Look) -> CommandError:
     seen = f"; only {look.looked_at_count} of {look.message_count} were looked at" if look.reached_limit else ""
     return CommandError(f"There is no parked message {parked_id!r}{seen}. 'posthorn parked list' lists them.")
-
-
-def _summary(message: ParkedMessage) -> dict[str, Any]:
-    return {
-        "id": message.id,
-        "reason": message.reason,
-        "detail": message.detail,
-        "parked_at": message.parked_at,
-        "event_id": message.claims.event_id or message.message_id,
-        "type": message.claims.event_type,
-        "organization_id": message.claims.organization_id,
-        "body_bytes": message.body_bytes,
-        "is_notice": message.is_notice,
-    }
-
-
-def _contents(message: ParkedMessage) -> dict[str, Any]:
-    body = message.body
-    text = None
-    if body is not None:
-        try:
-            text = body.decode()
-        except UnicodeDecodeError:
-            text = None
-    return {
-        "exchange": message.exchange,
-        "routing_key": message.routing_key,
-        "properties": message.properties,
-        "headers": message.headers,
-        "body": text,
-        "body_base64": base64.b64encode(body).decode() if body is not None and text is None else None,
-    }
-
-
-def _print(message: ParkedMessage) -> None:
-    fields = {name: value for name, value in _summary(message).items() if name != "is_notice"}
-    fields |= {"exchange": message.exchange, "routing_key": message.routing_key}
-    fields |= {name: written(value) for name, value in message.properties.items() if name != "message_id"}
-    fields |= {f"header {name}"[:60]: written(value)[:1000] for name, value in message.headers.items()}
-    print_fields(fields)
-    print_line("")
-    if message.is_notice:
-        print_line("This is a notice: of the event, which was too large, only its properties were kept.")
-    elif message.body is None:
-        print_line(f"The body has {message.body_bytes} bytes: --save FILE writes it to a file.")
-    else:
-        text, is_cut = readable(message.body, BODY_CHARACTERS_MAX)
-        if text is None:
-            print_line("The body is not UTF-8. Its first bytes:")
-            print_line(repr(message.body[:1000]))
-        else:
-            for line in text.splitlines():
-                print_line(shown(line))
-        if is_cut:
-            print_line(f"… ({count_of(message.body_bytes, 'byte')} in all; --save FILE writes them to a file)")
-
-
-def _extent(done: Look | Sweep) -> dict[str, Any]:
-    return {
-        "looked_at_count": done.looked_at_count,
-        "message_count": done.message_count,
-        "reached_limit": done.reached_limit,
-    }
-
-
-def _tell_extent(done: Look | Sweep) -> None:
-    if done.looked_at_count < done.message_count:
-        why = f", as that took {done.reached_limit}" if done.reached_limit else ""
-        tell(f"{done.looked_at_count} of {count_of(done.message_count, 'message')} were looked at{why}.")
-
-
-def _report(sweep: Sweep, wanted: ParkedFilter, verb: str, *, is_dry: bool, needs_yes: bool, as_json: bool) -> None:
-    missing = sorted(wanted.ids - set(sweep.done) - {parked_id for parked_id, _ in sweep.refused})
-    if as_json:
-        refused = [{"id": each, "reason": why.reason, "detail": why.detail} for each, why in sweep.refused]
-        print_json(
-            {"done": sweep.done, "refused": refused, "refused_count": sweep.refused_count, "not_found": missing}
-            | {"is_dry_run": is_dry}
-            | _extent(sweep)
-        )
-    else:
-        would = "would be " if is_dry else ""
-        print_line(f"{count_of(len(sweep.done), 'message')} {would}{verb}.")
-        if sweep.refused_count:
-            tell(f"{sweep.refused_count} would be parked again at once, and stay:")
-        for parked_id, why in sweep.refused:
-            details = "; ".join(f"{each.field} {each.detail}".strip() for each in why.complaints)
-            tell(f"  {parked_id}  {why.reason}: {shown(details)}")
-        for parked_id in missing:
-            tell(f"  {parked_id}  is not there")
-        _tell_extent(sweep)
-        if needs_yes:
-            tell("Nothing was changed. The same with --yes does it.")
-    if missing or (wanted.ids and sweep.refused_count):
-        raise typer.Exit(FAILED)

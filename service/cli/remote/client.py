@@ -6,6 +6,7 @@ after a 429 or a 503 that says when (Retry-After), for as long as the client has
 
 import asyncio
 import json
+import os
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -34,6 +35,11 @@ PATIENCE_SECONDS: Final = 60.0
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=REQUEST_SECONDS_MAX, connect=CONNECT_SECONDS_MAX)
 _WRONG_USAGE: Final = "VALIDATION_ERROR"
+_REMEDIES: Final = {
+    "INVALID_API_KEY": "Give a key that is valid. Whoever runs the service makes one: posthorn keys create",
+    "PERMISSION_DENIED": "Give a key that has it; 'posthorn keys whoami' shows what this one may do.",
+}
+"""By code: what to do about it, where the API's own sentence cannot know how the key was given."""
 _WAIT: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 _WITH_IDEMPOTENCY_KEY: Final = {"POST", "PATCH"}
 
@@ -172,6 +178,8 @@ def refusal_of(reply: aiohttp.ClientResponse, raw: bytes, target: ApiTarget) -> 
         return ApiRefusalError(text, status)
     lines = [f"{sentence[:1].upper()}{sentence[1:]}{'' if sentence.endswith('.') else '.'} ({status} {code})"]
     lines += [f"  {name}: {' '.join(map(str, each))}" for name, each in fields.items()]
+    if remedy := _REMEDIES.get(code):
+        lines.append(f"  {remedy}")
     if request_id := reply.headers.get("X-Request-ID"):
         lines.append(f"  Request: {request_id}")
     exit_code = BAD_USAGE if code == _WRONG_USAGE else FAILED
@@ -179,18 +187,30 @@ def refusal_of(reply: aiohttp.ClientResponse, raw: bytes, target: ApiTarget) -> 
 
 
 def _why_unreachable(error: Exception, target: ApiTarget) -> str:
+    """What went wrong on the way, and what to do about it."""
     where = f"{target.url} ({target.named_by})"
     match error:
         case TimeoutError():
-            return f"{where} did not answer in time."
+            return f"{where} did not answer in time. Try again, or check that it is the API's URL."
         case aiohttp.ClientConnectorDNSError():
-            return f"{where}: the name is not in the DNS."
+            return f"{where}: the name is not in the DNS. Check its spelling, and this machine's network."
         case aiohttp.ClientConnectorCertificateError():
-            return f"{where}: its certificate is not valid: {shown(error.certificate_error)}"
+            why = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
+            return (
+                f"{where}: its certificate is not valid: {shown(why)}. If your own authority has signed it, name a PEM "
+                "file with that in SSL_CERT_FILE."
+            )
+        case aiohttp.ClientConnectorSSLError():
+            return f"{where} does not speak TLS as it should: {shown(error.os_error)}. Is it https, on this port?"
         case aiohttp.ClientConnectorError():
-            return f"{where} cannot be reached: {error.strerror or error.os_error}."
+            return f"{where} cannot be reached: {_reason(error.os_error)}. Does the service run, on this port?"
         case _:
             return f"{where} answered with something that is not HTTP, or the connection ended: {shown(error)}"
+
+
+def _reason(error: OSError) -> str:
+    """The system's own words; asyncio's begin with the address, or name only it."""
+    return os.strerror(error.errno).lower() if error.errno else shown(error)
 
 
 def _asked_to_wait(reply: aiohttp.ClientResponse) -> int | None:

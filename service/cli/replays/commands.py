@@ -4,11 +4,11 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from service.cli.calls.running import call, is_remote, print_answer, print_page
-from service.cli.options import TIME_FORM, AnyOrganizationOption, LimitOption, named, written_time
+from service.cli.calls.running import call, print_page
+from service.cli.options import TIME_FORM, AnyOrganizationOption, CursorOption, LimitOption, written_time
 from service.cli.remote.target import ApiOptions, reaches_api
 from service.cli.replays.options import DryRunOption, NoWaitOption, RateOption
-from service.cli.terminal import JsonOption, split_names
+from service.cli.terminal import BAD_USAGE, CommandError, JsonOption, known_names, split_names
 from service.core.deliveries.delivery import FINAL_STATES, State
 from service.core.replays.job import IDS_MAX, RATE_DEFAULT, ReplayState
 
@@ -20,6 +20,7 @@ _COLUMNS: Final = {
     "of": "total_count",
     "created (UTC)": "created_at",
     "endpoint*": "endpoint_id",
+    "type*": "event_type",
     "replay*": "id",
 }
 
@@ -49,28 +50,15 @@ def create_replay(
 
     The service does it: Ctrl-C ends the display, not the replay.
     """
-    if is_remote(api):
-        body: dict[str, Any] = {"endpoint_id": endpoint_id, "event_type": event_type, "rate": rate, "dry_run": dry_run}
-        body |= {"since": written_time(since, "--since"), "until": written_time(until, "--until")}
-        body |= {"ids": split_names(ids)} if ids else {"states": split_names(states)}
-        asked = {name: value for name, value in body.items() if value is not None}
-        print_answer(call(api, organization_id, "create_replay", body=asked), as_json=as_json)
-        return
-    from service.cli.replays import work
+    if not (ids or endpoint_id or event_type):
+        raise CommandError("Give --endpoint, --event-type, both, or --ids.", BAD_USAGE)
+    body: dict[str, Any] = {"endpoint_id": endpoint_id, "event_type": event_type, "rate": rate, "dry_run": dry_run}
+    body |= {"since": written_time(since, "--since"), "until": written_time(until, "--until")}
+    body |= {"ids": split_names(ids)} if ids else {"states": known_names(states, sorted(FINAL_STATES), "state")}
+    asked = {name: value for name, value in body.items() if value is not None}
+    from service.cli.replays.following import begin
 
-    work.create_replay(
-        named(organization_id),
-        endpoint_id,
-        event_type,
-        ids,
-        since,
-        until,
-        states=states,
-        rate=rate,
-        dry_run=dry_run,
-        no_wait=no_wait,
-        as_json=as_json,
-    )
+    begin(api, organization_id, "create_replay", asked, waits=not no_wait, as_json=as_json)
 
 
 @group.command("list")
@@ -83,62 +71,46 @@ def list_replays(
     ] = None,
     limit: LimitOption = 50,
     *,
+    cursor: CursorOption = None,
     as_json: JsonOption = False,
     api: ApiOptions,
 ) -> None:
     """List an organization's replays, newest first."""
-    if is_remote(api):
-        page = call(api, organization_id, "list_replays", query={"state": state, "limit": limit})
-        print_page(page, _COLUMNS, nothing="No replay matches.", as_json=as_json)
-        return
-    from service.cli.replays import work
-
-    work.list_replays(named(organization_id), state, limit, as_json=as_json)
+    page = call(api, organization_id, "list_replays", query={"state": state, "limit": limit, "cursor": cursor})
+    print_page(page, _COLUMNS, nothing="No replay matches.", as_json=as_json)
 
 
 @group.command("show")
 @reaches_api
 def show_replay(job_id: _JobArgument, *, as_json: JsonOption = False, api: ApiOptions) -> None:
     """Show a replay and how far it has come."""
-    if is_remote(api):
-        print_answer(call(api, None, "get_replay", path={"id": job_id}), as_json=as_json)
-        return
-    from service.cli.replays import work
-
-    work.show_replay(job_id, as_json=as_json)
+    _print_after(api, "get_replay", job_id, as_json=as_json)
 
 
 @group.command("pause")
 @reaches_api
 def pause_replay(job_id: _JobArgument, *, as_json: JsonOption = False, api: ApiOptions) -> None:
     """Pause a replay: it makes no more deliveries; those it has made are delivered."""
-    if is_remote(api):
-        print_answer(call(api, None, "pause_replay", path={"id": job_id}), as_json=as_json)
-        return
-    from service.cli.replays import work
-
-    work.pause_replay(job_id, as_json=as_json)
+    _print_after(api, "pause_replay", job_id, as_json=as_json)
 
 
 @group.command("resume")
 @reaches_api
 def resume_replay(job_id: _JobArgument, *, as_json: JsonOption = False, api: ApiOptions) -> None:
     """Resume a replay where it stopped."""
-    if is_remote(api):
-        print_answer(call(api, None, "resume_replay", path={"id": job_id}), as_json=as_json)
-        return
-    from service.cli.replays import work
-
-    work.resume_replay(job_id, as_json=as_json)
+    _print_after(api, "resume_replay", job_id, as_json=as_json)
 
 
 @group.command("cancel")
 @reaches_api
 def cancel_replay(job_id: _JobArgument, *, as_json: JsonOption = False, api: ApiOptions) -> None:
     """Cancel a replay: it makes no more deliveries; those it has made are delivered."""
-    if is_remote(api):
-        print_answer(call(api, None, "cancel_replay", path={"id": job_id}), as_json=as_json)
-        return
-    from service.cli.replays import work
+    _print_after(api, "cancel_replay", job_id, as_json=as_json)
 
-    work.cancel_replay(job_id, as_json=as_json)
+
+def _print_after(api: ApiOptions, name: str, job_id: str, *, as_json: bool) -> None:
+    """Call an operation of one job, and print what it has become."""
+    from service.cli.replays.following import owner_of, print_job
+
+    job = call(api, None, name, path={"id": job_id}, whose=owner_of(job_id))
+    print_job(job, None, as_json=as_json)

@@ -142,6 +142,8 @@ class App:
     url: str = ""
     posts: list[tuple[Mapping[str, str], bytes]] = field(default_factory=list)
     answer: Callable[[str], Awaitable[web.Response]] | None = None
+    judge: Callable[[web.Request, bytes], Awaitable[web.Response]] | None = None
+    """The same, with all that it got."""
 
     @property
     def ids(self) -> list[str]:
@@ -153,7 +155,10 @@ async def app() -> AsyncIterator[App]:
     made = App()
 
     async def take(request: web.Request) -> web.Response:
-        made.posts.append((request.headers.copy(), await request.read()))
+        body = await request.read()
+        made.posts.append((request.headers.copy(), body))
+        if made.judge:
+            return await made.judge(request, body)
         return await made.answer(request.headers["webhook-id"]) if made.answer else web.Response(status=204)
 
     application = web.Application(client_max_size=2**20)

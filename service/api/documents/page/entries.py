@@ -8,6 +8,7 @@ from typing import Final
 from markupsafe import Markup
 from pydantic_core import to_json
 
+from service.api.documents.answers import recorded
 from service.api.documents.page.fields import Field, fields_of, parameter_field
 from service.api.documents.page.highlight import highlighted
 from service.api.documents.page.languages import LANGUAGES, Request, usual_value
@@ -93,7 +94,7 @@ def _entry(openapi: Document, path: str, method: str, operation: Document, base_
         method,
         base_url,
         path,
-        _query_example(parameters, openapi),
+        query_example(parameters, openapi),
         body,
         has_body=bool(content),
         needs_key=operation.get("security") != [],
@@ -106,7 +107,7 @@ def _entry(openapi: Document, path: str, method: str, operation: Document, base_
         description=text(operation.get("description", "")),
         groups=list(_groups(parameters, content, openapi)),
         requests=[Tab(name, highlighted(write(request), name.lower())) for name, write in LANGUAGES.items()],
-        answers=list(_answers(answers, openapi)),
+        answers=list(_answers(operation["operationId"], answers, openapi)),
         answer_fields=list(_answer_fields(answers, openapi)),
         errors=[(each, anchor_of(each)) for each in sorted(filter(is_error, answers))],
         slots=request.slots(),
@@ -136,7 +137,7 @@ def _rank(field: Field) -> int:
     return 0 if field.is_required else 2 if field.name in _OF_PAGES else 1
 
 
-def _query_example(parameters: Sequence[Document], openapi: Document) -> Mapping[str, object]:
+def query_example(parameters: Sequence[Document], openapi: Document) -> Mapping[str, object]:
     """A query worth showing: the first parameter with a choice, else one with an example, else a limit."""
     queries = {each["name"]: each for each in parameters if each["in"] == "query"}
     for name, each in queries.items():
@@ -149,14 +150,17 @@ def _query_example(parameters: Sequence[Document], openapi: Document) -> Mapping
     return {"limit": _LIMIT_SHOWN} if "limit" in queries else {}
 
 
-def _answers(answers: Mapping[str, Document], openapi: Document) -> Iterator[Tab]:
+def _answers(operation: str, answers: Mapping[str, Document], openapi: Document) -> Iterator[Tab]:
+    """Each success, and the errors: the operation's own where it was brought to answer so, else one of its kind."""
     for status, answer in answers.items():
         if not is_error(status):
             example = example_of(json_content(answer), openapi)
             code = highlighted(folded_json(example), "json") if example is not None else Markup("<i>no body</i>")
             yield Tab(status, code, "ok", _word(status))
     for status in SHOWN_ERRORS:
-        error = example_of(json_content(answers[status]), openapi) if status in answers else None
+        if status not in answers:
+            continue
+        error = recorded(operation, status) or example_of(json_content(answers[status]), openapi)
         if error is not None:
             yield Tab(status, highlighted(folded_json(error), "json"), "bad")
 

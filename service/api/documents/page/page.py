@@ -40,6 +40,7 @@ _PROSE: Final = {
     "first-steps": "First steps",
     "signatures": "Signatures",
     "verify": "Verify",
+    "rehearse": "Rehearse",
     "answers": "What to answer",
     "retries": "Retries",
     "keys": "Keys",
