@@ -28,6 +28,7 @@ from service.api.patience import PATIENCE_SECONDS, Patience
 from service.api.validation import (
     BODY_BYTES_MAX,
     JSON,
+    QueryModel,
     is_storable,
     parse_body,
     parse_query,
@@ -213,7 +214,7 @@ def _bind_keyed(operation: Operation, entrance: Entrance) -> Callable[[web.Reque
             require_media_type(request, *operation.media_types)
 
         async def ask() -> Answer:
-            query = parse_query(operation.query, request) if operation.query else None
+            query = _query(operation, request)
             body = parse_body(operation.body, body_bytes) if operation.body else None
             actor = actor_of(request.remote, key)
             call = Call(request, key, actor, query, body, body_bytes, request[RATE_LIMIT])
@@ -229,6 +230,17 @@ def _bind_keyed(operation: Operation, entrance: Entrance) -> Callable[[web.Reque
         return await patience.wait(entrance.once(request, key, named_bytes, run) if operation.changes else run())
 
     return handle
+
+
+class _NoParameters(QueryModel):
+    """The query of an operation that has none."""
+
+
+def _query(operation: Operation, request: web.Request) -> BaseModel | None:
+    """The query, as the operation's model. Raises ``ApiError`` (400), also for parameters where there are none."""
+    if operation.query is None and not request.query_string:
+        return None
+    return parse_query(operation.query or _NoParameters, request)
 
 
 def _export(

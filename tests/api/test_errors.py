@@ -123,6 +123,20 @@ async def test_each_field_has_a_code_and_a_typo_what_was_meant(whole: Whole) -> 
     assert body["codes"] == {"url": "REPEATED"}
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "field"),
+    [
+        ("GET", "/v1/me?x=1", "x"),
+        ("GET", "/v1/events/evt_1?limti=1", "limti"),
+        ("DELETE", "/v1/endpoints/ep_1?force=true", "force"),
+        ("POST", "/v1/portal-links?scopes=read", "scopes"),
+    ],
+)
+async def test_what_takes_no_parameters_says_so(whole: Whole, method: str, path: str, field: str) -> None:
+    body = await refused(whole, method, path)
+    assert (body["statusCode"], body["codes"]) == (400, {field: "UNKNOWN_FIELD"})
+
+
 OAUTH = {"type": "oauth2", "token_url": "ftp://a.example/", "client_id": 7, "extra": "x"}
 
 
