@@ -1,4 +1,4 @@
-"""The documentation and the explorer: static pages, whose policy forbids any other origin."""
+"""The documentation and the explorer: static pages, kept by browsers, whose policy forbids any other origin."""
 
 import html
 import re
@@ -9,6 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from service.api.documents.page.highlight import highlighted
+from service.api.documents.served import Served
 from service.api.v2.refusal import NOT_FOUND, refusal
 from service.api.validation import JSON
 
@@ -43,26 +44,29 @@ class Pages:
         layout = Template((place / "layout.html").read_text("utf-8"))
         mark = (place / "mark.html").read_text("utf-8").strip()
         self._pages = {
-            name: layout.substitute(
-                title=title,
-                root=_root(name),
-                mark=mark,
-                links=_links(name),
-                content=_coloured((place / f"{name}.html").read_text("utf-8")),
+            name: Served.of(
+                layout.substitute(
+                    title=title,
+                    root=_root(name),
+                    mark=mark,
+                    links=_links(name),
+                    content=_coloured((place / f"{name}.html").read_text("utf-8")),
+                ).encode(),
+                HTML,
             )
             for name, title in _TITLES.items()
         }
-        self._files = {name: (place / name).read_text("utf-8") for name in _FILES}
+        self._files = {name: Served.of((place / name).read_bytes(), each) for name, each in _FILES.items()}
 
-    def page(self, name: str) -> web.Response:
-        """Return a page."""
-        return web.Response(text=self._pages[name], content_type=HTML, headers=_HEADERS)
+    def page(self, name: str, request: web.Request) -> web.Response:
+        """Return a page, or that the caller has it already."""
+        return self._pages[name].answer(request, **_HEADERS)
 
-    def file(self, name: str) -> web.Response:
-        """Return a file that pages load. Raises ``RefusalError`` (404)."""
+    def file(self, name: str, request: web.Request) -> web.Response:
+        """Return a file that pages load, or that the caller has it already. Raises ``RefusalError`` (404)."""
         if name not in self._files:
             raise refusal(404, NOT_FOUND)
-        return web.Response(text=self._files[name], content_type=_FILES[name])
+        return self._files[name].answer(request)
 
 
 def _root(name: str) -> str:

@@ -86,14 +86,14 @@ def _open_resources(pages: Pages, links: Links) -> Sequence[Resource]:
 
     async def root(call: ResourceCall) -> web.Response:
         if prefers_html(call.request):
-            return pages.page("root")
+            return pages.page("root", call.request)
         return json_response({page: links.to(call.request, f"/{page}") for page in RESOURCE_PAGES})
 
-    async def explorer(_: ResourceCall) -> web.Response:
-        return pages.page("explorer")
+    async def explorer(call: ResourceCall) -> web.Response:
+        return pages.page("explorer", call.request)
 
     async def file(call: ResourceCall) -> web.Response:
-        return pages.file(call.request.match_info["name"])
+        return pages.file(call.request.match_info["name"], call.request)
 
     async def to_root(_: ResourceCall) -> web.Response:
         return _to("v2/")
@@ -133,7 +133,7 @@ class _Route:
         verb = self._verb(request)
         is_documentation = verb is self._resource.verbs.get("GET") and not request.match_info["suffix"]
         if is_documentation and self._resource.page is not None and prefers_html(request):
-            return self._pages.page(self._resource.page)
+            return self._pages.page(self._resource.page, request)
         if key is None or standing is None:
             raise refusal(403, NOT_AUTHENTICATED)
         is_read = request.method == "GET"

@@ -113,3 +113,19 @@ async def test_what_pages_load_has_its_type(surface: Surface) -> None:
     async with surface.client.get(f"{PREFIX}/static/explorer.js") as response:
         assert (response.status, response.content_type) == (200, "text/javascript")
     assert (await surface.call("GET", f"{PREFIX}/static/layout.html"))[0] == 404
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/static/explorer.js"])
+async def test_browsers_keep_pages_and_get_them_compressed(surface: Surface, path: str) -> None:
+    plain = {"Accept": BROWSER, "Accept-Encoding": "identity"}
+    async with surface.client.get(f"{PREFIX}{path}", headers=plain) as response:
+        tag, text = response.headers["ETag"], await response.text()
+        assert "Content-Encoding" not in response.headers
+        assert {"Accept", "Accept-Encoding"} <= set(response.headers["Vary"].split(", "))
+    async with surface.client.get(f"{PREFIX}{path}", headers=plain | {"Accept-Encoding": "gzip"}) as response:
+        assert (response.headers["Content-Encoding"], response.headers["ETag"]) == ("gzip", tag)
+        assert await response.text() == text
+        assert int(response.headers["Content-Length"]) < len(text) / 1.5
+    async with surface.client.get(f"{PREFIX}{path}", headers=plain | {"If-None-Match": tag}) as response:
+        assert (response.status, await response.read()) == (304, b"")
+        assert response.headers["ETag"] == tag
