@@ -1,13 +1,14 @@
 """What the documents say of an event is what validates it."""
 
 import json
+import re
 from copy import deepcopy
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 
 from service.core.events.event import Event, parse_event
 from service.core.events.registry import BUILT_IN, REGISTRY, Complaint, read_data
@@ -15,8 +16,15 @@ from service.core.events.schema import built_in_types, envelope_schema, sample_o
 from tests.fakes.clock import START
 from tests.fakes.events import EXAMPLE_DATA
 
-VALIDATORS = {name: Draft202012Validator(schema_of(name)) for name in BUILT_IN}
+FORMATS = FormatChecker(())
+VALIDATORS = {name: Draft202012Validator(schema_of(name), format_checker=FORMATS) for name in BUILT_IN}
 SAMPLES = {name: sample_of(name, "org_1", START) for name in BUILT_IN}
+
+
+@FORMATS.checks("date-time")
+def _is_date_time(value: object) -> bool:
+    instant = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
+    return not isinstance(value, str) or re.fullmatch(instant, value) is not None
 
 
 def _is_valid(kind: str, data: object) -> bool:
@@ -74,6 +82,7 @@ def test_every_single_change_is_judged_alike(kind: str) -> None:
         "attachments": [{"url": "https://a.example"}],
     }
     values: list[object] = [None, "", "x", 0, 1.5, True, [], [1], {}, {"id": 1}, "sent", "read", "inbound", "heart"]
+    values += ["2026-11-20T18:25:35Z", "2026-11-20T18:25:35"]
     disagreed = []
     for path in _paths(whole)[1:]:
         cases = [_changed(whole, path, None, removed=True), *(_changed(whole, path, value) for value in values)]

@@ -1,5 +1,6 @@
 """The documented keys of ``data`` and their types. Other keys pass through unread."""
 
+from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
@@ -11,6 +12,7 @@ _URN: Final = Meta(
     "delivered as `ext:` and the digits."
 )
 Urn = Annotated[str, _URN]
+_AT: Final = Meta(tz=True, description="With an offset, such as `2026-11-20T18:25:35Z`.")
 
 
 class PartyData(Struct):
@@ -25,7 +27,7 @@ class ReactionData(Struct):
     """A tapback on a message."""
 
     type: Literal["heart", "up", "down", "ha", "exclamation", "question"]
-    at: str | None = None
+    at: Annotated[datetime, _AT] | None = None
     from_urn: Urn | None = None
 
 
