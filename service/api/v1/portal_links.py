@@ -86,7 +86,8 @@ class PortalLinks:
             description="For a platform that has its own log-in: it asks for a link when a customer opens its settings "
             f"page, and sends the customer's browser there. The link works once, within "
             f"{LINK_MAX.seconds // 60} minutes. Revoking the key of this request ends every session that its links "
-            "opened.",
+            "opened. The answer has no `Location`: a link cannot be looked at without using it up, and its URL is a "
+            "secret, which belongs in the body, not in headers that proxies log.",
             tag="keys",
             scope="admin",
             handler=self.create,
