@@ -13,7 +13,7 @@ from pydantic_core import to_json
 
 from service import __version__
 from service.api.documents.openapi import openapi_document
-from service.api.documents.page.page import BASE_URL, STATIC, docs_page, static_file
+from service.api.documents.page.page import BASE_URL, STATIC, docs_page, receiving_page, static_file
 from service.api.documents.postman import postman_collection
 from service.api.documents.receivers import VERIFIERS, receiver_routes, single_file, verifier
 from service.api.documents.served import Served
@@ -68,6 +68,9 @@ def document_routes(
         digest = hashlib.sha256(single_file()).hexdigest()
         return docs_page(openapi(), samples=samples, verifiers=verifiers, digest=digest).encode()
 
+    def guide() -> bytes:
+        return receiving_page(openapi()).encode()
+
     async def show_the_way(_: web.Request) -> web.Response:
         return web.Response(status=302, headers={"Location": "docs"})  # relative, so that it works behind a path prefix
 
@@ -77,6 +80,7 @@ def document_routes(
         web.get("/postman.json", as_json(lambda: postman_collection(self_contained(openapi())))),
         web.get("/asyncapi.json", as_json(lambda: asyncapi)),
         web.get("/docs", _show(page, "text/html", configured_url, spelled=escape, headers=_PAGE_HEADERS)),
+        web.get("/docs/receiving", _show(guide, "text/html", configured_url, spelled=escape, headers=_PAGE_HEADERS)),
         *(web.get(f"/docs/{name}", _show_file(name)) for name in STATIC),
         *receiver_routes(),
     )

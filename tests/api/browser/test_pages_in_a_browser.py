@@ -9,7 +9,7 @@ from tests.api.whole_rig import OWNER, Whole
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("/docs", "/api/v2/", "/api/v2/resthook_subscribers", "/api/v2/explorer/")
+PAGES = ("/docs", "/docs/receiving", "/api/v2/", "/api/v2/resthook_subscribers", "/api/v2/explorer/")
 KEY = "ph_live_0123456789abcdef_mine"
 
 

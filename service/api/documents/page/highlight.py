@@ -29,6 +29,7 @@ _KEYWORDS: Final = {
     "json": "null|true|false",
     "java": "import|class|static|void|final|var|new|throw|throws|if|else|return|public|private|for|byte|String|null",
     "sql": "[A-Z]{2,}",
+    "http": "POST|HTTP",
 }
 _COMMENTS: Final = {
     **dict.fromkeys(("curl", "python", "ruby"), r"(?<![\w$])#.*"),

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from pydantic_core import to_json
 
 from service.api.documents.page.entries import Tab, entries_of, slot_names
+from service.api.documents.page.guide import guide_page
 from service.api.documents.page.highlight import highlighted, slot
 from service.api.documents.page.markdown import inline, text
 from service.api.documents.page.problems import error_codes, field_codes
@@ -67,6 +68,8 @@ def docs_page(openapi: Document, *, samples: Mapping[str, Document], verifiers: 
     sections = entries_of(openapi, BASE_URL)
     template = _templates.get_template("docs.html")
     return template.render(
+        root="",
+        version=openapi["info"]["version"],
         info=openapi["info"],
         base_url=BASE_URL,
         prose=_PROSE,
@@ -81,6 +84,11 @@ def docs_page(openapi: Document, *, samples: Mapping[str, Document], verifiers: 
         text=text,
         inline=inline,
     )
+
+
+def receiving_page(openapi: Document) -> str:
+    """Render the guide for receivers, in the same dress; this takes as long."""
+    return guide_page(_templates, openapi["info"]["version"])
 
 
 def static_file(name: str) -> bytes:
