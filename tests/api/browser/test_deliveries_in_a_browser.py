@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.api.browser.conftest import Visit
+from tests.api.browser.conftest import WINDOWS, Visit
 from tests.api.browser.running import Running
 from tests.api.whole_rig import OWNER
 
@@ -23,6 +23,11 @@ async def test_what_is_selected_is_replayed(seat: Visit, running: Running) -> No
     await page.keyboard.press("x")
     await page.locator("tbody input[name=ids]").nth(1).check()
     await page.get_by_text("2 selected").wait_for()
+    await page.set_viewport_size({"width": 1280, "height": 260})
+    await page.evaluate("scrollTo(0, 0)")
+    bar = await page.get_by_role("button", name="Replay 2").bounding_box()
+    assert bar["y"] + bar["height"] <= 260, "the selection's bar lies below the window"
+    await page.set_viewport_size(WINDOWS["desk"])
     await page.get_by_role("button", name="Replay 2").click()
     await page.get_by_text("The replay has begun").wait_for()
     await receiver.until_verified(ids[:0:-1])  # the newest come first in the list
@@ -62,3 +67,18 @@ async def test_an_event_explains_who_got_it_and_who_did_not(seat: Visit, running
     await page.get_by_label("Your receiver's secret or public key").fill(receiver.secrets[0])
     await page.get_by_role("button", name="Check it").click()
     await page.get_by_text("The signature is right.").wait_for()
+
+
+async def test_what_fails_stands_in_nobodys_way(seat: Visit, running: Running) -> None:
+    endpoint, receiver = await running.subscribe("message.replied")
+    receiver.status = 500
+    await running.happens("message.replied")
+    await running.until_count(f"final_deliveries WHERE endpoint_id = '{endpoint['id']}' AND state = 'dead'", 1)
+    await seat.page.set_viewport_size(WINDOWS["phone"])
+    page = await seat.go(f"{BASE}/overview")
+    await page.locator(".failing").get_by_role("link", name="Look into it").first.wait_for()
+    assert await seat.violations() == []
+    page = await seat.go(f"{BASE}/deliveries?endpoint_id={endpoint['id']}")
+    await page.locator("tbody a.name").click()
+    await page.get_by_role("heading", name="Request").first.wait_for()
+    assert await seat.violations() == []
