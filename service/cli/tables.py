@@ -23,6 +23,7 @@ _BADGES: Final = {
     State.CANCELLED: ("⊘", "-", "dim"),
 }
 _RETRIED: Final = ("↻", "~")
+_HELD: Final = ("‖", "=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +101,11 @@ def _below(cells: Sequence[Text], indent: str, width: int) -> list[Text]:
     ]
 
 
-def badge(state: str, attempts_made: int = 0) -> Text:
+def badge(state: str, attempts_made: int = 0, *, is_held: bool = False) -> Text:
     """A delivery's state as glyph and word; colour is never the only sign."""
     glyph, plain_glyph, style = _BADGES[State(state)]
-    if state == State.PENDING and attempts_made:
-        glyph, plain_glyph = _RETRIED
+    if state == State.PENDING and (is_held or attempts_made):
+        glyph, plain_glyph = _HELD if is_held else _RETRIED
     try:
         glyph.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:

@@ -1,6 +1,7 @@
 """How times, numbers, URLs and ids are written on pages (templates use them as filters)."""
 
 import json as json_
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ _DAY: Final = 86_400
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 NO_FIGURE: Final = "\N{EN DASH}"
+
+_MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z)", re.ASCII)
 
 INDENTED_CHARACTERS_MAX: Final = 16_384
 ID_CHARACTERS_MAX: Final = 22
@@ -48,16 +51,40 @@ def due(context: Context, value: str | datetime | None) -> Markup:
 @pass_context
 def at(context: Context, value: str | datetime | None) -> Markup:
     """A time of day, "14:02", or a day, "3 Nov", where it was not today; with the exact time on hover; "" for None."""
+    return _clock(context, value, "%H:%M")
+
+
+@pass_context
+def at_second(context: Context, value: str | datetime | None) -> Markup:
+    """The same to the second: attempts follow one another within a minute."""
+    return _clock(context, value, "%H:%M:%S")
+
+
+def _clock(context: Context, value: str | datetime | None, clock: str) -> Markup:
     if value is None:
         return Markup("")
     when, now = instant(value), context["now"]
     if when.date() == now.date():
-        text = f"{when:%H:%M}"
+        text = when.strftime(clock)
     elif abs(when - now) < timedelta(days=300):
-        text = f"{when.day} {_MONTHS[when.month - 1]}, {when:%H:%M}"
+        text = f"{when.day} {_MONTHS[when.month - 1]}, {when.strftime(clock)}"
     else:
         text = f"{when.day} {_MONTHS[when.month - 1]} {when.year}"
     return _time(when, text)
+
+
+@pass_context
+def with_times(context: Context, sentence: str) -> Markup:
+    """A sentence of the API's, with its times as pages write them. What only looks like a time stays as it is."""
+    parts = _MOMENT.split(sentence)
+    return Markup("").join(_at_if_any(context, part) if number % 2 else part for number, part in enumerate(parts))
+
+
+def _at_if_any(context: Context, text: str) -> str:
+    try:
+        return at_second(context, text)
+    except ValueError:
+        return text
 
 
 def relative(seconds: float) -> str:
@@ -86,6 +113,12 @@ def since(context: Context, value: str | datetime) -> str:
     seconds = max(0.0, (context["now"] - instant(value)).total_seconds())
     hours, minutes = divmod(int(seconds // _MINUTE), 60)
     return f"{hours} h {minutes:02d} min" if 1 <= hours < 24 else span(seconds)  # noqa: PLR2004 - hours of a day
+
+
+@pass_context
+def until(context: Context, value: str | datetime) -> str:
+    """How long it is until a time, without "in": "21 h 14 min", as ``since`` tells what is past."""
+    return since(context, context["now"] - (instant(value) - context["now"]))
 
 
 def duration(milliseconds: float | None) -> str:
@@ -183,6 +216,7 @@ def _time(when: datetime, text: str) -> Markup:
 FILTERS: Final[dict[str, Any]] = {
     "ago": ago,
     "at": at,
+    "at_second": at_second,
     "bytes": bytes_,
     "capitalize_first": capitalize_first,
     "counted": counted,
@@ -197,5 +231,7 @@ FILTERS: Final[dict[str, Any]] = {
     "short": short,
     "since": since,
     "span": span,
+    "until": until,
     "url": url,
+    "with_times": with_times,
 }

@@ -174,3 +174,22 @@ async def test_what_is_missing_is_told(posthorn: Run, amqp_url: str) -> None:
     assert (unreplayed.code, unreplayed.out) == (1, "")
     for command in ("show", "replay"):
         assert (await posthorn("deliveries", command, "nonsense")).code == 2
+
+
+async def test_what_a_gate_keeps_back_is_listed_as_held(environment: dict[str, str], posthorn: Run) -> None:
+    scopes = ("--scopes", "publish")
+    key = (await posthorn("keys", "create", "--organization", "org_a", *scopes, "--json")).json["key"]
+    added = await posthorn(
+        *("endpoints", "add", "--organization", "org_a", "--event-types", "message.sent"),
+        *("--url", "https://a.example/hook", "--json"),
+    )
+    assert (await posthorn("endpoints", "pause", added.json["id"], "--organization", "org_a")).code == 0
+    async with serving(environment) as service:
+        await service.told("service.started")
+        trigger = ("trigger", "message.sent", "--organization", "org_a", "--via", "http", "--key", key)
+        assert (await posthorn(*trigger)).code == 0
+        service.signal(signal.SIGTERM)
+        assert await service.end() == 0
+    listed = await posthorn("deliveries", "list", "--organization", "org_a")
+    assert "held, paused" in listed.out
+    assert "due" not in listed.out

@@ -96,6 +96,26 @@ def test_the_lead_says_what_was_given_up() -> None:
     assert lead_of(stats_of([{"dead": 1}])).endswith("1 delivery of the last 24 hours was given up.")
 
 
+def test_what_waits_is_not_called_safe_beside_what_was_given_up() -> None:
+    told = lead_of(stats_of([{"dead": 2, "waiting": 3}], failing_count=1))
+    assert "Nothing is lost" not in told
+    assert told.endswith(
+        "3 deliveries wait and are tried again by themselves. 2 deliveries of the last 24 hours were given up."
+    )
+    assert "Nothing is lost: 3 deliveries" in lead_of(stats_of([{"waiting": 3}], failing_count=1))
+
+
+async def test_an_endpoint_that_only_answered_503_is_not_said_to_have_given_no_answer(whole: Whole) -> None:
+    made = await whole.made("POST", "/v1/endpoints", {"url": "https://a.example/", "event_types": ["*"]})
+    await publish(whole, "evt_1")
+    await answer(whole, Reply(503, 80))
+    visitor = await signed_in(whole)
+    for path in (OVERVIEW, f"/dashboard/o/{OWNER}/endpoints/{made['id']}"):
+        seen = await visitor.get(path)
+        assert "nothing has ended yet" in seen.words, path
+        assert "no answer yet" not in seen.words
+
+
 def test_a_bar_never_leaves_the_chart_and_a_single_dead_delivery_is_seen() -> None:
     stats = stats_of([{"delivered": 100_000, "dead": 1, "waiting": 1, "fresh": 3}, {}, {"waiting": 1}])
     chart = chart_of(stats)

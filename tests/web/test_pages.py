@@ -93,9 +93,12 @@ async def test_one_delivery_is_replayed_at_once_and_several_as_a_job(whole: Whol
     assert job.status == 303
     shown = await visitor.get(job.location)
     assert "The replay has begun" in shown.words
-    assert shown.title.startswith("Replaying")
+    assert shown.title == "Counting what to replay", "no worker runs here"
+    assert 'hx-trigger="load delay:2s"' in shown.text
     assert (await visitor.post(f"{job.location.split('?')[0]}/pause")).status == 303
-    assert (await visitor.get(job.location)).title.startswith("Paused at")
+    paused = await visitor.get(job.location)
+    assert paused.title.startswith("Paused at")
+    assert "hx-trigger" not in paused.text
     assert (await visitor.post(f"{job.location.split('?')[0]}/cancel")).status == 303
 
 

@@ -2,13 +2,15 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Final
 
 from service.adapters.postgres.deliveries.reader import DeliveryReader
 from service.adapters.postgres.deliveries.replays import Replays
+from service.adapters.postgres.endpoints.gates.gates import read_gates
+from service.adapters.postgres.engine import driver
 from service.adapters.system import command_actor
 from service.cli.database import connected
 from service.cli.hints import suggest, words
@@ -32,6 +34,7 @@ from service.core.deliveries.view import (
     StatusRange,
     status_range,
 )
+from service.core.endpoints.gates.gate import Gate, keeping_back
 from service.core.reason import Reason
 from service.core.walk import Walk
 from service.settings import load_settings
@@ -91,20 +94,23 @@ def list_deliveries(
         reasons=reason or (),
     )
 
-    async def find() -> Sequence[DeliveryView]:
+    async def find() -> tuple[Sequence[DeliveryView], Mapping[str, Sequence[Gate]]]:
         async with connected(settings) as engine:
             if organization_id is not None:
                 await require_organization(engine, organization_id)
             walk = Walk(limit + 1, before, is_descending=not oldest_first)
-            return (await DeliveryReader(engine).list(wanted, walk)).rows
+            rows = (await DeliveryReader(engine).list(wanted, walk)).rows
+            waited_for = {each.endpoint_id for each in rows if each.state == State.PENDING}
+            async with driver(engine) as connection:
+                return rows, await read_gates(connection, waited_for)
 
-    rest = asyncio.run(find())
+    rest, gates = asyncio.run(find())
     found = rest[:limit]
     next_cursor = found[-1].id if len(rest) > limit else None
     if as_json:
         print_json({"data": [asdict(each) for each in found], "next_cursor": next_cursor})
         return
-    _print_list(found)
+    _print_list(found, gates)
     if next_cursor:
         tell(f"{len(found)} shown. For {'newer' if oldest_first else 'older'} ones add --cursor {next_cursor}")
     if found:
@@ -113,18 +119,19 @@ def list_deliveries(
         suggest(words("endpoints", "list", "--organization", organization_id))
 
 
-def _print_list(found: Sequence[DeliveryView]) -> None:
+def _print_list(found: Sequence[DeliveryView], gates: Mapping[str, Sequence[Gate]]) -> None:
     now = datetime.now(UTC)
     rows = [
         (
-            badge(each.state, each.attempts_made),
+            badge(each.state, each.attempts_made, is_held=keeper is not None),
             each.event_type,
             _answer(each),
             each.attempts_made,
-            _next(each, now),
+            _next(each, keeper, now),
             each.id,
         )
         for each in found
+        for keeper in (_keeper(each, gates),)
     ]
     print_table(_COLUMNS, rows, nothing="No delivery matches.")
 
@@ -140,7 +147,15 @@ def _answer(delivery: DeliveryView) -> str:
     return " ".join(told) or ("no answer" if delivery.attempts_made else "not tried yet")
 
 
-def _next(delivery: DeliveryView, now: datetime) -> str | None:
+def _keeper(delivery: DeliveryView, gates: Mapping[str, Sequence[Gate]]) -> Gate | None:
+    if delivery.state != State.PENDING:
+        return None
+    return keeping_back(gates.get(delivery.endpoint_id, ()), delivery.next_attempt_at)
+
+
+def _next(delivery: DeliveryView, keeper: Gate | None, now: datetime) -> str | None:
+    if keeper is not None:
+        return f"held to {near(keeper.until, now)}" if keeper.until else f"held, {keeper.kind}"
     if delivery.next_attempt_at is not None:
         return f"due {near(delivery.next_attempt_at, now)}"
     return f"ended {near(delivery.ended_at, now)}" if delivery.ended_at is not None else None

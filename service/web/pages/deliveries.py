@@ -1,17 +1,20 @@
 """Deliveries, one delivery with its attempts, and how they are made again."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
 from service.api.errors import ApiError
 from service.core.deliveries.delivery import State
+from service.core.endpoints.gates.gate import Gate
 from service.core.reason import Reason
 from service.web.done import Done
 from service.web.page import Moved, Page, Result, Shown, Visit
+from service.web.pages.curl import as_curl
+from service.web.pages.endpoints.choices import spelled_out
 from service.web.pages.filtering import WITHIN_CHOICES, as_file, as_query, asked, urls_by_id
-from service.web.pages.signatures import SIGNED, checked
+from service.web.pages.holding import keeper_of
+from service.web.pages.signatures import SIGNED, checked, signed_first
 from service.web.words import counted
 
 FILTERS: Final = ("state", "reason", "event_type", "endpoint_id", "status_code", "event_id", "message_id", "within")
@@ -34,6 +37,7 @@ async def show_deliveries(visit: Visit) -> Result:
         "filters": filters,
         "errors": errors,
         "urls": await urls_by_id(visit),
+        "keepers": await _keepers_of(visit, page["data"]),
         "choices": {
             "state": [("", "any"), *((each.value, each.value) for each in State)],
             "reason": [("", "any"), *((each.value, each.value) for each in Reason)],
@@ -67,6 +71,13 @@ def _list_title(rows: Sequence[Mapping[str, Any]], filters: Mapping[str, str]) -
     return "Everything arrives"
 
 
+async def _keepers_of(visit: Visit, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Gate | None]:
+    """What keeps each of these deliveries back, by its id. Only the endpoints of those that wait are looked at."""
+    waited_for = {each["endpoint_id"] for each in rows if each["state"] == "pending"}
+    endpoints = {each: await visit.ask_if_there("get_endpoint", {"id": each}) for each in waited_for}
+    return {each["id"]: keeper_of(each, endpoints.get(each["endpoint_id"])) for each in rows}
+
+
 async def show_delivery(visit: Visit) -> Result:
     """One delivery: each attempt with request and reply, what comes next, and what the event did elsewhere."""
     return await _delivery_page(visit)
@@ -76,22 +87,35 @@ async def _delivery_page(visit: Visit, check: Mapping[str, Any] | None = None) -
     delivery = await visit.ask("get_delivery", {"id": visit.path("id")})
     endpoint = await visit.ask_if_there("get_endpoint", {"id": delivery["endpoint_id"]})
     elsewhere = await visit.ask_if_there("explain_event", {"event_id": delivery["event_id"]}, {"limit": "6"})
-    attempts = delivery["attempts"][::-1]
+    attempts, body = delivery["attempts"][::-1], await body_of(visit, delivery["event_id"])
+    schedule = await _schedule_of(visit, endpoint)
     context = {
-        "body": await body_of(visit, delivery["event_id"]),
+        "body": body,
         "delivery": delivery,
         "attempts": attempts,
         "endpoint": endpoint,
+        "keeper": keeper_of(delivery, endpoint),
         "elsewhere": [each for each in (elsewhere or {"data": []})["data"] if _is_elsewhere(each, delivery)],
         "is_final": delivery["state"] in FINAL,
-        "curl": _as_curl(delivery, attempts[0]) if attempts else None,
+        "curl": as_curl(delivery, attempts[0] if attempts else None, endpoint, body),
         "check": check,
         "signed": SIGNED[endpoint["signature_style"]] if endpoint else None,
+        "firsts": {each["number"]: signed_first(each, endpoint) if endpoint else None for each in attempts},
+        "schedule": spelled_out(schedule) if schedule else "",
     }
-    return Shown("delivery.html", _delivery_title(delivery), context)
+    return Shown("delivery.html", _delivery_title(delivery, schedule), context)
 
 
-def _delivery_title(delivery: Mapping[str, Any]) -> str:
+async def _schedule_of(visit: Visit, endpoint: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """When the endpoint's attempts are made; None to whoever may not ask, who could not change it either."""
+    if endpoint is None or not visit.may("write"):
+        return None
+    given = {"retry": endpoint["retry"]} if endpoint["retry"] is not None else {}
+    schedule: Mapping[str, Any] | None = (await visit.ask("check_endpoint", body=given))["retry"]
+    return schedule
+
+
+def _delivery_title(delivery: Mapping[str, Any], schedule: Mapping[str, Any] | None) -> str:
     name, made = delivery["event_type"], delivery["attempts_made"]
     match delivery["state"]:
         case "delivered":
@@ -103,7 +127,8 @@ def _delivery_title(delivery: Mapping[str, Any]) -> str:
         case "leased":
             return f"{name} is being sent"
         case _:
-            return f"{name} waits for attempt {made + 1}"
+            of = f" of {schedule['attempts_max']}" if schedule else ""
+            return f"{name} waits for attempt {made + 1}{of}"
 
 
 def _ordinal(number: int) -> str:
@@ -113,16 +138,6 @@ def _ordinal(number: int) -> str:
 
 def _is_elsewhere(found: Mapping[str, Any], delivery: Mapping[str, Any]) -> bool:
     return bool(found["deliveries"]) and found["subscription_id"] != delivery["subscription_id"]
-
-
-def _as_curl(delivery: Mapping[str, Any], attempt: Mapping[str, Any]) -> str:
-    """The request of an attempt as a command; what is masked is left to whoever runs it."""
-    request = attempt["request"]
-    lines = [f"curl -i -X POST {shlex.quote(request['url'])}"]
-    lines += [f"  -H {shlex.quote(f'{name}: {value}')}" for name, value in request["headers"].items()]
-    lines.append("  --data-binary @event.json")
-    lines.append(f"# event.json: GET /v1/events/{delivery['event_id']}")
-    return " \\\n".join(lines[:-1]) + f"\n{lines[-1]}"
 
 
 async def body_of(visit: Visit, event_id: str) -> str | None:

@@ -38,6 +38,14 @@ def as_file(visit: Visit, operation: str, query: Mapping[str, str]) -> Download:
     return Download(operation, {**query, "format": visit.query("format") or Format.CSV})
 
 
+async def key_names(visit: Visit) -> Mapping[str, str]:
+    """The names of the newest two hundred keys that have one, by id, for whoever may see keys."""
+    if not visit.may("admin"):
+        return {}
+    page = await visit.ask("list_keys", query={"limit": "200"})
+    return {each["id"]: each["name"] for each in page["data"] if each["name"]}
+
+
 async def urls_by_id(visit: Visit) -> Mapping[str, str]:
     """The URLs of the newest two hundred endpoints, by id; the others are shown by their ids."""
     states = "active,paused,disabled,gone"

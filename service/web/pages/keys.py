@@ -7,7 +7,7 @@ from typing import Any
 from service.api.errors import ApiError
 from service.web.done import Done
 from service.web.page import Moved, Page, Result, Shown, Visit
-from service.web.pages.filtering import as_file, as_query, asked
+from service.web.pages.filtering import as_file, as_query, asked, key_names
 from service.web.words import counted
 
 SCOPES = (
@@ -67,7 +67,7 @@ async def show_audit(visit: Visit) -> Result:
     """Who changed what, newest first."""
     filters = asked(visit, *AUDIT_FILTERS)
     page = await visit.ask("list_audit", query=as_query(filters, visit))
-    return Shown("audit.html", "Who changed what", {"page": page, "filters": filters})
+    return Shown("audit.html", "Who changed what", {"page": page, "filters": filters, "names": await key_names(visit)})
 
 
 async def export_audit(visit: Visit) -> Result:

@@ -72,7 +72,8 @@ def lead_of(stats: Mapping[str, Any]) -> str:
         if waiting:
             wait, more = ("waits and is", "") if waiting == 1 else ("wait and are", "more than ")
             told = f"{more if stats['backlog']['is_capped'] else ''}{counted(waiting, 'delivery', 'deliveries')}"
-            sentences.append(f"Nothing is lost: {told} {wait} tried again by themselves.")
+            lost = "" if dead else "Nothing is lost: "
+            sentences.append(f"{lost}{told} {wait} tried again by themselves.")
     elif stats["endpoints"] == 1:
         sentences.append("The endpoint takes what it is sent.")
     else:

@@ -7,7 +7,7 @@ from typing import Any
 from service.api.errors import ApiError
 from service.web.done import Done
 from service.web.page import Moved, Page, Result, Shown, Visit
-from service.web.pages.filtering import as_file, as_query, urls_by_id
+from service.web.pages.filtering import as_file, as_query, key_names, urls_by_id
 from service.web.words import counted, number
 
 ORDERS = {"pause": Done.REPLAY_PAUSED, "resume": Done.REPLAY_RESUMED, "cancel": Done.REPLAY_CANCELLED}
@@ -27,12 +27,15 @@ async def export_replays(visit: Visit) -> Result:
 
 
 async def show_replay(visit: Visit) -> Result:
-    """One job, and the newest of what it made."""
+    """One job, and how far it is; the page looks again by itself while it goes on."""
     job = await visit.ask("get_replay", {"id": visit.path("id")})
-    return Shown("replay.html", _title(job), {"job": job, "urls": await urls_by_id(visit)})
+    context = {"job": job, "urls": await urls_by_id(visit), "names": await key_names(visit)}
+    return Shown("replay.html", _title(job), context)
 
 
 def _title(job: Mapping[str, Any]) -> str:
+    if job["state"] in {"pending", "running"} and not job["is_counted"]:
+        return "Counting what to replay"
     what = "1 delivery" if job["total_count"] == 1 else f"{number(job['total_count'])} deliveries"
     match job["state"]:
         case "done":

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from webhook_signature import VerificationError, Webhook
-from webhook_signature.styles import STYLES
+from webhook_signature.styles import STYLES, style_named
 
 _SECRET_CHARACTERS_MAX: Final = 1_000
 _SECONDS_EVER: Final = 100 * 365 * 86_400
@@ -17,6 +17,23 @@ SIGNED: Final[Mapping[str, str]] = {
     "sha256-body": "the body alone",
 }
 """What each style signs."""
+
+
+def signed_first(attempt: Mapping[str, Any], endpoint: Mapping[str, Any]) -> str | None:
+    """What was signed before the body, such as "evt_1.1763749535."; None if it is not known.
+
+    That is so where nothing was recorded, and where the endpoint has left the style that signed it.
+    """
+    if not attempt["request"]["is_recorded"]:
+        return None
+    style = style_named(endpoint["signature_style"], endpoint["signature_header"])
+    values = {name.lower(): value for name, value in attempt["request"]["headers"].items()}
+    if any(name not in values for name in style.headers):
+        return None
+    try:
+        return style.content(style.read(values), b"").decode()
+    except VerificationError:
+        return None
 
 
 def checked(

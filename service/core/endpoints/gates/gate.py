@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from math import inf
 from typing import Final
 
 from service.core.timestamp import format_timestamp
@@ -77,7 +78,11 @@ class Gate:
 def that_hold(gates: Iterable[Gate]) -> tuple[Gate, ...]:
     """Those behind which a delivery waits for longer than a moment. A breaker without an end is trying the endpoint."""
     return tuple(
-        each
-        for each in gates
-        if each.kind not in PASSING and (each.kind is not GateKind.BREAKER or each.until is not None)
+        each for each in gates if each.kind not in PASSING and (each.kind != GateKind.BREAKER or each.until is not None)
     )
+
+
+def keeping_back(gates: Iterable[Gate], due_at: datetime | None) -> Gate | None:
+    """What keeps a delivery back that is due then: of several gates the one that opens last; None if it may go."""
+    held = [each for each in that_hold(gates) if each.until is None or due_at is None or due_at < each.until]
+    return max(held, key=lambda each: each.until.timestamp() if each.until else inf, default=None)

@@ -12,6 +12,7 @@ from service.web.pages.endpoints.form import EndpointForm, by_field
 from service.web.pages.endpoints.known import Known, is_the_callers, known, path_of
 from service.web.pages.endpoints.secret import show_new_secret
 from service.web.pages.endpoints.show import head_of, show_endpoint, tried
+from service.web.pages.filtering import key_names
 
 CHANGES_SHOWN_MAX: Final = 3
 
@@ -105,5 +106,5 @@ async def show_history(visit: Visit) -> Result:
     entries = None
     if visit.may("admin"):
         entries = await visit.ask("list_audit", query={name: each for name, each in query.items() if each})
-    context = {**await head_of(visit, endpoint), "tab": "history", "entries": entries}
+    context = {**await head_of(visit, endpoint), "tab": "history", "entries": entries, "names": await key_names(visit)}
     return Shown("endpoint-history.html", endpoint.shown["url"], context)

@@ -106,6 +106,8 @@ def hours(seconds: float) -> str:
 
 def span_with_rest(seconds: float) -> str:
     """A time's length in its two largest units: "2 min 15 s"."""
+    if seconds < 10 and seconds % 1:  # noqa: PLR2004 - where half a second is much
+        return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if seconds < 60 or rest == 0 or minutes >= 60:  # noqa: PLR2004 - seconds in a minute, minutes in an hour
         return span(seconds)
