@@ -16,17 +16,26 @@ ROWS_MIN = 2000
 """Smaller tables may be scanned whole, as the planner rightly prefers."""
 
 Ran = dict[str, tuple[Any, ...]]
-"""The statements that were run, each with its last arguments."""
+"""The statements that were run, with their last arguments; those under ``IN_INDEX_ORDER`` begin with ``IN_ORDER``."""
+
+IN_ORDER = "/* in index order */ "
 
 
 @asynccontextmanager
 async def listening(engine: AsyncEngine) -> AsyncIterator[Ran]:
     """Collect the statements run on ``engine``, which must have exactly one connection."""
     ran: Ran = {}
+    mark = ""
 
     def remember(record: Any) -> None:  # noqa: ANN401 - asyncpg's LoggedQuery
-        if record.query.lstrip()[:6].upper() in {"SELECT", "WITH R", "WITH N", "WITH M"}:
-            ran[record.query] = tuple(record.args)
+        nonlocal mark
+        first = record.query.split(None, 1)[0].rstrip(";").upper()
+        if record.query == IN_INDEX_ORDER:
+            mark = IN_ORDER
+        elif first in {"BEGIN", "COMMIT", "ROLLBACK"}:
+            mark = ""
+        elif first in {"SELECT", "WITH"}:
+            ran[mark + record.query] = tuple(record.args)
 
     async with driver(engine) as connection:
         connection.add_query_logger(remember)
@@ -41,7 +50,7 @@ async def listening(engine: AsyncEngine) -> AsyncIterator[Ran]:
 async def plan_of(connection: asyncpg.Connection, statement: str, arguments: tuple[Any, ...]) -> Mapping[str, Any]:
     """The plan for exactly these arguments."""
     async with connection.transaction(readonly=True):
-        if "ORDER BY" in statement and "LIMIT" in statement:
+        if statement.startswith(IN_ORDER):
             await connection.execute(IN_INDEX_ORDER)
         found = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *arguments)
     [found] = json.loads(found) if isinstance(found, str) else found  # SQLAlchemy's connections decode it

@@ -21,7 +21,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.plans import listening, seq_scans
-from bench.seed import LARGE
+from bench.seed import LARGE, endpoint_id
 from service.adapters.postgres.deliveries.reader import DeliveryReader
 from service.adapters.postgres.endpoints.health import EndpointHealth
 from service.adapters.postgres.endpoints.resthooks import ResthookReader
@@ -109,8 +109,8 @@ class Questions:
             "unknown endpoint": lambda _: {"endpoint_ids": ["ep_unknown"]},
             "endpoint, type": lambda o: {"endpoint_ids": [self._endpoint(o)], "event_types": [self._type()]},
             "endpoint, dead": lambda o: {"endpoint_ids": [self._endpoint(o)], "states": [State("dead")]},
-            "healthy endpoint, dead": lambda o: {"endpoint_ids": [f"ep_{o}_1"], "states": [State("dead")]},
-            "dead endpoint, delivered": lambda o: {"endpoint_ids": [f"ep_{o}_0"], "states": [State("delivered")]},
+            "healthy endpoint, dead": lambda o: {"endpoint_ids": [endpoint_id(o, 1)], "states": [State("dead")]},
+            "dead endpoint, delivered": lambda o: {"endpoint_ids": [endpoint_id(o, 0)], "states": [State("delivered")]},
             "endpoint, 404": lambda o: {"endpoint_ids": [self._endpoint(o)], "statuses": [(404, 404)]},
             "endpoint, pending": lambda o: {"endpoint_ids": [self._endpoint(o)], "states": [State("pending")]},
             "delivered": lambda _: {"states": [State("delivered")]},
@@ -140,7 +140,7 @@ class Questions:
             "campaign": lambda _: {"scope": self._campaign()},
             "campaign, dead": lambda _: {"scope": self._campaign(), "states": [State.DEAD]},
             "campaign, pending": lambda _: {"scope": self._campaign(), "states": [State.PENDING]},
-            "twenty endpoints": lambda o: {"endpoint_ids": [f"ep_{o}_{number}" for number in range(20)]},
+            "twenty endpoints": lambda o: {"endpoint_ids": [endpoint_id(o, number) for number in range(20)]},
             "message": lambda _: {"message_id": self._draw.choice(self._known.events)["message_id"]},
             "an hour, dead": lambda _: {**self._hour(), "states": [State("dead")]},
         }
@@ -159,12 +159,13 @@ class Questions:
                 DeliveryFilter(o), Walk(51, DeliveryKey(first_uid_from(self._time()), 5), is_descending=False)
             ),
             "endpoints, with their health": self._list_endpoints,
-            "stats of an endpoint": lambda o: self._health.stats(o, self._endpoint(o), self._known.since),
+            "stats of an endpoint": self._stats_of(timedelta(hours=24)),
+            "stats of an endpoint, 168 h": self._stats_of(timedelta(hours=168)),
             **{f"overview, {name}": self._overview(name) for name in PERIODS},
             "overview of an endpoint, 30d": lambda o: self._stats.overview(
                 o, PERIODS[PeriodName.MONTH], self._endpoint(o)
             ),
-            "sparklines of 40 endpoints": lambda o: self._stats.sparklines(o, [f"ep_{o}_{n}" for n in range(40)]),
+            "sparklines of 40 endpoints": lambda o: self._stats.sparklines(o, [endpoint_id(o, n) for n in range(40)]),
             "v2, resthooks": lambda o: self._resthooks.list_resthooks(o, _walk(251)),
             "v2, subscribers": lambda o: self._resthooks.list_subscribers(o, _walk(251)),
             "v2, events": lambda o: self._resthooks.list_events(o, _walk(51)),
@@ -199,7 +200,10 @@ class Questions:
 
     async def _list_endpoints(self, organization_id: str) -> object:
         rows = await self._endpoints.list(organization_id, Walk(201))
-        return await self._health.of(organization_id, [row.id for row in rows], self._known.since)
+        return await self._health.of(organization_id, [row.id for row in rows], self._known.until - timedelta(hours=24))
+
+    def _stats_of(self, window: timedelta) -> Callable[[str], Awaitable[object]]:
+        return lambda o: self._health.stats(o, self._endpoint(o), self._known.until - window)
 
     def _campaign(self) -> ScopeWanted:
         return ScopeWanted(ScopeName.CAMPAIGN, [f"camp_{self._draw.randrange(20)}"])
@@ -208,7 +212,7 @@ class Questions:
         return self._draw.choice(list(REGISTRY))
 
     def _endpoint(self, organization_id: str) -> str:
-        return f"ep_{organization_id}_{self._draw.randrange(40 if organization_id == LARGE else 3)}"
+        return endpoint_id(organization_id, self._draw.randrange(40 if organization_id == LARGE else 3))
 
     def _time(self) -> datetime:
         return self._known.since + self._draw.random() * (self._known.until - self._known.since)

@@ -3,7 +3,8 @@
     python -m bench.seed --events 1000000 --attempts 5000000 --database-url postgresql://…/seeded
 
 One organization has 70 % of the events, many small ones share the rest. Of the large one's endpoints the first is dead,
-the second answers 204, and the third has a backlog; of all other deliveries a few are dead or cancelled.
+the second answers 204, and the third has a backlog; of all other deliveries a few are dead or cancelled. Ended
+deliveries are counted, as workers count them. Every organization has endpoints that fail or are paused.
 """
 
 import argparse
@@ -16,10 +17,13 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
+from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.partitions import PARTITIONED, first_uid_of
 from service.adapters.postgres.schema import migrate_schema
+from service.adapters.postgres.stats.counting import PostgresCountStore
 from service.core.events.registry import REGISTRY
 from service.core.events.sample import sample_event
+from service.flow.upkeep.counting import COUNT_BATCH_MAX
 
 LARGE = "org_large"
 
@@ -37,11 +41,16 @@ class Size:
     until: datetime | None = None  # None: the last midnight, so that every day is complete
 
 
+def endpoint_id(organization_id: str, number: int) -> str:
+    """The id of one of an organization's endpoints, as the statements below make it."""
+    return f"ep_{organization_id.replace('_', '')}x{number}"
+
+
 PEOPLE = """
 INSERT INTO organizations (id)
 SELECT 'org_large' UNION ALL SELECT 'org_' || n FROM generate_series(1, {organizations}) n;
 INSERT INTO endpoints (id, organization_id, url, created_at)
-SELECT 'ep_' || o.id || '_' || n, o.id, 'https://' || o.id || '.example/' || n, '2026-01-01Z'
+SELECT 'ep_' || replace(o.id, '_', '') || 'x' || n, o.id, 'https://' || o.id || '.example/' || n, '2026-01-01Z'
   FROM organizations o,
        generate_series(0, CASE WHEN o.id = 'org_large' THEN {large_endpoints} ELSE {small_endpoints} END - 1) n;
 INSERT INTO subscriptions (organization_id, endpoint_id, event_type, target_url, created_at)
@@ -98,7 +107,8 @@ SELECT *, CASE WHEN state = 'delivered'
                            (abs(hashint8(e.n)) / 7 + copy) %
                            CASE WHEN e.organization_id = 'org_large' THEN $2::int ELSE $3::int END
                                AS endpoint_number) AS cast_
-           JOIN subscriptions s ON s.endpoint_id = 'ep_' || e.organization_id || '_' || endpoint_number
+           JOIN subscriptions s
+             ON s.endpoint_id = 'ep_' || replace(e.organization_id, '_', '') || 'x' || endpoint_number
                                AND s.event_type = e.event_type) AS fanned_out
 """
 
@@ -130,6 +140,36 @@ SELECT uid, subscription_id, 0, number, number, at + number * interval '1 second
  ORDER BY uid
 """
 
+# Of every ten endpoints the first fails and is left alone, the second fails, the third is paused.
+TROUBLE = """
+INSERT INTO breakers (endpoint_id, failing_since, attempts_failed, failures_in_a_row, state)
+SELECT id, now() - interval '2 hours', 40, 40, CASE WHEN id LIKE '%0' THEN 'open' ELSE 'closed' END
+  FROM endpoints WHERE right(id, 1) IN ('0', '1');
+INSERT INTO gates (endpoint_id, kind, until, probe_at)
+SELECT id, CASE WHEN id LIKE '%0' THEN 'breaker' ELSE 'paused' END, 'infinity',
+       CASE WHEN id LIKE '%0' THEN now() + interval '1 hour' END
+  FROM endpoints WHERE right(id, 1) IN ('0', '2')
+"""
+
+# What people did in the large organization: entries of the audit log, keys and replay jobs.
+DONE_BY_PEOPLE = """
+INSERT INTO audit_log (id, at, organization_id, actor_kind, actor_id, operation, object_id, before, after)
+SELECT 'aud_' || n, now() - n * interval '40 seconds', 'org_large',
+       'api_key', 'key_' || n % 100, CASE WHEN n % 2 = 0 THEN 'endpoint.pause' ELSE 'endpoint.resume' END,
+       'ep_orglargex' || n % 40, '{"state": "active"}', '{"state": "paused"}'
+  FROM generate_series(1, 20000) n;
+INSERT INTO api_keys (id, organization_id, digest, scopes, name, hint)
+SELECT 'key_' || n, 'org_large',
+       decode(md5(n::text) || md5(n::text), 'hex'), '{read,write}', 'seeded ' || n, right(md5(n::text), 4)
+  FROM generate_series(1, 100) n;
+INSERT INTO replay_jobs (id, organization_id, endpoint_id, event_uids, subscription_ids, states, rate, state,
+                         total_count, created_count, parts_uncounted, parts_left, created_by, created_at, ended_at)
+SELECT 'rpl_' || n, 'org_large',
+       'ep_orglargex1', '{}', '{}', '{dead}', 100,
+       'done', 1000, 1000, 0, 0, 'key_1', now() - n * interval '1 hour', now() - n * interval '1 hour'
+  FROM generate_series(1, 100) n
+"""
+
 
 async def seed(connection: asyncpg.Connection, size: Size) -> None:
     """Fill the tables, which must be empty, and analyse them."""
@@ -156,6 +196,27 @@ async def seed(connection: asyncpg.Connection, size: Size) -> None:
     with _told("analyse"):
         await connection.execute("DROP TABLE seeded, seeded_deliveries, samples")
         await connection.execute("ANALYZE")
+
+
+async def add_trouble(connection: asyncpg.Connection) -> None:
+    """Have endpoints fail or paused, and people have done something."""
+    with _told("trouble, and what people did"):
+        await connection.execute(TROUBLE)
+        await connection.execute(DONE_BY_PEOPLE)
+        await connection.execute("ANALYZE breakers, gates, audit_log, api_keys, replay_jobs")
+
+
+async def count(url: str) -> None:
+    """Count what has ended, in steps as a worker takes them."""
+    engine = connect(url, pool_size=1, command_timeout_seconds=3600)
+    store = PostgresCountStore(engine)
+    with _told("counts"):
+        await store.count_on(COUNT_BATCH_MAX)
+        while (await store.count_back(COUNT_BATCH_MAX)).is_behind:
+            pass
+        async with driver(engine) as connection:
+            await connection.execute("ANALYZE delivery_counts, healed_counts")
+    await engine.dispose()
 
 
 def _sample(event_type: str) -> str:
@@ -189,6 +250,8 @@ async def run(options: argparse.Namespace) -> None:
         if await connection.fetchval("SELECT EXISTS (SELECT FROM organizations)"):
             raise SystemExit("the database is not empty")
         await seed(connection, Size(options.events, options.attempts, options.days, options.organizations))
+        await add_trouble(connection)
+        await count(options.database_url)
         print(await connection.fetchval("SELECT pg_size_pretty(pg_database_size(current_database()))"))
     finally:
         await connection.close()

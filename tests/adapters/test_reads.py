@@ -18,6 +18,7 @@ from bench.plans import listening, nodes_of, plan_of, seq_scans
 from bench.seed import LARGE, Size, seed
 from service.adapters.postgres.deliveries import in_scope
 from service.adapters.postgres.deliveries.reader import DeliveryReader
+from service.adapters.postgres.endpoints.resthooks import ResthookReader
 from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.events.reader import EventReader
 from service.adapters.postgres.events.story import StoryReader
@@ -25,6 +26,7 @@ from service.adapters.postgres.replays.jobs import ReplayJobs
 from service.adapters.postgres.replays.statements import FOR_A_STEP
 from service.adapters.postgres.replays.steps import PostgresReplayStore
 from service.adapters.postgres.schema import migrate_schema
+from service.cli.database import NoSecretBox
 from service.core.deliveries.delivery import FINAL_STATES, DeliveryKey, State
 from service.core.deliveries.story import Listed, Section, StoryPage
 from service.core.deliveries.view import DeliveryFilter
@@ -137,7 +139,7 @@ def some_filters(rows: Sequence[Row], draw: random.Random) -> Iterator[DeliveryF
     def values(row: Row) -> dict[str, Any]:
         return {
             "organization_id": row["organization_id"],
-            "endpoint_ids": several(row["endpoint_id"], "ep_unknown", "ep_org_large_1"),
+            "endpoint_ids": several(row["endpoint_id"], "ep_unknown", "ep_orglargex1"),
             "event_id": row["event_id"],
             "message_id": row["message_id"],
             "states": several(State(row["state"]), State.LEASED, State.DEAD, State.DELIVERED),
@@ -198,7 +200,7 @@ async def test_a_scope_has_all_of_its_deliveries_however_little_is_read_at_once(
     draw = random.Random(10)  # noqa: S311
     reader = DeliveryReader(engine)
     ends: list[dict[str, Any]] = [{}, {"states": [State.DEAD]}, {"states": [State.PENDING]}, {"statuses": [(500, 599)]}]
-    ends += [{"event_types": ["message.failed", "message.replied"]}, {"endpoint_ids": ["ep_org_large_1"]}]
+    ends += [{"event_types": ["message.failed", "message.replied"]}, {"endpoint_ids": ["ep_orglargex1"]}]
     for more in ends:
         scope = scope_of(draw.choice([row for row in rows if row["organization_id"] == LARGE]), draw)
         wanted = DeliveryFilter(LARGE, scope=scope, **more)
@@ -303,8 +305,8 @@ async def test_no_plan_reads_a_big_table_whole(engine: AsyncEngine) -> None:
         (DeliveryFilter("org_1"), "organization_id_event_type_event"),
         (DeliveryFilter("org_1", event_types=["message.sent"]), "organization_id_event_type_event"),
         (DeliveryFilter("org_1", event_types=["message.sent", "link.clicked"]), "organization_id_event_type_event"),
-        (DeliveryFilter(LARGE, ["ep_org_large_3"]), "endpoint_id_event_type_event"),
-        (DeliveryFilter(LARGE, ["ep_org_large_3", "ep_org_large_4"]), "endpoint_id_event_type_event"),
+        (DeliveryFilter(LARGE, ["ep_orglargex3"]), "endpoint_id_event_type_event"),
+        (DeliveryFilter(LARGE, ["ep_orglargex3", "ep_orglargex4"]), "endpoint_id_event_type_event"),
         (DeliveryFilter(LARGE, states=[State.CANCELLED]), "organization_id_state_reason"),
         (DeliveryFilter(LARGE, states=[State.CANCELLED, State.DEAD]), "organization_id_state_reason"),
         (DeliveryFilter(LARGE, reasons=[Reason.AGE_EXCEEDED]), "organization_id_state_reason"),
@@ -328,6 +330,32 @@ async def test_each_index_is_the_one_that_was_made_for_it(
     used = {node.get("Index Name", "none") for node in nodes_of(plan) if node.get("Relation Name") in big}
     assert used
     assert all(index in name for name in used), used
+
+
+EVENT_LISTS: Mapping[str, Callable[[AsyncEngine], Awaitable[object]]] = {
+    "all": lambda engine: EventReader(engine).list(EventFilter(LARGE), Walk(51)),
+    "types": lambda engine: EventReader(engine).list(EventFilter(LARGE, ["link.clicked", "order.placed"]), Walk(51)),
+    "brand": lambda engine: EventReader(engine).list(
+        EventFilter(LARGE, scope=ScopeWanted(ScopeName.BRAND, ["brand_1", "brand_2"])), Walk(51)
+    ),
+    "v2": lambda engine: ResthookReader(engine, NoSecretBox()).list_events(LARGE, Walk(51)),
+}
+
+
+@pytest.mark.parametrize("ask", EVENT_LISTS.values(), ids=EVENT_LISTS)
+async def test_the_newest_of_a_rare_type_are_not_looked_for_among_all_events(
+    engine: AsyncEngine, ask: Callable[[AsyncEngine], Awaitable[object]]
+) -> None:
+    async with listening(engine) as ran:
+        await ask(engine)
+    [(statement, arguments)] = [each for each in ran.items() if "body" in each[0]]
+    async with driver(engine) as connection:
+        plan = await plan_of(connection, statement, arguments)
+        filled = await connection.fetch("SELECT relname FROM pg_class WHERE reltuples >= $1", ROWS_MIN)
+    big = {row["relname"] for row in filled if row["relname"].startswith("events_2")}
+    read = [node for node in nodes_of(plan) if node.get("Relation Name") in big]
+    assert read
+    assert not [node for node in read if "event_type" in node.get("Filter", "")]
 
 
 END_SOME = """
@@ -382,8 +410,8 @@ RETURNING event_uid, subscription_id, replay_number
 @pytest.mark.parametrize(
     "wish",
     [
-        ReplayWish("ep_org_large_3", states=tuple(FINAL_STATES), rate=1000),
-        ReplayWish("ep_org_large_4", since=UNTIL - timedelta(days=2), until=UNTIL - timedelta(days=1), rate=1000),
+        ReplayWish("ep_orglargex3", states=tuple(FINAL_STATES), rate=1000),
+        ReplayWish("ep_orglargex4", since=UNTIL - timedelta(days=2), until=UNTIL - timedelta(days=1), rate=1000),
         ReplayWish(event_type="message.failed", states=(State.DELIVERED,), rate=1000),
     ],
 )

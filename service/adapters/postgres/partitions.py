@@ -13,6 +13,7 @@ from service.ports.errors import UnavailableError
 PARTITIONED = ("events", "final_deliveries", "attempts")
 DAYS_BEHIND = 1  # a worker whose clock is behind by less than this still finds its partition
 DAYS_AHEAD = 7  # upkeep may fail for a week before an event finds no partition
+AHEAD_MAX = timedelta(days=1)  # no worker's clock is further ahead
 
 DETACH_MILLISECONDS_MAX = 2_000
 """For each transaction that may be using the day. Nobody waits behind this but who reads that day's table by name."""
@@ -29,6 +30,11 @@ _IN_USE = (
 def first_uid_of(day: datetime) -> UUID:
     """The smallest UUIDv7 of a day: the time followed by zeroes."""
     return UUID(int=int(day.timestamp() * 1000) << 80)
+
+
+def horizon() -> datetime:
+    """Nothing was received later. To look into the days that are only made ahead takes longer than all the rest."""
+    return datetime.now(UTC) + AHEAD_MAX
 
 
 async def create_partitions(connection: asyncpg.Connection) -> None:

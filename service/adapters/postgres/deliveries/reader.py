@@ -1,6 +1,7 @@
 """Looking up deliveries and their attempts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
@@ -10,6 +11,7 @@ from service.adapters.postgres.deliveries.in_scope import list_in_scope
 from service.adapters.postgres.deliveries.list import IN_INDEX_ORDER, list_statement
 from service.adapters.postgres.deliveries.rows import key_of
 from service.adapters.postgres.engine import driver
+from service.adapters.postgres.partitions import horizon
 from service.core.deliveries.delivery import DeliveryKey, State
 from service.core.deliveries.headers import read_headers, shown_as_sent
 from service.core.deliveries.outcome import OutcomeKind, masked_detail
@@ -30,6 +32,7 @@ class DeliveryReader:
 
     async def list(self, wanted: DeliveryFilter, walk: Walk[DeliveryKey]) -> Stretch[DeliveryView, DeliveryKey]:
         """Deliveries, by their keys: in the order of their events."""
+        wanted = replace(wanted, until=wanted.until or horizon())
         async with driver(self._engine) as connection, connection.transaction(readonly=True):
             event_uids = await _event_uids(connection, wanted)
             if event_uids == []:

@@ -7,12 +7,14 @@ bounded for each type, so a query does not cost more because an endpoint is busy
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from uuid import UUID
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.deliveries.list import IN_INDEX_ORDER
 from service.adapters.postgres.engine import driver
+from service.adapters.postgres.partitions import horizon
 from service.core.endpoints.health import Health, Percentiles, Stats
 from service.core.events.registry import BUILT_IN
 from service.core.events.uid import first_uid_from
@@ -20,27 +22,27 @@ from service.core.reason import NOT_THE_RECEIVERS
 
 FINAL_LOOKED_AT_MAX = 5
 """How many final deliveries of each event type, and how many open ones, determine the health of an endpoint."""
-STATS_ROWS_MAX = 20_000
-STATS_ATTEMPTS_MAX = 1_000
+STATS_ROWS_MAX = 10_000
+STATS_ATTEMPTS_MAX = 500
 _NOT_THE_RECEIVERS = ", ".join(f"'{each}'" for each in sorted(NOT_THE_RECEIVERS))
 
-# $1 organization, $2 built-in event types, $3 the first uid to examine
+# $1 organization, $2 built-in event types, $3 the first uid to examine, $4 the one after the last
 _KNOWN_TYPES = """known AS (
     SELECT unnest($2::text[]) AS event_type UNION SELECT name FROM event_types WHERE organization_id = $1)"""
 
 # The deliveries are found by their endpoint, which belongs to the organization: with a condition on the organization
 # too, the planner might scan all of its rows. Two partial indexes hold them; the conditions must match word for word.
-# $5 how many final deliveries of each type and half
+# $6 how many final deliveries of each type and half
 _ENDED_OF = """(SELECT event_uid, subscription_id, replay_number, event_type, state, reason, last_status AS status,
                  created_at, ended_at AS at
             FROM final_deliveries d
            WHERE d.endpoint_id = wanted.endpoint_id AND d.event_type = known.event_type AND d.event_uid >= $3
-             AND d.state {half} ORDER BY d.event_uid DESC LIMIT $5)"""
+             AND d.event_uid < $4 AND d.state {half} ORDER BY d.event_uid DESC LIMIT $6)"""
 _NEWEST_ENDED = " UNION ALL ".join(_ENDED_OF.format(half=half) for half in ("= 'delivered'", "<> 'delivered'"))
-# $4 endpoints. A failing receiver has few final deliveries, as retries go on for days, so its oldest open deliveries
+# $5 endpoints. A failing receiver has few final deliveries, as retries go on for days, so its oldest open deliveries
 # count too. Failures that were not the receiver's are left out.
 _HEALTH = f"""WITH {_KNOWN_TYPES},
-wanted AS (SELECT id AS endpoint_id FROM endpoints WHERE organization_id = $1 AND id = ANY ($4)),
+wanted AS (SELECT id AS endpoint_id FROM endpoints WHERE organization_id = $1 AND id = ANY ($5)),
 outcomes AS (
     SELECT wanted.endpoint_id, ended.at, ended.state = 'delivered' AS is_success, ended.reason, ended.status
       FROM wanted CROSS JOIN known CROSS JOIN LATERAL ({_NEWEST_ENDED}) AS ended
@@ -50,7 +52,7 @@ outcomes AS (
     SELECT wanted.endpoint_id, failed.at, false, failed.reason, failed.status
       FROM wanted CROSS JOIN LATERAL (
           SELECT event_uid, subscription_id, replay_number, attempts_recorded FROM open_deliveries d
-           WHERE d.endpoint_id = wanted.endpoint_id ORDER BY d.event_uid LIMIT $5) AS waiting
+           WHERE d.endpoint_id = wanted.endpoint_id ORDER BY d.event_uid LIMIT $6) AS waiting
      CROSS JOIN LATERAL (
           SELECT a.started_at + a.duration_ms * interval '1 ms' AS at, a.reason, a.status FROM attempts a
            WHERE a.event_uid = waiting.event_uid AND a.subscription_id = waiting.subscription_id
@@ -64,32 +66,33 @@ SELECT endpoint_id, max(last_success_at) AS last_success_at,
        count(*) FILTER (WHERE NOT is_success AND at > coalesce(last_success_at, '-infinity')) AS failures_in_a_row
   FROM told GROUP BY endpoint_id"""  # noqa: S608 - constants only
 
-# $4 endpoint, $5 final deliveries of each type, $6 attempts, $7 open deliveries
+# $5 endpoint, $6 final deliveries of each type, $7 attempts, $8 open deliveries
 _STATS = f"""WITH {_KNOWN_TYPES},
-wanted AS (SELECT id AS endpoint_id FROM endpoints WHERE organization_id = $1 AND id = $4),
+wanted AS (SELECT id AS endpoint_id FROM endpoints WHERE organization_id = $1 AND id = $5),
 ended AS MATERIALIZED (
     SELECT d.* FROM wanted CROSS JOIN known CROSS JOIN LATERAL ({_NEWEST_ENDED}) AS d),
 waiting AS MATERIALIZED (
-    SELECT state FROM open_deliveries WHERE organization_id = $1 AND endpoint_id = $4 ORDER BY event_uid LIMIT $7),
+    SELECT state FROM open_deliveries WHERE organization_id = $1 AND endpoint_id = $5 ORDER BY event_uid LIMIT $8),
 measured AS (
-    SELECT a.duration_ms FROM (SELECT * FROM ended ORDER BY event_uid DESC LIMIT $6) AS newest
+    SELECT a.duration_ms FROM (SELECT * FROM ended ORDER BY event_uid DESC LIMIT $7) AS newest
      CROSS JOIN LATERAL (  -- one look into the primary key each, whatever the planner thinks of the table's size
         SELECT duration_ms FROM attempts a WHERE a.event_uid = newest.event_uid
-           AND a.subscription_id = newest.subscription_id AND a.replay_number = newest.replay_number OFFSET 0) AS a)
+           AND a.subscription_id = newest.subscription_id AND a.replay_number = newest.replay_number
+           AND a.event_uid >= $3 AND a.event_uid < $4 OFFSET 0) AS a)
 SELECT (SELECT array_agg((state, n)) FROM (
             SELECT state, count(*) AS n FROM ended GROUP BY state
              UNION ALL SELECT state, count(*) FROM waiting GROUP BY state) AS t) AS by_state,
        (SELECT array_agg((reason::text, n)) FROM (
             SELECT reason, count(*) AS n FROM ended WHERE reason IS NOT NULL GROUP BY reason) AS t) AS by_reason,
        (SELECT percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (
-                   ORDER BY extract(epoch FROM at - created_at)::float8 * 1000)
+                   ORDER BY date_part('epoch', at - created_at) * 1000)
           FROM ended WHERE state = 'delivered') AS latency,
        (SELECT percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY duration_ms) FROM measured) AS duration,
        (SELECT extract(epoch FROM now() - created_at)::float8 FROM open_deliveries
-         WHERE organization_id = $1 AND endpoint_id = $4 AND state = 'pending' ORDER BY event_uid LIMIT 1) AS oldest,
-       coalesce((SELECT bool_or(n >= $5) FROM (
+         WHERE organization_id = $1 AND endpoint_id = $5 AND state = 'pending' ORDER BY event_uid LIMIT 1) AS oldest,
+       coalesce((SELECT bool_or(n >= $6) FROM (
                      SELECT count(*) AS n FROM ended GROUP BY event_type, state = 'delivered') AS t), false)
-           OR (SELECT count(*) >= $7 FROM waiting) AS is_capped"""  # noqa: S608 - constants only
+           OR (SELECT count(*) >= $8 FROM waiting) AS is_capped"""  # noqa: S608 - constants only
 
 
 class EndpointHealth:
@@ -105,7 +108,7 @@ class EndpointHealth:
                 _HEALTH,
                 organization_id,
                 list(BUILT_IN),
-                first_uid_from(since),
+                *_uids(since),
                 list(endpoint_ids),
                 FINAL_LOOKED_AT_MAX,
             )
@@ -122,7 +125,7 @@ class EndpointHealth:
                 _STATS,
                 organization_id,
                 list(BUILT_IN),
-                first_uid_from(since),
+                *_uids(since),
                 endpoint_id,
                 STATS_ROWS_MAX // (2 * len(BUILT_IN)),
                 STATS_ATTEMPTS_MAX,
@@ -142,3 +145,8 @@ class EndpointHealth:
         async with driver(self._engine) as connection, connection.transaction(readonly=True):
             await connection.execute(IN_INDEX_ORDER)
             yield connection
+
+
+def _uids(since: datetime) -> tuple[UUID, UUID]:
+    """The first uid from then on, and one after the last that there can be."""
+    return first_uid_from(since), first_uid_from(horizon())

@@ -12,6 +12,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.both_ways import both_ways
+from service.adapters.postgres.deliveries.list import OF_EACH_TYPE
 from service.adapters.postgres.endpoints.urls import shown_url
 from service.adapters.postgres.engine import driver
 from service.core.endpoints.view import Resthook, ResthookEvent, Subscriber
@@ -55,16 +56,16 @@ _SUBSCRIBERS: Final = both_ways(
 # The bodies are read last, only for the events of the page, and only up to $5 bytes.
 _EVENTS: Final = both_ways(
     """WITH page AS (
-           SELECT e.uid FROM unnest($2::text[]) AS slug CROSS JOIN LATERAL (
+           SELECT e.uid FROM unnest($2::text[]) AS each (event_type) CROSS JOIN LATERAL (
                SELECT uid FROM events
-                WHERE organization_id = $1 AND event_type = slug AND ($3::uuid IS NULL OR (uid) < ($3))
+                WHERE organization_id = $1 AND OF_EACH_TYPE AND ($3::uuid IS NULL OR (uid) < ($3))
                 ORDER BY uid DESC LIMIT $4) AS e
             ORDER BY e.uid DESC LIMIT $4)
        SELECT uid, event_type, CASE WHEN coalesce(bytes_before, 0) < $5 THEN body END
          FROM (SELECT e.uid, e.event_type, e.body, sum(octet_length(e.body)) OVER (
                           ORDER BY e.uid DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
                  FROM page JOIN events e ON e.uid = page.uid AND e.organization_id = $1) AS found
-        ORDER BY uid DESC"""
+        ORDER BY uid DESC""".replace("OF_EACH_TYPE", OF_EACH_TYPE)
 )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from service.adapters.postgres.both_ways import both_ways
-from service.adapters.postgres.deliveries.list import walk_types
+from service.adapters.postgres.deliveries.list import OF_EACH_TYPE, walk_types
 from service.core.events.registry import REGISTRY
 from service.core.events.scope import ScopeName, ScopeWanted
 from service.core.events.uid import day_of, first_uid_from
@@ -30,7 +30,7 @@ def drivers_of(name: ScopeName, *, has_types: bool) -> str:
 
 def in_scope(name: ScopeName) -> str:
     """The condition that an event is of one of ``drivers_of``, which is ``each``."""
-    return f"{name} = each.id AND event_type = each.event_type"
+    return f"{name} = each.id AND {OF_EACH_TYPE}"
 
 
 def arguments_of(scope: ScopeWanted, types: Sequence[str], first: UUID, last: UUID) -> Sequence[object]:

@@ -8,9 +8,10 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.both_ways import both_ways
-from service.adapters.postgres.deliveries.list import IN_INDEX_ORDER, walk_types
+from service.adapters.postgres.deliveries.list import IN_INDEX_ORDER, OF_EACH_TYPE, walk_types
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.events.in_scope import arguments_of, bounds_of, drivers_of, in_scope
+from service.adapters.postgres.partitions import horizon
 from service.core.events.scope import ScopeName
 from service.core.events.uid import day_of
 from service.core.events.view import MESSAGE_EVENTS_MAX, MESSAGES_CALLED_MAX, PAGE_BYTES_MAX, EventFilter, EventView
@@ -42,7 +43,7 @@ def _page(newest: str) -> Mapping[bool, str]:
 
 
 def _of_each(types: str) -> Mapping[bool, str]:
-    return _page(_OF_EACH.format(types=types, newest=_NEWEST.format(condition="event_type = each.event_type")))
+    return _page(_OF_EACH.format(types=types, newest=_NEWEST.format(condition=OF_EACH_TYPE)))
 
 
 _OF_TYPES: Final = _of_each("SELECT unnest($6::text[]) AS event_type")
@@ -75,7 +76,7 @@ class EventReader:
 
     async def list(self, wanted: EventFilter, walk: Walk[UUID]) -> Sequence[EventView]:
         """Events, by uid. Once their bodies come to ``PAGE_BYTES_MAX``, one more follows without its body."""
-        first, last = bounds_of(wanted.since, wanted.until, walk)
+        first, last = bounds_of(wanted.since, wanted.until or horizon(), walk)
         more: Sequence[object]
         if wanted.message_id is not None:
             statement, more = _OF_MESSAGE, [wanted.message_id, list(wanted.event_types) or None]

@@ -103,15 +103,19 @@ SELECT count(*) FROM endpoints
 """
 # $1 organization, $2 endpoints, or null; $3 width; $4 since; $5 the limit
 _HEALED: Final = """
-SELECT h.*, e.url FROM (
-    SELECT endpoint_id, sum(deliveries)::int AS deliveries, max(attempts_max) AS attempts_max,
-           max(healed_at) AS healed_at, (array_agg(reason ORDER BY healed_at DESC))[1] AS reason,
-           (array_agg(status ORDER BY healed_at DESC))[1] AS status
-      FROM healed_counts
+WITH buckets AS MATERIALIZED (
+    SELECT endpoint_id, deliveries, attempts_max, healed_at, reason, status FROM healed_counts
      WHERE organization_id = $1 AND width_seconds = $3 AND starts_at >= $4
        AND ($2::text[] IS NULL OR endpoint_id = ANY ($2))
-     GROUP BY endpoint_id) AS h
-  JOIN endpoints e ON e.id = h.endpoint_id AND e.removed_at IS NULL
+), healed AS (
+    SELECT endpoint_id, sum(deliveries)::int AS deliveries, max(attempts_max) AS attempts_max,
+           max(healed_at) AS healed_at
+      FROM buckets GROUP BY endpoint_id
+), latest AS (  -- by its time, not by sorting all buckets
+    SELECT DISTINCT ON (endpoint_id) healed.*, reason, status
+      FROM healed JOIN buckets USING (endpoint_id, healed_at) ORDER BY endpoint_id
+)
+SELECT h.*, e.url FROM latest h JOIN endpoints e ON e.id = h.endpoint_id AND e.removed_at IS NULL
  ORDER BY h.healed_at DESC LIMIT $5
 """
 
@@ -152,14 +156,15 @@ class StatsReader:
         """The organization's figures, or those of one of its endpoints."""
         wanted = _Wanted(organization_id, None if endpoint_id is None else [endpoint_id], period)
         async with driver(self._engine) as connection, _snapshot(connection):
-            await connection.execute(IN_INDEX_ORDER)
             found = _Reading(wanted, connection, await connection.fetchrow(_PROGRESS))
-            await found.read_ended([_WHOLE_ORGANIZATION] if endpoint_id is None else [endpoint_id])
+            await found.read_counted([_WHOLE_ORGANIZATION] if endpoint_id is None else [endpoint_id])
+            healed = await found.healed()
+            await connection.execute(IN_INDEX_ORDER)
+            await found.read_ended_since()
             await found.read_standing()
             await found.read_open(OPEN_MAX, OPEN_MAX)
             oldest = await connection.fetchval(_OLDEST_DUE, organization_id, wanted.endpoint_ids)
             count = await connection.fetchval(_ENDPOINTS_COUNT, organization_id, wanted.endpoint_ids)
-            healed = await found.healed()
         failing = found.failing()
         return Overview(
             period=period,
@@ -180,9 +185,10 @@ class StatsReader:
         """The last 24 hours of each of these endpoints, by the hour; empty for one that does not exist."""
         wanted = _Wanted(organization_id, list(endpoint_ids), SPARKLINE)
         async with driver(self._engine) as connection, _snapshot(connection):
-            await connection.execute(IN_INDEX_ORDER)
             found = _Reading(wanted, connection, await connection.fetchrow(_PROGRESS))
-            await found.read_ended(endpoint_ids)
+            await found.read_counted(endpoint_ids)
+            await connection.execute(IN_INDEX_ORDER)
+            await found.read_ended_since()
             await found.read_standing()
             await found.read_open(max(1, OPEN_MAX // max(1, len(endpoint_ids))), OPEN_MAX)
         return {each: Sparkline(found.of(each), found.open_by_endpoint[each]) for each in endpoint_ids}
@@ -227,13 +233,20 @@ class _Reading:
             return self.at
         return self._counted_from if self._counted_from > max(self.since, BEGINNING) else None
 
-    async def read_ended(self, counted_as: Sequence[str]) -> None:
-        """Read what has ended: what is counted, as these endpoints, and what has ended since."""
-        owner, ids, width = self._wanted.organization_id, self._wanted.endpoint_ids, self._wanted.period.bucket_seconds
+    async def read_counted(self, counted_as: Sequence[str]) -> None:
+        """Read what is counted of what has ended, as these endpoints.
+
+        Not ``IN_INDEX_ORDER``: without a bitmap of one's rows the planner would rather read those of all.
+        """
+        owner, width = self._wanted.organization_id, self._wanted.period.bucket_seconds
         for row in await self._connection.fetch(_COUNTED, owner, counted_as, width, self.since):
             counts = Counts(delivered=row["delivered"], dead=row["dead"], cancelled=row["cancelled"])
             self._bucket(row["endpoint_id"], row["starts_at"]).add(counts)
             self.slots.update(dict(zip(row["time_slots"], row["time_attempts"], strict=True)))
+
+    async def read_ended_since(self) -> None:
+        """Read what has ended since then."""
+        owner, ids = self._wanted.organization_id, self._wanted.endpoint_ids
         if self._counted_until is None:
             return
         uids = self._first_uids
