@@ -82,7 +82,7 @@ async def test_new_rows_enter_by_themselves_when_asked_for(visit: Visit, whole: 
     await whole.made("POST", "/v1/events", json.loads(event))
     await page.locator("tbody tr").first.locator("a[href$='/events/evt_live']").wait_for()
     await page.get_by_role("button", name="Stop").click()
-    assert await page.get_by_role("button", name="Live").is_visible()
+    assert await page.get_by_role("button", name="Live", exact=True).is_visible()
 
 
 async def test_keys_and_the_clipboard(visit: Visit, things: Things) -> None:

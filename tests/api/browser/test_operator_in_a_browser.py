@@ -68,7 +68,7 @@ async def test_a_parked_message_is_mended_and_another_discarded(windows: Windows
     await running.until_parked(2)
     visit = await signed_in(windows, running)
     page = await visit.go(SERVICE)
-    await page.get_by_role("link", name="Parked", exact=True).click()
+    await page.locator("nav a[href$='/service/parked']").click()
     await page.get_by_role("heading", name="2 messages parked").wait_for()
     await page.get_by_role("link", name="unknown_organization").first.click()
     await page.get_by_role("heading", name="Parked: unknown_organization").wait_for()
