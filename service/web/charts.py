@@ -20,6 +20,8 @@ _STEPS: Final = (2, 3, 4, 5, 6, 8, 10, 12, 16)
 BARS_MAX: Final = 120
 """More would be thinner than the gaps between them on a phone: each then shows several buckets."""
 _LABELS: Final = 4
+ROOM_AT_ENDS_PERCENT: Final = 22
+"""Of a phone's width: what a label at an end takes, and half of one beside it."""
 _HOURS_OF_LABELS: Final = (0.25, 1, 3, 6, 12, 24, 48, 72, 168)
 
 
@@ -48,6 +50,11 @@ class Label:
 
     x: float
     text: str
+
+    @property
+    def is_near_an_end(self) -> bool:
+        """Whether it touches the first or the last on a phone, and is left out there."""
+        return not ROOM_AT_ENDS_PERCENT <= self.x <= 100 - ROOM_AT_ENDS_PERCENT
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 from jinja2 import pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 _MINUTE: Final = 60
 _HOUR: Final = 3600
@@ -21,6 +21,8 @@ NO_FIGURE: Final = "\N{EN DASH}"
 _MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z)", re.ASCII)
 
 INDENTED_CHARACTERS_MAX: Final = 16_384
+_MEMBER: Final = re.compile(r'(\s*)("(?:[^"\\]|\\.)*")(:.*)', re.DOTALL)
+"""A line of indented JSON: its indent, a member's name, the rest."""
 ID_CHARACTERS_MAX: Final = 22
 """A longer id is cut in the middle; what is copied is whole."""
 
@@ -174,6 +176,16 @@ def json(text: str) -> str:
     return msgspec.json.format(text.encode(), indent=2 if len(text) <= INDENTED_CHARACTERS_MAX else 0).decode()
 
 
+def coloured_json(text: str) -> Markup:
+    """The same, with the names of its members marked for colour, where it is short enough to be indented."""
+    lines = json(text).splitlines(keepends=True) if len(text) <= INDENTED_CHARACTERS_MAX else [json(text)]
+    marked = []
+    for line in lines:
+        member = _MEMBER.match(line)
+        marked.append(Markup("{}<b>{}</b>{}").format(*member.groups()) if member else escape(line))
+    return Markup("").join(marked)
+
+
 def short(value: str) -> Markup:
     """An id, cut in the middle if it is long, that is copied whole by a click."""
     half = ID_CHARACTERS_MAX // 2
@@ -219,6 +231,7 @@ FILTERS: Final[dict[str, Any]] = {
     "at_second": at_second,
     "bytes": bytes_,
     "capitalize_first": capitalize_first,
+    "coloured_json": coloured_json,
     "counted": counted,
     "due": due,
     "duration": duration,

@@ -9,7 +9,7 @@ from service.adapters.postgres.stats.counting import PostgresCountStore
 from service.core.deliveries.request import Fault, Reply
 from service.core.endpoints.gates.breaker import BreakerLimits
 from service.core.reason import Reason
-from service.web.charts import CHART_PX, chart_of, sparkline_of
+from service.web.charts import CHART_PX, Label, chart_of, sparkline_of
 from service.web.pages.overview import lead_of, title_of
 from tests.api.test_stats import answer, publish
 from tests.api.whole_rig import OWNER, STRANGER, Whole
@@ -139,6 +139,10 @@ def test_many_buckets_share_bars_and_none_is_lost() -> None:
     assert chart.top == 2
     assert {part.height for bar in chart.bars for part in bar.segments} == {CHART_PX}
     assert chart.bars[1].sentence == "1 Nov, 02:00: 2 delivered"
+
+
+def test_labels_that_would_touch_those_at_the_ends_are_not_for_phones() -> None:
+    assert [Label(x, "14:20").is_near_an_end for x in (12.5, 37.5, 62.5, 87.5)] == [True, False, False, True]
 
 
 def test_a_sparkline_of_nothing_has_no_bars() -> None:

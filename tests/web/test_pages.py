@@ -199,3 +199,16 @@ def test_a_time_is_told_in_words() -> None:
     ]
     assert [duration(each) for each in (96, 15_000, 135_000, 120_000)] == ["96 ms", "15.0 s", "2 min 15", "2 min"]
     assert [percent(each) for each in (1, 0.99999, 0.8849, None)] == ["100 %", "99.99 %", "88.49 %", "\N{EN DASH}"]
+
+
+def test_json_is_coloured_and_stays_text() -> None:
+    from service.web.words import INDENTED_CHARACTERS_MAX, coloured_json  # noqa: PLC0415 - beside what it is about
+
+    told = coloured_json('{"<i>":{"a\\"b":"\\u003cb>"},"list":["c: d",1.0]}')
+    assert "<b>&#34;&lt;i&gt;&#34;</b>: {" in told
+    assert "<b>&#34;a\\&#34;b&#34;</b>: &#34;" in told
+    assert told.count("<b>") == 3
+    assert "1.0" in told
+    long = coloured_json(f'{{"a":"{"x" * INDENTED_CHARACTERS_MAX}<"}}')
+    assert "<b>" not in long
+    assert long.endswith("&lt;&#34;}")

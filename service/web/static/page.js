@@ -33,10 +33,10 @@ if (shown?.showModal) {
 document.querySelector("[aria-invalid=true], .field.wrong input")?.focus();
 
 document.addEventListener("click", async (event) => {
-  const copied = event.target.closest("[data-copy]");
+  const copied = event.target.closest("[data-copy], [data-copy-of]");
   if (copied) {
     try {
-      await navigator.clipboard.writeText(copied.dataset.copy);
+      await navigator.clipboard.writeText(copied.dataset.copy ?? document.getElementById(copied.dataset.copyOf).textContent);
       toast("Copied");
     } catch {
       getSelection().selectAllChildren(copied); // without https a browser lets nobody copy but the reader
@@ -73,7 +73,7 @@ document.addEventListener("change", (event) => { if (event.target.matches("[data
 
 // Keys: "/" searches, j and k move over rows, Enter opens, x selects, ? helps.
 const KEYS_OFF = "posthorn-keys-off";
-const rows = () => [...document.querySelectorAll("main tbody tr")].filter((row) => row.offsetParent && row.querySelector("a"));
+const rows = () => [...document.querySelectorAll("main tbody tr")].filter((row) => (row.checkVisibility?.() ?? row.offsetParent) && row.querySelector("a")); // not what is folded
 
 function move(by) {
   const all = rows();

@@ -71,6 +71,9 @@ async def test_an_event_is_followed_from_the_list_to_its_envelope(visit: Visit, 
     await page.wait_for_url(f"**/events/{things.event_id}")
     assert "It reached 0 of" in await page.get_by_role("heading", level=1).inner_text()
     assert things.message_id in await page.locator("pre").first.inner_text()
+    await page.get_by_role("button", name="Copy JSON").click()
+    await page.locator("#said", has_text="Copied").wait_for(state="attached")
+    assert json.loads(await page.evaluate("navigator.clipboard.readText()"))["id"] == things.event_id
 
 
 async def test_new_rows_enter_by_themselves_when_asked_for(visit: Visit, whole: Whole, things: Things) -> None:
@@ -125,6 +128,7 @@ async def test_pages_are_read_and_left_without_script(windows: Windows, whole: W
     await visit.page.get_by_label("State").select_option("pending")
     await visit.page.get_by_role("button", name="Filter").click()
     await visit.page.wait_for_url("**state=pending**")
+    await visit.page.locator(".rest > summary").click()
     await visit.page.get_by_role("button", name="Sign out").click()
     await visit.page.wait_for_url("**/dashboard/sign-in")
 
