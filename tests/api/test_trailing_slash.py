@@ -34,6 +34,7 @@ async def test_it_is_dropped(whole: Whole, method: str, path: str, meant: str) -
     assert told.status == 308
     assert urljoin(f"http://here.example{path}", location) == f"http://here.example{meant}"
     assert urljoin(PUBLIC + path, location) == PUBLIC + meant  # behind a proxy with a path prefix, too
+    assert int(told.headers["X-RateLimit-Remaining"]) < int(told.headers["X-RateLimit-Limit"])
 
 
 @pytest.mark.parametrize("path", ["/v1//evil.example/", "/v1/endpoints//", "/v1/nothing/", "/docs//"])

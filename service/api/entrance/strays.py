@@ -12,7 +12,7 @@ from service.ports.errors import UnavailableError
 
 
 def count_strays(entrance: Entrance) -> Middleware:
-    """Count requests for a path that does not exist (404), or with a method that its path does not know (405).
+    """Count requests for a path that does not exist (404, or 308), or with a method that its path does not know (405).
 
     They keep their answer, unless their key has no room (429). Without a valid key, or a database to ask, they are not
     counted.
