@@ -175,6 +175,47 @@ async def test_registering_again_changes_nothing(bench: Bench) -> None:
     assert (other.status, other.json["code"], list(other.json["errors"])) == (409, "CONFLICT", ["name"])
 
 
+@pytest.mark.parametrize(
+    ("wrong", "fields"),
+    [
+        (
+            {"type": "message.sendt", "timestamp": "x", "organization_id": "org_z"},
+            {"id", "type", "timestamp", "organization_id", "data"},
+        ),
+        (
+            envelope("e.1", type="order.placed", timestamp="noon", data={"order": {"id": 7}}),
+            {"id", "timestamp", "data.order.id"},
+        ),
+        (
+            envelope(type="order.placed", organization_id="org_z", data={"order": {}}),
+            {"organization_id", "data.order.id"},
+        ),
+        (envelope(type="order.placed", organization_id="org_z", data=None), {"organization_id", "data"}),
+        (envelope(type="order.placed", organization_id="org_z", data=[]), {"organization_id", "data"}),
+        (
+            envelope(organization_id="org_z", data={"link": {"url": 1}}),
+            {"organization_id", "data.link.url", "data.message.id", "data.click.id", "data.click.clicked_at"},
+        ),
+        (envelope("e.1", type="endpoint.failing", data={}), {"id", "type"}),
+    ],
+    ids=["a typo", "own type", "foreign own type", "no data", "no object", "foreign built-in type", "reserved type"],
+)
+async def test_type_data_and_organization_are_judged_whatever_else_is_wrong(
+    bench: Bench, wrong: dict[str, Any], fields: set[str]
+) -> None:
+    await bench.register()
+    other = await make_key(bench.engine, "org_z")
+    await bench.register(key=other, schema={"required": ["secret"]})
+    fine = envelope("evt_2")
+    alone = await bench.ask("POST", "/v1/events", json=wrong)
+    assert (alone.status, alone.json["errors"].keys()) == (400, fields)
+    batch = await bench.ask("POST", "/v1/events", json={"events": [fine, wrong, {**fine, "type": "no.such"}]})
+    assert batch.json["errors"].keys() == {"events[2].id", "events[2].type", *(f"events[1].{each}" for each in fields)}
+    if wrong["type"] == "message.sendt":
+        assert alone.json["errors"]["type"][0].endswith("did you mean 'message.sent'?")
+    assert await sql(bench.engine, "SELECT count(*) FROM events") == 0
+
+
 PATTERN: dict[str, Any] = {"required": ["sku"], "properties": {"sku": {"type": "string", "pattern": "^[A-Z]{3}$"}}}
 
 

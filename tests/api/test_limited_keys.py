@@ -113,6 +113,8 @@ async def test_a_key_publishes_only_the_types_that_it_may(whole: Whole) -> None:
     assert told.status == 403
     assert told.json["errors"] == {"events[1].type": [sentence], "events[3].type": [sentence]}
     assert "not permitted: 2 of 4 events" in told.json["error"]
+    unread = await asked_by(whole, key, "POST", "/v1/events", {**other, "id": "e.2", "data": {}})
+    assert (unread.status, unread.json["errors"]) == (403, {"type": [sentence]})  # whatever else is wrong with it
     assert (await whole.ask("GET", "/v1/events/evt_3")).status == 404  # nothing of the batch
     assert (await asked_by(whole, key, "GET", "/v1/events")).status == 403
 

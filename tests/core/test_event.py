@@ -569,7 +569,7 @@ def test_the_callers_organization_is_used_where_the_envelope_names_none(name: st
     whole = envelope()
     del whole["organization_id"]
     assert _parsed(json.dumps(whole).encode(), organization_id="org_mine").organization_id == "org_mine"
-    assert _parsed(body_of(organization_id="org_own"), organization_id="org_mine").organization_id == "org_own"
+    _rejected(body_of(organization_id="org_own"), ParkReason.BAD_FIELD, "organization_id", organization_id="org_mine")
     named = json.dumps({**whole, name: 7}).encode()
     reason = ParkReason.BAD_FIELD if name == "organization_id" else ParkReason.MISSING_FIELD
     _rejected(named, reason, "organization_id", organization_id="org_mine")

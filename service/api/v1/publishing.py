@@ -1,7 +1,7 @@
 """``POST /v1/events``: the same intake as the broker's, for producers without AMQP. 202 only after COMMIT."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -164,8 +164,8 @@ class PublishEvents:
             idempotency_key=call.request.headers.get(IDEMPOTENCY_KEY),
         )
         _refuse_unpermitted(submission, parsed, call.key)
-        judgements = iter(await self._judge([each for each in parsed if isinstance(each, Event)]))
-        judged = _all_valid(submission, [next(judgements) if isinstance(each, Event) else each for each in parsed])
+        judgements = iter(await self._judge([event for each in parsed if (event := _judgeable(each)) is not None]))
+        judged = _all_valid(submission, [_together(each, judgements) for each in parsed])
         events = [each.event for each in judged]
         outcomes = await self._record(judged, SOURCE_NAME)
         _refuse_unrecorded(submission, events, outcomes)
@@ -237,7 +237,7 @@ async def _parse(
             content_type=content_type,
             fields=submission.fields,
         )
-        parsed.append(_checked(each, organization_id, bodies) if isinstance(each, Event) else each)
+        parsed.append(_checked(each, bodies) if isinstance(each, Event) else each)
         await asyncio.sleep(0)  # a large event takes some milliseconds: let the other tasks run
     return parsed
 
@@ -262,26 +262,39 @@ def _refuse_unpermitted(submission: _Submission, parsed: Sequence[Event | Reject
     if key.may("publish"):
         return
     allowed = ", ".join(sorted(each.partition(":")[2] for each in key.scopes if each.startswith("publish:")))
+    types = {index: event.type for index, each in enumerate(parsed) if (event := _judgeable(each)) is not None}
     errors = {
         submission.name(index, "type"): [
-            FieldSentence(f"this API key may publish only {allowed}, not {each.type}", FieldCode.NOT_ALLOWED)
+            FieldSentence(f"this API key may publish only {allowed}, not {event_type}", FieldCode.NOT_ALLOWED)
         ]
-        for index, each in enumerate(parsed)
-        if isinstance(each, Event) and not key.may("publish", each.type)
+        for index, event_type in types.items()
+        if not key.may("publish", event_type)
     }
     if errors:
         sentence = f"not permitted: {len(errors)} of {count_of(len(submission.bodies), 'event')}"
         raise ApiError(403, Code.PERMISSION_DENIED, sentence, errors=errors)
 
 
-def _checked(event: Event, organization_id: str, bodies: dict[str, bytes]) -> Event | Rejected:
-    """Return the event if it belongs to the caller and does not conflict with an earlier one of the batch."""
-    if event.organization_id != organization_id:
-        detail = "must be the organization of the API key, or omitted"
-        return Rejected(ParkReason.BAD_FIELD, detail, "organization_id", field_code=FieldCode.NOT_ALLOWED)
+def _checked(event: Event, bodies: dict[str, bytes]) -> Event | Rejected:
+    """Return the event if it does not conflict with an earlier one of the batch."""
     if bodies.setdefault(event.id, event.body) != event.body:
-        return Rejected(ParkReason.CONFLICT, "another event of this batch has the same id", "id")
+        return Rejected(ParkReason.CONFLICT, "another event of this batch has the same id", "id", stand_in=event)
     return event
+
+
+def _judgeable(parsed: Event | Rejected) -> Event | None:
+    """The event, or what stands for it, so that its type and data are judged whatever else is wrong."""
+    return parsed if isinstance(parsed, Event) else parsed.stand_in
+
+
+def _together(parsed: Event | Rejected, judgements: Iterator[Judged | Rejected]) -> Judged | Rejected:
+    """What is wrong with the envelope, and with its type and data, which the next judgement says; Judged if nothing."""
+    if isinstance(parsed, Event):
+        return next(judgements)
+    if parsed.stand_in is None:
+        return parsed
+    judged = next(judgements)
+    return parsed.with_others(judged.complaints) if isinstance(judged, Rejected) else parsed
 
 
 def _refuse_unrecorded(

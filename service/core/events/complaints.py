@@ -35,7 +35,7 @@ def complaints_about(event_type: str, data: bytes) -> tuple[Complaint, ...]:
     mistyped = tuple(islice(_mistyped(data, Data, "data"), COMPLAINTS_MAX))
     known = {each.field for each in mistyped}
     try:
-        missing = [each for each in _missing(event_type, _plain.decode(data)) if known.isdisjoint(_ways_to(each.field))]
+        missing = [each for each in _missing(event_type, _plain.decode(data)) if known.isdisjoint(ways_to(each.field))]
     except (msgspec.DecodeError, RecursionError):
         return (about,)
     return (*mistyped, *missing)[:COMPLAINTS_MAX]
@@ -90,7 +90,7 @@ def _value_at(data: object, path: str) -> object:
     return data
 
 
-def _ways_to(field: str) -> Iterator[str]:
+def ways_to(field: str) -> Iterator[str]:
     """The field itself, and all that it is in: ``data.message.id``, ``data.message``, ``data``."""
     while field:
         yield field

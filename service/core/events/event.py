@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from service.core.events.complaints import complaints_about
+from service.core.events.complaints import complaints_about, ways_to
 from service.core.events.registry import REGISTRY, Complaint, about_of, is_event_type_name, unknown_type
 from service.core.events.urn import with_plain_urns
 from service.core.field_code import FieldCode
@@ -68,7 +68,8 @@ class Rejected:
     """Why these bytes are not an event. ``field`` names the invalid field; ``detail`` says what is wrong with it.
 
     ``others`` are what else is wrong, as far as its fields could be read. ``field_code`` is the code of what is wrong
-    with the field, unless it follows from the reason.
+    with the field, unless it follows from the reason. ``stand_in`` is for whoever has a directory: an event of which
+    only type, organization and data are meant, to find out what is wrong with these; None if they cannot be told.
     """
 
     reason: ParkReason
@@ -76,12 +77,19 @@ class Rejected:
     field: str | None = None
     others: tuple[Complaint, ...] = ()
     field_code: FieldCode | None = None
+    stand_in: Event | None = None
 
     @property
     def complaints(self) -> tuple[Complaint, ...]:
         """Everything that is wrong, as complaints about fields; "" is the whole event."""
         code = self.field_code or _CODES.get(self.reason, FieldCode.INVALID)
         return Complaint(self.field or "", self.detail, code), *self.others
+
+    def with_others(self, more: Sequence[Complaint]) -> "Rejected":
+        """The same with more complaints, but for those about fields, or what is in them, that it complains of."""
+        told = {each.field for each in self.complaints}
+        added = (each for each in more if told.isdisjoint(ways_to(each.field)))
+        return replace(self, others=(*self.others, *added))
 
 
 _CODES: Mapping[ParkReason, FieldCode] = {
@@ -122,7 +130,8 @@ def parse_event(
 ) -> Event | Rejected:
     """Read one envelope.
 
-    ``message_id`` is the broker's and ``organization_id`` the caller's; they are used if the envelope has none.
+    ``message_id`` is the broker's and ``organization_id`` the caller's; they are used if the envelope has none. An
+    envelope may not have another organization than the caller's.
     ``fields`` are the fields of ``body``, if already decoded. ``data`` and unknown keys keep the producer's bytes, so
     no number changes its notation; the envelope around them is serialised afresh, without white space.
     """
@@ -135,9 +144,9 @@ def parse_event(
     except _Invalid as invalid:
         return invalid.rejected
     try:
-        return _event(fields, now, message_id)
+        return _event(fields, now, message_id, organization_id)
     except _Invalid as invalid:
-        return _rejected(invalid.rejected, fields, now, message_id)
+        return _rejected(invalid.rejected, fields, now, message_id, organization_id)
 
 
 def _envelope(body: bytes, fields: Mapping[str, msgspec.Raw] | None) -> Mapping[str, msgspec.Raw]:
@@ -207,10 +216,10 @@ def _from_cloudevents(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Ra
     return {name: raw for name, raw in renamed.items() if name not in _CLOUDEVENTS_OWN}
 
 
-def _event(fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | None) -> Event:
+def _event(fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | None, caller: str | None) -> Event:
     event_id = _id(fields, message_id)
     event_type = _type(fields)
-    organization_id = _organization_id(fields)
+    organization_id = _organization_id(fields, caller)
     occurred_at = _occurred_at(fields, now)
     is_test = _is_test(fields)
     data = bytes(_required(fields, "data"))
@@ -241,12 +250,14 @@ def _event(fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | N
     return Event(event_id, event_type, occurred_at, organization_id, whole, is_test, *ids, *scope)
 
 
-def _rejected(first: Rejected, fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | None) -> Rejected:
+def _rejected(
+    first: Rejected, fields: Mapping[str, msgspec.Raw], now: datetime, message_id: str | None, caller: str | None
+) -> Rejected:
     """Everything that is wrong with the fields of an envelope, of which ``_event`` found the first."""
     readers: tuple[Callable[[], object], ...] = (
         lambda: _id(fields, message_id),
         lambda: _type(fields),
-        lambda: _organization_id(fields),
+        lambda: _organization_id(fields, caller),
         lambda: _occurred_at(fields, now),
         lambda: _is_test(fields),
         lambda: _required(fields, "data"),
@@ -257,10 +268,12 @@ def _rejected(first: Rejected, fields: Mapping[str, msgspec.Raw], now: datetime,
             read()
         except _Invalid as invalid:
             found += invalid.rejected.complaints
+    event_type = "" if any(each.field == "type" for each in found) else _type(fields)
+    data = bytes(fields.get("data", b"{}"))
     if "data" in fields:
-        event_type = "" if any(each.field == "type" for each in found) else _type(fields)
-        found += complaints_about(event_type, bytes(fields["data"]))
-    return replace(first, others=tuple(each for each in found if each.field != first.field))
+        found += complaints_about(event_type, data)
+    stand_in = Event("", event_type, now, caller, b'{"data":%b}' % data) if event_type and caller is not None else None
+    return replace(first, others=tuple(each for each in found if each.field != first.field), stand_in=stand_in)
 
 
 def _type(fields: Mapping[str, msgspec.Raw]) -> str:
@@ -270,10 +283,13 @@ def _type(fields: Mapping[str, msgspec.Raw]) -> str:
     return name
 
 
-def _organization_id(fields: Mapping[str, msgspec.Raw]) -> str:
+def _organization_id(fields: Mapping[str, msgspec.Raw], caller: str | None) -> str:
     organization_id = _text(fields, "organization_id")
     if not ORGANIZATION_ID.fullmatch(organization_id):
         raise _Invalid(ParkReason.BAD_FIELD, f"must match {ORGANIZATION_ID.pattern}", "organization_id")
+    if caller is not None and organization_id != caller:
+        detail = "must be the organization of the API key, or omitted"
+        raise _Invalid(ParkReason.BAD_FIELD, detail, "organization_id", FieldCode.NOT_ALLOWED)
     return organization_id
 
 
