@@ -73,7 +73,7 @@ document.addEventListener("change", (event) => { if (event.target.matches("[data
 
 // Keys: "/" searches, j and k move over rows, Enter opens, x selects, ? helps.
 const KEYS_OFF = "posthorn-keys-off";
-const rows = () => [...document.querySelectorAll("main tbody tr")].filter((row) => (row.checkVisibility?.() ?? row.offsetParent) && row.querySelector("a")); // not what is folded
+const rows = () => [...document.querySelectorAll("main tbody tr")].filter((row) => (row.checkVisibility?.() ?? row.offsetParent) && row.querySelector("a"));
 
 function move(by) {
   const all = rows();
