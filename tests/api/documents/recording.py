@@ -148,6 +148,7 @@ async def _ask_for_all(run: Recording, town: Town, receiver: App) -> None:
         await run.ask("register_event_type")
     await run.ask("get_event_type", run.example("register_event_type")["name"])
     await run.ask("list_event_types")
+    await run.ask("list_event_type_names")
     endpoint = await _endpoint(run, receiver)
     wanted: dict[str, Any] = {"url": other, "signature_style": "ed25519", "event_types": ["message.failed"]}
     await run.ask("put_endpoint", query={"url": other}, **wanted)
@@ -203,6 +204,7 @@ async def _endpoint(run: Recording, receiver: App) -> str:
     await run.ask("update_endpoint", endpoint, body={"event_types": ["message.*", "link.clicked"]})
     await run.ask("get_endpoint", endpoint)
     await run.ask("list_endpoints")
+    await run.ask("list_endpoint_urls")
     await run.ask("pause_endpoint", endpoint)
     await run.ask("test_endpoint", endpoint)  # 409: it is paused
     await run.ask("resume_endpoint", endpoint)
