@@ -36,7 +36,7 @@ from service.adapters.postgres.engine import connect, driver
 from service.adapters.postgres.oversight import OversightReader
 from service.adapters.postgres.requests.sessions import SessionStore
 from service.adapters.rabbitmq.topology import declare_topology
-from service.api.cursor import write_cursor
+from service.api.lists.cursor import write_cursor
 from service.core.api_scope import SCOPES
 from service.core.deliveries.delivery import DeliveryKey
 from service.core.session import TOKEN_BYTES, Guest, new_token

@@ -15,8 +15,8 @@ from aiohttp import ETag
 from service.api.asked import InsideRequest
 from service.api.errors import ApiError, Code
 from service.api.export.export import Export
+from service.api.lists.page import PageQuery
 from service.api.operation import Answer, Call, Operation, export_of, require_scope
-from service.api.page import PageQuery
 from service.api.validation import parse_body, parse_parameters
 from service.core.api_key import StoredKey
 from service.core.api_scope import SCOPES

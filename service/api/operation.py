@@ -23,7 +23,7 @@ from service.api.errors import ApiError, Code
 from service.api.event_stream import EVENT_STREAM
 from service.api.export.export import Export, make_export
 from service.api.export.sending import send
-from service.api.page import Format, PageQuery
+from service.api.lists.page import Format, PageQuery
 from service.api.patience import PATIENCE_SECONDS, Patience
 from service.api.validation import (
     BODY_BYTES_MAX,

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientPayloadError
 
 from service.api.export import export, sending
-from service.api.page import PageQuery
+from service.api.lists.page import PageQuery
 from service.ports.errors import UnavailableError
 from tests.api.whole_rig import OWNER, STRANGER, Things, Whole, make_things, whole_on
 

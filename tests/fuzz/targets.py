@@ -12,7 +12,7 @@ from aiormq.exceptions import ProtocolSyntaxError
 from service.adapters.rabbitmq.delivery import Messages
 from service.adapters.rabbitmq.frames import FrameReader
 from service.adapters.rabbitmq.properties import UnreadableError, split_properties
-from service.api.cursor import read_cursor
+from service.api.lists.cursor import read_cursor
 from service.core.deliveries.outcome import retry_after_seconds
 from service.core.deliveries.request import Reply
 from service.core.deliveries.token import read_token

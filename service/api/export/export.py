@@ -10,8 +10,8 @@ import msgspec
 from pydantic import BaseModel
 
 from service.api.errors import ApiError, Code
+from service.api.lists.page import LIMIT_MAX, Format, PageQuery
 from service.api.one_line import on_one_line
-from service.api.page import LIMIT_MAX, Format, PageQuery
 from service.core.csv_line import csv_line
 from service.ports.errors import UnavailableError
 

@@ -6,9 +6,9 @@ from typing import Any, Final
 from pydantic import Field
 
 from service.api.instant import Instant
-from service.api.keyset import Keyset
+from service.api.lists.keyset import Keyset
+from service.api.lists.page import OrderedQuery, Page, by_time, read_page
 from service.api.operation import Answer, Call, Operation
-from service.api.page import OrderedQuery, Page, by_time, read_page
 from service.api.v1.event_queries import GivenInstant
 from service.api.validation import AnswerModel
 from service.core.audit.actor import ACTOR_ID_BYTES_MAX, ActorKind

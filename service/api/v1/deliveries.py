@@ -9,10 +9,10 @@ from pydantic import Field, WithJsonSchema
 
 from service.api.errors import ApiError, Code
 from service.api.instant import Instant
-from service.api.keyset import Keyset
+from service.api.lists.keyset import Keyset
+from service.api.lists.page import Page, page_of_json, read_page
+from service.api.lists.several import Several
 from service.api.operation import Answer, Call, Operation
-from service.api.page import Page, page_of_json, read_page
-from service.api.several import Several
 from service.api.v1.event_queries import ID_PATTERN, EventsQuery
 from service.api.v1.events import EventItem, event_json
 from service.api.validation import AnswerModel, QueryModel

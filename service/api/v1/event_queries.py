@@ -6,8 +6,8 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from service.api.errors import invalid
-from service.api.page import OrderedQuery
-from service.api.several import Several
+from service.api.lists.page import OrderedQuery
+from service.api.lists.several import Several
 from service.api.validation import NO_INSTANT
 from service.core.events.registry import MESSAGE_ID_LENGTH_MAX, NAME_LENGTH_MAX, NAME_PATTERN
 from service.core.events.scope import ScopeName, ScopeWanted

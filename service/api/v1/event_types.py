@@ -11,9 +11,9 @@ from pydantic import AfterValidator, Field
 
 from service.api.errors import ApiError, Code, FieldErrors, about, invalid
 from service.api.instant import Instant
-from service.api.keyset import Keyset
+from service.api.lists.keyset import Keyset
+from service.api.lists.page import OrderedQuery, Page, page_of_json, read_page
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
-from service.api.page import OrderedQuery, Page, page_of_json, read_page
 from service.api.validation import AnswerModel, BodyModel
 from service.core.endpoints.refusals import CapReached
 from service.core.events.own_types.new_type import SAMPLE_BYTES_MAX, WrittenType, write_type

@@ -9,9 +9,9 @@ from pydantic import ConfigDict, Field
 
 from service.api.errors import ApiError, Code
 from service.api.instant import Instant
-from service.api.keyset import Keyset
+from service.api.lists.keyset import Keyset
+from service.api.lists.page import Page, page_of_json, read_page
 from service.api.operation import Answer, Call, Operation
-from service.api.page import Page, page_of_json, read_page
 from service.api.v1.event_queries import EventsQuery
 from service.api.validation import AnswerModel
 from service.core.events.uid import received_at

@@ -8,10 +8,10 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, WithJsonSchema
 
 from service.api.instant import Instant
-from service.api.keyset import Keyset
+from service.api.lists.keyset import Keyset
+from service.api.lists.page import MORE, NEXT, PREVIOUS, OrderedQuery, read_page
+from service.api.lists.several import Several
 from service.api.operation import Answer, Call, Operation
-from service.api.page import MORE, NEXT, PREVIOUS, OrderedQuery, read_page
-from service.api.several import Several
 from service.api.v1.endpoints.answers import GateShown
 from service.api.v1.events import TAG, no_event
 from service.api.validation import AnswerModel

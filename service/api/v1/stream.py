@@ -13,10 +13,10 @@ from pydantic import Field, RootModel, WithJsonSchema
 from service.api.errors import RETRY_AFTER_SECONDS, ApiError, Code, invalid
 from service.api.event_stream import COMMENT_SECONDS, EVENT_STREAM, comment, frame, no_frames, serve_frames
 from service.api.instant import Instant
+from service.api.lists.several import Several
 from service.api.one_line import on_one_line
 from service.api.operation import Answer, Call, Operation
 from service.api.patience import PATIENCE_SECONDS
-from service.api.several import Several
 from service.api.v1.deliveries import EndpointIdAsked
 from service.api.v1.event_queries import EventTypeAsked
 from service.api.v1.events import EventItem, event_json

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from service.api import keyset
-from service.api.cursor import read_cursor, write_cursor
-from service.api.keyset import Fetch, Keyset, Place, from_microseconds, to_microseconds
+from service.api.lists import keyset
+from service.api.lists.cursor import read_cursor, write_cursor
+from service.api.lists.keyset import Fetch, Keyset, Place, from_microseconds, to_microseconds
 from service.api.v2.refusal import INVALID_CURSOR, refusal
 from service.core.endpoints.view import Resthook, ResthookEvent, Subscriber
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from service.api.page import Format
+from service.api.lists.page import Format
 from service.core.timestamp import format_timestamp
 from service.web.page import Download, Visit
 

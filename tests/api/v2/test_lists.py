@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from service.api.cursor import write_cursor
+from service.api.lists.cursor import write_cursor
 from service.core.events.registry import BUILT_IN
 from tests.api.v2.surface_rig import EVENTS, RESTHOOKS, SUBSCRIBERS, TARGET, Surface, serving
 from tests.fakes.events import body_of

@@ -6,9 +6,9 @@ from functools import partial
 from typing import Final
 
 from service.api.errors import invalid
-from service.api.keyset import Keyset
+from service.api.lists.keyset import Keyset
+from service.api.lists.page import Page, by_time, read_page
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
-from service.api.page import Page, by_time, read_page
 from service.api.v1.endpoints.answers import CreatedEndpoint, EndpointShown, EndpointUrlShown
 from service.api.v1.endpoints.bodies import NewEndpoint
 from service.api.v1.endpoints.changes import ALL_AT_ONCE, EndpointChanges

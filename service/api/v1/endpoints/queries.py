@@ -4,8 +4,8 @@ from typing import Annotated, Final
 
 from pydantic import Field, WithJsonSchema
 
-from service.api.page import OrderedQuery
-from service.api.several import Several
+from service.api.lists.page import OrderedQuery
+from service.api.lists.several import Several
 from service.api.validation import QueryModel
 from service.core.endpoints.view import EndpointState
 

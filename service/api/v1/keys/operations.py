@@ -6,9 +6,9 @@ from functools import partial
 from typing import Final
 
 from service.api.errors import ApiError, Code, about, invalid
-from service.api.keyset import Keyset
+from service.api.lists.keyset import Keyset
+from service.api.lists.page import OrderedQuery, Page, by_time, read_page
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation, created
-from service.api.page import OrderedQuery, Page, by_time, read_page
 from service.api.v1.keys.answers import ApiKeyShown, CreatedApiKey, RotatedApiKey, shown_fields
 from service.api.v1.keys.bodies import KeyRotation, NewApiKey, days
 from service.core.api_key import ListedKey, NewKey, is_key_id

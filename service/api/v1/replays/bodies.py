@@ -5,8 +5,8 @@ from typing import Annotated, Final
 from pydantic import Field, WithJsonSchema
 
 from service.api.errors import about, invalid
-from service.api.page import OrderedQuery
-from service.api.several import Several
+from service.api.lists.page import OrderedQuery
+from service.api.lists.several import Several
 from service.api.v1.event_queries import ID_PATTERN, GivenInstant
 from service.api.validation import BodyModel
 from service.core.deliveries.delivery import FINAL_STATES, DeliveryKey, State

@@ -8,9 +8,9 @@ from typing import Final
 from pydantic import BaseModel
 
 from service.api.errors import ApiError, Code
-from service.api.keyset import Keyset
+from service.api.lists.keyset import Keyset
+from service.api.lists.page import Page, by_time, read_page
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
-from service.api.page import Page, by_time, read_page
 from service.api.v1.endpoints.paths import endpoint_id_of, granted, on_endpoint, problem_of
 from service.api.v1.replays.answers import ReplayCounted, ReplayShown
 from service.api.v1.replays.bodies import NewReplay, Recovery, ReplaysQuery

@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from service.api.several import once, split
+from service.api.lists.several import once, split
 from service.api.validation import QueryModel
 from service.core.stats.period import PeriodName
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final, Generic, Literal, TypedDict, TypeVar
 import msgspec
 from pydantic import Field, WithJsonSchema
 
-from service.api import keyset
-from service.api.cursor import read_cursor, write_cursor
 from service.api.errors import ApiError, invalid
-from service.api.keyset import Fetch, Keyset, Place, from_microseconds, to_microseconds
+from service.api.lists import keyset
+from service.api.lists.cursor import read_cursor, write_cursor
+from service.api.lists.keyset import Fetch, Keyset, Place, from_microseconds, to_microseconds
 from service.api.validation import AnswerModel, QueryModel, is_storable
 from service.core.field_code import FieldCode, FieldSentence
 from service.ports.desk import TimeKeyset

@@ -1,0 +1,1 @@
+"""Lists of the API: paged by keyset in either direction, filtered by several values."""
