@@ -89,6 +89,7 @@ def changing(known: KnownIds) -> dict[str, tuple[str, ...]]:
     url = ("--url", "https://two.example/?token=hush", "--event-types", "message.sent")
     return {
         "dashboard": (),
+        "secrets rewrap": (),  # before what it would rewrap is replaced
         "keys create": ("--organization", "org_new"),
         "keys rotate": (known.key_id,),
         "keys revoke": (known.key_id,),
@@ -107,7 +108,6 @@ def changing(known: KnownIds) -> dict[str, tuple[str, ...]]:
         "replays resume": (known.replay_id,),
         "replays cancel": (known.replay_id,),
         "endpoints remove": (known.endpoint_id, *OF),
-        "secrets rewrap": (),
         "parked republish": ("--all", "--yes"),
         "parked discard": ("--all", "--yes"),
     }

@@ -21,6 +21,7 @@ def main() -> None:
         os.setpgid(0, 0)
         os.tcsetpgrp(0, os.getpid())
         signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever runs us in the background has it ignored
         os.execv(sys.argv[1], sys.argv[1:])  # noqa: S606 - the job itself
     sys.stdout.write(f"<job {job}>\n")
     sys.stdout.flush()
