@@ -18,6 +18,7 @@ from service.api.entrance.rate_limit import show_rate_limit
 from service.api.entrance.strays import count_strays
 from service.api.errors import error_middleware
 from service.api.operation import Operation, bind
+from service.api.patience import let_go
 from service.api.request_id import NewRequestId, random_request_id, request_id_middleware, show_request_id
 from service.ports.observer import Observer
 
@@ -61,6 +62,7 @@ def make_api(
     app.on_response_prepare.append(show_deprecation)
     app.on_response_prepare.append(_add_headers)
     app.on_response_prepare.append(show_origin)
+    app.on_cleanup.append(lambda _: let_go())
     for operation in operations:
         handler = bind(operation, entrance)
         app.router.add_route(operation.method, operation.path, handler)

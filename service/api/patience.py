@@ -9,6 +9,9 @@ from service.ports.errors import UnavailableError
 PATIENCE_SECONDS: Final = 4.5
 """For all that a request asks of the database, so that it is answered within five seconds."""
 
+LEAVE_SECONDS_MAX: Final = 2.0
+"""How long the end of the application waits for what was given up: a database that hangs never lets go."""
+
 _left_behind: Final[set[asyncio.Task[Any]]] = set()
 """What was given up and still ends: a transaction rolls back, a connection is given back. The pool bounds them."""
 
@@ -38,6 +41,13 @@ class Patience:
         if not task.done():
             raise UnavailableError(f"the database did not answer within {PATIENCE_SECONDS:g} s")
         return task.result()
+
+
+async def let_go() -> None:
+    """Wait for what was given up, for a moment: who closes the pool after that leaves no connection open."""
+    loop = asyncio.get_running_loop()
+    if tasks := [each for each in _left_behind if each.get_loop() is loop]:
+        await asyncio.wait(tasks, timeout=LEAVE_SECONDS_MAX)
 
 
 def _leave(task: asyncio.Task[Any]) -> None:
