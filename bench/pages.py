@@ -37,8 +37,8 @@ from service.adapters.postgres.oversight import OversightReader
 from service.adapters.postgres.requests.sessions import SessionStore
 from service.adapters.rabbitmq.topology import declare_topology
 from service.api.lists.cursor import write_cursor
-from service.core.api_scope import SCOPES
 from service.core.deliveries.delivery import DeliveryKey
+from service.core.keys.scope import SCOPES
 from service.core.session import TOKEN_BYTES, Guest, new_token
 from service.ports.source import Topology
 from service.web.page import OF_ORGANIZATION, PREFIX

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import uuid_utils.compat
 
-from service.core.api_key import RANDOM_BYTES, NewKey, generate_key
 from service.core.audit.actor import Actor, ActorKind
+from service.core.keys.api_key import RANDOM_BYTES, NewKey, generate_key
 
 
 class SystemClock:

@@ -18,9 +18,9 @@ from service.api.export.export import Export
 from service.api.lists.page import PageQuery
 from service.api.operation import Answer, Call, Operation, export_of, require_scope
 from service.api.validation import parse_body, parse_parameters
-from service.core.api_key import StoredKey
-from service.core.api_scope import SCOPES
 from service.core.audit.actor import Actor
+from service.core.keys.api_key import StoredKey
+from service.core.keys.scope import SCOPES
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 

@@ -35,8 +35,8 @@ from service.api.validation import (
     read_body,
     require_media_type,
 )
-from service.core.api_key import NOBODY, StoredKey
 from service.core.audit.actor import Actor
+from service.core.keys.api_key import NOBODY, StoredKey
 
 ALWAYS_POSSIBLE: Final = frozenset({400, 401, 403, 429, 500, 503})
 """Error statuses that every operation may answer."""

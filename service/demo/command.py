@@ -34,10 +34,10 @@ from service.app.assembly import run_process
 from service.app.dashboard_link import make_dashboard_link
 from service.app.descriptors import TooFewDescriptorsError
 from service.app.role import Role
-from service.core.api_key_grant import KeyWish
-from service.core.api_scope import SCOPES
 from service.core.endpoints.settings import EndpointWish
 from service.core.endpoints.view import Registered
+from service.core.keys.grant import KeyWish
+from service.core.keys.scope import SCOPES
 from service.demo.broker import DemoBroker, demo_broker
 from service.demo.display import DemoDisplay
 from service.demo.receiver import demo_receiver

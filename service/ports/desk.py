@@ -10,8 +10,6 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from service.core.api_key import ListedKey, NewKey, StoredKey
-from service.core.api_key_grant import KeyEnded, KeyReplaced, KeyWish, TooManyKeys
 from service.core.audit.actor import Actor
 from service.core.audit.entry import EntryFilter, EntryView
 from service.core.deliveries.delivery import DeliveryKey
@@ -44,6 +42,8 @@ from service.core.endpoints.view import (
     Subscriber,
 )
 from service.core.events.view import EventFilter, EventView, OwnTypeName, OwnTypeView, Registration
+from service.core.keys.api_key import ListedKey, NewKey, StoredKey
+from service.core.keys.grant import KeyEnded, KeyReplaced, KeyWish, TooManyKeys
 from service.core.replays.job import (
     OrderRefused,
     ReplayCount,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from service.core.api_key import StoredKey
 from service.core.budget import Budget
+from service.core.keys.api_key import StoredKey
 
 
 class KeyRing(Protocol):

@@ -11,8 +11,8 @@ from aiohttp import ETag, web
 from service.api.errors import ApiError, Code
 from service.api.inside import Caller, Inside, decoded
 from service.api.validation import is_storable
-from service.core.api_key import StoredKey
 from service.core.audit.actor import Actor, ActorKind
+from service.core.keys.api_key import StoredKey
 from service.core.session import Session
 from service.web.done import PARAMETER, Done
 

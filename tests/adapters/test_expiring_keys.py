@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.engine import connect
 from service.adapters.postgres.requests.keys import KeyStore
-from service.core.api_key import RANDOM_BYTES, generate_key
+from service.core.keys.api_key import RANDOM_BYTES, generate_key
 from service.flow.surroundings import Surroundings
 from service.flow.upkeep.expiring_keys import LOOK_SECONDS, ExpiringKeys
 from service.ports.observer import KeyExpires, KeysMeasured

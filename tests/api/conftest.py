@@ -16,11 +16,11 @@ from service.api.entrance.entrance import Entrance
 from service.api.entrance.idempotency import Idempotency
 from service.api.entrance.rate_limit import RateLimiter
 from service.api.v1.publishing import PublishEvents
-from service.core.api_key import StoredKey, generate_key
 from service.core.budget import Budget
 from service.core.events.event import Event, Rejected
 from service.core.events.judged import Judged
 from service.core.events.registry import REGISTRY
+from service.core.keys.api_key import StoredKey, generate_key
 from service.core.reason import ParkReason
 from service.ports.observer import Happening, KeyLeaked, StreamGap, StreamsOpen, Trouble
 from service.ports.requests import Taken

@@ -23,12 +23,12 @@ from service.adapters.system import SystemClock, draw, new_uid
 from service.api.v1.endpoints.actions import EndpointActions
 from service.api.v1.endpoints.operations import EndpointOperations
 from service.api.v1.endpoints.ownership import Ownership
-from service.core.api_key import NewKey
 from service.core.deliveries.request import Fault, Reply, Request
 from service.core.endpoints.retry_schedule import STANDARD
 from service.core.endpoints.rules import EndpointRules
 from service.core.endpoints.target_policy import EgressPolicy
 from service.core.endpoints.view import RemovalReason
+from service.core.keys.api_key import NewKey
 from service.flow.directory.directory import Directory
 from service.flow.intake.intake import Intake
 from service.flow.surroundings import Surroundings

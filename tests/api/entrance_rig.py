@@ -25,8 +25,8 @@ from service.api.entrance.rate_limit import RateLimiter
 from service.api.operation import Answer, Call, Operation
 from service.api.v1.me import me_operation
 from service.api.validation import AnswerModel, BodyModel
-from service.core.api_key import RANDOM_BYTES, NewKey, generate_key
-from service.core.api_key_grant import KeyWish
+from service.core.keys.api_key import RANDOM_BYTES, NewKey, generate_key
+from service.core.keys.grant import KeyWish
 from service.ports.secrets import SecretBox
 from tests.api.conftest import Client, Troubles
 from tests.fakes.actor import SOMEBODY

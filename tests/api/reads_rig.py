@@ -23,13 +23,13 @@ from service.api.v1.events import EventOperations
 from service.api.v1.explain import ExplainOperations
 from service.api.v1.messages import MessageOperations
 from service.api.v1.replays.operations import ReplayOperations
-from service.core.api_key import NewKey
 from service.core.deliveries.attempt import attempt_of
 from service.core.deliveries.delivery import Delivery
 from service.core.deliveries.outcome import classify
 from service.core.deliveries.request import Fault, Reply, Request
 from service.core.deliveries.settlement import Settled, Settlement
 from service.core.events.event import Event, parse_event
+from service.core.keys.api_key import NewKey
 from service.flow.intake.intake import Intake
 from tests.api.conftest import Client, Troubles
 from tests.api.endpoints_rig import RULES, SECRET_BOX, intake_on, nobody_asked

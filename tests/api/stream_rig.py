@@ -16,12 +16,12 @@ from service.adapters.postgres.deliveries.store import PostgresDeliveryStore
 from service.adapters.postgres.engine import connect, driver
 from service.app.http import Parts, api_of
 from service.app.listening import listen
-from service.core.api_key import NewKey
 from service.core.deliveries.attempt import AttemptStarted
 from service.core.deliveries.request import Fault, Reply
 from service.core.deliveries.settlement import conclude
 from service.core.endpoints.retry_schedule import STANDARD
 from service.core.events.sample import sample_event
+from service.core.keys.api_key import NewKey
 from service.ports.observer import Happening, Trouble
 from service.ports.store import Claimed
 from service.settings import load_settings

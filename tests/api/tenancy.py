@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from service.core.api_key import NewKey
+from service.core.keys.api_key import NewKey
 from tests.api.conftest import Client
 from tests.api.entrance_rig import Told, bearing
 

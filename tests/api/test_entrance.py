@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.postgres.engine import connect
 from service.adapters.postgres.requests.keys import KeyStore
 from service.api.errors import ApiError
-from service.core.api_key import NewKey
+from service.core.keys.api_key import NewKey
 from tests.api.conftest import Client
 from tests.api.entrance_rig import Things, bearing, make_key, real_entrance, serving, sql
 from tests.fakes.actor import SOMEBODY

@@ -20,11 +20,11 @@ from service.adapters.system import SystemClock, new_uid
 from service.api.app import make_api
 from service.api.v1.event_types import EventTypeOperations
 from service.api.v1.publishing import PublishEvents
-from service.core.api_key import NewKey
 from service.core.endpoints.caps import Caps
 from service.core.events.event import Event, parse_event
 from service.core.events.own_types.own_type import OWN_TYPES_MAX
 from service.core.events.registry import BUILT_IN
+from service.core.keys.api_key import NewKey
 from service.flow.directory.directory import Directory
 from service.flow.intake.intake import Intake
 from service.flow.surroundings import Surroundings

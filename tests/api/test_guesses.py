@@ -12,7 +12,7 @@ from service.adapters.postgres.requests.keys import KeyStore
 from service.api.entrance import guesses
 from service.api.entrance.guesses import Guesses
 from service.api.errors import ApiError
-from service.core.api_key import RANDOM_BYTES, NewKey, StoredKey, generate_key
+from service.core.keys.api_key import RANDOM_BYTES, NewKey, StoredKey, generate_key
 from service.ports.errors import UnavailableError
 from tests.api.conftest import Client
 from tests.api.entrance_rig import ask, bearing, make_key, real_entrance, serving

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.engine import connect
 from service.api.v1.publishing import PublishEvents
-from service.core.api_key import NewKey
+from service.core.keys.api_key import NewKey
 from tests.api.conftest import NOW, Client, Publishing, Troubles, as_json, envelope
 from tests.api.entrance_rig import Things, Told, ask, bearing, make_key, real_entrance, serving
 

@@ -14,7 +14,7 @@ from service.adapters.postgres.requests.idempotency import IdempotencyStore, pur
 from service.adapters.secret_box import AesSecretBox, SecretKey
 from service.api.app import make_api
 from service.api.errors import ApiError, Code
-from service.core.api_key import NewKey
+from service.core.keys.api_key import NewKey
 from service.ports.errors import UnavailableError
 from service.ports.requests import Answered, Begun, NamedRequest, Running
 from tests.api.conftest import Client, Troubles

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.adapters.postgres.requests import keys as key_store
-from service.core.api_key import NewKey
+from service.core.keys.api_key import NewKey
 from tests.api.entrance_rig import Told, ask, bearing, make_key, sql
 from tests.api.whole_rig import OWNER, STRANGER, Whole, whole_on
 

@@ -10,8 +10,8 @@ import pytest
 
 from service.adapters.postgres.requests.keys import KeyStore
 from service.api.entrance import guesses
-from service.core.api_key import RANDOM_BYTES, NewKey, StoredKey, digest_of, generate_key
-from service.core.api_key_grant import KeyWish
+from service.core.keys.api_key import RANDOM_BYTES, NewKey, StoredKey, digest_of, generate_key
+from service.core.keys.grant import KeyWish
 from service.ports.observer import KeyLeaked
 from tests.api.entrance_rig import Told, ask, bearing, make_key
 from tests.api.whole_rig import OWNER, Whole, whole_on

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.core.api_key import NewKey
 from service.core.events.sample import sample_event
+from service.core.keys.api_key import NewKey
 from tests.api.conftest import envelope
 from tests.api.entrance_rig import Told, ask, bearing, make_key
 from tests.api.tenancy import Territory, parts_of, path_of, routes_of

@@ -12,9 +12,9 @@ from aiohttp.test_utils import TestServer, make_mocked_request
 from service.api.errors import ApiError
 from service.api.operation import Call
 from service.api.v1.endpoints.ownership import AT_ONCE_MAX, CHALLENGES, Ownership
-from service.core.api_key import StoredKey
 from service.core.audit.actor import POSTHORN
 from service.core.endpoints.settings import EndpointWish
+from service.core.keys.api_key import StoredKey
 from tests.api.conftest import NOW, UncountedRequests
 from tests.api.endpoints_rig import NobodyAsked
 from tests.api.entrance_rig import sql

@@ -11,9 +11,9 @@ from service.api.errors import ApiError
 from service.api.operation import Answer, Call
 from service.api.v1.endpoints import public_keys as room
 from service.api.v1.endpoints.public_keys import MAX_AGE_SECONDS, PATH, PublicKeyDocuments
-from service.core.api_key import NOBODY
 from service.core.audit.actor import POSTHORN
 from service.core.endpoints.signing.public_key import json_web_key
+from service.core.keys.api_key import NOBODY
 from tests.api.entrance_rig import Told, ask, sql
 from tests.api.whole_rig import Whole, whole_on
 from webhook_signature import public_keys

@@ -14,9 +14,9 @@ from service.api.errors import ApiError
 from service.api.operation import Call
 from service.api.v1.endpoints import rehearsals
 from service.api.v1.endpoints.rehearsals import AT_ONCE_MAX, REHEARSAL_SECONDS, RehearsalOperations, RehearsalWish
-from service.core.api_key import StoredKey
 from service.core.audit.actor import POSTHORN
 from service.core.budget import Budget
+from service.core.keys.api_key import StoredKey
 from service.core.rehearsals import case, findings
 from service.core.rehearsals.report import Report
 from service.flow.rehearse import REHEARSAL_SECONDS_MAX

@@ -21,9 +21,9 @@ from service.adapters.postgres.stream.tail import StreamReader
 from service.adapters.system import SystemClock, new_uid
 from service.api.v1 import stream as operation
 from service.app import connections, listening
-from service.core.api_key import NewKey
 from service.core.deliveries.request import Fault, Reply
 from service.core.events.sample import sample_event
+from service.core.keys.api_key import NewKey
 from service.core.reason import Reason
 from service.core.room import Room
 from service.core.stream.position import Cursor, Position, Snapshot

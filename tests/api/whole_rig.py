@@ -17,8 +17,8 @@ from service.adapters.exit.dialer import GuardedResolver
 from service.adapters.exit.sender import HttpSender
 from service.adapters.postgres.engine import connect
 from service.app.http import Parts, api_of
-from service.core.api_key import NewKey
 from service.core.events.sample import sample_event
+from service.core.keys.api_key import NewKey
 from service.settings import load_settings
 from tests.api.conftest import Client, Troubles
 from tests.api.endpoints_rig import SECRET_BOX, intake_on

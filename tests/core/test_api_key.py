@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from service.core.api_key import RANDOM_BYTES, generate_key, parse_key
+from service.core.keys.api_key import RANDOM_BYTES, generate_key, parse_key
 
 KEY = generate_key(bytes(range(RANDOM_BYTES)))
 

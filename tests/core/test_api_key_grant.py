@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.core.api_key import StoredKey
-from service.core.api_key_grant import excess
+from service.core.keys.api_key import StoredKey
+from service.core.keys.grant import excess
 
 NOW = datetime(2026, 11, 20, 18, 30, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)

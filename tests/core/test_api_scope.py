@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.core.api_scope import SCOPES, endpoint_of, includes, scope_problem
+from service.core.keys.scope import SCOPES, endpoint_of, includes, scope_problem
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ from service.adapters.postgres.requests.keys import KeyStore
 from service.adapters.system import SystemClock, draw, new_uid
 from service.api.operation import Operation
 from service.app.http import Parts, v1_operations
-from service.core.api_key import RANDOM_BYTES, generate_key
-from service.core.api_key_grant import KeyWish
-from service.core.api_scope import SCOPES
 from service.core.events.event import Event, parse_event
 from service.core.events.sample import sample_event
+from service.core.keys.api_key import RANDOM_BYTES, generate_key
+from service.core.keys.grant import KeyWish
+from service.core.keys.scope import SCOPES
 from service.core.replays.job import ReplayJob, ReplayWish
 from service.flow.directory.directory import Directory
 from service.flow.intake.intake import Intake

@@ -17,10 +17,10 @@ from service.adapters.postgres.requests.keys import KeyStore
 from service.adapters.rabbitmq.publisher import EventPublisher, Publication
 from service.adapters.rabbitmq.topology import declare_topology
 from service.adapters.secret_box import AesSecretBox, parse_secret_keys
-from service.core.api_key import RANDOM_BYTES, generate_key
-from service.core.api_key_grant import KeyWish
 from service.core.events.registry import REGISTRY
 from service.core.events.sample import sample_event
+from service.core.keys.api_key import RANDOM_BYTES, generate_key
+from service.core.keys.grant import KeyWish
 from service.ports.source import Topology
 from tests.end_to_end.oracle import Findings, LedgerReader, judge, read_database
 from tests.end_to_end.processes import ReceiverProcess, Worker

@@ -96,10 +96,8 @@ def rapidpro_responses() -> dict[str, Any]:
 def rapidpro_paths() -> dict[str, Any]:
     """The operations of this surface."""
     resthook = _filter("resthook", "Only of this event type.", "message.sent")
-    subscriber = {**_filter("id", "Only this subscription.", 42), "schema": {"type": "integer"}}
     reverse = {**_filter("reverse", "Oldest first.", True), "schema": {"type": "boolean"}}  # noqa: FBT003 - an example
     cursor = _filter("cursor", "Part of `next` and `previous`: follow these links.", "YXxbMSwyXQ")
-    required = {"in": "path", "required": True}
     event = {"resthook": "message.sent", "data": {"id": "evt_1", "type": "message.sent"}, "created_on": _AT}
     hook = {"resthook": "message.sent", "modified_on": _AT, "created_on": _AT}
     return {
@@ -112,12 +110,29 @@ def rapidpro_paths() -> dict[str, Any]:
                 {"200": _list("ResthookPage", hook)},
             )
         },
+        **_subscriber_paths([resthook, cursor]),
+        f"{_PREFIX}/resthook_events.json": {
+            "get": _operation(
+                "list_resthook_events",
+                "List resthook events",
+                "Newest first, whether or not anybody subscribed.",
+                [resthook, cursor],
+                {"200": _list("ResthookEventPage", event)},
+            )
+        },
+    }
+
+
+def _subscriber_paths(filters: list[Schema]) -> dict[str, Any]:
+    subscriber = {**_filter("id", "Only this subscription.", 42), "schema": {"type": "integer"}}
+    required = {"in": "path", "required": True}
+    return {
         f"{_PREFIX}/resthook_subscribers.json": {
             "get": _operation(
                 "list_resthook_subscribers",
                 "List subscribers",
                 "Newest first.",
-                [subscriber, resthook, cursor],
+                [subscriber, *filters],
                 {"200": _list("ResthookSubscriberPage", _SUBSCRIBER)},
             ),
             "post": _operation(
@@ -149,15 +164,6 @@ def rapidpro_paths() -> dict[str, Any]:
                 "",
                 [{**subscriber, **required, "description": "The subscription's id."}],
                 _DELETED,
-            )
-        },
-        f"{_PREFIX}/resthook_events.json": {
-            "get": _operation(
-                "list_resthook_events",
-                "List resthook events",
-                "Newest first, whether or not anybody subscribed.",
-                [resthook, cursor],
-                {"200": _list("ResthookEventPage", event)},
             )
         },
     }

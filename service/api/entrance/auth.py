@@ -11,7 +11,7 @@ from aiohttp import web
 
 from service.api.entrance.guesses import Guesses
 from service.api.errors import ApiError, Code, invalid
-from service.core.api_key import PREFIX, StoredKey, digest_of, parse_key
+from service.core.keys.api_key import PREFIX, StoredKey, digest_of, parse_key
 from service.ports.requests import KeyRing
 
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="posthorn"'}

@@ -1,7 +1,7 @@
 """Who calls, as the audit log names them."""
 
-from service.core.api_key import StoredKey
 from service.core.audit.actor import Actor, ActorKind
+from service.core.keys.api_key import StoredKey
 
 
 def actor_of(remote: str | None, key: StoredKey) -> Actor:

@@ -9,7 +9,7 @@ from service.api.entrance.auth import authenticate, key_of
 from service.api.entrance.guesses import Guesses
 from service.api.entrance.idempotency import Idempotency, Run
 from service.api.entrance.rate_limit import RateLimit, RateLimiter
-from service.core.api_key import StoredKey
+from service.core.keys.api_key import StoredKey
 from service.ports.requests import KeyRing
 
 

@@ -22,8 +22,8 @@ import msgspec
 from aiohttp import web
 
 from service.api.errors import ApiError, Code, FieldErrors, invalid
-from service.core.api_key import StoredKey
 from service.core.field_code import FieldCode, codes_of, with_codes
+from service.core.keys.api_key import StoredKey
 from service.ports.errors import SecretUnopenableError, UnavailableError
 from service.ports.requests import Answered, AnswerStore, Begun, NamedRequest, Reused, Running
 from service.ports.secrets import SecretBox

@@ -7,8 +7,8 @@ from typing import Final
 from aiohttp import web
 
 from service.api.errors import ApiError, Code
-from service.core.api_key import StoredKey
 from service.core.budget import HOUR_SECONDS, MINUTE_SECONDS, Budget
+from service.core.keys.api_key import StoredKey
 from service.ports.requests import RateBuckets, Taken
 
 REQUESTS: Final = "requests"

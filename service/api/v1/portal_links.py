@@ -11,7 +11,7 @@ from service.api.instant import Instant
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
 from service.api.public_url import public_url
 from service.api.validation import AnswerModel, BodyModel
-from service.core.api_key_grant import excess
+from service.core.keys.grant import excess
 from service.core.session import LINK_MAX, SESSION_MAX, TOKEN_BYTES, Guest, new_token
 from service.ports.sessions import SessionDesk
 

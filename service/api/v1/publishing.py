@@ -14,13 +14,13 @@ from service.api.entrance.idempotency import IDEMPOTENCY_KEY
 from service.api.errors import ApiError, Code, FieldErrors, invalid
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Limit, Operation, OtherBody
 from service.api.validation import JSON, AnswerModel, bounded_errors, read_object
-from service.core.api_key import StoredKey
 from service.core.events.event import BODY_BYTES_MAX, CLOUDEVENTS, Event, Rejected, parse_event
 from service.core.events.event_id import event_id_of
 from service.core.events.judged import Judged
 from service.core.events.registry import Complaint
 from service.core.events.schema import cloudevent_schema
 from service.core.field_code import FieldCode, FieldSentence
+from service.core.keys.api_key import StoredKey
 from service.core.reason import ParkReason
 from service.core.wording import count_of
 from service.ports.store import Disposition

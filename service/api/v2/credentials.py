@@ -9,7 +9,7 @@ from aiohttp import web
 from service.api.entrance.entrance import Entrance
 from service.api.errors import ApiError
 from service.api.v2.refusal import refusal
-from service.core.api_key import StoredKey
+from service.core.keys.api_key import StoredKey
 
 INVALID_TOKEN: Final = "Invalid token"  # noqa: S105 - a sentence
 NO_CREDENTIALS: Final = "Invalid token header. No credentials provided."

@@ -12,9 +12,9 @@ from service.api.v2.paging import EVENTS, RESTHOOKS, SUBSCRIBERS, KeysetPage, re
 from service.api.v2.resource import ResourceCall
 from service.api.v2.subscribers import as_object
 from service.api.validation import JSON
-from service.core.api_scope import includes
 from service.core.endpoints.view import Resthook, ResthookEvent, Subscriber
 from service.core.events.uid import received_at
+from service.core.keys.scope import includes
 from service.core.timestamp import format_timestamp
 from service.ports.desk import ResthookDesk
 

@@ -10,8 +10,8 @@ from aiohttp import web
 from service.api.entrance.caller import actor_of
 from service.api.v2.refusal import RefusalError, refusal
 from service.api.v2.subscribing import UNSTORABLE
-from service.core.api_key import StoredKey
 from service.core.audit.actor import Actor
+from service.core.keys.api_key import StoredKey
 
 NOT_AN_INTEGER: Final = "Value for id must be an integer"
 

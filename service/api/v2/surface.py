@@ -34,7 +34,7 @@ from service.api.v2.resource import Resource, ResourceCall, Verb
 from service.api.v2.subscribers import Subscribers
 from service.api.validation import JSON, read_body
 from service.api.vary import add_vary
-from service.core.api_key import StoredKey
+from service.core.keys.api_key import StoredKey
 from service.ports.desk import EndpointDesk, ResthookDesk
 from service.ports.errors import UnavailableError
 from service.ports.observer import Observer

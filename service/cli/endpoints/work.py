@@ -36,7 +36,7 @@ from service.core.endpoints.url import masked_url
 from service.core.endpoints.view import LISTED_STATES, EndpointState, EndpointView, NewSecret, Registered
 from service.core.events.registry import REGISTRY
 from service.core.walk import Walk
-from service.settings import load_settings
+from service.settings import Settings, load_settings
 from webhook_signature.styles import StyleName
 
 PAGE_SIZE: Final = 200
@@ -111,7 +111,11 @@ def add_endpoint(
         return
     tell(_of_secret(made.new_secret))
     print_fields(shown)
-    trigger = words("trigger", _first_of(given["event_types"][0]), "--organization", organization_id)
+    _suggest_event(_first_of(given["event_types"][0]), organization_id, settings)
+
+
+def _suggest_event(event_type: str, organization_id: str, settings: Settings) -> None:
+    trigger = words("trigger", event_type, "--organization", organization_id)
     if settings.amqp_url is None:
         options = ("--scopes", "publish", "--name", "trigger", "--expires-in-days", "1")
         key = words("keys", "create", "--organization", organization_id, *options)

@@ -8,8 +8,8 @@ from service.cli.calls.running import call, is_remote, print_answer, print_page
 from service.cli.options import LIMIT_MAX, AnyOrganizationOption, named
 from service.cli.remote.target import ApiOptions, reaches_api
 from service.cli.terminal import BAD_USAGE, CommandError, JsonOption, split_names
-from service.core.api_key import parse_key
-from service.core.api_key_grant import EXPIRES_IN_DAYS_MAX, OVERLAP_SECONDS_MAX
+from service.core.keys.api_key import parse_key
+from service.core.keys.grant import EXPIRES_IN_DAYS_MAX, OVERLAP_SECONDS_MAX
 
 _COLUMNS: Final = {
     "scopes*": "scopes",

@@ -24,16 +24,16 @@ from service.cli.terminal import (
     split_names,
     tell,
 )
-from service.core.api_key import ListedKey, StoredKey, parse_key
-from service.core.api_key_grant import (
+from service.core.endpoints.refusals import NoSuchEndpoint
+from service.core.keys.api_key import ListedKey, StoredKey, parse_key
+from service.core.keys.grant import (
     NAME_CHARACTERS_MAX,
     KeyEnded,
     KeyReplaced,
     KeyWish,
     TooManyKeys,
 )
-from service.core.api_scope import SCOPES, endpoint_of, scope_problem
-from service.core.endpoints.refusals import NoSuchEndpoint
+from service.core.keys.scope import SCOPES, endpoint_of, scope_problem
 from service.settings import Settings, load_settings
 
 NO_SUCH_KEY: Final = "No such key; 'posthorn keys list --organization ID' lists the ids."

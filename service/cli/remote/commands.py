@@ -9,7 +9,7 @@ from service.cli.remote.profiles import Profile, Profiles, check_name, profiles_
 from service.cli.remote.target import ApiTarget, KeyOption, ask_for_key, check_key, check_url
 from service.cli.tables import Column, print_table
 from service.cli.terminal import BAD_USAGE, CommandError, JsonOption, print_json, shown, tell
-from service.core.api_key import parse_key
+from service.core.keys.api_key import parse_key
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The profile's name, such as staging.")]
 

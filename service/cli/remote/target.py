@@ -19,7 +19,7 @@ import typer
 
 from service.cli.remote.profiles import Profiles
 from service.cli.terminal import BAD_USAGE, CommandError
-from service.core.api_key import parse_key
+from service.core.keys.api_key import parse_key
 
 API_URL: Final = "POSTHORN_API_URL"
 API_KEY: Final = "POSTHORN_API_KEY"

@@ -9,7 +9,7 @@ from service.app.dashboard_link import make_dashboard_link
 from service.cli.database import connected
 from service.cli.organizations.known import require_organization
 from service.cli.terminal import print_json, print_line, tell
-from service.core.api_scope import SCOPES
+from service.core.keys.scope import SCOPES
 from service.core.session import LINK_MAX
 from service.settings import Settings, load_settings
 

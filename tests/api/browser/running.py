@@ -19,9 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service.adapters.postgres.engine import connect
 from service.adapters.rabbitmq.topology import declare_topology
-from service.core.api_key import NewKey
 from service.core.events.registry import REGISTRY
 from service.core.events.sample import sample_event
+from service.core.keys.api_key import NewKey
 from service.embedded.amqp import LoopbackBroker
 from service.ports.source import Topology
 from tests.api.entrance_rig import bearing, make_key

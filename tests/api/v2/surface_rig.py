@@ -19,11 +19,11 @@ from service.adapters.postgres.endpoints.store import EndpointStore
 from service.adapters.postgres.engine import connect, driver
 from service.api.app import make_api
 from service.api.v2 import PAGE_SIZE, PREFIX, make_v2
-from service.core.api_key import NewKey
 from service.core.endpoints.retry_schedule import STANDARD
 from service.core.endpoints.rules import EndpointRules
 from service.core.endpoints.target_policy import EgressPolicy, parse_cidr_rule
 from service.core.events.event import Event, parse_event
+from service.core.keys.api_key import NewKey
 from service.ports.store import Recorded, Recording
 from tests.api.conftest import Client, Troubles
 from tests.api.entrance_rig import make_key, real_entrance

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from service.api.v2 import PREFIX
-from service.core.api_key import generate_key
+from service.core.keys.api_key import generate_key
 from tests.api.entrance_rig import make_key
 from tests.api.v2.surface_rig import EVENTS, RESTHOOKS, SUBSCRIBERS, TARGET, Surface, serving
 

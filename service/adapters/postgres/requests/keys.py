@@ -10,10 +10,10 @@ from service.adapters.postgres.audit.log import audit
 from service.adapters.postgres.both_ways import both_ways
 from service.adapters.postgres.endpoints.version import lock_directory
 from service.adapters.postgres.engine import driver
-from service.core.api_key import ListedKey, NewKey, StoredKey
-from service.core.api_key_grant import KEYS_MAX, KeyEnded, KeyReplaced, KeyWish, TooManyKeys
 from service.core.audit.actor import Actor
 from service.core.audit.entry import State
+from service.core.keys.api_key import ListedKey, NewKey, StoredKey
+from service.core.keys.grant import KEYS_MAX, KeyEnded, KeyReplaced, KeyWish, TooManyKeys
 from service.core.walk import Walk
 from service.ports.desk import TimeKeyset
 from service.ports.requests import ExpiringKey

@@ -123,30 +123,7 @@ class EndpointChanges:
     def operations(self) -> tuple[Operation, ...]:
         """Return the operations."""
         return (
-            Operation(
-                "PUT",
-                PATH,
-                name="put_endpoint",
-                summary="Create or replace the endpoint of a URL",
-                description="For tools that provision: the endpoint with this URL is what the body says afterwards, "
-                "and what the body leaves out has its default. If there is none, it is created (201, with its secret); "
-                "otherwise it is replaced and keeps id and secrets (200). If it is so already, nothing changes. A "
-                "`secret` must be the endpoint's, or the answer is 409. `If-None-Match: *` only creates, `If-Match: *` "
-                "only replaces; otherwise 412. " + _IF_MATCH + _SENT_BACK + ALL_AT_ONCE,
-                scope="write",
-                handler=self.put,
-                answers={200: ChangedEndpoint, 201: CreatedEndpoint},
-                tag=TAG,
-                query=EndpointAtUrl,
-                body_schema=EndpointPut,
-                problems=WITH_BODY_POSSIBLE | {409},
-                example={
-                    "url": "https://example.com/hooks",
-                    "event_types": ["message.sent", "message.failed"],
-                    "description": "CRM",
-                },
-                has_etag=True,
-            ),
+            self._put_operation(),
             on_endpoint(
                 "PATCH",
                 "",
@@ -181,4 +158,30 @@ class EndpointChanges:
                 answers={204: None},
                 has_etag=True,
             ),
+        )
+
+    def _put_operation(self) -> Operation:
+        return Operation(
+            "PUT",
+            PATH,
+            name="put_endpoint",
+            summary="Create or replace the endpoint of a URL",
+            description="For tools that provision: the endpoint with this URL is what the body says afterwards, "
+            "and what the body leaves out has its default. If there is none, it is created (201, with its secret); "
+            "otherwise it is replaced and keeps id and secrets (200). If it is so already, nothing changes. A "
+            "`secret` must be the endpoint's, or the answer is 409. `If-None-Match: *` only creates, `If-Match: *` "
+            "only replaces; otherwise 412. " + _IF_MATCH + _SENT_BACK + ALL_AT_ONCE,
+            scope="write",
+            handler=self.put,
+            answers={200: ChangedEndpoint, 201: CreatedEndpoint},
+            tag=TAG,
+            query=EndpointAtUrl,
+            body_schema=EndpointPut,
+            problems=WITH_BODY_POSSIBLE | {409},
+            example={
+                "url": "https://example.com/hooks",
+                "event_types": ["message.sent", "message.failed"],
+                "description": "CRM",
+            },
+            has_etag=True,
         )

@@ -18,10 +18,10 @@ from service.api.v1.endpoints.paths import PATH, TAG, endpoint_id_of, granted, o
 from service.api.v1.endpoints.queries import EndpointsQuery, EndpointUrlsQuery
 from service.api.v1.endpoints.showing import Showing
 from service.api.v1.endpoints.wish import read_wish
-from service.core.api_scope import includes
 from service.core.endpoints.gates.gate import HEEDED_WITHIN_SECONDS
 from service.core.endpoints.url import has_query
 from service.core.endpoints.view import LISTED_STATES, EndpointUrl, EndpointView
+from service.core.keys.scope import includes
 from service.ports.desk import EndpointDesk, HealthDesk, TimeKeyset
 
 _BY_TIME: Final[Keyset[EndpointView, TimeKeyset]] = by_time(lambda endpoint: (endpoint.created_at, endpoint.id))

@@ -8,8 +8,8 @@ from service.api.operation import Answer, Call, created
 from service.api.v1.endpoints.answers import ChangedEndpoint, CreatedEndpoint, EndpointShown, shown_fields
 from service.api.v1.endpoints.etag import etag_headers
 from service.api.v1.endpoints.paths import PATH
-from service.core.api_scope import includes
 from service.core.endpoints.view import EndpointView, NewSecret
+from service.core.keys.scope import includes
 from service.ports.desk import HealthDesk
 
 _HEALTH_WINDOW: Final = timedelta(hours=24)

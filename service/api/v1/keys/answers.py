@@ -6,7 +6,7 @@ from pydantic import Field
 
 from service.api.instant import Instant
 from service.api.validation import AnswerModel
-from service.core.api_key import ListedKey
+from service.core.keys.api_key import ListedKey
 
 
 class ApiKeyShown(AnswerModel):

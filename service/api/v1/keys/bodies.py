@@ -6,9 +6,9 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, FailFast, Field
 
 from service.api.validation import BodyModel
-from service.core.api_key_grant import EXPIRES_IN_DAYS_MAX, NAME_CHARACTERS_MAX, OVERLAP_SECONDS_MAX, KeyWish
-from service.core.api_scope import SCOPE_CHARACTERS_MAX, SCOPES, scope_problem
 from service.core.field_code import FieldCode, FieldSentence
+from service.core.keys.grant import EXPIRES_IN_DAYS_MAX, NAME_CHARACTERS_MAX, OVERLAP_SECONDS_MAX, KeyWish
+from service.core.keys.scope import SCOPE_CHARACTERS_MAX, SCOPES, scope_problem
 
 SCOPES_MAX: Final = 50
 

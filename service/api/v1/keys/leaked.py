@@ -13,7 +13,7 @@ from service.api.instant import Instant
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
 from service.api.v1.keys.operations import PATH, TAG
 from service.api.validation import AnswerModel, BodyModel
-from service.core.api_key import KEY_PATTERN, RANDOM_BYTES, generate_key
+from service.core.keys.api_key import KEY_PATTERN, RANDOM_BYTES, generate_key
 from service.ports.desk import KeyDesk
 from service.ports.observer import KeyLeaked, Observer
 from service.ports.requests import KeyRing

@@ -11,11 +11,11 @@ from service.api.lists.page import OrderedQuery, Page, by_time, read_page
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation, created
 from service.api.v1.keys.answers import ApiKeyShown, CreatedApiKey, RotatedApiKey, shown_fields
 from service.api.v1.keys.bodies import KeyRotation, NewApiKey, days
-from service.core.api_key import ListedKey, NewKey, is_key_id
-from service.core.api_key_grant import KEYS_MAX, KeyEnded, KeyReplaced, TooManyKeys, excess, limited_as
-from service.core.api_scope import endpoint_of
 from service.core.endpoints.refusals import NoSuchEndpoint
 from service.core.field_code import FieldCode
+from service.core.keys.api_key import ListedKey, NewKey, is_key_id
+from service.core.keys.grant import KEYS_MAX, KeyEnded, KeyReplaced, TooManyKeys, excess, limited_as
+from service.core.keys.scope import endpoint_of
 from service.ports.desk import EndpointDesk, KeyDesk, TimeKeyset
 
 PATH: Final = "/v1/keys"

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from service.core.api_key import StoredKey
-from service.core.api_scope import includes
 from service.core.field_code import FieldCode, FieldSentence
+from service.core.keys.api_key import StoredKey
+from service.core.keys.scope import includes
 from service.core.timestamp import format_timestamp
 
 KEYS_MAX: Final = 1_000

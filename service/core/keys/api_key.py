@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from service.core.api_scope import includes
+from service.core.keys.scope import includes
 
 KEY_ID_BYTES: Final = 8
 SECRET_BYTES: Final = 32
