@@ -107,12 +107,8 @@ async def _set_up(
     directory = stack.enter_context(demo_directory())
     postgres = await stack.enter_async_context(EmbeddedPostgres(directory))
     await migrate_schema(postgres.url)
-    aside = " (your DATABASE_URL is not used)" if os.environ.get("DATABASE_URL") else ""
-    display.fact("PostgreSQL", f"embedded{aside}, its data in {directory}, removed at the end")
     broker = await stack.enter_async_context(demo_broker(amqp_url))
-    display.fact("Broker", broker.description)
     receiver_url = await stack.enter_async_context(demo_receiver(subscribers))
-    display.fact("Receivers", f"{receiver_url}/<subscriber>, each verifies every signature")
     settings = _settings(postgres.url, broker, receiver_url)
     engine = connect(postgres.url, pool_size=2)
     stack.push_async_callback(engine.dispose)
@@ -121,11 +117,15 @@ async def _set_up(
     service_url = f"http://{settings.http_host}:{settings.http_port}"
     lasts = timedelta(days=1)
     link = await make_dashboard_link(engine, settings, None, SCOPES, lasts=lasts, by=command_actor())
-    display.fact("Dashboard", f"{link}?next=/dashboard/o/{ORGANIZATION_ID}/overview")
+    display.link("Dashboard, signed in:", f"{link}?next=/dashboard/o/{ORGANIZATION_ID}/overview")
     display.fact("", "open it in a browser: it signs you in, once, within ten minutes")
     display.fact("Service", f"{service_url}/docs, with secret keys generated for this run")
     display.fact("", "may call http:// and loopback addresses; retries after 0.5, 1, 2 s (default: 5, 15, 45 s)")
+    display.fact("Receivers", f"{receiver_url}/<subscriber>, each verifies every signature")
     display.fact("Operations", f"http://{settings.ops_host}:{settings.ops_port}/metrics and /readyz")
+    display.fact("Broker", broker.description)
+    aside = " (your DATABASE_URL is not used)" if os.environ.get("DATABASE_URL") else ""
+    display.fact("PostgreSQL", f"embedded{aside}, its data in {directory}, removed at the end")
     display.say()
     publisher = await stack.enter_async_context(EventPublisher(broker.url, broker.topology, app_id="posthorn-demo"))
     return Demo(events, subscribers, display, postgres.url, engine, publisher), key, service_url

@@ -10,6 +10,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from service.demo.record import Record
 from service.demo.subscribers import LEAVES_AFTER, DemoSubscriber
@@ -35,13 +36,17 @@ class DemoDisplay:
         self._began_at = self._shown_at = time.monotonic()
         self.plain_seconds = PLAIN_SECONDS
 
-    def say(self, text: str = "") -> None:
+    def say(self, text: str | Text = "") -> None:
         """Print one line, without markup."""
         self._console.print(text, markup=False, soft_wrap=True)
 
+    def link(self, label: str, url: str) -> None:
+        """Print what should be opened first."""
+        self.say(Text.assemble((label, "bold"), " ", (url, "blue")))
+
     def fact(self, label: str, text: str) -> None:
         """Print one line of the set-up."""
-        self.say(f"  {label:<{LABEL_WIDTH}}{text}")
+        self.say(Text.assemble("  ", (f"{label:<{LABEL_WIDTH}}", "dim"), text))
 
     @contextmanager
     def live(self) -> Iterator[None]:

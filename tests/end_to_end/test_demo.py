@@ -88,6 +88,7 @@ def test_once_shows_that_everything_arrived_and_leaves_nothing(home: Path, envir
     demo = start(home, environment, "--once", "--events", str(count))
     said = demo.communicate(timeout=SECONDS_MAX)[0]
     assert demo.returncode == 0, said
+    assert said.splitlines()[1].startswith("Dashboard, signed in: http://127.0.0.1:")
     assert "not RabbitMQ" in said
     for heading in ("published", "delivered", "verified", "retried", "cancelled", "p50", "p99"):
         assert heading in said
