@@ -61,8 +61,3 @@ class InsideRequest:
     def headers(self) -> Mapping[str, str]:
         """Only that there is a condition."""
         return {"If-Match": "given"} if self.if_match is not None else {}
-
-
-def require_version(version: int) -> tuple[ETag, ...]:
-    """The If-Match of whoever has seen this version, and would not change another."""
-    return (ETag(f"{version}-{'0' * 16}"),)

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from aiohttp import web
 
@@ -22,6 +22,7 @@ from service.web.visitors import Visitors
 _MAY_NOT_READ: Final = "This key may not read, and the pages only show what a key may see. Sign in with another one."
 _USED: Final = "This link was used or is older than 10 minutes. Ask for another one, where you got it."
 _NOT_KNOWN: Final = "This key is unknown or was revoked."
+_UPWARD: Final = frozenset({".", ".."})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,10 @@ class Entering:
     def _landing(self, request: web.Request, organization_id: str | None) -> str:
         """The page that was asked for, if it is one of ours, else the first one."""
         wanted, base = request.query.get("next", ""), self._base(request)
+        path = unquote(wanted.partition("?")[0])  # as the router will read it
         is_ours = wanted.startswith(f"{base}/") and wanted.isprintable() and "\\" not in wanted
-        is_ours &= not wanted.startswith(f"{base}/enter/")  # which would sign in as somebody else
+        is_ours &= _UPWARD.isdisjoint(path.split("/"))  # a browser would go somewhere else
+        is_ours &= not path.startswith(f"{base}/enter/")  # which would sign in as somebody else
         return wanted if is_ours else self._home(request, organization_id)
 
     def _home(self, request: web.Request, organization_id: str | None) -> str:

@@ -14,7 +14,7 @@ from service.core.session import IDLE_MAX, LINK_MAX, Guest, NewToken, Session
 KEPT_MAX: Final = 1_000
 """Sessions of one organization, and links: the oldest make room."""
 
-# The key as it is now: one that was revoked, or has fewer scopes, shows with the next request.
+# The key as it is now: that one was revoked or has expired shows with the next request.
 _HAS_KEY: Final = """(s.key_id IS NULL OR EXISTS (SELECT FROM api_keys AS k WHERE k.id = s.key_id
     AND k.revoked_at IS NULL AND coalesce(k.expires_at > now(), true)))"""
 _IS_OPEN: Final = f"s.ends_at > now() AND s.used_at > now() - $2::interval AND {_HAS_KEY}"
