@@ -48,6 +48,7 @@ from service.api.v1.endpoints.operations import EndpointOperations
 from service.api.v1.endpoints.ownership import Ownership
 from service.api.v1.endpoints.public_keys import PublicKeyDocuments
 from service.api.v1.endpoints.rehearsals import RehearsalOperations
+from service.api.v1.endpoints.showing import Showing
 from service.api.v1.event_types import EventTypeOperations
 from service.api.v1.events import EventOperations
 from service.api.v1.explain import ExplainOperations
@@ -162,12 +163,13 @@ def v1_operations(parts: Parts, streams: StreamDesk) -> Sequence[Operation]:
     keys = KeyStore(engine)
     events, deliveries = EventReader(engine), DeliveryReader(engine)
     types = EventTypeStore(engine, parts.settings.caps)
+    showing = Showing(health, parts.settings.endpoint_rules.schedule, now)
     return (
         me_operation(),
         LeakedKeys(keys, keys, parts.observer, now).operation(),
         *KeyOperations(keys, endpoints, new_key, now).operations(),
         PortalLinks(SessionStore(engine), parts.settings.public_url).operation(),
-        *EndpointOperations(endpoints, health, ownership, now).operations(),
+        *EndpointOperations(endpoints, ownership, showing).operations(),
         *EndpointActions(endpoints, health, deliveries, types, parts.intake.send_test, now).operations(),
         RehearsalOperations(endpoints, types, RateBucketStore(engine), _rehearsing(parts)).operation(),
         EndpointChecks(parts.settings.endpoint_rules, endpoints, events, parts.intake.turns.run, now).operation(),

@@ -23,6 +23,7 @@ from service.adapters.system import SystemClock, draw, new_uid
 from service.api.v1.endpoints.actions import EndpointActions
 from service.api.v1.endpoints.operations import EndpointOperations
 from service.api.v1.endpoints.ownership import Ownership
+from service.api.v1.endpoints.showing import Showing
 from service.core.deliveries.request import Fault, Reply, Request
 from service.core.endpoints.retry_schedule import STANDARD
 from service.core.endpoints.rules import EndpointRules
@@ -117,7 +118,7 @@ async def town_on(database_url: str) -> AsyncIterator[Town]:
             return datetime.now(UTC)
 
         operations = [
-            *EndpointOperations(store, health, nobody_asked(engine), now).operations(),
+            *EndpointOperations(store, nobody_asked(engine), Showing(health, RULES.schedule, now)).operations(),
             *EndpointActions(
                 store, health, DeliveryReader(engine), EventTypeStore(engine), intake_on(engine).send_test, now
             ).operations(),

@@ -19,6 +19,7 @@ from service.adapters.postgres.events.story import StoryReader
 from service.adapters.postgres.replays.jobs import ReplayJobs
 from service.api.v1.deliveries import DeliveryOperations
 from service.api.v1.endpoints.operations import EndpointOperations
+from service.api.v1.endpoints.showing import Showing
 from service.api.v1.events import EventOperations
 from service.api.v1.explain import ExplainOperations
 from service.api.v1.messages import MessageOperations
@@ -121,7 +122,9 @@ async def reading_on(database_url: str) -> AsyncIterator[Reading]:
             *DeliveryOperations(DeliveryReader(engine), Replays(engine), events).operations(),
             *ReplayOperations(ReplayJobs(engine), endpoints).operations(),
             *EndpointOperations(
-                endpoints, EndpointHealth(engine), nobody_asked(engine), lambda: datetime.now(UTC)
+                endpoints,
+                nobody_asked(engine),
+                Showing(EndpointHealth(engine), RULES.schedule, lambda: datetime.now(UTC)),
             ).operations(),
         ]
         keys = {name: await make_key(engine, name, ("read", "write")) for name in ("org_1", "org_2")}

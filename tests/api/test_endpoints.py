@@ -10,9 +10,10 @@ from pydantic import BaseModel
 
 from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
 from service.adapters.postgres.engine import driver
-from service.api.v1.endpoints.answers import EndpointShown
+from service.api.v1.endpoints.answers import EndpointShown, ScheduleShown
 from service.api.v1.endpoints.bodies import EndpointPatch, NewEndpoint
 from service.core.endpoints.directory import BEGINNING, DirectoryPage
+from service.core.endpoints.retry_schedule import STANDARD
 from service.core.endpoints.settings import EndpointSettings
 from tests.api.endpoints_rig import URL, Town, end_by_410, town_on
 from tests.api.entrance_rig import sql
@@ -81,6 +82,7 @@ async def test_a_new_endpoint_is_shown_whole_and_its_secret_once(town: Town) -> 
         "signature_header": None,
         "filter": None,
         "retry": None,
+        "schedule": ScheduleShown.of(None, STANDARD).model_dump(),
         "timeout_seconds": None,
         "rate_limit_per_second": None,
         "max_in_flight": None,

@@ -75,6 +75,16 @@ async def test_health_and_gates_that_move_by_themselves_stop_nobody(town: Town) 
     assert (told.status, told.json["description"]) == (200, "new")
 
 
+async def test_the_schedule_says_retry_in_numbers_and_stops_nobody_who_changes_that(town: Town) -> None:
+    made = await town.create(retry=[4, 16, 64])
+    assert made["schedule"] == {"attempts_max": 4, "delays_seconds": [4.0, 16.0, 64.0]}
+    told = await town.ask("PATCH", f"/v1/endpoints/{made['id']}", {**await town.get(made["id"]), "retry": None})
+    assert told.status == 200, told.body
+    assert (told.json["retry"], told.json["schedule"]["attempts_max"]) == (None, 12), "the service's own"
+    listed = (await town.ask("GET", "/v1/endpoints")).json["data"][0]
+    assert listed["schedule"] == (await town.get(made["id"]))["schedule"] == told.json["schedule"]
+
+
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 async def test_what_cannot_be_decrypted_stays_when_it_is_sent_back(town: Town, method: str) -> None:
     made = await town.create(headers={"X-Key": "1"})

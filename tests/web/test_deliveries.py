@@ -72,6 +72,19 @@ async def test_a_delivery_that_is_due_after_its_gate_opens_is_not_held(whole: Wh
     assert "Held back" not in shown.words
 
 
+async def test_a_list_has_a_pip_for_each_attempt_that_is_allowed_and_of_what_ended_for_each_made(whole: Whole) -> None:
+    await endpoint_of(whole, retry=[4, 16])
+    await publish(whole, "evt_1")
+    await answer(whole, Reply(503, 20))
+    await publish(whole, "evt_2")
+    await answer(whole, Reply(204, 20))
+    viewer = await signed_in(whole, key=(await whole.made("POST", "/v1/keys", {"scopes": ["read"]}))["key"])
+    text = (await viewer.get(f"{BASE}/deliveries")).text
+    pips = re.findall(r'aria-label="([^"]* attempts? made)">(.*?)</span>', text)
+    bad, coming, later = '<i class="bad"></i>', '<i class="next"></i>', "<i></i>"
+    assert pips == [("1 attempt made", '<i class="ok"></i>'), ("1 of 3 attempts made", bad + coming + later)]
+
+
 def curl_of(seen: Seen) -> list[str]:
     """The words of the command that the page lets one copy."""
     found = re.search(r'data-copy="(curl [^"]*)"', seen.text)
@@ -114,7 +127,9 @@ async def test_attempts_are_told_to_the_second_with_what_was_signed_and_how_many
     assert "12 attempts in" in seen.words
     assert re.search(r"this delivery was made ([^<>]{3,8}, )?\d\d:\d\d:\d\d", " ".join(seen.words.split()))
     viewer = await signed_in(whole, key=(await whole.made("POST", "/v1/keys", {"scopes": ["read"]}))["key"])
-    assert (await delivery_page(whole, viewer)).title == "link.clicked waits for attempt 1"
+    assert (await delivery_page(whole, viewer)).title == "link.clicked waits for attempt 1 of 12", (
+        "as whoever may write"
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from service.api.errors import ApiError
 from service.core.deliveries.delivery import State
-from service.core.endpoints.gates.gate import Gate
 from service.core.reason import Reason
 from service.web.done import Done
 from service.web.page import Moved, Page, Result, Shown, Visit
@@ -32,12 +31,14 @@ async def show_deliveries(visit: Visit) -> Result:
         if refused.status != HTTPStatus.BAD_REQUEST:
             raise
         page, errors = {"data": [], "next_cursor": None, "prev_cursor": None}, refused.errors
+    endpoints = await _endpoints_of(visit, page["data"])
     context = {
         "page": page,
         "filters": filters,
         "errors": errors,
         "urls": await urls_by_id(visit),
-        "keepers": await _keepers_of(visit, page["data"]),
+        "endpoints": endpoints,
+        "keepers": {each["id"]: keeper_of(each, endpoints.get(each["endpoint_id"])) for each in page["data"]},
         "choices": {
             "state": [("", "any"), *((each.value, each.value) for each in State)],
             "reason": [("", "any"), *((each.value, each.value) for each in Reason)],
@@ -71,11 +72,10 @@ def _list_title(rows: Sequence[Mapping[str, Any]], filters: Mapping[str, str]) -
     return "Everything arrives"
 
 
-async def _keepers_of(visit: Visit, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Gate | None]:
-    """What keeps each of these deliveries back, by its id. Only the endpoints of those that wait are looked at."""
-    waited_for = {each["endpoint_id"] for each in rows if each["state"] == "pending"}
-    endpoints = {each: await visit.ask_if_there("get_endpoint", {"id": each}) for each in waited_for}
-    return {each["id"]: keeper_of(each, endpoints.get(each["endpoint_id"])) for each in rows}
+async def _endpoints_of(visit: Visit, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """By id, the endpoints of those of these deliveries that have not ended: their gates and schedules are shown."""
+    waited_for = {each["endpoint_id"] for each in rows if each["state"] not in FINAL}
+    return {each: await visit.ask_if_there("get_endpoint", {"id": each}) for each in waited_for}
 
 
 async def show_delivery(visit: Visit) -> Result:
@@ -88,7 +88,7 @@ async def _delivery_page(visit: Visit, check: Mapping[str, Any] | None = None) -
     endpoint = await visit.ask_if_there("get_endpoint", {"id": delivery["endpoint_id"]})
     elsewhere = await visit.ask_if_there("explain_event", {"event_id": delivery["event_id"]}, {"limit": "6"})
     attempts, body = delivery["attempts"][::-1], await body_of(visit, delivery["event_id"])
-    schedule = await _schedule_of(visit, endpoint)
+    schedule = endpoint["schedule"] if endpoint else None
     context = {
         "body": body,
         "delivery": delivery,
@@ -104,15 +104,6 @@ async def _delivery_page(visit: Visit, check: Mapping[str, Any] | None = None) -
         "schedule": spelled_out(schedule) if schedule else "",
     }
     return Shown("delivery.html", _delivery_title(delivery, schedule), context)
-
-
-async def _schedule_of(visit: Visit, endpoint: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """When the endpoint's attempts are made; None to whoever may not ask, who could not change it either."""
-    if endpoint is None or not visit.may("write"):
-        return None
-    given = {"retry": endpoint["retry"]} if endpoint["retry"] is not None else {}
-    schedule: Mapping[str, Any] | None = (await visit.ask("check_endpoint", body=given))["retry"]
-    return schedule
 
 
 def _delivery_title(delivery: Mapping[str, Any], schedule: Mapping[str, Any] | None) -> str:

@@ -14,6 +14,7 @@ from service.api.validation import AnswerModel
 from service.core.endpoints.auth import HIDDEN, expiry_of, masked_auth, shown_auth
 from service.core.endpoints.gates.gate import HEEDED_WITHIN_SECONDS, Gate, GateKind
 from service.core.endpoints.health import Health, Percentiles, Stats
+from service.core.endpoints.retry_schedule import RetrySchedule, read_retry
 from service.core.endpoints.url import masked_url
 from service.core.endpoints.view import EndpointView
 
@@ -99,6 +100,27 @@ class AuthShown(AnswerModel):
     private_key: str | None = Field(default=None, examples=[HIDDEN])
 
 
+class ScheduleShown(AnswerModel):
+    """When attempts are made, each delay give or take a fifth."""
+
+    attempts_max: int
+    delays_seconds: list[float] = Field(description="Between one attempt and the next.")
+
+    @classmethod
+    def of(cls, retry: object, service_schedule: RetrySchedule) -> "ScheduleShown | None":
+        """Spell a ``retry`` out, as far as its age limit lets it go; None if it is not a valid one."""
+        schedule = service_schedule if retry is None else read_retry(retry, service_schedule)
+        if isinstance(schedule, str):
+            return None
+        delays, total = list[float](), 0.0
+        while (delay := schedule.delay_seconds(len(delays) + 1)) is not None:
+            total += delay
+            if total > schedule.age_max_seconds:
+                break
+            delays.append(delay)
+        return cls(attempts_max=len(delays) + 1, delays_seconds=delays)
+
+
 class EndpointUrlShown(AnswerModel):
     """Which endpoint has which URL."""
 
@@ -127,6 +149,9 @@ class EndpointShown(AnswerModel):
     signature_header: str | None
     filter: Filter | None
     retry: Retry | None
+    schedule: ScheduleShown | None = Field(
+        description="`retry` in numbers, also where it is null: the service's own; null if nothing can be read of it."
+    )
     timeout_seconds: float | None
     rate_limit_per_second: float | None
     max_in_flight: int | None
@@ -229,7 +254,7 @@ class EndpointStats(AnswerModel):
 
 
 def shown_fields(endpoint: EndpointView, health: Health, *, shows_queries: bool) -> dict[str, Any]:
-    """The fields of an ``EndpointShown``; the values of headers are hidden, and the URLs' queries if asked."""
+    """The fields of an ``EndpointShown`` but its schedule; the values of headers are hidden, URLs' queries if asked."""
     settings = endpoint.settings
     return {each.name: getattr(settings, each.name) for each in fields(settings)} | {
         "id": endpoint.id,

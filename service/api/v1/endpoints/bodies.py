@@ -292,7 +292,18 @@ class NewEndpoint(_Settings):
 
 SHOWN_ONLY: Final = frozenset(
     {
-        *("id", "auth_expires_at", "state", "gates", "health", "secrets", "verified_at", "created_at", "updated_at"),
+        *(
+            "id",
+            "auth_expires_at",
+            "state",
+            "schedule",
+            "gates",
+            "health",
+            "secrets",
+            "verified_at",
+            "created_at",
+            "updated_at",
+        ),
         *("secret", "public_key"),
     }
 )

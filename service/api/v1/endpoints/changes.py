@@ -28,7 +28,7 @@ _MERGED_IN_JSON: Final = frozenset({"metadata"})
 _MERGED_IN_MERGE_PATCH: Final = frozenset({"metadata", "headers", "filter", "auth"})
 _SENT_BACK: Final = (
     "An answer of GET can be changed and sent back: read-only fields are accepted if they are unchanged, and refused "
-    "by name if not. `health`, and gates that open by themselves, are not compared. "
+    "by name if not. `health`, `schedule` and gates that open by themselves are not compared. "
 )
 _IF_MATCH: Final = (
     "With `If-Match` and the `ETag` of an answer, nothing changes if another request has changed the endpoint since: "

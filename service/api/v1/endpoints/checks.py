@@ -12,13 +12,13 @@ from typing import Final
 from pydantic import Field
 
 from service.api.operation import WITH_BODY_POSSIBLE, Answer, Call, Operation
+from service.api.v1.endpoints.answers import ScheduleShown
 from service.api.v1.endpoints.bodies import EndpointCheck
 from service.api.v1.endpoints.paths import PATH, TAG
 from service.api.v1.endpoints.wish import read_wish
 from service.api.validation import AnswerModel
 from service.core.endpoints.filter.filter import Filter, decode_envelope, parse_filter
 from service.core.endpoints.refusals import InvalidWish
-from service.core.endpoints.retry_schedule import RetrySchedule, read_retry
 from service.core.endpoints.rules import EndpointRules
 from service.core.endpoints.settings import NOTHING_ASKED, EndpointWish
 from service.core.endpoints.subscription import covers
@@ -48,24 +48,6 @@ class EventsMatched(AnswerModel):
     examined: int = Field(description=f"At most {EVENTS_MAX}.")
     matching: int
     mismatches: list[EventMismatch] = Field(description=f"The newest that it keeps back, at most {MISMATCHES_MAX}.")
-
-
-class ScheduleShown(AnswerModel):
-    """When attempts are made, each delay give or take a fifth."""
-
-    attempts_max: int
-    delays_seconds: list[float] = Field(description="Between one attempt and the next.")
-
-    @classmethod
-    def of(cls, schedule: RetrySchedule) -> "ScheduleShown":
-        """Spell a schedule out, as far as its age limit lets it go."""
-        delays, total = list[float](), 0.0
-        while (delay := schedule.delay_seconds(len(delays) + 1)) is not None:
-            total += delay
-            if total > schedule.age_max_seconds:
-                break
-            delays.append(delay)
-        return cls(attempts_max=len(delays) + 1, delays_seconds=delays)
 
 
 class EndpointChecked(AnswerModel):
@@ -111,14 +93,10 @@ class EndpointChecks:
             is_valid=not errors,
             errors={path: list(sentences) for path, sentences in errors.items()},
             codes=codes_of(errors),
-            retry=self._schedule(wish.given.get("retry")),
+            retry=ScheduleShown.of(wish.given.get("retry"), self._rules.schedule),
             events=None if _concerns_events(errors) else await self._matched(call, wish, own),
         )
         return Answer(200, shown)
-
-    def _schedule(self, retry: object) -> ScheduleShown | None:
-        schedule = self._rules.schedule if retry is None else read_retry(retry, self._rules.schedule)
-        return None if isinstance(schedule, str) else ScheduleShown.of(schedule)
 
     async def _matched(self, call: Call, wish: EndpointWish, own: Sequence[str]) -> EventsMatched | None:
         patterns = wish.given.get("event_types")

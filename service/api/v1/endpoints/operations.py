@@ -1,7 +1,5 @@
 """``/v1/endpoints``: create, list, change and delete endpoints. A change is in effect before it is answered."""
 
-from collections.abc import Callable
-from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -22,7 +20,7 @@ from service.core.endpoints.gates.gate import HEEDED_WITHIN_SECONDS
 from service.core.endpoints.url import has_query
 from service.core.endpoints.view import LISTED_STATES, EndpointUrl, EndpointView
 from service.core.keys.scope import includes
-from service.ports.desk import EndpointDesk, HealthDesk, TimeKeyset
+from service.ports.desk import EndpointDesk, TimeKeyset
 
 _BY_TIME: Final[Keyset[EndpointView, TimeKeyset]] = by_time(lambda endpoint: (endpoint.created_at, endpoint.id))
 _URLS_BY_TIME: Final[Keyset[EndpointUrl, TimeKeyset]] = by_time(lambda endpoint: (endpoint.created_at, endpoint.id))
@@ -30,18 +28,13 @@ _EXAMPLE: Final = {"url": "https://example.com/hooks", "event_types": ["message.
 
 
 class EndpointOperations:
-    """Handlers of ``/v1/endpoints``, pause and resume; ``EndpointActions`` has the other actions.
+    """Handlers of ``/v1/endpoints``, pause and resume; ``EndpointActions`` has the other actions."""
 
-    ``now`` returns an aware UTC datetime.
-    """
-
-    def __init__(
-        self, desk: EndpointDesk, health: HealthDesk, ownership: Ownership, now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, desk: EndpointDesk, ownership: Ownership, showing: Showing) -> None:
         self._desk = desk
         self._ownership = ownership
-        self._showing = Showing(health, now)
-        self._changes = EndpointChanges(desk, ownership, self._showing)
+        self._showing = showing
+        self._changes = EndpointChanges(desk, ownership, showing)
 
     async def create(self, call: Call) -> Answer:
         """Create an endpoint, or return the one with this URL."""

@@ -2,6 +2,7 @@
 
 Unchanged, it is accepted. Changed, it is refused with what would change it. ``health``, and the gates that the road
 moves, may have changed by themselves since they were shown. Nobody can tell that from an edit: they are not compared.
+Nor is ``schedule``, which follows ``retry``, and that may be what is changed.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -5,9 +5,16 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from service.api.operation import Answer, Call, created
-from service.api.v1.endpoints.answers import ChangedEndpoint, CreatedEndpoint, EndpointShown, shown_fields
+from service.api.v1.endpoints.answers import (
+    ChangedEndpoint,
+    CreatedEndpoint,
+    EndpointShown,
+    ScheduleShown,
+    shown_fields,
+)
 from service.api.v1.endpoints.etag import etag_headers
 from service.api.v1.endpoints.paths import PATH
+from service.core.endpoints.retry_schedule import RetrySchedule
 from service.core.endpoints.view import EndpointView, NewSecret
 from service.core.keys.scope import includes
 from service.ports.desk import HealthDesk
@@ -16,10 +23,11 @@ _HEALTH_WINDOW: Final = timedelta(hours=24)
 
 
 class Showing:
-    """Makes the answers. ``now`` returns an aware UTC datetime."""
+    """Makes the answers. ``schedule`` is the service's own; ``now`` returns an aware UTC datetime."""
 
-    def __init__(self, health: HealthDesk, now: Callable[[], datetime]) -> None:
+    def __init__(self, health: HealthDesk, schedule: RetrySchedule, now: Callable[[], datetime]) -> None:
         self._health = health
+        self._schedule = schedule
         self._now = now
 
     async def list(self, call: Call, endpoints: Sequence[EndpointView]) -> Sequence[EndpointShown]:
@@ -50,7 +58,11 @@ class Showing:
         shows_queries = shows_queries and includes(call.key.scopes, "write")
         ids = [each.id for each in endpoints]
         health = await self._health.of(call.organization_id, ids, self._now() - _HEALTH_WINDOW) if ids else {}
-        return [shown_fields(each, health[each.id], shows_queries=shows_queries) for each in endpoints]
+        return [
+            shown_fields(each, health[each.id], shows_queries=shows_queries)
+            | {"schedule": ScheduleShown.of(each.settings.retry, self._schedule)}
+            for each in endpoints
+        ]
 
 
 def _shown_once(secret: NewSecret | None) -> dict[str, Any]:
