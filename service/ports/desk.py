@@ -30,9 +30,9 @@ from service.core.endpoints.refusals import (
 )
 from service.core.endpoints.settings import EndpointSettings, EndpointWish
 from service.core.endpoints.view import (
-    LISTED_STATES,
+    LISTED,
     Changed,
-    EndpointState,
+    EndpointFilter,
     EndpointUrl,
     EndpointView,
     Registered,
@@ -94,18 +94,15 @@ class EndpointDesk(Protocol):
         self,
         organization_id: str,
         walk: Walk[TimeKeyset],
-        *,
-        url: str | None = None,
-        search: str | None = None,
-        states: Collection[EndpointState] = LISTED_STATES,
+        wanted: EndpointFilter = LISTED,
     ) -> Sequence[EndpointView]:
-        """Endpoints in these states, by (created_at, id); by default all that are there, without those gone.
-
-        ``search`` is a text in the description or in the URL before its query, in any case; or the whole id.
-        """
+        """The endpoints that are wanted, by (created_at, id)."""
 
     async def list_urls(
-        self, organization_id: str, walk: Walk[TimeKeyset], *, states: Collection[EndpointState] = LISTED_STATES
+        self,
+        organization_id: str,
+        walk: Walk[TimeKeyset],
+        wanted: EndpointFilter = LISTED,
     ) -> Sequence[EndpointUrl]:
         """The same list with nothing but ids and masked URLs: no secret is opened, no subscription read."""
 

@@ -17,6 +17,7 @@ _DAY: Final = 86_400
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 NO_FIGURE: Final = "\N{EN DASH}"
+_NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 _MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z)", re.ASCII)
 
@@ -139,6 +140,11 @@ def duration(milliseconds: float | None) -> str:
 def number(value: float | None) -> str:
     """A count with a comma between thousands; a dash for None."""
     return NO_FIGURE if value is None else f"{value:,}"
+
+
+def in_words(count: int) -> str:
+    """A small count as a word, as titles have it: "no", "seven", "12"."""
+    return _NUMBERS[count] if count < len(_NUMBERS) else number(count)
 
 
 def percent(value: float | None) -> str:

@@ -21,7 +21,7 @@ from service.core.endpoints.refusals import InvalidWish, UrlTaken
 from service.core.endpoints.retry_schedule import STANDARD
 from service.core.endpoints.settings import EndpointWish
 from service.core.endpoints.url import is_sealed
-from service.core.endpoints.view import Changed, EndpointView, Registered, RemovalReason
+from service.core.endpoints.view import Changed, EndpointFilter, EndpointView, Registered, RemovalReason
 from service.core.walk import Walk
 from service.flow.directory.opening import Opening
 from service.ports.errors import UrlKeyUnopenableError
@@ -103,8 +103,8 @@ async def test_a_url_is_found_and_cannot_be_there_twice(engine: AsyncEngine) -> 
     assert first.endpoint.id != other.endpoint.id
     assert (await create(engine)).endpoint == first.endpoint
     store = store_on(engine)
-    assert [each.id for each in await store.list("org_1", Walk(9), url=OTHER)] == [other.endpoint.id]
-    assert await store.list("org_1", Walk(9), url=MASKED) == []
+    assert [each.id for each in await store.list("org_1", Walk(9), EndpointFilter(url=OTHER))] == [other.endpoint.id]
+    assert await store.list("org_1", Walk(9), EndpointFilter(url=MASKED)) == []
     again = await store.subscribe("org_1", EndpointWish({"url": URL, "event_types": ["message.sent"]}), by=SOMEBODY)
     assert isinstance(again, Registered)
     assert (again.endpoint.id, again.added) == (first.endpoint.id, ())
@@ -176,7 +176,7 @@ async def test_another_key_seals_it_and_it_is_still_found(engine: AsyncEngine) -
     urls = await stored_urls(engine)
     assert sum([step.rewrapped_count async for step in rewrap(engine, BOTH, by=SOMEBODY)]) == 3
     assert await stored_urls(engine) == urls
-    (found,) = await store_on(engine, NEW_BOX).list("org_1", Walk(9), url=URL)
+    (found,) = await store_on(engine, NEW_BOX).list("org_1", Walk(9), EndpointFilter(url=URL))
     assert (found.id, found.settings.url) == (made.endpoint.id, URL)
 
 
@@ -296,7 +296,7 @@ async def test_an_organization_whose_key_is_missing_holds_up_no_other(engine: As
     assert [(step.rows_read, step.rewrapped_count) for step in steps] == [(2, 1)]
     (why,) = steps[0].left
     assert why.startswith("the key of the URLs of org_1 cannot be decrypted: the key that sealed")
-    (shown,) = await store_on(engine, NEW_BOX).list("org_2", Walk(9), url=URL)
+    (shown,) = await store_on(engine, NEW_BOX).list("org_2", Walk(9), EndpointFilter(url=URL))
     assert (shown.id, shown.settings.url) == (made.endpoint.id, URL)
     assert is_sealed((await stored(engine, made.endpoint.id)).url)
     assert await count_clear_urls(engine) == ClearUrls(0, 1, 0)

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from service.core.deliveries.request import Fault
 from service.core.events.sample import sample_event
+from service.core.reason import Reason
 from tests.api.entrance_rig import sql
+from tests.api.test_stats import answer
 from tests.api.whole_rig import OWNER, STRANGER, Whole, whole_on
 
 CHECK = "/v1/endpoints/check"
@@ -71,6 +74,27 @@ async def test_only_who_may_write_checks(whole: Whole) -> None:
     made = await whole.made("POST", "/v1/keys", {"scopes": ["read"]})
     refused = await whole.ask("POST", CHECK, json={}, headers={"Authorization": f"Bearer {made['key']}"})
     assert refused.status == 403
+
+
+async def test_failing_endpoints_are_found_by_their_breakers(whole: Whole) -> None:
+    ill = await whole.made("POST", "/v1/endpoints", {"url": "https://a.example/ill", "event_types": ["message.sent"]})
+    well = await whole.made("POST", "/v1/endpoints", {"url": "https://a.example/", "event_types": ["message.failed"]})
+    await whole.made("POST", "/v1/endpoints", {"url": "https://c.example/", "event_types": ["*"]}, by=STRANGER)
+    await publish(whole, "message.sent", 1)
+    await answer(whole, Fault(Reason.TIMEOUT, 15_000))
+    for path in ("/v1/endpoints", "/v1/endpoints/urls"):
+        for query, found in (
+            ("failing=true", {ill["id"]}),
+            ("failing=false", {well["id"]}),
+            ("failing=true&search=ill", {ill["id"]}),
+            ("failing=true&state=paused", set()),
+            ("search=a.example", {ill["id"], well["id"]}),
+        ):
+            assert ids(await whole.made("GET", f"{path}?{query}", None)) == found, (path, query)
+    assert (await whole.made("GET", "/v1/stats", None))["failing_count"] == 1
+    await whole.made("POST", f"/v1/endpoints/{ill['id']}/pause", None)
+    assert ids(await whole.made("GET", "/v1/endpoints?failing=true", None)) == {ill["id"]}
+    assert (await whole.ask("GET", "/v1/endpoints?failing=perhaps")).status == 400
 
 
 async def test_endpoints_are_found_by_what_people_know_of_them(whole: Whole) -> None:

@@ -15,7 +15,7 @@ from service.core.endpoints.retry_schedule import STANDARD
 from service.core.endpoints.rules import EndpointRules
 from service.core.endpoints.settings import EndpointWish
 from service.core.endpoints.target_policy import EgressPolicy, parse_cidr_rule
-from service.core.endpoints.view import Changed, EndpointState, EndpointView, Registered
+from service.core.endpoints.view import Changed, EndpointFilter, EndpointState, EndpointView, Registered
 from service.core.walk import Walk
 from service.ports.secrets import SecretBox
 from tests.fakes.actor import SOMEBODY
@@ -59,7 +59,7 @@ class Administration:
         )
 
     async def list_endpoints(self, organization_id: str) -> Sequence[EndpointView]:
-        return await self._endpoints.list(organization_id, Walk(1_000), states=list(EndpointState))
+        return await self._endpoints.list(organization_id, Walk(1_000), EndpointFilter(list(EndpointState)))
 
     async def remove_endpoint(self, organization_id: str, endpoint_id: str) -> bool:
         """Whether there was one to remove."""

@@ -324,11 +324,17 @@ async def test_whoever_fails_comes_first_and_says_why_and_for_how_long(whole: Wh
     await answer(whole, timeout, timeout, taken, taken, breaker=BreakerLimits(2, 60.0))
     visitor = await signed_in(whole)
     listed = await visitor.get(LIST)
-    assert listed.title == "2 endpoints, 1 failing"
+    assert listed.title == "Two endpoints, one failing"
     places = {each["id"]: listed.text.index(each["id"]) for each in (bad, good)}
     shown = {each["id"]: each for each in (await whole.made("GET", "/v1/endpoints", None))["data"]}
     first, second = sorted(places, key=lambda each: places[each])
     assert [shown[each]["health"]["status"] for each in (first, second)] == ["failing", "healthy"]
+    ill = await visitor.get(f"{LIST}?failing=true")
+    assert (ill.title, ill.text.count("<tr>")) == ("One endpoint, one failing", 2)
+    assert re.findall(r">(\w+ \d+)</a>", ill.text) == ["All 2", "Failing 1", "Healthy 1"]
+    assert second in (await visitor.get(f"{LIST}?failing=false&state=active")).text
+    file = await visitor.get(f"{LIST}/export?failing=true&format=jsonl")
+    assert [json.loads(line)["id"] for line in file.text.splitlines()] == [first]
     page = await visitor.get(f"{LIST}/{first}")
     assert "The receiver did not answer in time." in page.words
     assert "2 deliveries failed in a row" in page.words
@@ -340,12 +346,13 @@ async def test_the_list_is_searched_and_filtered(whole: Whole) -> None:
     crm = await made(whole, description="The CRM")
     other = await made(whole, url="https://other.example/", description="Warehouse")
     visitor = await signed_in(whole)
-    assert (await visitor.get(LIST)).title == "2 endpoints"
+    assert (await visitor.get(LIST)).title == "Two endpoints"
     found = await visitor.get(f"{LIST}?search=crm")
     assert crm["id"] in found.text
     assert other["id"] not in found.text
     nothing = await visitor.get(f"{LIST}?search=nothing")
     assert "No endpoint matches" in nothing.words
+    assert tuple(re.findall(r">(\w+ \d+)</a>", found.text)) == ("All 1", "Healthy 1"), "of those that are found"
     assert (await visitor.get(f"{LIST}?state=nonsense")).status == 200
     assert (await visitor.get(f"{LIST}?cursor=nonsense")).status == 400
     assert (await visitor.get(f"{LIST}?search={'x' * 300}")).status == 400

@@ -31,7 +31,7 @@ from service.cli.options import (
 )
 from service.cli.remote.target import ApiOptions, reaches_api
 from service.cli.terminal import BAD_USAGE, CommandError, JsonOption, split_names, tell
-from service.core.endpoints.view import EndpointState
+from service.core.endpoints.view import LISTED_STATES, EndpointFilter, EndpointState
 
 _COLUMNS: Final = {"state": "state", "event types*": "event_types", "endpoint*": "id", "url*": "url"}
 
@@ -40,6 +40,11 @@ _URL_COLUMNS: Final = {"endpoint*": "id", "url*": "url"}
 StatesOption = Annotated[
     list[EndpointState] | None,
     typer.Option(metavar="STATE", help=f"Only endpoints in this state: {', '.join(EndpointState)}. Repeatable."),
+]
+
+FailingOption = Annotated[
+    bool | None,
+    typer.Option("--failing/--not-failing", help="Only endpoints whose newest attempt failed; or only the others."),
 ]
 
 group = typer.Typer(no_args_is_help=True)
@@ -115,13 +120,14 @@ def list_endpoints(
     state: StatesOption = None,
     url: Annotated[str | None, typer.Option(help="Only the endpoint with exactly this URL.")] = None,
     *,
+    failing: FailingOption = None,
     cursor: CursorOption = None,
     as_json: JsonOption = False,
     api: ApiOptions,
 ) -> None:
     """List the organization's endpoints, newest first. Those whose receiver answered 410: with --state gone."""
     if is_remote(api):
-        query = {"state": state, "url": url, "limit": LIMIT_MAX, "cursor": cursor}
+        query = {"state": state, "url": url, "failing": failing, "limit": LIMIT_MAX, "cursor": cursor}
         page = call(api, organization_id, "list_endpoints", query=query)
         print_page(page, _COLUMNS, nothing="There are no such endpoints.", as_json=as_json)
         return
@@ -129,7 +135,8 @@ def list_endpoints(
         raise CommandError("--cursor: only over HTTP; beside the database all of them are listed.", BAD_USAGE)
     from service.cli.endpoints import work
 
-    work.list_endpoints(named(organization_id), state, url, as_json=as_json)
+    wanted = EndpointFilter(state or LISTED_STATES, url, is_failing=failing)
+    work.list_endpoints(named(organization_id), wanted, as_json=as_json)
 
 
 @group.command("urls")
@@ -138,13 +145,14 @@ def list_endpoint_urls(
     organization_id: AnyOrganizationOption = None,
     state: StatesOption = None,
     *,
+    failing: FailingOption = None,
     limit: LimitOption = LIMIT_MAX,
     cursor: CursorOption = None,
     as_json: JsonOption = False,
     api: ApiOptions,
 ) -> None:
     """List the ids and URLs of the endpoints, newest first, and nothing else of them."""
-    query = {"state": state, "limit": limit, "cursor": cursor}
+    query = {"state": state, "failing": failing, "limit": limit, "cursor": cursor}
     page = call(api, organization_id, "list_endpoint_urls", query=query)
     print_page(page, _URL_COLUMNS, nothing="There are no such endpoints.", as_json=as_json)
 

@@ -33,7 +33,7 @@ from service.core.endpoints.settings import EndpointWish
 from service.core.endpoints.subscription import covers
 from service.core.endpoints.target_policy import Target, TargetRefused, Verdict
 from service.core.endpoints.url import masked_url
-from service.core.endpoints.view import LISTED_STATES, EndpointState, EndpointView, NewSecret, Registered
+from service.core.endpoints.view import LISTED, EndpointFilter, EndpointState, EndpointView, NewSecret, Registered
 from service.core.events.registry import REGISTRY
 from service.core.walk import Walk
 from service.settings import Settings, load_settings
@@ -167,7 +167,7 @@ def _permission(refused: TargetRefused) -> str:
             return "POSTHORN_EGRESS_ALLOW can allow it."
 
 
-def list_endpoints(organization_id: str, state: list[EndpointState] | None, url: str | None, *, as_json: bool) -> None:
+def list_endpoints(organization_id: str, wanted: EndpointFilter, *, as_json: bool) -> None:
     """``endpoints list``."""
     settings = load_settings()
 
@@ -179,7 +179,7 @@ def list_endpoints(organization_id: str, state: list[EndpointState] | None, url:
             page_size = PAGE_SIZE
             while page_size == PAGE_SIZE:
                 after = (found[-1].created_at, found[-1].id) if found else None
-                page = await store.list(organization_id, Walk(PAGE_SIZE, after), url=url, states=state or LISTED_STATES)
+                page = await store.list(organization_id, Walk(PAGE_SIZE, after), wanted)
                 page_size = len(page)
                 found += page
             return found
@@ -196,7 +196,7 @@ def list_endpoints(organization_id: str, state: list[EndpointState] | None, url:
         _COLUMNS,
         rows,
         nothing=f"{organization_id} has no such endpoints."
-        if state or url
+        if wanted != LISTED
         else f"{organization_id} has no endpoints yet.",
     )
     if found:

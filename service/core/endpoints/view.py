@@ -1,6 +1,6 @@
 """Endpoints and subscriptions as shown to people, without secrets and header values."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -38,6 +38,23 @@ def state_of(gates: Iterable[Gate], ended: EndpointState | None = None) -> Endpo
     if GateKind.DISABLED in kinds:
         return EndpointState.DISABLED
     return EndpointState.PAUSED if GateKind.PAUSED in kinds else EndpointState.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFilter:
+    """Which endpoints to list; None means any. By default all that are there, without those that have ended.
+
+    ``url`` is exactly that of the endpoint. ``search`` is a text in the description or in the URL before its query, in
+    any case; or the whole id. ``is_failing``: whether the newest attempt at it failed, as its breaker remembers.
+    """
+
+    states: Collection[EndpointState] = LISTED_STATES
+    url: str | None = None
+    search: str | None = None
+    is_failing: bool | None = None
+
+
+LISTED: Final = EndpointFilter()
 
 
 class RemovalReason(StrEnum):

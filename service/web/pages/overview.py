@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from service.web.page import Page, Result, Shown, Visit
-from service.web.words import counted, number
+from service.web.words import counted, in_words
 
 _PERIOD: Final = "24h"
 _OVER: Final = {"1h": "last hour", "24h": "last 24 hours", "7d": "last 7 days", "30d": "last 30 days"}
-_NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _GATES: Final = {
     "breaker": "Left alone after failures",
     "retry_after": "Asked us to wait",
@@ -56,9 +55,9 @@ def title_of(stats: Mapping[str, Any]) -> str:
     if endpoints == 1:
         return "The endpoint is failing"
     if failing == endpoints:
-        return f"All {_in_words(endpoints)} endpoints are failing"
+        return f"All {in_words(endpoints)} endpoints are failing"
     verb = "is" if failing == 1 else "are"
-    return f"{_in_words(failing).capitalize()} of {_in_words(endpoints)} endpoints {verb} failing"
+    return f"{in_words(failing).capitalize()} of {in_words(endpoints)} endpoints {verb} failing"
 
 
 def lead_of(stats: Mapping[str, Any]) -> str:
@@ -77,7 +76,7 @@ def lead_of(stats: Mapping[str, Any]) -> str:
     elif stats["endpoints"] == 1:
         sentences.append("The endpoint takes what it is sent.")
     else:
-        sentences.append(f"All {_in_words(stats['endpoints'])} endpoints take what they are sent.")
+        sentences.append(f"All {in_words(stats['endpoints'])} endpoints take what they are sent.")
     if dead:
         was = "was" if dead == 1 else "were"
         told = counted(dead, "delivery", "deliveries")
@@ -90,10 +89,6 @@ def failure_of(each: Mapping[str, Any]) -> str:
     if each["last_failure_status"] is not None:
         return f"HTTP {each['last_failure_status']}"
     return _FAILURES.get(each["last_failure_reason"], "Failing")
-
-
-def _in_words(count: int) -> str:
-    return _NUMBERS[count] if count < len(_NUMBERS) else number(count)
 
 
 def overview_pages() -> Sequence[Page]:

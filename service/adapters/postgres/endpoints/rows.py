@@ -57,7 +57,7 @@ SELECT_ENDPOINTS = f"""SELECT e.*, {_ENDED} AS ended,
 _READ = f"""SELECT * FROM ({SELECT_ENDPOINTS}
      WHERE e.organization_id = $1 AND e.id = $2) AS e WHERE removed_at IS NULL OR ended IS NOT NULL"""  # noqa: S608 - constants only
 # $1 organization, $2 the forms of a URL or null, $3 states, $4, $5 the endpoint shown last, $6 the limit,
-# $7 a text to look for or null.
+# $7 a text to look for or null, $8 whether the newest attempt failed, or null.
 _OF_LIST = f"""
      WHERE e.organization_id = $1 AND ($2::text[] IS NULL OR e.url = ANY ($2))
        AND (e.removed_at IS NULL OR $3::text[] && '{{gone,expired}}')
@@ -66,6 +66,8 @@ _OF_LIST = f"""
                  WHERE g.endpoint_id = e.id AND g.kind IN ('disabled', 'paused')), 'active') END = ANY ($3::text[])
        AND ($7::text IS NULL OR e.id = $7 OR strpos(lower(e.description), lower($7)) > 0
             OR strpos(lower(split_part(e.url, '?', 1)), lower($7)) > 0)
+       AND ($8::bool IS NULL OR $8 = EXISTS (
+                SELECT FROM breakers b WHERE b.endpoint_id = e.id AND b.failing_since IS NOT NULL))
        AND ($4::timestamptz IS NULL OR (e.created_at, e.id) < ($4, $5))
      ORDER BY e.created_at DESC, e.id DESC LIMIT $6"""  # noqa: S608 - constants only
 LIST_ENDPOINTS = both_ways(_OF_LIST, head=SELECT_ENDPOINTS)

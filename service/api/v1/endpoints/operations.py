@@ -18,7 +18,7 @@ from service.api.v1.endpoints.showing import Showing
 from service.api.v1.endpoints.wish import read_wish
 from service.core.endpoints.gates.gate import HEEDED_WITHIN_SECONDS
 from service.core.endpoints.url import has_query
-from service.core.endpoints.view import LISTED_STATES, EndpointUrl, EndpointView
+from service.core.endpoints.view import EndpointUrl, EndpointView
 from service.core.keys.scope import includes
 from service.ports.desk import EndpointDesk, TimeKeyset
 
@@ -50,19 +50,15 @@ class EndpointOperations:
         if query.url is not None and has_query(query.url) and not includes(call.key.scopes, "write"):
             why = "must have no query: only a key with the scope 'write' may look for one, as no other is shown it"
             raise invalid("the request is not valid", {"url": [why]})  # else a token in it could be guessed
-        states = query.state or LISTED_STATES
-        page = await read_page(
-            query,
-            _BY_TIME,
-            partial(self._desk.list, call.organization_id, url=query.url, search=query.search, states=states),
-        )
+        fetch = partial(self._desk.list, call.organization_id, wanted=query.wanted(query.url))
+        page = await read_page(query, _BY_TIME, fetch)
         data = [*await self._showing.list(call, page.rows)]
         return Answer(200, Page[EndpointShown](data=data, **page.links))
 
     async def list_urls(self, call: Call) -> Answer:
         """List a page of endpoints, with nothing but their ids and URLs."""
         query: EndpointUrlsQuery = call.query
-        fetch = partial(self._desk.list_urls, call.organization_id, states=query.state or LISTED_STATES)
+        fetch = partial(self._desk.list_urls, call.organization_id, wanted=query.wanted())
         page = await read_page(query, _URLS_BY_TIME, fetch)
         data = [EndpointUrlShown(id=each.id, url=each.url) for each in page.rows]
         return Answer(200, Page[EndpointUrlShown](data=data, **page.links))

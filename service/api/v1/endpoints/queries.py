@@ -7,7 +7,7 @@ from pydantic import Field, WithJsonSchema
 from service.api.lists.page import OrderedQuery
 from service.api.lists.several import Several
 from service.api.validation import QueryModel
-from service.core.endpoints.view import EndpointState
+from service.core.endpoints.view import LISTED_STATES, EndpointFilter, EndpointState
 
 SEARCH_CHARACTERS_MAX: Final = 200
 
@@ -15,7 +15,7 @@ State = Annotated[EndpointState, WithJsonSchema({"type": "string", "enum": [each
 
 
 class EndpointUrlsQuery(OrderedQuery):
-    """Which endpoints to list, by their states."""
+    """Which endpoints to list."""
 
     state: Several[State] | None = Field(
         default=None,
@@ -23,13 +23,11 @@ class EndpointUrlsQuery(OrderedQuery):
         "only if they are asked for.",
         examples=[["paused", "disabled"]],
     )
-
-
-class EndpointsQuery(EndpointUrlsQuery):
-    """Which endpoints to list."""
-
-    url: str | None = Field(
-        default=None, description="Only the endpoint with exactly this URL. One with a query needs the scope `write`."
+    failing: bool | None = Field(
+        default=None,
+        description="`true`: only endpoints whose newest attempt failed, as `GET /v1/stats` counts them; `false`: only "
+        "the others.",
+        examples=[True],
     )
     search: str | None = Field(
         default=None,
@@ -38,6 +36,18 @@ class EndpointsQuery(EndpointUrlsQuery):
         description="Only endpoints with this text, in any case, in their description or in their URL before its "
         "query; or the one with this id.",
         examples=["crm"],
+    )
+
+    def wanted(self, url: str | None = None) -> EndpointFilter:
+        """The same for the desk."""
+        return EndpointFilter(self.state or LISTED_STATES, url, self.search, self.failing)
+
+
+class EndpointsQuery(EndpointUrlsQuery):
+    """The same, and one by its URL."""
+
+    url: str | None = Field(
+        default=None, description="Only the endpoint with exactly this URL. One with a query needs the scope `write`."
     )
 
 

@@ -1,6 +1,8 @@
 """Endpoints as people see them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+
+import asyncpg
 
 from service.adapters.postgres.endpoints.rows import LIST_ENDPOINTS, LIST_URLS, endpoint_of
 from service.adapters.postgres.endpoints.store.work import EndpointWork
@@ -8,7 +10,7 @@ from service.adapters.postgres.endpoints.urls import find_by_url, forms_of
 from service.adapters.postgres.engine import driver
 from service.core.endpoints.refusals import NoSuchEndpoint
 from service.core.endpoints.url import masked_url
-from service.core.endpoints.view import LISTED_STATES, EndpointState, EndpointUrl, EndpointView
+from service.core.endpoints.view import LISTED, EndpointFilter, EndpointUrl, EndpointView
 from service.core.walk import Walk
 from service.ports.desk import TimeKeyset
 
@@ -28,34 +30,26 @@ class Reading(EndpointWork):
             return await self._read(connection, organization_id, known_id) if known_id is not None else None
 
     async def list(
-        self,
-        organization_id: str,
-        walk: Walk[TimeKeyset],
-        *,
-        url: str | None = None,
-        search: str | None = None,
-        states: Collection[EndpointState] = LISTED_STATES,
+        self, organization_id: str, walk: Walk[TimeKeyset], wanted: EndpointFilter = LISTED
     ) -> Sequence[EndpointView]:
-        """Endpoints in these states, by (created_at, id); by default all that are there, without those gone.
-
-        ``search`` is a text in the description or in the URL before its query, in any case; or the whole id.
-        """
-        created_at, endpoint_id = walk.beside or (None, None)
-        async with driver(self._engine) as connection:
-            forms = None if url is None else await forms_of(connection, self._secret_box, organization_id, url)
-            rows = await connection.fetch(
-                LIST_ENDPOINTS[walk.is_descending],
-                *(organization_id, forms, list(states), created_at, endpoint_id, walk.limit, search),
-            )
+        """The endpoints that are wanted, by (created_at, id)."""
+        rows = await self._rows(LIST_ENDPOINTS[walk.is_descending], organization_id, walk, wanted)
         return [endpoint_of(row, self._secret_box) for row in rows]
 
     async def list_urls(
-        self, organization_id: str, walk: Walk[TimeKeyset], *, states: Collection[EndpointState] = LISTED_STATES
+        self, organization_id: str, walk: Walk[TimeKeyset], wanted: EndpointFilter = LISTED
     ) -> Sequence[EndpointUrl]:
         """The same list with nothing but ids and masked URLs: no secret is opened, no subscription read."""
-        async with driver(self._engine) as connection:
-            rows = await connection.fetch(
-                LIST_URLS[walk.is_descending],
-                *(organization_id, None, list(states), *(walk.beside or (None, None)), walk.limit, None),
-            )
+        rows = await self._rows(LIST_URLS[walk.is_descending], organization_id, walk, wanted)
         return [EndpointUrl(row["id"], masked_url(row["url"]), row["created_at"]) for row in rows]
+
+    async def _rows(
+        self, statement: str, organization_id: str, walk: Walk[TimeKeyset], wanted: EndpointFilter
+    ) -> Sequence[asyncpg.Record]:
+        async with driver(self._engine) as connection:
+            forms = wanted.url and await forms_of(connection, self._secret_box, organization_id, wanted.url)
+            place = (*(walk.beside or (None, None)), walk.limit)
+            rows: Sequence[asyncpg.Record] = await connection.fetch(
+                statement, organization_id, forms, list(wanted.states), *place, wanted.search, wanted.is_failing
+            )
+        return rows
