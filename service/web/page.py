@@ -20,6 +20,8 @@ PREFIX: Final = "/dashboard"
 OF_ORGANIZATION: Final = "/o/{organization}"
 """Pages of an organization are below this, and its id is in their URL: it can be shared by whoever may see several."""
 FORM_FIELDS_MAX: Final = 500
+DIGITS_MAX: Final = 18
+"""Of a number in a form: a longer one is none that anything takes, and costs much to read."""
 SAFE: Final = frozenset({"GET", "HEAD"})
 
 _NOTHING: Final[Mapping[str, Any]] = {}
@@ -82,6 +84,12 @@ class Form:
     def get(self, name: str) -> str:
         """The last value, without space around it; "" if there is none."""
         return self._values.get(name, [""])[-1].strip()
+
+    def number(self, name: str) -> int | str | None:
+        """The value as a number; what is none stays text, which the operation refuses. None if there is none."""
+        text = self.get(name)
+        is_number = text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX
+        return int(text) if is_number else text or None
 
     def all(self, name: str) -> list[str]:
         """Every value."""

@@ -243,7 +243,7 @@ async def test_what_was_done_is_said_in_words_of_our_own(whole: Whole) -> None:
 
 async def test_a_session_gives_no_more_than_its_key_has(whole: Whole) -> None:
     """Neither a longer life, nor a way around the key's own rate limit."""
-    made = await whole.made("POST", "/v1/keys", {"scopes": ["read", "admin"], "expires_in_days": 1})
+    made = await whole.made("POST", "/v1/keys", {"scopes": ["read", "admin"], "expires_in_days": 2})
     async with whole.engine.begin() as connection:
         await connection.exec_driver_sql("UPDATE api_keys SET rate_limit_per_hour = 60 WHERE id = $1", (made["id"],))
     visitor = await signed_in(whole, key=made["key"])
@@ -251,10 +251,10 @@ async def test_a_session_gives_no_more_than_its_key_has(whole: Whole) -> None:
     assert refused.status == 403
     assert "must end by" in refused.words
     given = await visitor.post(f"/dashboard/o/{OWNER}/keys", {"name": "less", "scopes": "read", "expires_in_days": "1"})
-    assert given.status in {200, 403}
+    assert given.status == 200
     async with whole.engine.connect() as connection:
         found = await connection.exec_driver_sql("SELECT rate_limit_per_hour FROM api_keys WHERE name = 'less'")
-        assert {row[0] for row in found} <= {60}
+        assert [row[0] for row in found] == [60]
 
 
 async def test_tokens_that_are_not_right_are_limited_and_lock_nobody_out(whole: Whole) -> None:

@@ -60,7 +60,7 @@ async def test_nobody_gets_anothers_file_and_a_wrong_filter_is_a_page(whole: Who
     for name in LISTS:
         assert (await stranger.get(f"{BASE}/{name}/export")).status == 404
         assert (await viewer.get(f"{BASE}/{name}/export")).status == (403 if name in {"keys", "audit"} else 200)
-    for query in ("state=nonsense", "format=pdf", "cursor=nonsense"):
+    for query in ("state=nonsense", "format=pdf", "format=json", "cursor=nonsense"):
         seen = await viewer.get(f"{BASE}/deliveries/export?{query}")
         assert (seen.status, seen.headers["Content-Type"].partition(";")[0]) == (400, "text/html")
     await sql(whole.engine, "DELETE FROM web_sessions WHERE digest = $1 RETURNING 1", digest_of(viewer.token or ""))

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import quote
 from uuid import uuid4
@@ -14,7 +14,10 @@ from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 
 from service.adapters.postgres.engine import connect, connection_name, driver
+from service.adapters.rabbitmq.parked import reader
+from service.adapters.rabbitmq.parked.desk import FOR_PAGES
 from service.adapters.rabbitmq.topology import declare_topology
+from service.app import http
 from service.core.events.sample import sample_event
 from service.ports.source import Topology
 from tests.api.whole_rig import OWNER, SETTINGS, Whole, whole_on
@@ -175,6 +178,26 @@ async def test_what_cannot_be_read_is_replaced_or_discarded(served: Whole, broke
             "SELECT operation, actor_kind, actor_id FROM audit_log WHERE object_id LIKE 'prk_%'"
         )
     assert [tuple(row) for row in made][-1] == ("parked.discard", "link", "me@here")
+
+
+async def test_what_was_not_reached_is_not_said_to_be_done(
+    database_url: str, amqp_url: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A walk along a long queue may end before it comes to the message."""
+    monkeypatch.setattr(http, "FOR_PAGES", replace(FOR_PAGES, sweep_seconds=0))
+    monkeypatch.setattr(reader, "WINDOW_FIRST", 1)
+    await broker.park(b"\xff", reason="invalid_utf8", detail="first")
+    await broker.park(event("org_wrong"), reason="unknown_organization", detail="second")
+    settings = {**SETTINGS, "AMQP_URL": amqp_url, "POSTHORN_AMQP_PREFIX": broker.topology.prefix}
+    async with whole_on(database_url, settings=settings) as served:
+        visitor = await operator(served)
+        path = re.findall(rf'href="({PARKED}/prk_[0-9a-f]+)"', (await visitor.get(PARKED)).text)[-1]
+        form = {"type": "message.sent", "organization": OWNER, "body": event().decode()}
+        for step in ("discard", "republish"):
+            seen = await visitor.post(f"{path}/{step}", form)
+            assert (seen.status, "Only 1 of 2 messages" in seen.words) == (404, True)
+    assert await broker.waiting(broker.topology.parked) == 2
+    assert await broker.waiting(broker.topology.intake_queue) == 0
 
 
 async def test_who_may_only_look_changes_nothing(served: Whole, broker: Broker) -> None:

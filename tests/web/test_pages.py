@@ -10,6 +10,7 @@ import pytest
 from service.core.events.sample import sample_event
 from service.web.pages.events import message_of
 from service.web.pages.signatures import SIGNED, checked
+from tests.api.entrance_rig import sql
 from tests.api.test_outage import behind_relay
 from tests.api.whole_rig import OWNER, Things, Whole, make_things
 from tests.receiver.test_vectors import VECTORS as ALL_VECTORS
@@ -120,6 +121,39 @@ async def test_a_key_is_shown_once(whole: Whole) -> None:
     assert (await signed_in(whole, key=found[0])).token
     nothing = await visitor.post(f"{BASE}/keys", {"name": "zap"})
     assert nothing.status == 400
+
+
+@pytest.mark.parametrize("days", ["nonsense", "-1", "0", "\N{ARABIC-INDIC DIGIT THREE}", "9" * 5000])
+async def test_a_key_that_was_to_expire_never_lasts_for_ever(whole: Whole, days: str) -> None:
+    visitor = await signed_in(whole)
+    before = await whole.made("GET", "/v1/keys", None)
+    seen = await visitor.post(f"{BASE}/keys", {"name": "n8n", "scopes": "read", "expires_in_days": days})
+    assert (seen.status, "n8n" in seen.text) == (400, True), "what was written is not lost"
+    after = await whole.made("GET", "/v1/keys", None)
+    assert len(after["data"]) == len(before["data"])
+
+
+async def test_only_a_list_that_is_whole_is_counted(whole: Whole) -> None:
+    visitor = await signed_in(whole)
+    made = [await whole.made("POST", "/v1/keys", {"scopes": ["read"]}) for _ in range(2)]
+    assert (await visitor.get(f"{BASE}/keys")).title == "3 API keys"
+    await sql(whole.engine, "UPDATE api_keys SET expires_at = created_at WHERE id = $1 RETURNING 1", made[0]["id"])
+    await whole.made("DELETE", f"/v1/keys/{made[1]['id']}", None)
+    assert (await visitor.get(f"{BASE}/keys")).title == "1 API key"
+    await sql(
+        whole.engine,
+        """INSERT INTO api_keys (id, organization_id, digest, hint, scopes)
+           SELECT 'key_' || n, $1, sha256(n::text::bytea), 'h', '{read}' FROM generate_series(1, 60) n RETURNING 1""",
+        OWNER,
+    )
+    await sql(
+        whole.engine,
+        """INSERT INTO event_types (organization_id, name, description, schema)
+           SELECT $1, 'a.t' || n, '', '{}' FROM generate_series(1, 60) n RETURNING 1""",
+        OWNER,
+    )
+    assert (await visitor.get(f"{BASE}/keys")).title == "API keys"
+    assert (await visitor.get(f"{BASE}/event-types")).title == "Event types"
 
 
 async def test_whatever_is_known_is_found(whole: Whole, things: Things) -> None:

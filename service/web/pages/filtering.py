@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from service.api.errors import invalid
 from service.api.lists.page import Format
 from service.core.timestamp import format_timestamp
 from service.web.page import Download, Visit
@@ -34,8 +35,19 @@ def as_query(filters: Mapping[str, str], visit: Visit) -> dict[str, str]:
 
 
 def as_file(visit: Visit, operation: str, query: Mapping[str, str]) -> Download:
-    """The list that this query asks for, in the format that the page's URL names; CSV if it names none."""
-    return Download(operation, {**query, "format": visit.query("format") or Format.CSV})
+    """The list that this query asks for, in the format that the page's URL names; CSV if it names none.
+
+    Raises ``ApiError`` (400) for JSON, which is no file: it has pages.
+    """
+    named = visit.query("format") or Format.CSV
+    if named == Format.JSON:
+        raise invalid("A file is csv or jsonl.")
+    return Download(operation, {**query, "format": named})
+
+
+def is_whole(page: Mapping[str, Any]) -> bool:
+    """Whether the page is the whole list, so that its rows can be counted."""
+    return page["next_cursor"] is None and page["prev_cursor"] is None
 
 
 async def key_names(visit: Visit) -> Mapping[str, str]:

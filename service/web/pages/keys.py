@@ -1,14 +1,15 @@
 """API keys and the audit log, for whoever may administer the organization."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
 from service.api.errors import ApiError
 from service.web.done import Done
 from service.web.page import Moved, Page, Result, Shown, Visit
-from service.web.pages.filtering import as_file, as_query, asked, key_names
-from service.web.words import counted
+from service.web.pages.filtering import as_file, as_query, asked, is_whole, key_names
+from service.web.words import counted, instant
 
 SCOPES = (
     ("read", "Look at everything"),
@@ -23,7 +24,9 @@ EXPIRIES = (("", "never"), ("30", "in 30 days"), ("90", "in 90 days"), ("365", "
 async def show_keys(visit: Visit, *, made: Mapping[str, Any] | None = None, refused: ApiError | None = None) -> Result:
     """The keys, newest first; one that was just made is shown this once."""
     page = await visit.ask("list_keys", query=as_query({}, visit))
-    valid = sum(not each["revoked_at"] for each in page["data"])
+    now = datetime.now(UTC)
+    ends = [each["revoked_at"] or each["expires_at"] for each in page["data"]]
+    valid = sum(each is None or instant(each) > now for each in ends)
     context = {
         "page": page,
         "made": made,
@@ -32,16 +35,16 @@ async def show_keys(visit: Visit, *, made: Mapping[str, Any] | None = None, refu
         "expiries": EXPIRIES,
         "given": {"name": visit.form.get("name"), "scopes": visit.form.all("scopes") or ["read"]},
     }
-    return Shown("keys.html", counted(valid, "API key"), context, status=refused.status if refused else 200)
+    title = counted(valid, "API key") if is_whole(page) else "API keys"
+    return Shown("keys.html", title, context, status=refused.status if refused else 200)
 
 
 async def make_key(visit: Visit) -> Result:
     """Make a key: it is on this page, and on none after it."""
-    days = visit.form.get("expires_in_days")
     body = {
         "name": visit.form.get("name"),
         "scopes": visit.form.all("scopes"),
-        "expires_in_days": int(days) if days.isdecimal() else None,
+        "expires_in_days": visit.form.number("expires_in_days"),
     }
     try:
         made = await visit.ask("create_key", body=body)

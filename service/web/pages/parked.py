@@ -1,6 +1,7 @@
 """Parked messages: why each could not become an event; mend it and publish it again, or discard it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from service.api.errors import ApiError, Code
@@ -8,13 +9,15 @@ from service.core.events.event import BODY_BYTES_MAX, Rejected
 from service.core.parked.mending import Mend
 from service.core.parked.message import ParkedFilter, ParkedMessage, readable, written
 from service.ports.errors import UnavailableError
-from service.ports.parked import ParkedDesk
+from service.ports.parked import Look, ParkedDesk, Sweep
 from service.web.done import PARAMETER, Done
 from service.web.page import Moved, Page, Result, Shown, Visit, not_found
 from service.web.words import counted
 
 MESSAGES_SHOWN: Final = 50
 SKIP_MAX: Final = 100_000
+SECONDS_MAX: Final = 9.0
+"""A message is looked for before it is published again: two walks along the queue, and two waits for a turn."""
 HEADERS_SHOWN_MAX: Final = 100
 HEADER_CHARACTERS_MAX: Final = 1_000
 
@@ -53,7 +56,10 @@ class ParkedPages:
         """Publish it again, mended if something in the form differs from what it has."""
         message = await self._found(visit)
         mend = _mend(visit, message)
-        sweep = await self._reachable().republish(_only(message), mend, limit=1, by=visit.actor)
+        with _broker():
+            sweep = await self._reachable().republish(_only(message), mend, limit=1, by=visit.actor)
+        if not sweep.done and not sweep.refused:
+            raise _not_found(sweep)
         if sweep.refused:
             return _shown(
                 message, {name: visit.form.get(name) for name in ("body", "type", "organization")}, sweep.refused[0][1]
@@ -62,14 +68,18 @@ class ParkedPages:
 
     async def discard(self, visit: Visit) -> Result:
         """Take it out for good. One that somebody else has taken meanwhile is gone all the same."""
-        await self._reachable().discard(ParkedFilter(frozenset({visit.path("id")})), limit=1, by=visit.actor)
+        wanted = ParkedFilter(frozenset({visit.path("id")}))
+        with _broker():
+            sweep = await self._reachable().discard(wanted, limit=1, by=visit.actor)
+        if not sweep.done and sweep.reached_limit:
+            raise _not_found(sweep)
         return Moved(visit.service_url("/service/parked", **{PARAMETER: Done.MESSAGE_DISCARDED.code}))
 
     def pages(self) -> Sequence[Page]:
         """The pages of parked messages."""
         at = "/service/parked"
         return tuple(
-            Page(method, path, handler, section="parked", is_of_service=True)
+            Page(method, path, handler, section="parked", is_of_service=True, seconds_max=SECONDS_MAX)
             for method, path, handler in (
                 ("GET", at, self.show_list),
                 ("GET", f"{at}/{{id}}", self.show_message),
@@ -80,24 +90,36 @@ class ParkedPages:
 
     async def _found(self, visit: Visit) -> ParkedMessage:
         wanted = ParkedFilter(frozenset({visit.path("id")}))
-        try:
+        with _broker():
             look = await self._reachable().look(wanted, limit=1, body_bytes_max=BODY_BYTES_MAX)
-        except UnavailableError as error:
-            raise ApiError(503, Code.UNAVAILABLE, f"The parked queue could not be read: {error}.") from error
         if look.messages:
             return look.messages[0]
-        sentence = "This message is not parked any more: it was published again or discarded."
-        if look.reached_limit:
-            sentence = (
-                f"Only {look.looked_at_count} of {look.message_count} messages could be looked at in the time of a "
-                "page. 'posthorn parked show' looks for longer."
-            )
-        raise ApiError(404, Code.NOT_FOUND, sentence)
+        raise _not_found(look)
 
     def _reachable(self) -> ParkedDesk:
         if self._desk is None:
             raise not_found()
         return self._desk
+
+
+@contextmanager
+def _broker() -> Iterator[None]:
+    """Whatever is not there is the broker: the pages' own sentence is about the database."""
+    try:
+        yield
+    except UnavailableError as error:
+        raise ApiError(503, Code.UNAVAILABLE, f"The parked queue could not be read: {error}.") from error
+
+
+def _not_found(walked: Look | Sweep) -> ApiError:
+    """Why a message was not found (404)."""
+    sentence = "This message is not parked any more: it was published again or discarded."
+    if walked.reached_limit:
+        sentence = (
+            f"Only {walked.looked_at_count} of {walked.message_count} messages could be looked at in the time of a "
+            "page. The commands 'posthorn parked' look for longer."
+        )
+    return ApiError(404, Code.NOT_FOUND, sentence)
 
 
 def _shown(message: ParkedMessage, sent: Mapping[str, str], refused: Rejected | None = None) -> Shown:

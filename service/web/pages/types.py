@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 
 from service.web.page import Page, Result, Shown, Visit
-from service.web.pages.filtering import as_file, as_query
+from service.web.pages.filtering import as_file, as_query, is_whole
 from service.web.words import counted
 
 
 async def show_types(visit: Visit) -> Result:
     """The built-in types, then the organization's own."""
     page = await visit.ask("list_event_type_names", query=as_query({}, visit))
-    return Shown("types.html", counted(len(page["data"]), "event type"), {"page": page})
+    title = counted(len(page["data"]), "event type") if is_whole(page) else "Event types"
+    return Shown("types.html", title, {"page": page})
 
 
 async def export_types(visit: Visit) -> Result:
