@@ -22,6 +22,7 @@ from service.web.visitors import Visitors
 _MAY_NOT_READ: Final = "This key may not read, and the pages only show what a key may see. Sign in with another one."
 _USED: Final = "This link was used or is older than 10 minutes. Ask for another one, where you got it."
 _NOT_KNOWN: Final = "This key is unknown or was revoked."
+_IN_FRAMES: Final = frozenset({"iframe", "frame", "embed", "object"})
 _UPWARD: Final = frozenset({".", ".."})
 
 
@@ -37,7 +38,7 @@ class Entering:
 
     async def show(self, request: web.Request) -> web.Response:
         """Show the form that takes a key."""
-        return self._form(request)
+        return self._way_out(request) if _is_in_foreign_frame(request) else self._form(request)
 
     async def sign_in(self, request: web.Request) -> web.Response:
         """Sign in with a key, which is looked up like that of any request, and kept nowhere."""
@@ -63,6 +64,8 @@ class Entering:
         The browser goes on by the page itself, not by a redirect: as that would still be part of the other site's
         navigation, the strict cookie would not be sent with it.
         """
+        if _is_in_foreign_frame(request):
+            return self._way_out(request)  # the link stays unused
         text = request.match_info["token"]
         token = new_token(secrets.token_bytes(TOKEN_BYTES))
         guest = await self.visitors.follow(digest_of(text), token, request.remote) if is_token(text) else None
@@ -92,6 +95,12 @@ class Entering:
         if digest is not None:
             await self.desk.close(digest)
 
+    def _way_out(self, request: web.Request) -> web.Response:
+        """Offer the same address in a window of its own: in a foreign frame no browser keeps the session."""
+        base = self._base(request)
+        shown = {"base": base, "url": base + request.rel_url.raw_path_qs.removeprefix(PREFIX)}
+        return web.Response(text=render("foreign-frame.html", shown), content_type="text/html")
+
     def _form(self, request: web.Request, problem: str = "", status: int = 200) -> web.Response:
         context = {"base": self._base(request), "problem": problem, "next": request.query.get("next", "")}
         return web.Response(text=render("sign-in.html", context), status=status, content_type="text/html")
@@ -110,6 +119,12 @@ class Entering:
 
     def _base(self, request: web.Request) -> str:
         return base_of(request, self.configured_url)
+
+
+def _is_in_foreign_frame(request: web.Request) -> bool:
+    """Whether a page of another site shows the answer in a frame. Browsers say so over https."""
+    headers = request.headers
+    return headers.get("Sec-Fetch-Dest") in _IN_FRAMES and headers.get("Sec-Fetch-Site") == "cross-site"
 
 
 def base_of(request: web.Request, configured_url: str | None) -> str:

@@ -1,11 +1,15 @@
 """How people come in, and what another site's page can do to whoever is in, in a real browser."""
 
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from tests.api.browser.conftest import Visit, Windows, origin_of
-from tests.api.whole_rig import OWNER, STRANGER, Things, Whole
+from tests.api.whole_rig import OWNER, SETTINGS, STRANGER, Things, Whole, whole_on
 from tests.web.visitor import Visitor, signed_in
 
 pytestmark = pytest.mark.browser
@@ -21,6 +25,13 @@ async def open_elsewhere(visit: Visit, body: str) -> Any:
     await page.route(f"{EVIL}/**", lambda route: route.fulfill(content_type="text/html", body=body))
     await page.goto(f"{EVIL}/")
     return page
+
+
+async def opened_by(place: Any, name: str) -> Any:
+    """The window that a link in a page, or in a frame, opens."""
+    async with getattr(place, "page", place).expect_popup() as opening:
+        await place.get_by_role("link", name=name).click()
+    return await opening.value
 
 
 async def link_of(whole: Whole, *, by: str = OWNER) -> str:
@@ -49,12 +60,10 @@ async def test_a_link_on_another_site_signs_in_once(windows: Windows, whole: Who
     await page.wait_for_url(f"**{BASE}/**")
     assert await page.get_by_role("heading", level=1).count() == 1
     assert await page.evaluate("document.referrer") == ""
-    await page.get_by_role("link", name="Docs").click()
-    await page.wait_for_url("**/docs")
+    await (await opened_by(page, "Docs")).wait_for_url("**/docs")
     told = [await each.all_headers() for each in asked]
     assert [each["referer"] for each in told if token in each.get("referer", "")] == []
     assert [each.url for each in asked if token in each.url] == [url]
-    await page.go_back()
     await page.go_back()
     assert page.url == f"{EVIL}/", "the link is no entry of the history"
     await visit.page.goto(url)
@@ -135,3 +144,58 @@ async def test_another_sites_form_and_frame_get_nothing(visit: Visit, whole: Who
     framing = await open_elsewhere(visit, f"<iframe src='{visit.origin}{BASE}/endpoints'></iframe>")
     await framing.wait_for_load_state("networkidle")
     assert not any("/dashboard/" in frame.url for frame in framing.frames)
+
+
+@dataclass
+class Platform:
+    """A site that shows the pages in a frame of its own: ``html`` is its only page."""
+
+    origin: str
+    html: str = ""
+
+    async def answer(self, _: web.Request) -> web.Response:
+        return web.Response(text=self.html, content_type="text/html")
+
+    async def frame_in(self, page: Any, url: str) -> Any:
+        self.html = f"<iframe src='{url}' title='Webhooks' width=1200 height=800></iframe>"
+        await page.goto(f"{self.origin}/")
+        return page.frames[1]
+
+
+@pytest.fixture
+async def platform() -> AsyncIterator[Platform]:
+    """Another origin of the service's own site: a site has one host, and any port."""
+    platform = Platform("")
+    application = web.Application()
+    application.router.add_get("/{path:.*}", platform.answer)
+    async with TestServer(application, host="127.0.0.1") as server:
+        platform.origin = str(server.make_url("")).rstrip("/")
+        yield platform
+
+
+async def test_a_platform_shows_the_pages_in_a_frame(
+    browser: Any, platform: Platform, migrated_database_url: str
+) -> None:
+    foreign = f"http://localhost:{platform.origin.rpartition(':')[2]}"
+    settings = {**SETTINGS, "POSTHORN_PORTAL_EMBED_ORIGINS": f"{platform.origin},{foreign}"}
+    async with whole_on(migrated_database_url, settings=settings) as whole:
+        endpoint = await whole.made("POST", "/v1/endpoints", {"url": "https://framed.example/", "event_types": ["*"]})
+        page = await (await browser.new_context()).new_page()
+        url = (await whole.made("POST", "/v1/portal-links", {"scopes": ["read", "write"]}))["url"]
+        frame = await platform.frame_in(page, url)
+        await frame.get_by_role("link", name="Endpoints").click()
+        await frame.get_by_role("link", name="framed.example").click()
+        await frame.get_by_role("button", name="Pause").click()
+        await frame.get_by_role("button", name="Resume").wait_for()
+        assert (await whole.made("GET", f"/v1/endpoints/{endpoint['id']}", None))["state"] == "paused"
+        await (await opened_by(frame, "Docs")).get_by_role("heading", level=1).wait_for()
+        assert frame.url.startswith(f"{origin_of(whole)}{BASE}/endpoints/"), "a frame may not show /docs"
+
+        stranger = await (await browser.new_context()).new_page()
+        platform.origin, url = foreign, await link_of(whole)
+        frame = await platform.frame_in(stranger, url)
+        await frame.get_by_text("A browser keeps nobody signed in to a frame of another site.").wait_for()
+        window = await opened_by(frame, "Open them in a window of their own")
+        await window.wait_for_url(f"**{BASE}/overview")
+        for each in (page, stranger):
+            await each.context.close()
