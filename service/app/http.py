@@ -161,7 +161,8 @@ def v1_operations(parts: Parts, streams: StreamDesk) -> Sequence[Operation]:
     endpoints, health = _endpoints(parts), EndpointHealth(engine)
     ownership = Ownership(parts.sender, RateBucketStore(engine), now)
     keys = KeyStore(engine)
-    events, deliveries = EventReader(engine), DeliveryReader(engine)
+    schedule = parts.settings.retry_schedule
+    events, deliveries = EventReader(engine), DeliveryReader(engine, schedule)
     types = EventTypeStore(engine, parts.settings.caps)
     showing = Showing(health, parts.settings.endpoint_rules.schedule, now)
     return (
@@ -179,7 +180,7 @@ def v1_operations(parts: Parts, streams: StreamDesk) -> Sequence[Operation]:
         *EventOperations(events).operations(),
         *ExplainOperations(StoryReader(engine)).operations(),
         *MessageOperations(events).operations(),
-        *DeliveryOperations(deliveries, Replays(engine), events).operations(),
+        *DeliveryOperations(deliveries, Replays(engine, schedule), events).operations(),
         *ReplayOperations(ReplayJobs(engine), endpoints).operations(),
         StreamOperations(streams).operation(),
         *StatsOperations(StatsReader(engine), endpoints).operations(),

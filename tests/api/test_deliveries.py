@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from service.adapters.postgres.deliveries import in_scope as reads_in_scope
+from service.adapters.postgres.endpoints.gates.gates import shut_gate
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.events import reader as event_reads
 from service.core.deliveries.delivery import DeliveryKey
 from service.core.deliveries.request import Request
 from service.core.deliveries.settlement import Accept, Bury, Retry, Settlement
+from service.core.endpoints.gates.gate import GateKind
 from service.core.reason import Reason
 from tests.api.reads_rig import Reading, reading_on
 from tests.fakes.events import EXAMPLE_DATA
@@ -299,6 +301,29 @@ async def test_one_delivery_with_every_attempt(reading: Reading) -> None:
         "body_bytes": len(event.body),
     }
     assert attempts[2]["reply_headers"] is None
+
+
+async def test_a_delivery_says_what_holds_it_back_and_how_many_attempts_it_has(reading: Reading) -> None:
+    await reading.event("evt_1")
+    goes_by_itself = await only(reading)
+    assert (goes_by_itself["held_by"], goes_by_itself["attempts_max"]) == (None, 12)
+    async with driver(reading.engine) as connection:
+        await connection.execute("UPDATE endpoints SET retry = '[4, 16]'")
+        await shut_gate(connection, goes_by_itself["endpoint_id"], GateKind.PAUSED, "while they move house")
+    held = await only(reading)
+    assert held["attempts_max"] == 3
+    assert {name: held["held_by"][name] for name in ("kind", "reason", "until")} == {
+        "kind": "paused",
+        "reason": "while they move house",
+        "until": None,
+    }
+    shown = await reading.get(f"/v1/deliveries/{held['id']}")
+    assert (shown["held_by"], shown["attempts_max"]) == (held["held_by"], 3)
+    async with driver(reading.engine) as connection:
+        await connection.execute("DELETE FROM gates")
+    await reading.attempt(Accept())
+    ended = await only(reading)
+    assert (ended["held_by"], ended["attempts_max"]) == (None, None)
 
 
 async def test_an_attempt_shows_what_a_signature_problem_needs(reading: Reading) -> None:

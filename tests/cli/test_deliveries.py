@@ -23,6 +23,8 @@ DELIVERY_KEYS = {
     "endpoint_id",
     "subscription_id",
     "replay_number",
+    "held_by",
+    "attempts_max",
     "state",
     "reason",
     "last_status",

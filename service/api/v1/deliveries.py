@@ -13,6 +13,7 @@ from service.api.lists.keyset import Keyset
 from service.api.lists.page import Page, page_of_json, read_page
 from service.api.lists.several import Several
 from service.api.operation import Answer, Call, Operation
+from service.api.v1.endpoints.answers import GateShown
 from service.api.v1.event_queries import ID_PATTERN, EventsQuery
 from service.api.v1.events import EventItem, event_json
 from service.api.validation import AnswerModel, QueryModel
@@ -97,7 +98,14 @@ class DeliveryItem(AnswerModel):
     last_status: int | None = Field(description="The HTTP status of the last attempt that got an answer.")
     attempts_made: int = Field(description="Attempts that count towards the limit.")
     created_at: Instant
+    attempts_max: int | None = Field(
+        description="The attempts that its endpoint's schedule allows now; null once it has ended.", examples=[12]
+    )
     next_attempt_at: Instant | None = Field(description="When a pending delivery is due.")
+    held_by: GateShown | None = Field(
+        description="The gate of its endpoint that keeps a pending delivery back beyond that: of several the one that "
+        "opens last. null if it goes when it is due."
+    )
     ended_at: Instant | None
     event: EventItem | None = Field(
         default=None, description="The event, with `expand=event`; null if it is no longer stored. Otherwise left out."

@@ -7,6 +7,7 @@ from typing import Final
 
 from service.core.deliveries.delivery import State
 from service.core.deliveries.outcome import OutcomeKind
+from service.core.endpoints.gates.gate import Gate
 from service.core.events.scope import ScopeWanted
 from service.core.reason import Reason
 
@@ -45,7 +46,11 @@ class DeliveryFilter:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryView:
-    """A delivery as shown to people. ``last_status`` is the HTTP status of the last attempt that got a reply."""
+    """A delivery as shown to people.
+
+    ``last_status`` is the HTTP status of the last attempt that got a reply, ``held_by`` the gate that keeps a pending
+    delivery back beyond when it is due, and ``attempts_max`` what its endpoint's schedule allows as long as it is open.
+    """
 
     id: str
     event_id: str
@@ -61,6 +66,8 @@ class DeliveryView:
     created_at: datetime
     next_attempt_at: datetime | None
     ended_at: datetime | None
+    held_by: Gate | None = None
+    attempts_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

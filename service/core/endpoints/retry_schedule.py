@@ -1,5 +1,6 @@
 """When to try again: min(cap, base x factor^(n-1)), spread by jitter."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -34,6 +35,16 @@ class RetrySchedule:
         exponent = min(attempts_made - 1, 64)  # factor ** 10_000 would overflow; the cap is long reached by then
         return min(self.cap_seconds, self.base_seconds * self.factor**exponent)
 
+    def planned_delays_seconds(self) -> Sequence[float]:
+        """The wait before each attempt after the first, before jitter, as far as the age limit lets them go."""
+        delays, total = list[float](), 0.0
+        while (delay := self.delay_seconds(len(delays) + 1)) is not None:
+            total += delay
+            if total > self.age_max_seconds:
+                break
+            delays.append(delay)
+        return delays
+
     def spread(self, delay_seconds: float, draw: float, *, upward: bool = False) -> float:
         """Apply jitter. ``draw`` lies in [-1, 1]; with ``upward`` the delay only grows, as a Retry-After requires."""
         return delay_seconds * (1 + self.jitter * (abs(draw) if upward else draw))
@@ -62,6 +73,12 @@ def read_retry(value: object, service_schedule: RetrySchedule) -> RetrySchedule 
         f"must be {names}, or a list of 1 to {DELAYS_MAX} delays in seconds, each {DELAY_MIN_SECONDS} to "
         f"{DELAY_MAX_SECONDS}"
     )
+
+
+def schedule_of(retry: object, service_schedule: RetrySchedule) -> RetrySchedule:
+    """The schedule of an endpoint that has stored ``retry``: the service's where that is nothing, or not known."""
+    schedule = service_schedule if retry is None else read_retry(retry, service_schedule)
+    return service_schedule if isinstance(schedule, str) else schedule
 
 
 def _is_delay(value: object) -> bool:

@@ -12,7 +12,6 @@ from service.web.page import Moved, Page, Result, Shown, Visit
 from service.web.pages.curl import as_curl
 from service.web.pages.endpoints.choices import spelled_out
 from service.web.pages.filtering import WITHIN_CHOICES, as_file, as_query, asked, urls_by_id
-from service.web.pages.holding import keeper_of
 from service.web.pages.signatures import SIGNED, checked, signed_first
 from service.web.words import counted
 
@@ -31,14 +30,11 @@ async def show_deliveries(visit: Visit) -> Result:
         if refused.status != HTTPStatus.BAD_REQUEST:
             raise
         page, errors = {"data": [], "next_cursor": None, "prev_cursor": None}, refused.errors
-    endpoints = await _endpoints_of(visit, page["data"])
     context = {
         "page": page,
         "filters": filters,
         "errors": errors,
         "urls": await urls_by_id(visit),
-        "endpoints": endpoints,
-        "keepers": {each["id"]: keeper_of(each, endpoints.get(each["endpoint_id"])) for each in page["data"]},
         "choices": {
             "state": [("", "any"), *((each.value, each.value) for each in State)],
             "reason": [("", "any"), *((each.value, each.value) for each in Reason)],
@@ -72,12 +68,6 @@ def _list_title(rows: Sequence[Mapping[str, Any]], filters: Mapping[str, str]) -
     return "Everything arrives"
 
 
-async def _endpoints_of(visit: Visit, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """By id, the endpoints of those of these deliveries that have not ended: their gates and schedules are shown."""
-    waited_for = {each["endpoint_id"] for each in rows if each["state"] not in FINAL}
-    return {each: await visit.ask_if_there("get_endpoint", {"id": each}) for each in waited_for}
-
-
 async def show_delivery(visit: Visit) -> Result:
     """One delivery: each attempt with request and reply, what comes next, and what the event did elsewhere."""
     return await _delivery_page(visit)
@@ -94,7 +84,7 @@ async def _delivery_page(visit: Visit, check: Mapping[str, Any] | None = None) -
         "delivery": delivery,
         "attempts": attempts,
         "endpoint": endpoint,
-        "keeper": keeper_of(delivery, endpoint),
+        "keeper": delivery["held_by"],
         "elsewhere": [each for each in (elsewhere or {"data": []})["data"] if _is_elsewhere(each, delivery)],
         "is_final": delivery["state"] in FINAL,
         "curl": as_curl(delivery, attempts[0] if attempts else None, endpoint, body),

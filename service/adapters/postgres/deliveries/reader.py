@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -10,25 +11,30 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service.adapters.postgres.deliveries.in_scope import list_in_scope
 from service.adapters.postgres.deliveries.list import IN_INDEX_ORDER, list_statement
 from service.adapters.postgres.deliveries.rows import key_of
+from service.adapters.postgres.endpoints.gates.gates import GATES_OF_E, gates_of
 from service.adapters.postgres.engine import driver
 from service.adapters.postgres.partitions import horizon
-from service.core.deliveries.delivery import DeliveryKey, State
+from service.core.deliveries.delivery import OPEN_STATES, DeliveryKey, State
 from service.core.deliveries.headers import read_headers, shown_as_sent
 from service.core.deliveries.outcome import OutcomeKind, masked_detail
 from service.core.deliveries.view import AttemptView, DeliveryDetail, DeliveryFilter, DeliveryView
+from service.core.endpoints.gates.gate import keeping_back
+from service.core.endpoints.retry_schedule import STANDARD, RetrySchedule, schedule_of
 from service.core.endpoints.url import masked_url
 from service.core.events.view import MESSAGE_EVENTS_MAX
 from service.core.reason import Reason
 from service.core.walk import Stretch, Walk
 
 LIMIT_MAX = 200
+_ENDPOINTS: Final = f"SELECT e.id, e.retry, {GATES_OF_E} AS gates FROM endpoints e WHERE e.id = ANY ($1)"  # noqa: S608 - constants only
 
 
 class DeliveryReader:
-    """Implements ``DeliveryDesk``; only reads."""
+    """Implements ``DeliveryDesk``; only reads. ``schedule`` is that of endpoints that ask for none."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, schedule: RetrySchedule = STANDARD) -> None:
         self._engine = engine
+        self._schedule = schedule
 
     async def list(self, wanted: DeliveryFilter, walk: Walk[DeliveryKey]) -> Stretch[DeliveryView, DeliveryKey]:
         """Deliveries, by their keys: in the order of their events."""
@@ -43,7 +49,7 @@ class DeliveryReader:
             else:
                 statement = list_statement(wanted, walk, event_uids=event_uids)
                 found = Stretch(await connection.fetch(statement.text, *statement.arguments))
-        return Stretch(list(map(_view, found.rows)), found.reached)
+            return Stretch(await _views(connection, found.rows, self._schedule), found.reached)
 
     async def show(self, key: DeliveryKey, organization_id: str | None = None) -> DeliveryDetail | None:
         """One delivery with its attempts, from one snapshot; restricted to the organization if one is given."""
@@ -51,7 +57,7 @@ class DeliveryReader:
             driver(self._engine) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            delivery = await read_one(connection, key, organization_id)
+            delivery = await read_one(connection, key, organization_id, self._schedule)
             if delivery is None:
                 return None
             attempts = await connection.fetch(
@@ -76,7 +82,7 @@ class DeliveryReader:
 
 
 async def read_one(
-    connection: asyncpg.Connection, key: DeliveryKey, organization_id: str | None = None
+    connection: asyncpg.Connection, key: DeliveryKey, organization_id: str | None, schedule: RetrySchedule
 ) -> DeliveryView | None:
     """The delivery with this key, if it belongs to the organization (None: to any)."""
     row = await connection.fetchrow(
@@ -91,7 +97,27 @@ async def read_one(
         key.replay_number,
         organization_id,
     )
-    return _view(row) if row is not None else None
+    return (await _views(connection, [row], schedule))[0] if row is not None else None
+
+
+async def _views(
+    connection: asyncpg.Connection, rows: Sequence[asyncpg.Record], schedule: RetrySchedule
+) -> Sequence[DeliveryView]:
+    """The deliveries of these rows; those that are open with what their endpoints have to say of them."""
+    views = list(map(_view, rows))
+    waited_for = list({each.endpoint_id for each in views if each.state in OPEN_STATES})
+    if not waited_for:
+        return views
+    endpoints = {each["id"]: each for each in await connection.fetch(_ENDPOINTS, waited_for)}
+    return [
+        _waiting(each, endpoints[each.endpoint_id], schedule) if each.state in OPEN_STATES else each for each in views
+    ]
+
+
+def _waiting(view: DeliveryView, endpoint: asyncpg.Record, schedule: RetrySchedule) -> DeliveryView:
+    keeper = keeping_back(gates_of(endpoint["gates"]), view.next_attempt_at) if view.state == State.PENDING else None
+    delays = schedule_of(endpoint["retry"], schedule).planned_delays_seconds()
+    return replace(view, held_by=keeper, attempts_max=len(delays) + 1)
 
 
 async def _event_uids(connection: asyncpg.Connection, wanted: DeliveryFilter) -> Sequence[UUID] | None:

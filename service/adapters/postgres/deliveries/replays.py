@@ -10,13 +10,15 @@ from service.adapters.postgres.engine import driver
 from service.core.audit.actor import Actor
 from service.core.deliveries.delivery import OPEN_STATES, DeliveryKey
 from service.core.deliveries.view import DeliveryView, ReplayRefused
+from service.core.endpoints.retry_schedule import STANDARD, RetrySchedule
 
 
 class Replays:
-    """New deliveries of old events. Final rows never change."""
+    """New deliveries of old events. Final rows never change. ``schedule`` is that of endpoints that ask for none."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, schedule: RetrySchedule = STANDARD) -> None:
         self._engine = engine
+        self._schedule = schedule
 
     async def replay(self, organization_id: str, key: DeliveryKey, *, by: Actor) -> DeliveryView | ReplayRefused | None:
         """Create a new delivery, pending and due now; None if the organization has no delivery ``key``.
@@ -31,7 +33,7 @@ class Replays:
                 key.subscription_id,
                 organization_id,
             )
-            replayed = await read_one(connection, key, organization_id)
+            replayed = await read_one(connection, key, organization_id, self._schedule)
             if is_active is None or replayed is None:
                 return None
             if replayed.state in OPEN_STATES:
@@ -46,7 +48,7 @@ class Replays:
             made = DeliveryKey(key.event_uid, key.subscription_id, number)
             await line_up_replays(connection, [made])
             await audit(connection, by, "delivery.replay", organization_id, str(key), after={"delivery_id": str(made)})
-            return await read_one(connection, made, organization_id)
+            return await read_one(connection, made, organization_id, self._schedule)
 
 
 async def _insert(connection: asyncpg.Connection, organization_id: str, key: DeliveryKey) -> int | None:

@@ -112,12 +112,7 @@ class ScheduleShown(AnswerModel):
         schedule = service_schedule if retry is None else read_retry(retry, service_schedule)
         if isinstance(schedule, str):
             return None
-        delays, total = list[float](), 0.0
-        while (delay := schedule.delay_seconds(len(delays) + 1)) is not None:
-            total += delay
-            if total > schedule.age_max_seconds:
-                break
-            delays.append(delay)
+        delays = list(schedule.planned_delays_seconds())
         return cls(attempts_max=len(delays) + 1, delays_seconds=delays)
 
 

@@ -9,7 +9,6 @@ from service.web.pages.endpoints.checked import in_words, look_at
 from service.web.pages.endpoints.choices import form_parts
 from service.web.pages.endpoints.form import EndpointForm
 from service.web.pages.endpoints.known import Known, is_missing, is_the_callers, known, why_failed
-from service.web.pages.holding import keeper_of
 
 OVERLAPS: Final = (
     ("86400", "For a day"),
@@ -85,7 +84,7 @@ async def tried(visit: Visit, endpoint: Known, delivery_id: str) -> Mapping[str,
     return {
         "delivery": delivery,
         "last": last,
-        "keeper": keeper_of(delivery, endpoint.shown),
+        "keeper": delivery["held_by"],
         "is_open": delivery["state"] in {"pending", "leased"},
         "why": why_failed(last["reason"], last["status"]) if last else "",  # not that no attempt is left
     }
