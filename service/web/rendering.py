@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from service.core.events.registry import BUILT_IN
 from service.web import charts, words
+from service.web.code import coloured_json
 
 STATIC: Final = {
     "page.css": "text/css",
@@ -35,7 +36,7 @@ _templates: Final = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.filters |= words.FILTERS
+_templates.filters |= {**words.FILTERS, "coloured_json": coloured_json}
 _templates.globals |= {"chart_of": charts.chart_of, "sparkline_of": charts.sparkline_of}
 _templates.globals["built_in_types"] = BUILT_IN
 _templates.globals["versions"] = {name: _version(name) for name in STATIC}

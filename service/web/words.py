@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 from jinja2 import pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 _MINUTE: Final = 60
 _HOUR: Final = 3600
@@ -22,8 +22,6 @@ _NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", 
 _MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z)", re.ASCII)
 
 INDENTED_CHARACTERS_MAX: Final = 16_384
-_MEMBER: Final = re.compile(r'(\s*)("(?:[^"\\]|\\.)*")(:.*)', re.DOTALL)
-"""A line of indented JSON: its indent, a member's name, the rest."""
 ID_CHARACTERS_MAX: Final = 22
 """A longer id is cut in the middle; what is copied is whole."""
 
@@ -182,21 +180,15 @@ def json(text: str) -> str:
     return msgspec.json.format(text.encode(), indent=2 if len(text) <= INDENTED_CHARACTERS_MAX else 0).decode()
 
 
-def coloured_json(text: str) -> Markup:
-    """The same, with the names of its members marked for colour, where it is short enough to be indented."""
-    lines = json(text).splitlines(keepends=True) if len(text) <= INDENTED_CHARACTERS_MAX else [json(text)]
-    marked = []
-    for line in lines:
-        member = _MEMBER.match(line)
-        marked.append(Markup("{}<b>{}</b>{}").format(*member.groups()) if member else escape(line))
-    return Markup("").join(marked)
+def cut(value: str, characters_max: int = ID_CHARACTERS_MAX) -> str:
+    """An id, cut in the middle if it is longer."""
+    half = characters_max // 2
+    return value if len(value) <= characters_max else f"{value[: half + 1]}…{value[-half + 2 :]}"
 
 
 def short(value: str) -> Markup:
     """An id, cut in the middle if it is long, that is copied whole by a click."""
-    half = ID_CHARACTERS_MAX // 2
-    shown = value if len(value) <= ID_CHARACTERS_MAX else f"{value[: half + 1]}…{value[-half + 2 :]}"
-    return Markup('<code class="id" data-copy="{}" title="{}">{}</code>').format(value, value, shown)
+    return Markup('<code class="id" data-copy="{}" title="{}">{}</code>').format(value, value, cut(value))
 
 
 def bytes_(value: int | None) -> str:
@@ -208,6 +200,11 @@ def bytes_(value: int | None) -> str:
     if value < 1_000_000:  # noqa: PLR2004 - bytes in a megabyte
         return f"{value / 1000:.1f} kB"
     return f"{value / 1_000_000:.1f} MB"
+
+
+def utf8_bytes(text: str) -> int:
+    """How many bytes a text takes where it is sent."""
+    return len(text.encode())
 
 
 def counted(count: int, noun: str, nouns: str | None = None) -> str:
@@ -237,8 +234,8 @@ FILTERS: Final[dict[str, Any]] = {
     "at_second": at_second,
     "bytes": bytes_,
     "capitalize_first": capitalize_first,
-    "coloured_json": coloured_json,
     "counted": counted,
+    "cut": cut,
     "due": due,
     "duration": duration,
     "host": host,
@@ -252,5 +249,6 @@ FILTERS: Final[dict[str, Any]] = {
     "span": span,
     "until": until,
     "url": url,
+    "utf8_bytes": utf8_bytes,
     "with_times": with_times,
 }

@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from service.core.events.sample import sample_event
+from service.web.code import coloured_json
 from service.web.pages.events import message_of
 from service.web.pages.signatures import SIGNED, checked
+from service.web.words import INDENTED_CHARACTERS_MAX
 from tests.api.entrance_rig import sql
 from tests.api.test_outage import behind_relay
 from tests.api.whole_rig import OWNER, Things, Whole, make_things
@@ -236,13 +238,12 @@ def test_a_time_is_told_in_words() -> None:
 
 
 def test_json_is_coloured_and_stays_text() -> None:
-    from service.web.words import INDENTED_CHARACTERS_MAX, coloured_json  # noqa: PLC0415 - beside what it is about
-
     told = coloured_json('{"<i>":{"a\\"b":"\\u003cb>"},"list":["c: d",1.0]}')
     assert "<b>&#34;&lt;i&gt;&#34;</b>: {" in told
-    assert "<b>&#34;a\\&#34;b&#34;</b>: &#34;" in told
+    assert "<b>&#34;a\\&#34;b&#34;</b>: <i>&#34;" in told
     assert told.count("<b>") == 3
-    assert "1.0" in told
+    assert "<i>&#34;c: d&#34;</i>" in told, "a text with a colon in it is no name"
+    assert "<var>1.0</var>" in told
     long = coloured_json(f'{{"a":"{"x" * INDENTED_CHARACTERS_MAX}<"}}')
     assert "<b>" not in long
     assert long.endswith("&lt;&#34;}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from itertools import takewhile
 from typing import Any, Final
 
 from service.api.errors import ApiError
@@ -11,12 +12,15 @@ from service.web.done import Done
 from service.web.page import Moved, Page, Result, Shown, Visit
 from service.web.pages.curl import as_curl
 from service.web.pages.endpoints.choices import spelled_out
+from service.web.pages.exchange import Exchange, exchange_of, is_whole, shown_body
 from service.web.pages.filtering import WITHIN_CHOICES, as_file, as_query, asked, urls_by_id
-from service.web.pages.signatures import SIGNED, checked, signed_first
-from service.web.words import counted
+from service.web.pages.signatures import SIGNED, checked
+from service.web.pages.strip import strip_of
+from service.web.words import counted, number
 
 FILTERS: Final = ("state", "reason", "event_type", "endpoint_id", "status_code", "event_id", "message_id", "within")
 FINAL: Final = frozenset({"delivered", "dead", "cancelled"})
+_NUMBERS: Final = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 STATUSES: Final = [("", "any"), ("2xx", "2xx"), ("3xx", "3xx"), ("4xx", "4xx"), ("5xx", "5xx")]
 
 
@@ -77,26 +81,53 @@ async def _delivery_page(visit: Visit, check: Mapping[str, Any] | None = None) -
     delivery = await visit.ask("get_delivery", {"id": visit.path("id")})
     endpoint = await visit.ask_if_there("get_endpoint", {"id": delivery["endpoint_id"]})
     elsewhere = await visit.ask_if_there("explain_event", {"event_id": delivery["event_id"]}, {"limit": "6"})
-    attempts, body = delivery["attempts"][::-1], await body_of(visit, delivery["event_id"])
+    body = await body_of(visit, delivery["event_id"])
+    exchanges = [exchange_of(each, endpoint) for each in reversed(delivery["attempts"])]
+    last = exchanges[0] if exchanges else None
     schedule = endpoint["schedule"] if endpoint else None
     context = {
         "body": body,
+        "shown_body": shown_body(body) if body else None,
+        "is_whole": body is not None and is_whole(body),
         "delivery": delivery,
-        "attempts": attempts,
+        "exchanges": exchanges,
+        "last": last,
+        **_failures(exchanges),
+        "strip": strip_of(delivery, schedule, has_ended=delivery["state"] in FINAL),
         "endpoint": endpoint,
         "keeper": delivery["held_by"],
         "elsewhere": [each for each in (elsewhere or {"data": []})["data"] if _is_elsewhere(each, delivery)],
-        "is_final": delivery["state"] in FINAL,
-        "curl": as_curl(delivery, attempts[0] if attempts else None, endpoint, body),
+        "curl": as_curl(delivery, last.shown if last else None, endpoint, body),
         "check": check,
         "signed": SIGNED[endpoint["signature_style"]] if endpoint else None,
-        "firsts": {each["number"]: signed_first(each, endpoint) if endpoint else None for each in attempts},
         "schedule": spelled_out(schedule) if schedule else "",
+        "retries": _retries(endpoint),
     }
-    return Shown("delivery.html", _delivery_title(delivery, schedule), context)
+    return Shown("delivery.html", _delivery_title(delivery), context)
 
 
-def _delivery_title(delivery: Mapping[str, Any], schedule: Mapping[str, Any] | None) -> str:
+def _failures(exchanges: Sequence[Exchange]) -> Mapping[str, Any]:
+    """How many of the newest attempts failed in a row, also in words."""
+    count = len(list(takewhile(lambda each: not each.is_good, exchanges)))
+    word = _NUMBERS[count] if count < len(_NUMBERS) else number(count)
+    return {
+        "failed_count": count,
+        "failed_words": f"{word} attempt{'s' if count > 1 else ''}",
+    }
+
+
+def _retries(endpoint: Mapping[str, Any] | None) -> str:
+    """What the endpoint's retries are called."""
+    match endpoint and endpoint["retry"]:
+        case None:
+            return "the service's own"
+        case str(preset):
+            return preset
+        case _:
+            return "delays of its own"
+
+
+def _delivery_title(delivery: Mapping[str, Any]) -> str:
     name, made = delivery["event_type"], delivery["attempts_made"]
     match delivery["state"]:
         case "delivered":
@@ -108,13 +139,13 @@ def _delivery_title(delivery: Mapping[str, Any], schedule: Mapping[str, Any] | N
         case "leased":
             return f"{name} is being sent"
         case _:
-            of = f" of {schedule['attempts_max']}" if schedule else ""
+            of = f" of {delivery['attempts_max']}" if delivery["attempts_max"] else ""
             return f"{name} waits for attempt {made + 1}{of}"
 
 
-def _ordinal(number: int) -> str:
+def _ordinal(position: int) -> str:
     words = {1: "first", 2: "second", 3: "third"}
-    return words.get(number, f"{number}th")
+    return words.get(position, f"{position}th")
 
 
 def _is_elsewhere(found: Mapping[str, Any], delivery: Mapping[str, Any]) -> bool:

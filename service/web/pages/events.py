@@ -1,7 +1,7 @@
 """Events, what became of each, and the message that one is about; and whatever an id leads to."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from msgspec import Raw, Struct, ValidationError
@@ -9,10 +9,13 @@ from msgspec.json import Decoder
 
 from service.web.page import Moved, Page, Result, Shown, Visit
 from service.web.pages.deliveries import body_of
+from service.web.pages.exchange import is_whole
 from service.web.pages.filtering import WITHIN_CHOICES, as_file, as_query, asked
+from service.web.pages.story import steps_of
 
 FILTERS: Final = ("event_type", "message_id", "brand_id", "campaign_id", "project_id", "within")
-
+DELIVERED_FINDINGS: Final = ("delivered", "gated", "pending", "leased", "dead", "cancelled", "fanning_out")
+"""Of subscriptions that were to get the event, whatever became of that."""
 
 ABOUT_CHARACTERS_MAX: Final = 80
 """Of a text, in a list of events."""
@@ -25,8 +28,13 @@ class Message(Struct):
     text: str | None = None
 
 
+class _Answered(Struct):
+    message_id: str | None = None
+
+
 class _Data(Struct):
     message: Message | None = None
+    reply_to: _Answered | None = None
 
 
 class _Envelope(Struct):
@@ -61,11 +69,20 @@ _envelope_of: Final = Decoder(_Envelope)
 
 def message_of(body: bytes) -> Message:
     """The message of an event's body; an empty one where there is none, or it is of another form."""
+    return _data_of(body).message or Message()
+
+
+def answered_by(body: bytes) -> str:
+    """The id of the message that an event's message is a reply to; "" if it is none."""
+    answered = _data_of(body).reply_to
+    return (answered and answered.message_id) or ""
+
+
+def _data_of(body: bytes) -> _Data:
     try:
-        envelope = _envelope_of.decode(body)
+        return _envelope_of.decode(body).data or _Data()
     except ValidationError:
-        return Message()
-    return (envelope.data and envelope.data.message) or Message()
+        return _Data()
 
 
 async def show_events(visit: Visit) -> Result:
@@ -88,10 +105,27 @@ async def show_event(visit: Visit) -> Result:
     filters = asked(visit, "finding", "removed")
     explained = await visit.ask("explain_event", path, as_query(filters, visit))
     body = await body_of(visit, path["event_id"])
-    message_id = message_of(body.encode()).id if body else ""
-    message = await visit.ask_if_there("get_message", {"message_id": message_id}) if message_id else None
-    context = {"explained": explained, "body": body, "message": message, "filters": filters}
+    message = await _message_told(visit, body.encode() if body else b"{}")
+    context = {
+        "explained": explained,
+        "to_get_it": sum(explained["summary"]["findings"].get(each, 0) for each in DELIVERED_FINDINGS),
+        "body": body,
+        "is_whole": body is not None and is_whole(body),
+        "message": message,
+        "answers": bool(body) and message is not None and message["message_id"] == answered_by(body.encode()),
+        "steps": steps_of(message, explained["event_id"], explained["event_type"]) if message else (),
+        "filters": filters,
+    }
     return Shown("event.html", explained["summary"]["sentence"], context)
+
+
+async def _message_told(visit: Visit, body: bytes) -> Any:  # noqa: ANN401 - an operation's answer, as JSON has it
+    """The message that the event's is a reply to, or else its own; None if there is none."""
+    for message_id in filter(None, (answered_by(body), message_of(body).id)):
+        message = await visit.ask_if_there("get_message", {"message_id": message_id})
+        if message is not None:
+            return message
+    return None
 
 
 async def find(visit: Visit) -> Result:

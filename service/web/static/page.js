@@ -256,3 +256,42 @@ document.addEventListener("keydown", (event) => {
     event.target.click();
   }
 });
+
+// Blocks that belong together are tabs; without script they follow one another, each below its heading.
+function showTab(tab) {
+  for (const each of tab.parentElement.children) {
+    const isShown = each === tab;
+    each.setAttribute("aria-selected", String(isShown));
+    each.tabIndex = isShown ? 0 : -1;
+    document.getElementById(each.getAttribute("aria-controls")).hidden = !isShown;
+  }
+}
+document.querySelectorAll("[data-tabs]").forEach((box, number) => {
+  const list = document.createElement("div");
+  list.setAttribute("role", "tablist");
+  list.setAttribute("aria-label", box.dataset.tabs);
+  [...box.querySelectorAll(":scope > section")].forEach((panel, at) => {
+    const tab = document.createElement("button");
+    tab.type = "button";
+    tab.id = `tab-${number}-${at}`;
+    tab.textContent = panel.querySelector("h2").textContent;
+    panel.id = `panel-${number}-${at}`;
+    tab.setAttribute("role", "tab");
+    tab.setAttribute("aria-controls", panel.id);
+    panel.setAttribute("role", "tabpanel");
+    panel.setAttribute("aria-labelledby", tab.id);
+    tab.addEventListener("click", () => showTab(tab));
+    list.append(tab);
+  });
+  box.prepend(list);
+  box.classList.add("tabbed");
+  showTab(list.firstElementChild);
+});
+document.addEventListener("keydown", (event) => {
+  const tab = event.target.closest?.("[role=tab]");
+  const next = { ArrowRight: tab?.nextElementSibling ?? tab?.parentElement.firstElementChild, ArrowLeft: tab?.previousElementSibling ?? tab?.parentElement.lastElementChild, Home: tab?.parentElement.firstElementChild, End: tab?.parentElement.lastElementChild }[event.key];
+  if (!tab || !next) return;
+  event.preventDefault();
+  showTab(next);
+  next.focus();
+});

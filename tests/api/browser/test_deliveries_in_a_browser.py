@@ -62,7 +62,7 @@ async def test_an_event_explains_who_got_it_and_who_did_not(seat: Visit, running
     await row.get_by_role("link").click()
     await page.wait_for_url(f"**/endpoints/{left_out['id']}")
     await page.go_back()
-    await page.get_by_role("row", name="delivered").get_by_role("link").first.click()
+    await page.get_by_role("row", name="delivered").get_by_role("link", name="Delivery").click()
     await page.get_by_role("heading", name="message.delivered arrived").wait_for()
     await page.get_by_label("Your receiver's secret or public key").fill(receiver.secrets[0])
     await page.get_by_role("button", name="Check it").click()
@@ -80,5 +80,5 @@ async def test_what_fails_stands_in_nobodys_way(seat: Visit, running: Running) -
     assert await seat.violations() == []
     page = await seat.go(f"{BASE}/deliveries?endpoint_id={endpoint['id']}")
     await page.locator("tbody a.name").click()
-    await page.get_by_role("heading", name="Request").first.wait_for()
+    await page.get_by_role("tab", name="Request").first.wait_for()
     assert await seat.violations() == []
