@@ -202,11 +202,6 @@ def bytes_(value: int | None) -> str:
     return f"{value / 1_000_000:.1f} MB"
 
 
-def utf8_bytes(text: str) -> int:
-    """How many bytes a text takes where it is sent."""
-    return len(text.encode())
-
-
 def counted(count: int, noun: str, nouns: str | None = None) -> str:
     """A count with its noun: "1 endpoint", "7 endpoints", "No endpoints"."""
     plural = nouns or f"{noun}s"
@@ -249,6 +244,5 @@ FILTERS: Final[dict[str, Any]] = {
     "span": span,
     "until": until,
     "url": url,
-    "utf8_bytes": utf8_bytes,
     "with_times": with_times,
 }

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from service.adapters.postgres.endpoints.directory import PostgresSubscriptionStore
 from service.adapters.postgres.engine import driver
-from service.api.v1.endpoints.answers import EndpointShown, ScheduleShown
+from service.api.v1.endpoints.answers import EndpointShown
 from service.api.v1.endpoints.bodies import EndpointPatch, NewEndpoint
 from service.core.endpoints.directory import BEGINNING, DirectoryPage
 from service.core.endpoints.retry_schedule import STANDARD
@@ -82,7 +82,7 @@ async def test_a_new_endpoint_is_shown_whole_and_its_secret_once(town: Town) -> 
         "signature_header": None,
         "filter": None,
         "retry": None,
-        "schedule": ScheduleShown.of(None, STANDARD).model_dump(),
+        "schedule": {"attempts_max": 12, "delays_seconds": list(STANDARD.planned_delays_seconds())},
         "timeout_seconds": None,
         "rate_limit_per_second": None,
         "max_in_flight": None,

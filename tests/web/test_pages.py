@@ -9,7 +9,7 @@ import pytest
 
 from service.core.events.sample import sample_event
 from service.web.code import coloured_json
-from service.web.pages.events import message_of
+from service.web.pages.events import answered_by, message_of
 from service.web.pages.signatures import SIGNED, checked
 from service.web.words import INDENTED_CHARACTERS_MAX
 from tests.api.entrance_rig import sql
@@ -221,6 +221,13 @@ def test_a_signature_of_each_style_is_checked(style: str) -> None:
 @pytest.mark.parametrize("body", [b"{}", b'{"data":7}', b'{"data":{"message":[]}}', b'{"data":{"message":{"id":7}}}'])
 def test_an_event_about_no_message_is_about_nothing(body: bytes) -> None:
     assert message_of(body).id == ""
+    assert answered_by(body) == ""
+
+
+@pytest.mark.parametrize("reply_to", ["a text", 7, {"message_id": 7}, [], None])
+def test_what_an_own_type_calls_reply_to_hides_no_message(reply_to: object) -> None:
+    body = json.dumps({"data": {"message": {"id": "msg_1"}, "reply_to": reply_to}}).encode()
+    assert (message_of(body).id, answered_by(body)) == ("msg_1", "")
 
 
 def test_a_time_is_told_in_words() -> None:

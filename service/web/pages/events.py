@@ -34,11 +34,18 @@ class _Answered(Struct):
 
 class _Data(Struct):
     message: Message | None = None
+
+
+class _ReplyData(Struct):
     reply_to: _Answered | None = None
 
 
 class _Envelope(Struct):
     data: _Data | None = None
+
+
+class _ReplyEnvelope(Struct):
+    data: _ReplyData | None = None
 
 
 class _Row(Struct):
@@ -65,24 +72,25 @@ class _Rows(Struct):
 
 _page_of: Final = Decoder(_Rows)
 _envelope_of: Final = Decoder(_Envelope)
+_reply_of: Final = Decoder(_ReplyEnvelope)
 
 
 def message_of(body: bytes) -> Message:
     """The message of an event's body; an empty one where there is none, or it is of another form."""
-    return _data_of(body).message or Message()
+    try:
+        data = _envelope_of.decode(body).data
+    except ValidationError:
+        return Message()
+    return (data and data.message) or Message()
 
 
 def answered_by(body: bytes) -> str:
-    """The id of the message that an event's message is a reply to; "" if it is none."""
-    answered = _data_of(body).reply_to
-    return (answered and answered.message_id) or ""
-
-
-def _data_of(body: bytes) -> _Data:
+    """The id of the message that an event's message is a reply to; "" if it is none, or of another form."""
     try:
-        return _envelope_of.decode(body).data or _Data()
+        data = _reply_of.decode(body).data
     except ValidationError:
-        return _Data()
+        return ""
+    return (data and data.reply_to and data.reply_to.message_id) or ""
 
 
 async def show_events(visit: Visit) -> Result:
@@ -105,14 +113,16 @@ async def show_event(visit: Visit) -> Result:
     filters = asked(visit, "finding", "removed")
     explained = await visit.ask("explain_event", path, as_query(filters, visit))
     body = await body_of(visit, path["event_id"])
-    message = await _message_told(visit, body.encode() if body else b"{}")
+    sent = (body or "{}").encode()
+    message = await _message_told(visit, sent)
     context = {
         "explained": explained,
         "to_get_it": sum(explained["summary"]["findings"].get(each, 0) for each in DELIVERED_FINDINGS),
         "body": body,
+        "body_bytes": len(sent),
         "is_whole": body is not None and is_whole(body),
         "message": message,
-        "answers": bool(body) and message is not None and message["message_id"] == answered_by(body.encode()),
+        "answers": message is not None and message["message_id"] == answered_by(sent),
         "steps": steps_of(message, explained["event_id"], explained["event_type"]) if message else (),
         "filters": filters,
     }

@@ -11,6 +11,8 @@ from service.web.words import counted, instant
 
 LABELS_MAX: Final = 14
 PHONE_LABELS_MAX: Final = 5
+_Look = tuple[str, datetime | None, str]
+"""The first three fields of a ``Segment``."""
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 
@@ -43,7 +45,9 @@ class Strip:
 def strip_of(delivery: Mapping[str, Any], schedule: Mapping[str, Any] | None, *, has_ended: bool) -> Strip:
     """The strip. ``schedule`` None: it is not known how many attempts may follow."""
     made = [each for each in delivery["attempts"] if each["is_counted"]]
-    looks = [("ok" if each["outcome"] == "accepted" else "bad", instant(each["started_at"]), "") for each in made]
+    looks: list[_Look] = [
+        ("ok" if each["outcome"] == "accepted" else "bad", instant(each["started_at"]), "") for each in made
+    ]
     given_up_at = None
     if not has_ended:
         next_at = _next_at(delivery)
@@ -53,13 +57,17 @@ def strip_of(delivery: Mapping[str, Any], schedule: Mapping[str, Any] | None, *,
     return Strip(_labelled(looks, len(made)), _sentence(looks), given_up_at, has_ended)
 
 
+def _made(attempt: Mapping[str, Any]) -> _Look:
+    return ("ok" if attempt["outcome"] == "accepted" else "bad", instant(attempt["started_at"]), "")
+
+
 def _next_at(delivery: Mapping[str, Any]) -> datetime | None:
     """When the next attempt is made: once it is due, and what holds it back is over. None if nobody knows."""
     at = delivery["held_by"]["until"] if delivery["held_by"] else delivery["next_attempt_at"]
     return instant(at) if at else None
 
 
-def _labelled(looks: Sequence[tuple[str, datetime | None, str]], anchor: int) -> Sequence[Segment]:
+def _labelled(looks: Sequence[_Look], anchor: int) -> Sequence[Segment]:
     """Every label where there is room, else every second or third: always that of the next, or of the last."""
     steps = [ceil(len(looks) / most) for most in (LABELS_MAX, PHONE_LABELS_MAX)]
     anchor = min(anchor, len(looks) - 1)
@@ -72,7 +80,7 @@ def _about(seconds: float) -> str:
     return span_with_rest(seconds if unit == 1 else round(seconds / unit) * unit)
 
 
-def _sentence(looks: Sequence[tuple[str, datetime | None, str]]) -> str:
+def _sentence(looks: Sequence[_Look]) -> str:
     """The strip for whoever does not see it."""
     count = {look: sum(each[0] == look for each in looks) for look in ("bad", "ok", "later")}
     parts = [f"{counted(count['bad'], 'attempt')} failed"]
