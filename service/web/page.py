@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from aiohttp import ETag, web
 
-from service.api.errors import ApiError, Code
+from service.api.errors import ApiError, Code, invalid
 from service.api.inside import Caller, Inside, decoded
 from service.api.validation import is_storable
 from service.core.audit.actor import Actor, ActorKind
@@ -180,8 +180,11 @@ class Visit:
         return part
 
     def query(self, name: str) -> str:
-        """Return a parameter of the query; "" if there is none."""
-        return self.request.query.get(name, "").strip()
+        """Return a parameter of the query; "" if there is none. Raises ``ApiError`` (400) as a form does."""
+        value = self.request.query.get(name, "").strip()
+        if not is_storable(value):
+            raise invalid(f"{name} has a character that cannot be stored (U+0000).")
+        return value
 
     @property
     def done(self) -> Done | None:

@@ -126,6 +126,9 @@ async def test_organizations_are_found_by_a_part_of_their_id(served: Whole) -> N
     assert (found.status, found.title) == (200, "1 organization")
     assert OWNER in found.words
     assert SCRIPT not in (await visitor.get(f"{listed}?q={quote(SCRIPT)}")).text
+    for name in ("q", "after"):
+        seen = await visitor.get(f"{listed}?{name}=%00")
+        assert (seen.status, "cannot be stored" in seen.words) == (400, True)
 
 
 async def test_a_message_is_mended_and_published_again(served: Whole, broker: Broker) -> None:
