@@ -258,6 +258,21 @@ async def test_nobody_takes_all_streams_of_a_process(
             pass
 
 
+async def test_a_fault_of_ours_answers_who_waits_to_be_let_in(
+    streaming: Streaming, key: NewKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(reading, "_NOW", "SELECT 1 / cardinality($1::text[]) - 1 / 0 AS at")
+        async with streaming.ask(key) as response:
+            assert (response.status, (await response.json())["code"]) == (503, "UNAVAILABLE")
+    troubles = [str(each.error) for each in streaming.heard.happenings if isinstance(each, Trouble)]
+    assert troubles == ["division by zero", "the stream has ended; open it again"], "not after all patience"
+    streaming.heard.happenings.clear()
+    async with streaming.listen(key) as ear:
+        await streaming.publish(key, "evt_1")
+        assert ids([await ear.next()]) == ["evt_1"]
+
+
 # ---------------------------------------------------------------------- nothing is missed, nothing told twice
 
 

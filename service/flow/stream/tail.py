@@ -104,29 +104,34 @@ class Tail:
             self._listeners.clear()
         finally:
             self._running = None
-            for _, joined in self._joining:
-                joined.cancel()
-            self._joining.clear()
+            self._refuse(len(self._joining), UnavailableError("the stream has ended; open it again"))
 
     async def _let_in(self) -> None:
         """Let those in who wait. Never while something is read: what is read then is not for them, and may be newer."""
-        joining, self._joining = self._joining, []
-        if not joining:
+        count = len(self._joining)  # whoever comes meanwhile waits for the next time
+        if not count:
             return
         try:
             now = await self._store.now()
         except UnavailableError as error:
-            for _, joined in joining:
-                if not joined.done():
-                    joined.set_exception(error)
+            self._refuse(count, error)
             return
         if not self._listeners:
             self._position, self._read_at = now.position, now.time
-        for listener, joined in joining:
-            if not joined.done():  # otherwise it has lost patience
-                listener.begin(now)
-                self._listeners.setdefault(listener.wanted.organization_id, set()).add(listener)
-                joined.set_result(now)
+        for listener, joined in self._take_joining(count):
+            listener.begin(now)
+            self._listeners.setdefault(listener.wanted.organization_id, set()).add(listener)
+            joined.set_result(now)
+
+    def _refuse(self, count: int, error: UnavailableError) -> None:
+        """Tell the first ``count`` of those who wait to be let in that they are not."""
+        for _, joined in self._take_joining(count):
+            joined.set_exception(error)
+
+    def _take_joining(self, count: int) -> Sequence[tuple[Listener, asyncio.Future[Cursor]]]:
+        """The first of those who wait to be let in, but for those who have lost patience."""
+        taken, self._joining = self._joining[:count], self._joining[count:]
+        return [each for each in taken if not each[1].done()]
 
     async def _read(self) -> None:
         """Hand out all that is committed by now, or what was left of the last time."""
