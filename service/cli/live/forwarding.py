@@ -55,6 +55,7 @@ class Forwarder:
         self._slots = asyncio.Semaphore(at_once)
         self._sender = HttpSender(OWN_MACHINE, idle_max=at_once)
         self._sending: set[asyncio.Task[None]] = set()
+        self._resending: asyncio.Task[None] | None = None
         self._attempts: dict[str, int] = {}
         self.last: Arrived | None = None
 
@@ -63,9 +64,10 @@ class Forwarder:
 
     async def __aexit__(self, *_: object) -> None:
         """What is under way is given up."""
-        for task in self._sending:
+        under_way = [*self._sending, *([self._resending] if self._resending is not None else [])]
+        for task in under_way:
             task.cancel()
-        await asyncio.gather(*self._sending, return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
         await self._sender.close()
 
     async def forward(self, event: Arrived) -> None:
@@ -76,10 +78,10 @@ class Forwarder:
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-    async def resend(self) -> None:
-        """Send the last event again."""
-        if self.last is not None:
-            await self.forward(self.last)
+    def resend(self) -> None:
+        """Send the last event again, as soon as there is room; once, however often it is asked for until then."""
+        if self.last is not None and (self._resending is None or self._resending.done()):
+            self._resending = asyncio.create_task(self.forward(self.last))
 
     async def _send(self, event: Arrived) -> None:
         try:

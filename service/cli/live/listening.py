@@ -142,7 +142,7 @@ class _Session:
                 case "q" | "Q" | "\x04":
                     return
                 case "r" | "R":
-                    await self._forwarder.resend()
+                    self._forwarder.resend()
                 case _:
                     pass
 
