@@ -122,7 +122,9 @@ async def test_ctrl_z_gives_the_terminal_back_and_takes_it_again(session: Sessio
         await shown.shows("<ended 0, terminal as it was>")
 
 
-@pytest.mark.parametrize("way", ["SIGTERM", "SIGHUP", "Ctrl-C", "Ctrl-\\", "revoked", "while it sends", "while it would resend"])
+@pytest.mark.parametrize(
+    "way", ["SIGTERM", "SIGHUP", "Ctrl-C", "Ctrl-\\", "revoked", "while it sends", "while it would resend"]
+)
 async def test_the_terminal_is_as_it_was_whatever_ends_it(session: Session, local: App, way: str) -> None:
     async with terminal(session.environ, "listen", "--forward-to", local.url, "--timeout", "3600") as shown:
         job = int((await shown.shows(r"<job (\d+)>"))[1])
