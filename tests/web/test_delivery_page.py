@@ -66,6 +66,16 @@ def test_a_phone_has_few_labels_and_always_that_of_the_next(made: int) -> None:
     assert all(each.is_told for each in strip.segments)
 
 
+@pytest.mark.parametrize("made", [0, 5, 20])
+def test_where_there_are_many_attempts_every_second_has_a_label_and_a_phone_has_some_of_those(made: int) -> None:
+    schedule = {"attempts_max": 21, "delays_seconds": [3600.0] * 20}
+    segments = strip_of(delivery_with(*["failed"] * made, next_after=5), schedule, has_ended=False).segments
+    assert sum(each.is_told for each in segments) in {10, 11}
+    assert 3 <= sum(each.is_told_on_phones for each in segments) <= PHONE_LABELS_MAX
+    assert segments[made].is_told_on_phones
+    assert not [each for each in segments if each.is_told_on_phones and not each.is_told]
+
+
 async def test_whoever_only_reads_sees_the_schedule_and_when_it_would_be_given_up(whole: Whole) -> None:
     await endpoint_of(whole, retry="politicalcomms")
     await publish(whole, "evt_1")

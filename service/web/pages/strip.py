@@ -69,9 +69,13 @@ def _next_at(delivery: Mapping[str, Any]) -> datetime | None:
 
 def _labelled(looks: Sequence[_Look], anchor: int) -> Sequence[Segment]:
     """Every label where there is room, else every second or third: always that of the next, or of the last."""
-    steps = [ceil(len(looks) / most) for most in (LABELS_MAX, PHONE_LABELS_MAX)]
+    step = ceil(len(looks) / LABELS_MAX)
+    steps = (step, step * ceil(len(looks) / step / PHONE_LABELS_MAX))
     anchor = min(anchor, len(looks) - 1)
-    return [Segment(*each, *((number - anchor) % step == 0 for step in steps)) for number, each in enumerate(looks)]
+    return [
+        Segment(*each, *((position - anchor) % each_step == 0 for each_step in steps))
+        for position, each in enumerate(looks)
+    ]
 
 
 def _about(seconds: float) -> str:
