@@ -99,13 +99,14 @@ def relative(seconds: float) -> str:
 
 def span(seconds: float) -> str:
     """A time's length in its largest unit: "12 s", "38 min", "3 h", "5 days"."""
-    if seconds < _MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < _HOUR:
-        return f"{seconds // _MINUTE:.0f} min"
-    if seconds < 2 * _DAY:
-        return f"{seconds // _HOUR:.0f} h"
-    return f"{seconds // _DAY:.0f} days"
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min"
+    if whole < 2 * _DAY:
+        return f"{whole // _HOUR} h"
+    return f"{whole // _DAY} days"
 
 
 @pass_context
@@ -126,10 +127,10 @@ def duration(milliseconds: float | None) -> str:
     """How long something took: "96 ms", "15.0 s", "2 min 15"; "" for None."""
     if milliseconds is None:
         return ""
-    if milliseconds < 1000:  # noqa: PLR2004 - milliseconds in a second
+    if round(milliseconds) < 1000:  # noqa: PLR2004 - milliseconds in a second
         return f"{milliseconds:.0f} ms"
     seconds = milliseconds / 1000
-    if seconds < _MINUTE:
+    if round(seconds, 1) < _MINUTE:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), _MINUTE)
     return f"{minutes} min {rest:02d}" if rest else f"{minutes} min"
@@ -158,7 +159,7 @@ def url(value: str) -> Markup:
     """A URL, host first and its path after it, where it may break."""
     parts = urlsplit(value)
     host = parts.netloc if parts.scheme == "https" else f"{parts.scheme}://{parts.netloc}"
-    rest = value.partition(parts.netloc)[2] if parts.netloc else value
+    rest = value.partition("://")[2].removeprefix(parts.netloc) if parts.netloc else value
     return Markup('<span class="url"><b>{}</b><wbr><span>{}</span></span>').format(host, rest)
 
 
@@ -197,7 +198,7 @@ def bytes_(value: int | None) -> str:
         return ""
     if value < 1000:  # noqa: PLR2004 - bytes in a kilobyte
         return f"{value} bytes" if value != 1 else "1 byte"
-    if value < 1_000_000:  # noqa: PLR2004 - bytes in a megabyte
+    if value < 999_950:  # noqa: PLR2004 - from there on it would be written as 1000.0 kB
         return f"{value / 1000:.1f} kB"
     return f"{value / 1_000_000:.1f} MB"
 

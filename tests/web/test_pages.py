@@ -11,7 +11,7 @@ from service.core.events.sample import sample_event
 from service.web.code import coloured_json
 from service.web.pages.events import answered_by, message_of
 from service.web.pages.signatures import SIGNED, checked
-from service.web.words import INDENTED_CHARACTERS_MAX
+from service.web.words import INDENTED_CHARACTERS_MAX, bytes_, duration, percent, relative, span, url
 from tests.api.entrance_rig import sql
 from tests.api.test_outage import behind_relay
 from tests.api.whole_rig import OWNER, Things, Whole, make_things
@@ -231,8 +231,6 @@ def test_what_an_own_type_calls_reply_to_hides_no_message(reply_to: object) -> N
 
 
 def test_a_time_is_told_in_words() -> None:
-    from service.web.words import duration, percent, relative  # noqa: PLC0415 - beside what they are about
-
     assert [relative(each) for each in (0, -31, -2_280, 480, timedelta(days=5).total_seconds())] == [
         "now",
         "31 s ago",
@@ -242,6 +240,27 @@ def test_a_time_is_told_in_words() -> None:
     ]
     assert [duration(each) for each in (96, 15_000, 135_000, 120_000)] == ["96 ms", "15.0 s", "2 min 15", "2 min"]
     assert [percent(each) for each in (1, 0.99999, 0.8849, None)] == ["100 %", "99.99 %", "88.49 %", "\N{EN DASH}"]
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (span(59.4), "59 s"),
+        (span(59.6), "1 min"),
+        (span(3599.7), "1 h"),
+        (duration(999.4), "999 ms"),
+        (duration(999.6), "1.0 s"),
+        (duration(59_940), "59.9 s"),
+        (duration(59_960), "1 min"),
+        (duration(135_000), "2 min 15"),
+        (bytes_(999_949), "999.9 kB"),
+        (bytes_(999_950), "1.0 MB"),
+        (url("https://s/s"), '<span class="url"><b>s</b><wbr><span>/s</span></span>'),
+        (url("http://s/s"), '<span class="url"><b>http://s</b><wbr><span>/s</span></span>'),
+    ],
+)
+def test_a_figure_is_rounded_before_its_unit_is_chosen(told: str, words: str) -> None:
+    assert told == words
 
 
 def test_json_is_coloured_and_stays_text() -> None:
