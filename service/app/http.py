@@ -30,7 +30,7 @@ from service.adapters.postgres.requests.sessions import SessionStore
 from service.adapters.postgres.stats.reader import StatsReader
 from service.adapters.postgres.stream.tail import StreamReader
 from service.adapters.rabbitmq.parked.desk import FOR_PAGES, RabbitParkedDesk
-from service.adapters.rabbitmq.queues import RabbitQueues
+from service.adapters.rabbitmq.queues import ASKED_BY_PAGES_SECONDS_MAX, RabbitQueues
 from service.adapters.system import SystemClock, draw, new_key
 from service.api.app import make_api
 from service.api.documents.asyncapi import asyncapi_document
@@ -152,7 +152,8 @@ def _desks(parts: Parts) -> OperatorDesks:
         now=parts.now,
         times=FOR_PAGES,
     )
-    return OperatorDesks(oversight, RabbitQueues(url, settings.topology), parked)
+    queues = RabbitQueues(url, settings.topology, seconds_max=ASKED_BY_PAGES_SECONDS_MAX)
+    return OperatorDesks(oversight, queues, parked)
 
 
 def v1_operations(parts: Parts, streams: StreamDesk) -> Sequence[Operation]:

@@ -1,5 +1,6 @@
 """The operator's pages: the service, organizations, and what is done with parked messages."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -229,3 +230,22 @@ async def test_a_broker_that_is_away_is_a_sentence(database_url: str) -> None:
             assert (seen.status, "refused" in seen.words) == (503, True)
             assert "hush" not in seen.text
         assert "The broker cannot be used" in (await visitor.get("/dashboard/service")).words
+
+
+async def test_a_broker_that_says_nothing_is_a_sentence_too(database_url: str) -> None:
+    """Within the time of a page: the operator looks at it just then."""
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1024):
+            pass
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        async with whole_on(database_url, settings={**SETTINGS, "AMQP_URL": f"amqp://127.0.0.1:{port}/"}) as silent:
+            visitor = await operator(silent)
+            seen = await visitor.get("/dashboard/service")
+            assert (seen.status, "The broker cannot be used: no answer within" in seen.words) == (200, True)
+            for path in (PARKED, f"{PARKED}/prk_1"):
+                seen = await visitor.get(path)
+                assert (seen.status, "The parked queue could not be read" in seen.words) == (503, True)

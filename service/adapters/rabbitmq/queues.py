@@ -13,23 +13,26 @@ from service.ports.errors import UnavailableError
 from service.ports.source import Topology
 
 ASKED_SECONDS_MAX: Final = 5.0
+ASKED_BY_PAGES_SECONDS_MAX: Final = 2.0
+"""Well below the time that a page has (``PATIENCE_SECONDS``)."""
 
 
 class RabbitQueues:
     """Implements ``BrokerDesk``: each look opens a connection, so nothing has to be kept alive in between."""
 
-    def __init__(self, url: str, topology: Topology) -> None:
+    def __init__(self, url: str, topology: Topology, *, seconds_max: float = ASKED_SECONDS_MAX) -> None:
         self._url = url
         self._topology = topology
+        self._seconds_max = seconds_max
 
     async def state(self) -> BrokerState:
         """How full its queues are, and whether somebody reads them. Never raises: what is wrong is in the answer."""
         try:
             with unavailable():
-                async with asyncio.timeout(ASKED_SECONDS_MAX):
+                async with asyncio.timeout(self._seconds_max):
                     return await self._asked()
         except UnavailableError as error:
-            within = f"no answer within {ASKED_SECONDS_MAX:.0f} s"
+            within = f"no answer within {self._seconds_max:.0f} s"
             return BrokerState(trouble=within if isinstance(error.__cause__, TimeoutError) else str(error))
 
     async def _asked(self) -> BrokerState:

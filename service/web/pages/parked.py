@@ -1,7 +1,8 @@
 """Parked messages: why each could not become an event; mend it and publish it again, or discard it."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from service.api.errors import ApiError, Code
@@ -16,8 +17,10 @@ from service.web.words import counted
 
 MESSAGES_SHOWN: Final = 50
 SKIP_MAX: Final = 100_000
-SECONDS_MAX: Final = 9.0
-"""A message is looked for before it is published again: two walks along the queue, and two waits for a turn."""
+WALK_SECONDS_MAX: Final = 4.0
+"""For the broker: to connect, to wait for a turn, and to walk along the queue."""
+SECONDS_MAX: Final = 2 * WALK_SECONDS_MAX + 1
+"""A message is looked for before it is published again: that is two walks."""
 HEADERS_SHOWN_MAX: Final = 100
 HEADER_CHARACTERS_MAX: Final = 1_000
 
@@ -42,7 +45,8 @@ class ParkedPages:
             return Shown("parked.html", "No broker is configured", context)
         wanted = ParkedFilter(reasons=frozenset({reason} if reason else ()))
         try:
-            look = await self._desk.look(wanted, limit=MESSAGES_SHOWN, skip=skip)
+            async with _in_time():
+                look = await self._desk.look(wanted, limit=MESSAGES_SHOWN, skip=skip)
         except UnavailableError as error:
             return Shown("parked.html", "The parked queue could not be read", context | {"trouble": str(error)}, 503)
         title = f"{counted(look.message_count, 'message')} parked" if look.message_count else "Nothing is parked"
@@ -56,7 +60,7 @@ class ParkedPages:
         """Publish it again, mended if something in the form differs from what it has."""
         message = await self._found(visit)
         mend = _mend(visit, message)
-        with _broker():
+        async with _broker():
             sweep = await self._reachable().republish(_only(message), mend, limit=1, by=visit.actor)
         if not sweep.done and not sweep.refused:
             raise _not_found(sweep)
@@ -69,7 +73,7 @@ class ParkedPages:
     async def discard(self, visit: Visit) -> Result:
         """Take it out for good. One that somebody else has taken meanwhile is gone all the same."""
         wanted = ParkedFilter(frozenset({visit.path("id")}))
-        with _broker():
+        async with _broker():
             sweep = await self._reachable().discard(wanted, limit=1, by=visit.actor)
         if not sweep.done and sweep.reached_limit:
             raise _not_found(sweep)
@@ -90,7 +94,7 @@ class ParkedPages:
 
     async def _found(self, visit: Visit) -> ParkedMessage:
         wanted = ParkedFilter(frozenset({visit.path("id")}))
-        with _broker():
+        async with _broker():
             look = await self._reachable().look(wanted, limit=1, body_bytes_max=BODY_BYTES_MAX)
         if look.messages:
             return look.messages[0]
@@ -102,13 +106,24 @@ class ParkedPages:
         return self._desk
 
 
-@contextmanager
-def _broker() -> Iterator[None]:
+@asynccontextmanager
+async def _broker() -> AsyncIterator[None]:
     """Whatever is not there is the broker: the pages' own sentence is about the database."""
     try:
-        yield
+        async with _in_time():
+            yield
     except UnavailableError as error:
         raise ApiError(503, Code.UNAVAILABLE, f"The parked queue could not be read: {error}.") from error
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    """Raises ``UnavailableError`` for a broker that says nothing, while the page can still tell it."""
+    try:
+        async with asyncio.timeout(WALK_SECONDS_MAX):
+            yield
+    except TimeoutError as error:
+        raise UnavailableError("the broker did not answer in time") from error
 
 
 def _not_found(walked: Look | Sweep) -> ApiError:
