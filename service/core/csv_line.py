@@ -10,7 +10,11 @@ import msgspec
 from service.core.timestamp import format_timestamp
 
 _QUOTED: Final = re.compile('[",\r\n]')
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA: Final = (
+    *("=", "+", "-", "@", "\t", "\r", "\n"),
+    *"\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}",
+)
+"""Some spreadsheets read the wide forms as the narrow ones."""
 _ANYTHING: Final = msgspec.json.Decoder()
 
 

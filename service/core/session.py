@@ -46,7 +46,10 @@ class Guest:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """An open session. ``name`` and what follows ``ends_at`` are its key's: a session can do no more than that."""
+    """An open session. ``name`` and what follows ``ends_at`` are its key's: a session can do no more than that.
+
+    ``key_hint`` is how the key ends; "" for one that was made before hints were kept.
+    """
 
     digest: bytes
     guest: Guest
@@ -55,6 +58,16 @@ class Session:
     key_expires_at: datetime | None = None
     rate_limit_per_hour: int | None = None
     counted_as: str | None = None
+    key_hint: str = ""
+
+    @property
+    def who(self) -> str:
+        """Whose it is, in words that they recognize."""
+        if self.guest.is_operator:
+            return "operator"
+        if self.guest.is_by_link:
+            return "portal link"
+        return self.name or f"key \N{HORIZONTAL ELLIPSIS}{self.key_hint or self.guest.key_id}"
 
 
 def new_token(random_bytes: bytes) -> NewToken:

@@ -16,6 +16,11 @@ UNDELIVERED_PX_MIN: Final = 3
 """A single dead delivery among thousands is seen: its edge takes one of these."""
 _STATES: Final = ("dead", "waiting", "delivered", "fresh")
 """From the baseline up. What was cancelled was not wanted any more, and is only in the table."""
+_VERBS: Final = {
+    "waiting": ("waits", "wait"),
+    "fresh": ("is about to be sent", "are about to be sent"),
+    "dead": ("is dead", "are dead"),
+}
 _STEPS: Final = (2, 3, 4, 5, 6, 8, 10, 12, 16)
 BARS_MAX: Final = 120
 """More would be thinner than the gaps between them on a phone: each then shows several buckets."""
@@ -67,7 +72,7 @@ class Chart:
     sentence: str
 
 
-def chart_of(stats: Mapping[str, Any]) -> Chart:
+def chart_of(stats: Mapping[str, Any], height_px: int = CHART_PX) -> Chart:
     """The chart of an answer of ``get_stats``."""
     together = -(-len(stats["buckets"]) // BARS_MAX)
     merged = [stats["buckets"][place : place + together] for place in range(0, len(stats["buckets"]), together)]
@@ -76,7 +81,7 @@ def chart_of(stats: Mapping[str, Any]) -> Chart:
     width, span = 100 / len(buckets), together * timedelta(seconds=stats["bucket_seconds"])
     top = _top(max(_height(each) for each in buckets))
     bars = [
-        Bar(round(place * width, 3), round(width, 3), _segments(each, top, CHART_PX), _of_bucket(each, start, span))
+        Bar(round(place * width, 3), round(width, 3), _segments(each, top, height_px), _of_bucket(each, start, span))
         for place, (each, start) in enumerate(zip(buckets, starts, strict=True))
         if _height(each)
     ]
@@ -156,7 +161,6 @@ def _sentence(totals: Mapping[str, int], period: str) -> str:
     told = [
         f"{counted(_height(totals), 'delivery', 'deliveries')} in {over[period]}: {number(totals['delivered'])} arrived"
     ]
-    told += [f"{number(totals['waiting'])} wait"] if totals["waiting"] else []
-    told += [f"{number(totals['fresh'])} are about to be sent"] if totals["fresh"] else []
-    told += [f"{number(totals['dead'])} are dead"] if totals["dead"] else []
+    for state, (one, more) in _VERBS.items():
+        told += [f"{number(totals[state])} {one if totals[state] == 1 else more}"] if totals[state] else []
     return ", ".join(told) + "."

@@ -95,6 +95,7 @@ async def test_failing_endpoints_are_found_by_their_breakers(whole: Whole) -> No
     await whole.made("POST", f"/v1/endpoints/{ill['id']}/pause", None)
     assert ids(await whole.made("GET", "/v1/endpoints?failing=true", None)) == {ill["id"]}
     assert (await whole.ask("GET", "/v1/endpoints?failing=perhaps")).status == 400
+    assert ids(await whole.made("GET", "/v1/endpoints?url=", None)) == set()
 
 
 async def test_endpoints_are_found_by_what_people_know_of_them(whole: Whole) -> None:

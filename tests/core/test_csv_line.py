@@ -17,7 +17,10 @@ def read(line: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", '=HYPERLINK("x","y")'])
+@pytest.mark.parametrize(
+    "text",
+    ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\N{FULLWIDTH EQUALS SIGN}1", '=HYPERLINK("x","y")'],
+)
 def test_no_text_is_a_formula(text: str) -> None:
     raw = msgspec.Raw(msgspec.json.encode(text))
     assert read(csv_line([text, raw])) == [f"'{text}"] * 2

@@ -5,6 +5,7 @@ import re
 import shlex
 from datetime import UTC, datetime
 from typing import cast
+from urllib.parse import quote
 
 import pytest
 from jinja2.runtime import Context
@@ -18,7 +19,7 @@ from service.web.pages.endpoints.choices import spelled_out
 from service.web.pages.signatures import signed_first
 from service.web.words import at_second, until, with_times
 from tests.api.test_stats import answer, publish
-from tests.api.whole_rig import OWNER, Whole
+from tests.api.whole_rig import OWNER, STRANGER, Whole
 from tests.web.visitor import Seen, Visitor, signed_in
 from webhook_signature import Webhook
 
@@ -179,3 +180,60 @@ def test_times_are_told_to_the_second_where_that_matters() -> None:
     )
     assert until(context, "2026-11-21T11:33:40.000000Z") == "21 h 14 min"
     assert spelled_out({"attempts_max": 3, "delays_seconds": [0.5, 1.0]}) == "3 attempts in 1.5 s: after 0.5 s, 1 s."
+
+
+async def test_an_id_of_any_kind_leads_to_its_deliveries(whole: Whole) -> None:
+    await endpoint_of(whole)
+    await publish(whole, "evt_1", "evt_2")
+    visitor = await signed_in(whole)
+    (delivery,) = (await whole.made("GET", "/v1/deliveries?event_id=evt_1", None))["data"]
+    message_id = (await whole.made("GET", "/v1/events/evt_1", None))["data"]["message"]["id"]
+    for wanted, place in (
+        (delivery["id"], f"/deliveries/{delivery['id']}"),
+        ("evt_1", "/deliveries?event_id=evt_1"),
+        (message_id, f"/deliveries?message_id={message_id}"),
+    ):
+        seen = await visitor.get(f"{BASE}/deliveries?id={wanted}")
+        assert (seen.status, seen.location) == (303, BASE + place)
+    listed = await visitor.get(f"{BASE}/deliveries?event_id=evt_1&state=pending")
+    assert listed.text.count('class="name"') == 1
+    assert f'class="drop" href="{BASE}/deliveries?event_id=evt_1"' in listed.text, "each filter can be dropped alone"
+    stranger = await signed_in(whole, by=STRANGER)
+    for wanted in (delivery["id"], "evt_1", message_id, "dlv_nonsense", "a/b c", "<b>x"):
+        seen = await stranger.get(f"/dashboard/o/{STRANGER}/deliveries?id={quote(wanted)}")
+        assert (seen.status, seen.title) == (200, "No delivery matches"), wanted
+        assert f"There is none with the id {wanted}" in " ".join(seen.words.split())
+        assert "<b>x" not in seen.text
+
+
+async def test_what_no_delivery_matches_is_said_in_a_sentence(whole: Whole) -> None:
+    endpoint_id = await endpoint_of(whole)
+    visitor = await signed_in(whole)
+    for query, sentence in (
+        ("state=dead&reason=dns&within=1h", "Among those of the last hour there is none that is dead, with the reason"),
+        (f"endpoint_id={endpoint_id}", "There is none to a.example."),
+        ("status_code=5xx,429", "There is none answered 5xx or 429."),
+        ("within=7d", "Among those of the last 7 days there is none."),
+    ):
+        assert sentence in " ".join((await visitor.get(f"{BASE}/deliveries?{query}")).words.split()), query
+
+
+async def test_the_chart_above_the_list_is_of_the_same_deliveries_or_is_not_there(whole: Whole) -> None:
+    first = await endpoint_of(whole)
+    await endpoint_of(whole, "https://b.example/hook")
+    await publish(whole, "evt_1", "evt_2")
+    visitor = await signed_in(whole)
+    for query, told in (
+        ("", "4 deliveries in the last 24 hours"),
+        ("within=1h", "4 deliveries in the last hour"),
+        (f"endpoint_id={first}", "2 deliveries in the last 24 hours"),
+        (f"endpoint_id={first}&within=30d", "2 deliveries in the last 30 days"),
+    ):
+        seen = await visitor.get(f"{BASE}/deliveries?{query}")
+        assert f'aria-label="{told}' in seen.text, query
+        assert "data-chart" in seen.text
+    for query in ("state=pending", "event_type=link.clicked", "within=nonsense", f"endpoint_id={first},ep_x"):
+        seen = await visitor.get(f"{BASE}/deliveries?{query}")
+        assert (seen.status, "data-chart" in seen.text) == (200, False), query
+    page = await whole.made("GET", "/v1/deliveries?limit=1", None)
+    assert "data-chart" not in (await visitor.get(f"{BASE}/deliveries?cursor={page['next_cursor']}")).text

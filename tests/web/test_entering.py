@@ -1,7 +1,9 @@
+import re
 from datetime import timedelta
 from urllib.parse import quote
 
 import pytest
+from markupsafe import Markup
 
 from service.adapters.postgres.requests.sessions import SessionStore
 from service.api.entrance.guesses import GUESSES_BURST
@@ -168,6 +170,24 @@ async def test_nobody_sees_another_organization(whole: Whole) -> None:
     visitor = await signed_in(whole, by=STRANGER)
     for path in (HOME, "/dashboard/o/org_none/endpoints", "/dashboard/service", "/dashboard/o/%00/endpoints"):
         assert (await visitor.get(path)).status == 404
+
+
+async def test_the_foot_of_the_navigation_names_the_visitor_as_they_would(whole: Whole) -> None:
+    named = await whole.made("POST", "/v1/keys", {"scopes": ["read"], "name": "ops <laptop>"})
+    unnamed = await whole.made("POST", "/v1/keys", {"scopes": ["read"]})
+    link = await whole.made("POST", "/v1/portal-links", {"scopes": ["read"]})
+    guest = Visitor(whole.client)
+    await guest.get(link["url"][link["url"].index("/dashboard") :])
+    for visitor, who in (
+        (await signed_in(whole, key=named["key"]), "ops <laptop>"),
+        (await signed_in(whole, key=unnamed["key"]), f"key …{unnamed['key'][-4:]}"),
+        (guest, "portal link"),
+        (await operator(whole), "operator"),
+    ):
+        foot = (await visitor.get(HOME)).text.partition('<div class="who">')[2]
+        found = re.search(r"<span[^>]*>([^<]*)</span>", foot)
+        assert found is not None
+        assert Markup(found[1]).unescape() == who  # noqa: S704 - read, never shown
 
 
 async def test_the_operator_sees_every_organization(whole: Whole) -> None:

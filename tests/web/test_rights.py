@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
+from service.adapters.postgres.engine import driver
+from service.adapters.postgres.replays.steps import PostgresReplayStore
+from tests.api.entrance_rig import sql
 from tests.api.tenancy import PAGES
 from tests.api.whole_rig import STRANGER, Things, Whole, make_things
+from tests.end_to_end.known_ids import END_ALL
 from tests.web.routes import OF_ORGANIZATION, is_of_a_thing, path_of, templates_of
 from tests.web.visitor import Visitor, operator, signed_in
 
@@ -184,3 +188,21 @@ async def test_nothing_of_another_organization_is_there(whole: Whole, things: Th
         assert things.delivery_id not in seen.text.replace(query, "") or things.delivery_id in query
         if seen.status == 303:
             assert "/endpoints?search=" in seen.location, "what is another's is not found"
+
+
+async def test_of_several_deliveries_only_the_own_are_made_again(whole: Whole, things: Things) -> None:
+    stranger = await signed_in(whole, by=STRANGER)
+    own = await make_things(whole, by=STRANGER, url="https://other.example/hook", number=3)
+    async with driver(whole.engine) as connection:
+        await connection.execute(END_ALL)
+    replays = f"{PAGES}/o/{STRANGER}/deliveries/replay"
+    theirs = things.delivery_id
+    assert (await stranger.post(replays, {"ids": theirs})).status == 404
+    assert (await stranger.post(replays, {"ids": [theirs, own.delivery_id, "dlv_nonsense"]})).status == 400
+    for ids in ([theirs, theirs], [own.delivery_id, theirs]):
+        assert (await stranger.post(replays, {"ids": ids})).status == 303
+    store, after = PostgresReplayStore(whole.engine), ""
+    while (step := await store.step(STRANGER, after)) is not None:
+        after = step.job_id
+    made = await sql(whole.engine, "SELECT array_agg(endpoint_id) FROM deliveries WHERE replay_number > 0")
+    assert made == [own.endpoint_id]

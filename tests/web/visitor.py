@@ -56,11 +56,13 @@ class Visitor:
         return await self._ask("GET", path, headers)
 
     async def post(self, path: str, form: Mapping[str, Any] | None = None, **headers: str) -> Seen:
-        return await self._ask("POST", path, {**SAME_ORIGIN, **headers}, data=dict(form or {}))
+        several = {name: [value] if isinstance(value, str) else value for name, value in (form or {}).items()}
+        pairs = [(name, each) for name, values in several.items() for each in values]
+        return await self._ask("POST", path, {**SAME_ORIGIN, **headers}, data=pairs)
 
     async def _ask(self, method: str, path: str, headers: Mapping[str, str], **options: Any) -> Seen:
         cookies = {"Cookie": f"posthorn={self.token}"} if self.token else {}
-        if options.get("data") == {}:
+        if options.get("data") == []:
             options["data"] = b""
             cookies["Content-Type"] = "application/x-www-form-urlencoded"
         self.client.session.cookie_jar.clear()  # several visitors share the client

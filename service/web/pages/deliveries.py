@@ -1,75 +1,20 @@
-"""Deliveries, one delivery with its attempts, and how they are made again."""
+"""One delivery with its attempts, and how deliveries are made again."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from itertools import takewhile
-from typing import Any, Final
+from typing import Any
 
 from service.api.errors import ApiError
-from service.core.deliveries.delivery import State
-from service.core.reason import Reason
 from service.web.done import Done
 from service.web.page import Moved, Page, Result, Shown, Visit
 from service.web.pages.curl import as_curl
+from service.web.pages.delivery_list import FINAL, export_deliveries, show_deliveries
 from service.web.pages.endpoints.choices import spelled_out
 from service.web.pages.exchange import Exchange, exchange_of, is_whole, shown_body
-from service.web.pages.filtering import WITHIN_CHOICES, as_file, as_query, asked, urls_by_id
 from service.web.pages.signatures import SIGNED, checked
 from service.web.pages.strip import strip_of
-from service.web.words import counted, number
-
-FILTERS: Final = ("state", "reason", "event_type", "endpoint_id", "status_code", "event_id", "message_id", "within")
-FINAL: Final = frozenset({"delivered", "dead", "cancelled"})
-_NUMBERS: Final = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
-STATUSES: Final = [("", "any"), ("2xx", "2xx"), ("3xx", "3xx"), ("4xx", "4xx"), ("5xx", "5xx")]
-
-
-async def show_deliveries(visit: Visit) -> Result:
-    """The list, newest event first."""
-    filters = asked(visit, *FILTERS)
-    errors: Mapping[str, Sequence[str]] = {}
-    try:
-        page = await visit.ask("list_deliveries", query=as_query(filters, visit))
-    except ApiError as refused:
-        if refused.status != HTTPStatus.BAD_REQUEST:
-            raise
-        page, errors = {"data": [], "next_cursor": None, "prev_cursor": None}, refused.errors
-    context = {
-        "page": page,
-        "filters": filters,
-        "errors": errors,
-        "urls": await urls_by_id(visit),
-        "choices": {
-            "state": [("", "any"), *((each.value, each.value) for each in State)],
-            "reason": [("", "any"), *((each.value, each.value) for each in Reason)],
-            "status_code": STATUSES,
-            "within": WITHIN_CHOICES,
-        },
-    }
-    return Shown("deliveries.html", _list_title(page["data"], filters), context)
-
-
-async def export_deliveries(visit: Visit) -> Result:
-    """All that match the filters, as a file."""
-    return as_file(visit, "list_deliveries", as_query(asked(visit, *FILTERS), visit))
-
-
-def _list_title(rows: Sequence[Mapping[str, Any]], filters: Mapping[str, str]) -> str:
-    """What is seen, in a sentence: a page knows no total, so it counts none."""
-    if not rows:
-        return "No delivery matches" if filters else "Nothing was delivered yet"
-    if filters.get("state"):
-        return f"Deliveries that are {filters['state'].replace(',', ' or ')}"
-    waiting = sum(each["state"] not in FINAL for each in rows)
-    dead = sum(each["state"] == "dead" for each in rows)
-    if dead:
-        return (
-            f"{counted(dead, 'delivery', 'deliveries')} of the newest {len(rows)} {'is' if dead == 1 else 'are'} dead"
-        )
-    if waiting:
-        verb = "waits" if waiting == 1 else "wait"
-        return f"{counted(waiting, 'delivery', 'deliveries')} of the newest {len(rows)} {verb}"
-    return "Everything arrives"
+from service.web.words import counted, in_words
 
 
 async def show_delivery(visit: Visit) -> Result:
@@ -109,10 +54,9 @@ async def _delivery_page(visit: Visit, check: Mapping[str, Any] | None = None) -
 def _failures(exchanges: Sequence[Exchange]) -> Mapping[str, Any]:
     """How many of the newest attempts failed in a row, also in words."""
     count = len(list(takewhile(lambda each: not each.is_good, exchanges)))
-    word = _NUMBERS[count] if count < len(_NUMBERS) else number(count)
     return {
         "failed_count": count,
-        "failed_words": f"{word} attempt{'s' if count > 1 else ''}",
+        "failed_words": f"{in_words(count).capitalize()} attempt{'s' if count > 1 else ''}",
     }
 
 

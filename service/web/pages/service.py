@@ -1,6 +1,5 @@
 """What the operator sees of the service: who works, what waits and why, and every organization."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -10,6 +9,7 @@ from service.core.oversight import BrokerState, OrganizationsWanted, Organizatio
 from service.ports.oversight import BrokerDesk, OversightDesk
 from service.ports.parked import ParkedDesk
 from service.web.page import Moved, Page, Result, Shown, Visit
+from service.web.together import together
 from service.web.words import counted
 
 ORGANIZATIONS_SHOWN: Final = 50
@@ -40,7 +40,7 @@ class ServicePages:
 
     async def show_service(self, _: Visit) -> Result:
         """The service now, and what to look at first."""
-        seen, traffic, broker = await asyncio.gather(self._oversight.look(), self._oversight.traffic(), self._state())
+        seen, traffic, broker = await together(self._oversight.look(), self._oversight.traffic(), self._state())
         seen = replace(seen, broker=broker)
         context = {
             "seen": seen,

@@ -71,6 +71,9 @@ function showParts(choice) {
 for (const choice of document.querySelectorAll("[data-shows]")) showParts(choice);
 document.addEventListener("change", (event) => { if (event.target.matches("[data-shows]")) showParts(event.target); });
 
+// On a phone the pages' names are scrolled sideways: the current one is shown.
+document.querySelector(".side > ul [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 // Keys: "/" searches, j and k move over rows, Enter opens, x selects, ? helps.
 const KEYS_OFF = "posthorn-keys-off";
 const rows = () => [...document.querySelectorAll("main tbody tr")].filter((row) => (row.checkVisibility?.() ?? row.offsetParent) && row.querySelector("a"));
@@ -193,6 +196,7 @@ function refresh(table, read) {
     const old = known.get(keyOf(row));
     if (old && old.innerHTML !== row.innerHTML && !old.querySelector(":checked, :focus")) old.replaceChildren(...row.cloneNode(true).childNodes);
   }
+  document.querySelector("[data-chart]")?.replaceWith(...read.querySelectorAll("[data-chart]"));
   const isBusy = scrollY > 200 || body.querySelector(":checked");
   const waiting = document.querySelector("[data-waiting]");
   waiting.hidden = !(isBusy && came.length);

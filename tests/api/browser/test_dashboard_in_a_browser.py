@@ -29,6 +29,19 @@ def shown_paths(whole: Whole, things: Things) -> list[str]:
     ]
 
 
+def narrowed_paths(things: Things) -> list[str]:
+    """Lists with their filters set: some find something, some nothing."""
+    return [
+        f"{BASE}/endpoints?failing=false&state=active&search=mine",
+        f"{BASE}/endpoints?failing=true",
+        f"{BASE}/deliveries?endpoint_id={things.endpoint_id}&within=24h",
+        f"{BASE}/deliveries?state=pending&event_type=message.sent&message_id={things.message_id}",
+        f"{BASE}/deliveries?state=dead&reason=dns&within=1h",
+        f"{BASE}/deliveries?id=nothing",
+        f"{BASE}/events?event_type=message.sent&brand_id=nothing",
+    ]
+
+
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_nothing_stands_in_anybodys_way(
@@ -36,7 +49,7 @@ async def test_nothing_stands_in_anybodys_way(
 ) -> None:
     await visit.page.emulate_media(color_scheme=scheme)
     wrong = {}
-    for path in shown_paths(whole, things):
+    for path in [*shown_paths(whole, things), *narrowed_paths(things)]:
         await visit.page.set_viewport_size(WINDOWS[window])
         page = await visit.go(path)
         wrong[path] = await visit.violations(scheme)
@@ -74,6 +87,22 @@ async def test_an_event_is_followed_from_the_list_to_its_envelope(visit: Visit, 
     await page.get_by_role("button", name="Copy JSON").click()
     await page.locator("#said", has_text="Copied").wait_for(state="attached")
     assert json.loads(await page.evaluate("navigator.clipboard.readText()"))["id"] == things.event_id
+
+
+async def test_an_id_is_typed_and_a_filter_dropped(visit: Visit, things: Things) -> None:
+    page = await visit.go(f"{BASE}/deliveries?state=dead")
+    await page.get_by_label("Id", exact=True).fill(things.event_id)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(f"**/deliveries?event_id={things.event_id}")
+    assert await page.locator("tbody a.name").count() == 1
+    await page.get_by_role("link", name="Drop the filter Event").click()
+    await page.wait_for_url("**/deliveries")
+    await page.get_by_label("Id", exact=True).fill("nothing")
+    await page.keyboard.press("Enter")
+    await page.get_by_text("There is none with the id nothing").wait_for()
+    await page.get_by_label("Id", exact=True).fill(things.delivery_id)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(f"**/deliveries/{things.delivery_id}")
 
 
 async def test_new_rows_enter_by_themselves_when_asked_for(visit: Visit, whole: Whole, things: Things) -> None:

@@ -1,5 +1,7 @@
 """Deliveries that are selected and made again, and events that explain themselves, with a worker that sends."""
 
+import re
+
 import pytest
 
 from tests.api.browser.conftest import WINDOWS, Visit
@@ -78,7 +80,16 @@ async def test_what_fails_stands_in_nobodys_way(seat: Visit, running: Running) -
     page = await seat.go(f"{BASE}/overview")
     await page.locator(".failing").get_by_role("link", name="Look into it").first.wait_for()
     assert await seat.violations() == []
+    page = await seat.go(f"{BASE}/endpoints")
+    await page.get_by_role("link", name="Healthy").click()
+    await page.wait_for_url("**failing=false&state=active")
+    assert not await page.locator(f"tbody a[href$='/{endpoint['id']}']").count()
+    await page.get_by_role("link", name=re.compile(r"^Failing \d+$")).click()
+    await page.wait_for_url("**failing=true")
+    await page.locator(f"tbody a[href$='/{endpoint['id']}']").wait_for()
+    assert await seat.violations() == []
     page = await seat.go(f"{BASE}/deliveries?endpoint_id={endpoint['id']}")
+    await page.get_by_role("img", name=re.compile(r"1 delivery in the last 24 hours: .*1 is dead")).wait_for()
     await page.locator("tbody a.name").click()
     await page.get_by_role("tab", name="Request").first.wait_for()
     assert await seat.violations() == []

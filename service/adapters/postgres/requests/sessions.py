@@ -25,7 +25,7 @@ WITH moved AS (
     UPDATE web_sessions AS s SET used_at = now()
      WHERE s.digest = $1 AND s.used_at < now() - interval '1 minute' AND {_IS_OPEN})
 SELECT s.organization_id, s.scopes, s.key_id, s.made_by, s.is_by_link, coalesce(k.name, '') AS name, s.ends_at,
-       k.expires_at, k.rate_limit_per_hour, k.counted_as
+       k.expires_at, k.rate_limit_per_hour, k.counted_as, coalesce(k.hint, '') AS key_hint
   FROM web_sessions AS s LEFT JOIN api_keys AS k ON k.id = s.key_id
  WHERE s.digest = $1 AND {_IS_OPEN}
 """  # noqa: S608 - constants only

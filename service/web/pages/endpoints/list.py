@@ -1,12 +1,12 @@
 """The list of endpoints: those that fail come first."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from service.web.page import Result, Shown, Visit
 from service.web.pages.filtering import as_file, asked
+from service.web.together import together
 from service.web.words import in_words
 
 LIMIT: Final = 100
@@ -40,7 +40,7 @@ async def show_list(visit: Visit) -> Result:
     """A page of the list. The API knows its order by time; within a page those that fail are put first."""
     query = _asked(visit)
     listed = visit.ask("list_endpoints", query={**query, "limit": str(LIMIT)})
-    page, counts = await asyncio.gather(listed, _counts(visit))
+    page, counts = await together(listed, _counts(visit))
     endpoints = sorted(page["data"], key=lambda each: _ORDER.get(look_of(each), 2))
     ids = ",".join(each["id"] for each in endpoints)
     lines = (await visit.ask("list_endpoint_stats", query={"endpoint_id": ids}))["data"] if ids else []
@@ -56,7 +56,10 @@ async def show_list(visit: Visit) -> Result:
         "is_part": bool(page["next_cursor"] or page["prev_cursor"]),
         "look_of": look_of,
     }
-    return Shown("endpoints.html", _title(endpoints, query, is_part=bool(page["next_cursor"])), context)
+    title = _title(endpoints, query, is_part=bool(page["next_cursor"]))
+    failing = counts[1] or "0"
+    is_known = failing.isdecimal() and "search" not in query
+    return Shown("endpoints.html", title, context, failing_count=int(failing) if is_known else None)
 
 
 async def export_list(visit: Visit) -> Result:

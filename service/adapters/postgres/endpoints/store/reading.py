@@ -47,7 +47,8 @@ class Reading(EndpointWork):
         self, statement: str, organization_id: str, walk: Walk[TimeKeyset], wanted: EndpointFilter
     ) -> Sequence[asyncpg.Record]:
         async with driver(self._engine) as connection:
-            forms = wanted.url and await forms_of(connection, self._secret_box, organization_id, wanted.url)
+            url = wanted.url
+            forms = None if url is None else await forms_of(connection, self._secret_box, organization_id, url)
             place = (*(walk.beside or (None, None)), walk.limit)
             rows: Sequence[asyncpg.Record] = await connection.fetch(
                 statement, organization_id, forms, list(wanted.states), *place, wanted.search, wanted.is_failing
