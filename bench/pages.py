@@ -90,6 +90,7 @@ PATHS: Final = (
     "/replays",
     "/replays/new",
     "/replays/new?endpoint_id={endpoint}&states=dead",
+    "/replays/new?endpoint_id={endpoint}&states=dead&count=1",
     "/replays/{replay}",
     "/event-types",
     "/event-types/{type}",

@@ -29,7 +29,7 @@ from service.web.cookie import session_digest
 from service.web.entering import Entering, base_of, home
 from service.web.guard import page_headers, require_own_page
 from service.web.page import FORM_FIELDS_MAX, PREFIX, SAFE, Download, Form, Moved, Page, Result, Shown, Visit, not_found
-from service.web.rendering import STATIC, render, static_file
+from service.web.rendering import STATIC, compile_all, render, static_file
 from service.web.visitors import Visitors
 
 FORM: Final = "application/x-www-form-urlencoded"
@@ -70,6 +70,7 @@ class WebApp:
 
     def application(self, pages: Sequence[Page], *, embed_origins: Collection[str]) -> web.Application:
         """Build the application. ``embed_origins`` are the sites whose pages may show ours in a frame."""
+        compile_all()
         app = web.Application(middlewares=[self._errors()])
         app.on_response_prepare.append(page_headers(embed_origins))
         entering = Entering(self._desk, self._visitors, self._entrance, self._configured_url, read_form)

@@ -14,6 +14,7 @@ from service.api.errors import ApiError
 from service.ports.errors import UnavailableError
 from service.ports.oversight import BrokerDesk
 from service.web.page import Visit
+from service.web.words import number
 
 KEPT_SECONDS: Final = 5.0
 PARKED_KEPT_SECONDS: Final = 15.0
@@ -22,6 +23,8 @@ PARKED_SECONDS_MAX: Final = 1.0
 ORGANIZATIONS_MAX: Final = 1_000
 RUNNING_MAX: Final = 20
 """Replays are counted up to this."""
+FAILING_MAX: Final = 200
+"""Failing endpoints are, unless the page has counted all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,11 @@ class Counts:
     failing: int = 0
     running: int = 0
     parked: int = 0
+
+    @property
+    def failing_text(self) -> str:
+        """How many endpoints fail, as far as they are counted."""
+        return f"{number(self.failing)}{'+' if self.failing == FAILING_MAX else ''} failing"
 
     @property
     def running_text(self) -> str:
@@ -83,6 +91,7 @@ class Aside:
 
 async def _read(visit: Visit, failing_count: int | None) -> Counts:
     if failing_count is None:
-        failing_count = (await visit.ask("get_stats", query={"period": "1h"}))["failing_count"]
+        failing = await visit.ask("list_endpoint_urls", query={"failing": "true", "limit": str(FAILING_MAX)})
+        failing_count = len(failing["data"])
     replays = await visit.ask("list_replays", query={"state": "pending,running", "limit": str(RUNNING_MAX)})
     return Counts(failing_count, len(replays["data"]))

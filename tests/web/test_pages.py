@@ -60,7 +60,7 @@ async def test_what_others_wrote_is_text(whole: Whole) -> None:
         "/audit",
         f"/events?message_id={HOSTILE.replace('&', '')}",
         f"/deliveries?event_id={HOSTILE}",
-        f"/replays/new?endpoint_id={HOSTILE}",
+        f"/replays/new?endpoint_id={HOSTILE}&count=1",
         f"/find?q={HOSTILE}",
     ):
         seen = await visitor.get(f"{BASE}{path}")
@@ -107,8 +107,16 @@ async def test_one_delivery_is_replayed_at_once_and_several_as_a_job(whole: Whol
 
 async def test_a_replay_is_counted_before_it_begins(whole: Whole, things: Things) -> None:
     visitor = await signed_in(whole)
-    counted = await visitor.get(f"{BASE}/replays/new?endpoint_id={things.endpoint_id}")
+    counted = await visitor.get(f"{BASE}/replays/new?endpoint_id={things.endpoint_id}&count=1")
     assert "0 would be sent again." in counted.words
+    at_once = await visitor.get(f"{BASE}/replays/new?endpoint_id={things.endpoint_id}")
+    assert "would be sent again" not in at_once.words, "to count may take longer than a page should"
+    assert re.findall(r'hx-get="([^"]*)"', at_once.text) == [
+        f"{BASE}/replays/new?endpoint_id={things.endpoint_id}&amp;count=1"
+    ]
+    nothing = await visitor.get(f"{BASE}/replays/new?count=1")
+    assert nothing.status == 400
+    assert "This cannot be replayed." in nothing.words
     wrong = await visitor.post(f"{BASE}/replays", {"endpoint_id": things.endpoint_id, "rate": "many"})
     assert wrong.status == 400
     assert "must be a whole number" in wrong.words

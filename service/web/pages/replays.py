@@ -51,10 +51,10 @@ def _title(job: Mapping[str, Any]) -> str:
 
 
 async def ask_replay(visit: Visit, *, errors: Mapping[str, Sequence[str]] | None = None) -> Result:
-    """The form of a new job; with something to look for, it says how much that is."""
+    """The form of a new job. To count takes a while, so that is asked for; what came with a link is asked by script."""
     given = {name: visit.form.get(name) or visit.query(name) for name in _FIELDS}
-    count = None
-    if (given["endpoint_id"] or given["event_type"]) and not errors:
+    count, is_told = None, bool(given["endpoint_id"] or given["event_type"])
+    if visit.query("count") and not errors:
         try:
             count = await visit.ask("create_replay", body={**_body(given), "dry_run": True})
         except ApiError as refused:
@@ -64,6 +64,7 @@ async def ask_replay(visit: Visit, *, errors: Mapping[str, Sequence[str]] | None
     context = {
         "given": given,
         "count": count,
+        "uncounted": visit.url("/replays/new", **given, count=1) if is_told and not (count or errors) else "",
         "errors": errors or {},
         "urls": await urls_by_id(visit),
     }

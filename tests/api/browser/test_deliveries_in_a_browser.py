@@ -21,6 +21,9 @@ async def test_what_is_selected_is_replayed(seat: Visit, running: Running) -> No
     receiver.status, receiver.verified = 204, []
     page = await seat.go(f"{BASE}/deliveries?state=dead&endpoint_id={endpoint['id']}")
     assert await page.get_by_role("button", name="Replay selected").is_disabled()
+    await page.get_by_role("link", name="Replay all that match…").click()
+    await page.get_by_text("3 would be sent again.").wait_for()
+    await page.go_back()
     await page.keyboard.press("j")
     await page.keyboard.press("x")
     await page.locator("tbody input[name=ids]").nth(1).check()

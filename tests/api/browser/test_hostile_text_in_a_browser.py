@@ -143,7 +143,7 @@ async def test_nothing_runs_that_an_address_says(windows: Windows, running: Runn
             f"/endpoints?search={text}&state={text}",
             f"/endpoints/new?url={text}",
             f"/endpoints/{things.endpoint_id}/recover?job={text}",
-            f"/replays/new?endpoint_id={text}&event_type={text}&since={text}&rate={text}",
+            f"/replays/new?endpoint_id={text}&event_type={text}&since={text}&rate={text}&count=1",
             f"/audit?object_id={text}&operation={text}&actor_id={text}",
             f"/find?q={text}",
             f"/overview?done={text}",
