@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from bench.pages import unmeasured
 from service.core.events.sample import sample_event
 from service.web.code import coloured_json
 from service.web.pages.events import answered_by, message_of
@@ -103,6 +104,10 @@ async def test_one_delivery_is_replayed_at_once_and_several_as_a_job(whole: Whol
     assert paused.title.startswith("Paused at")
     assert "hx-trigger" not in paused.text
     assert (await visitor.post(f"{job.location.split('?')[0]}/cancel")).status == 303
+
+
+async def test_every_page_is_measured(whole: Whole) -> None:
+    assert unmeasured(whole.engine) == [], "say in bench.pages how to ask for these"
 
 
 async def test_a_replay_is_counted_before_it_begins(whole: Whole, things: Things) -> None:
