@@ -103,7 +103,7 @@ class WebApp:
             result = await patience.wait(_result(page, visit))
             if isinstance(result, Download):
                 return await self._send(result, visit)
-            counts = await patience.wait(self._counts(result, visit))
+            counts = await self._counts(result, visit)
             return self._answer(result, visit, page.section, counts)
 
         return show

@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from service.api.errors import ApiError
+from service.api.patience import Patience
 from service.ports.errors import UnavailableError
 from service.ports.oversight import BrokerDesk
 from service.web.page import Visit
 from service.web.words import number
 
 KEPT_SECONDS: Final = 5.0
+READ_SECONDS_MAX: Final = 1.0
 PARKED_KEPT_SECONDS: Final = 15.0
 PARKED_SECONDS_MAX: Final = 1.0
 """For the broker's answer; a page does not wait for a broker that is away."""
@@ -64,15 +66,21 @@ class Aside:
         kept = self._kept.get(visit.organization_id)
         if kept is not None and self._clock() < kept[0] and failing_count in {None, kept[1].failing}:
             return kept[1]
+        self._keep(visit.organization_id, kept[1] if kept else Counts())  # for whoever comes while they are read
+        found = Counts()
         try:
-            found = await _read(visit, failing_count)
+            found = await Patience(READ_SECONDS_MAX).wait(_read(visit, failing_count))
         except (ApiError, UnavailableError):
-            found = Counts()
-        self._kept.pop(visit.organization_id, None)  # so that it becomes the last
+            pass
+        finally:
+            self._keep(visit.organization_id, found)
+        return found
+
+    def _keep(self, organization_id: str, counts: Counts) -> None:
+        self._kept.pop(organization_id, None)  # so that it becomes the last
         if len(self._kept) >= ORGANIZATIONS_MAX:
             self._kept.pop(next(iter(self._kept)))
-        self._kept[visit.organization_id] = self._clock() + KEPT_SECONDS, found
-        return found
+        self._kept[organization_id] = self._clock() + KEPT_SECONDS, counts
 
     async def parked_count(self) -> int:
         """How many messages are parked, as far as the broker says so in time."""

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
+from service.adapters.postgres.engine import driver
 from service.core.deliveries.request import Fault
 from service.core.endpoints.gates.breaker import BreakerLimits
 from service.core.oversight import BrokerState, QueueState
@@ -28,6 +29,15 @@ async def test_what_fails_and_what_is_replayed_is_counted_on_every_page(whole: W
         assert "failing" not in theirs.words.partition("Set up")[0], path
     part = await visitor.post(f"/dashboard/o/{OWNER}/endpoints/check/url", {"url": "https://a.example/"})
     assert "failing" not in part.words
+
+
+async def test_counts_that_take_too_long_are_left_out(whole: Whole) -> None:
+    visitor = await signed_in(whole)
+    async with driver(whole.engine) as connection, connection.transaction():
+        await connection.execute("LOCK TABLE replay_jobs IN ACCESS EXCLUSIVE MODE")
+        for path in ("event-types", "keys"):  # the second does not even wait
+            seen = await visitor.get(f"/dashboard/o/{OWNER}/{path}")
+            assert (seen.status, "running" in seen.words) == (200, False)
 
 
 @dataclass
