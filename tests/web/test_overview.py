@@ -103,6 +103,7 @@ def test_what_waits_is_not_called_safe_beside_what_was_given_up() -> None:
         "3 deliveries wait and are tried again by themselves. 2 deliveries of the last 24 hours were given up."
     )
     assert "Nothing is lost: 3 deliveries" in lead_of(stats_of([{"waiting": 3}], failing_count=1))
+    assert "1 delivery waits and is tried again by itself." in lead_of(stats_of([{"waiting": 1}], failing_count=1))
 
 
 async def test_an_endpoint_that_only_answered_503_is_not_said_to_have_given_no_answer(whole: Whole) -> None:

@@ -69,10 +69,10 @@ def lead_of(stats: Mapping[str, Any]) -> str:
     if stats["failing_count"]:
         sentences += ["Everything else arrives."] if stats["failing_count"] < stats["endpoints"] else []
         if waiting:
-            wait, more = ("waits and is", "") if waiting == 1 else ("wait and are", "more than ")
-            told = f"{more if stats['backlog']['is_capped'] else ''}{counted(waiting, 'delivery', 'deliveries')}"
+            wait = "waits and is tried again by itself" if waiting == 1 else "wait and are tried again by themselves"
+            told = f"{'more than ' if stats['backlog']['is_capped'] else ''}{counted(waiting, 'delivery', 'deliveries')}"
             lost = "" if dead else "Nothing is lost: "
-            sentences.append(f"{lost}{told} {wait} tried again by themselves.")
+            sentences.append(f"{lost}{told} {wait}.")
     elif stats["endpoints"] == 1:
         sentences.append("The endpoint takes what it is sent.")
     else:
