@@ -70,9 +70,9 @@ def lead_of(stats: Mapping[str, Any]) -> str:
         sentences += ["Everything else arrives."] if stats["failing_count"] < stats["endpoints"] else []
         if waiting:
             wait = "waits and is tried again by itself" if waiting == 1 else "wait and are tried again by themselves"
-            told = f"{'more than ' if stats['backlog']['is_capped'] else ''}{counted(waiting, 'delivery', 'deliveries')}"
+            more = "more than " if stats["backlog"]["is_capped"] else ""
             lost = "" if dead else "Nothing is lost: "
-            sentences.append(f"{lost}{told} {wait}.")
+            sentences.append(f"{lost}{more}{counted(waiting, 'delivery', 'deliveries')} {wait}.")
     elif stats["endpoints"] == 1:
         sentences.append("The endpoint takes what it is sent.")
     else:
