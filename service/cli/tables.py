@@ -118,7 +118,7 @@ def moment(at: datetime | None) -> str | None:
     return None if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def near(at: datetime, now: datetime) -> str:
+def near(at: datetime, now: datetime, clock: str = "%H:%M:%S") -> str:
     """A time in UTC, short: only the clock if it is today, else month and day as well."""
     at, now = at.astimezone(UTC), now.astimezone(UTC)
-    return at.strftime("%H:%M:%S" if at.date() == now.date() else "%m-%d %H:%M")
+    return at.strftime(clock if at.date() == now.date() else "%m-%d %H:%M")

@@ -87,6 +87,8 @@ def shown(value: object) -> str:
     """Format a value for people, on one line."""
     if value is None:
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, datetime):
         return format_timestamp(value)
     if isinstance(value, (list, tuple)):

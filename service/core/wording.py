@@ -10,3 +10,16 @@ def signed_seconds(seconds: float) -> str:
     """``+0.012 s``, to the millisecond; ``0.000 s``, without a sign, when it rounds to zero."""
     rounded = round(seconds, 3)
     return f"{rounded:+.3f} s" if rounded else "0.000 s"
+
+
+def duration(milliseconds: float | None) -> str:
+    """How long something took: "96 ms", "15.0 s", "2 min 15"; "" for None."""
+    if milliseconds is None:
+        return ""
+    if round(milliseconds) < 1000:  # noqa: PLR2004 - milliseconds in a second
+        return f"{milliseconds:.0f} ms"
+    seconds = milliseconds / 1000
+    if round(seconds, 1) < 60:  # noqa: PLR2004 - of a minute
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d}" if rest else f"{minutes} min"

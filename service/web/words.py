@@ -11,6 +11,8 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
+from service.core.wording import duration
+
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86_400
@@ -121,19 +123,6 @@ def since(context: Context, value: str | datetime) -> str:
 def until(context: Context, value: str | datetime) -> str:
     """How long it is until a time, without "in": "21 h 14 min", as ``since`` tells what is past."""
     return since(context, context["now"] - (instant(value) - context["now"]))
-
-
-def duration(milliseconds: float | None) -> str:
-    """How long something took: "96 ms", "15.0 s", "2 min 15"; "" for None."""
-    if milliseconds is None:
-        return ""
-    if round(milliseconds) < 1000:  # noqa: PLR2004 - milliseconds in a second
-        return f"{milliseconds:.0f} ms"
-    seconds = milliseconds / 1000
-    if round(seconds, 1) < _MINUTE:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), _MINUTE)
-    return f"{minutes} min {rest:02d}" if rest else f"{minutes} min"
 
 
 def number(value: float | None) -> str:

@@ -1,17 +1,24 @@
 """trigger and deliveries against a service that runs: an event in, a signed POST out, and the record of it."""
 
 import asyncio
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 from service.adapters.postgres.endpoints.organizations import OrganizationStore
 from service.adapters.postgres.engine import connect
 from service.adapters.postgres.events.types import EventTypeStore
+from service.cli.deliveries.showing import Waiting, print_deliveries
+from service.cli.tables import near
+from service.core.endpoints.gates.gate import Gate, GateKind
 from tests.cli.command import Run, free_port, serving
+from tests.cli.reach import Api
 from tests.fakes.actor import SOMEBODY
 from webhook_signature import Webhook
 
@@ -19,7 +26,6 @@ DELIVERY_KEYS = {
     "id",
     "event_id",
     "event_type",
-    "organization_id",
     "endpoint_id",
     "subscription_id",
     "replay_number",
@@ -91,7 +97,8 @@ async def _show(posthorn: Run, delivery: dict[str, Any], sent: dict[str, Any]) -
     assert isinstance(attempt["duration_ms"], int)
     headers = sent[delivery["event_id"]]
     signed = ("webhook-id", "webhook-timestamp", "webhook-signature")
-    assert attempt["sent_headers"] == {name: headers[name] for name in signed}
+    sent_headers = attempt["request"]["headers"]
+    assert {name: sent_headers[name] for name in signed} == {name: headers[name] for name in signed}
     assert attempt["reply_headers"].keys() == {"Content-Length", "Date", "Server"}
     assert "accepted" in (await posthorn("deliveries", "show", delivery["id"])).out
 
@@ -192,6 +199,54 @@ async def test_what_a_gate_keeps_back_is_listed_as_held(environment: dict[str, s
         assert (await posthorn(*trigger)).code == 0
         service.signal(signal.SIGTERM)
         assert await service.end() == 0
-    listed = await posthorn("deliveries", "list", "--organization", "org_a")
-    assert "held, paused" in listed.out
-    assert "due" not in listed.out
+    for whose in (("--organization", "org_a"), ()):
+        listed = await posthorn("deliveries", "list", *whose)
+        assert "0/12  held, paused" in listed.out
+        assert "due" not in listed.out
+
+
+async def test_over_http_what_waits_is_told_as_beside_the_database(api: Api, posthorn: Run) -> None:
+    reach = {"POSTHORN_API_URL": api.url, "POSTHORN_API_KEY": api.key, "DATABASE_URL": ""}
+    add = ("endpoints", "add", "--url", "https://a.example/hook", "--event-types", "message.sent", "--json")
+    endpoint = (await posthorn(*add, **reach)).json["id"]
+    assert (await posthorn("endpoints", "test", endpoint, **reach)).code == 0
+    mine = ("deliveries", "list", "--endpoint", endpoint)
+    assert re.search(
+        r"· pending .* not tried yet +0/12  due \d\d:\d\d:\d\d  dlv_", (await posthorn(*mine, **reach)).out
+    )
+    assert (await posthorn("endpoints", "pause", endpoint, **reach)).code == 0
+    assert re.search(r"‖ pending .* 0/12  held, paused  dlv_", (await posthorn(*mine, **reach)).out)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_how_a_delivery_stands_is_one_line_of_few_words(*, is_first: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """At its first look or later, the words are those of the design's picture."""
+    made, last = (
+        (0, {"last_status": None, "reason": None}) if is_first else (4, {"last_status": 503, "reason": "http_status"})
+    )
+    waits = _listed("pending", attempts_made=made, next_attempt_at=_at("14:40:30"), **last)
+    gate = Gate(GateKind.BREAKER, until=datetime.fromisoformat(_at("14:48:55")))
+    ended = _listed("delivered", attempts_made=1, last_status=204, ended_at=_at("14:40:12.096"))
+    dead = _listed("dead", attempts_made=3, last_status=413, reason="payload_too_large", ended_at=_at("14:40:12"))
+    print_deliveries([waits, ended, dead], {"pending": Waiting(gate, 12)})
+    held, took, given_up = (re.split(" {2,}", line) for line in capsys.readouterr().out.splitlines()[1:])
+    answer, tries = ("not tried yet", "0/12") if is_first else ("503 http_status", "4/12")
+    assert held == [
+        "‖ pending",
+        "message.sent",
+        answer,
+        tries,
+        f"held to {near(gate.until, datetime.now(UTC), '%H:%M')}",
+        "pending",
+    ]
+    assert took == ["✓ delivered", "message.sent", "204", "1", "took 96 ms", "delivered"]
+    assert given_up == ["✗ dead", "message.sent", "413 payload_too_large", "3", "given up", "dead"]
+
+
+def _at(clock: str) -> str:
+    return f"2026-11-20T{clock}Z"
+
+
+def _listed(state: str, **fields: object) -> dict[str, Any]:
+    nothing = dict.fromkeys(("reason", "last_status", "next_attempt_at", "ended_at"))
+    return nothing | {"id": state, "state": state, "event_type": "message.sent", "created_at": _at("14:40:12")} | fields

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from service.cli.remote.target import ApiOptions
-from service.cli.terminal import print_fields, print_json, shown, tell
+from service.cli.terminal import json_text, print_fields, print_json, print_line, shown, tell
 
 if TYPE_CHECKING:
     from service.cli.calls.calling import Whose
 
 _NOTHING: Final[Mapping[str, Any]] = {}
+_UNSET: Final[Sequence[object]] = (None, "", [], {})
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d.*Z")
 
 
@@ -58,12 +59,19 @@ def call_body(api: ApiOptions, organization_id: str | None, name: str, path: Map
     return asyncio.run(run())
 
 
-def print_answer(answer: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print one thing: its fields, those of inner things with dots; or the answer as it is."""
+def print_answer(answer: Mapping[str, Any], *, as_json: bool, below: Sequence[str] = ()) -> None:
+    """Print one thing: its fields that are set, those of inner things with dots; or the answer as it is.
+
+    ``below`` are fields that are printed as JSON, each in lines of its own.
+    """
     if as_json:
         print_json(answer)
-    else:
-        print_fields(dict(_flat(answer)))
+        return
+    fields = _flat({name: value for name, value in answer.items() if name not in below})
+    print_fields({name: value for name, value in fields if value not in _UNSET})
+    for name in below:
+        if answer.get(name) is not None:
+            print_line(f"\n{name}\n{json_text(answer[name], indent=2)}")
 
 
 def print_page(page: Mapping[str, Any], columns: Mapping[str, str], *, nothing: str, as_json: bool) -> None:
@@ -79,8 +87,14 @@ def print_page(page: Mapping[str, Any], columns: Mapping[str, str], *, nothing: 
     fields = [dict(_flat(each)) for each in page["data"]]
     rows = [[_cell(each.get(name)) for name in columns.values()] for each in fields]
     print_table([Column(title.rstrip("*"), moves=title.endswith("*")) for title in columns], rows, nothing=nothing)
+    tell_more(page)
+
+
+def tell_more(page: Mapping[str, Any], what: str = "more") -> None:
+    """Say how a list goes on, if it does."""
     if page.get("next_cursor"):
-        tell(f"{len(rows)} shown. For more add --cursor {shown(page['next_cursor'])}")
+        ones = "" if what == "more" else " ones"
+        tell(f"{len(page['data'])} shown. For {what}{ones} add --cursor {shown(page['next_cursor'])}")
 
 
 def _flat(answer: Mapping[str, Any], before: str = "") -> Sequence[tuple[str, Any]]:

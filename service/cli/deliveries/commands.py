@@ -1,10 +1,10 @@
 """``deliveries``: list, show and replay deliveries."""
 
-from typing import Any, Final
+from typing import Any
 
 import typer
 
-from service.cli.calls.running import call, is_remote, print_answer, print_page
+from service.cli.calls.running import call, is_remote, print_answer, tell_more
 from service.cli.deliveries.arguments import (
     DeliveryArgument,
     EndpointsOption,
@@ -16,19 +16,10 @@ from service.cli.deliveries.arguments import (
     StatusesOption,
     TypesOption,
 )
+from service.cli.hints import suggest, words
 from service.cli.options import CursorOption, LimitOption, OldestFirstOption, order_of
 from service.cli.remote.target import ApiOptions, reaches_api
-from service.cli.terminal import JsonOption
-
-_COLUMNS: Final = {
-    "state": "state",
-    "type": "event_type",
-    "status": "last_status",
-    "reason": "reason",
-    "tries": "attempts_made",
-    "next (UTC)": "next_attempt_at",
-    "delivery*": "id",
-}
+from service.cli.terminal import JsonOption, print_json
 
 group = typer.Typer(no_args_is_help=True)
 
@@ -51,51 +42,52 @@ def list_deliveries(
     as_json: JsonOption = False,
     api: ApiOptions,
 ) -> None:
-    """List deliveries, newest event first."""
-    if is_remote(api):
-        query: dict[str, Any] = {"endpoint_id": endpoint_id, "event_id": event_id, "message_id": message_id}
-        query |= {"state": state, "event_type": event_type, "status_code": status_code, "reason": reason}
-        query |= {"limit": limit, "cursor": cursor, **order_of(is_ascending=oldest_first)}
-        page = call(api, organization_id, "list_deliveries", query=query)
-        print_page(page, _COLUMNS, nothing="No delivery matches.", as_json=as_json)
-        return
-    from service.cli.deliveries import work
+    """List deliveries, newest event first; without an organization, beside the database, those of all."""
+    query: dict[str, Any] = {"endpoint_id": endpoint_id, "event_id": event_id, "message_id": message_id}
+    query |= {"state": state, "event_type": event_type, "status_code": status_code, "reason": reason}
+    query |= {"limit": limit, "cursor": cursor, **order_of(is_ascending=oldest_first)}
+    if organization_id is not None or is_remote(api):
+        from service.cli.deliveries import reading
 
-    work.list_deliveries(
-        organization_id,
-        endpoint_id,
-        event_id,
-        state,
-        message_id=message_id,
-        event_type=event_type,
-        status_code=status_code,
-        reason=reason,
-        oldest_first=oldest_first,
-        limit=limit,
-        cursor=cursor,
-        as_json=as_json,
-    )
+        page, waiting = reading.read_page(api, organization_id, query)
+    else:
+        from service.cli.deliveries import everywhere
+
+        page, waiting = everywhere.read_page(query)
+    if as_json:
+        print_json(page)
+        return
+    from service.cli.deliveries.showing import print_deliveries
+
+    print_deliveries(page["data"], waiting)
+    tell_more(page, "newer" if oldest_first else "older")
+    if page["data"]:
+        suggest(words("deliveries", "show", page["data"][0]["id"]))
+    elif organization_id is not None:
+        suggest(words("endpoints", "list", "--organization", organization_id))
 
 
 @group.command("show")
 @reaches_api
 def show_delivery(delivery_id: DeliveryArgument, *, as_json: JsonOption = False, api: ApiOptions) -> None:
     """Show a delivery with every attempt, oldest first."""
-    if is_remote(api):
-        print_answer(call(api, None, "get_delivery", path={"id": delivery_id}), as_json=as_json)
-        return
-    from service.cli.deliveries import work
+    from service.cli.deliveries.reading import owner_of
+    from service.cli.deliveries.showing import print_delivery
 
-    work.show_delivery(delivery_id, as_json=as_json)
+    found = call(api, None, "get_delivery", path={"id": delivery_id}, whose=owner_of(delivery_id))
+    if as_json:
+        print_json(found)
+    else:
+        print_delivery(found)
 
 
 @group.command("replay")
 @reaches_api
 def replay_delivery(delivery_id: DeliveryArgument, *, as_json: JsonOption = False, api: ApiOptions) -> None:
     """Deliver an event again: create a new delivery, due at once. The old one stays unchanged."""
-    if is_remote(api):
-        print_answer(call(api, None, "replay_delivery", path={"id": delivery_id}), as_json=as_json)
-        return
-    from service.cli.deliveries import work
+    from service.cli.deliveries.reading import owner_of
 
-    work.replay_delivery(delivery_id, as_json=as_json)
+    made = call(api, None, "replay_delivery", path={"id": delivery_id}, whose=owner_of(delivery_id))
+    print_answer(made, as_json=as_json)
+    if not as_json:
+        suggest(words("deliveries", "show", made["id"]))

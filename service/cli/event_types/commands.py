@@ -56,7 +56,8 @@ def show_event_type(
     api: ApiOptions,
 ) -> None:
     """Show an event type with its JSON Schema and a sample."""
-    print_answer(call(api, organization_id, "get_event_type", path={"name": name}), as_json=as_json)
+    answer = call(api, organization_id, "get_event_type", path={"name": name})
+    print_answer(answer, as_json=as_json, below=("schema", "sample"))
 
 
 @group.command("add")
@@ -77,6 +78,7 @@ def add_event_type(
     body: dict[str, Any] = {"name": name, "schema": read_json(schema, "--schema"), "description": description}
     if sample is not None:
         body["sample"] = read_json(sample, "--sample")
-    print_answer(call(api, organization_id, "register_event_type", body=body), as_json=as_json)
+    answer = call(api, organization_id, "register_event_type", body=body)
+    print_answer(answer, as_json=as_json, below=("schema", "sample"))
     if not as_json:
         suggest(words("event-types", "show", name, *of(organization_id)))

@@ -14,6 +14,7 @@ from service.core.deliveries.outcome import Accepted, OutcomeKind
 from service.core.deliveries.request import Fault, Reply
 from service.core.reason import Reason
 from service.core.timestamp import format_timestamp
+from service.core.wording import duration
 
 GAP: Final = "  "
 _CLOCK: Final = "%H:%M:%S"
@@ -81,7 +82,7 @@ class Lines:
         event_type, name = map(shown, names)
         badge.align("left", max(_ANSWER_WIDTH, badge.cell_len))
         first = Text(GAP).join([Text(_clock(at), "dim"), Text(event_type.ljust(_TYPE_WIDTH))])
-        last = Text(GAP).join([badge, Text(_took(duration_ms).rjust(_TOOK_WIDTH))])
+        last = Text(GAP).join([badge, Text(duration(duration_ms).rjust(_TOOK_WIDTH))])
         line = Text(GAP).join([first, Text(name, "dim"), last])
         lines = [line]
         if line.cell_len > self._width:
@@ -146,7 +147,3 @@ def _word(answer: Reply | Fault) -> str:
 
 def _clock(at: datetime) -> str:
     return at.astimezone().strftime(_CLOCK)
-
-
-def _took(duration_ms: int) -> str:
-    return f"{duration_ms} ms" if duration_ms < 10_000 else f"{duration_ms / 1000:.1f} s"  # noqa: PLR2004 - of seconds

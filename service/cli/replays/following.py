@@ -71,9 +71,8 @@ def print_job(job: Mapping[str, Any], organization_id: str | None, *, as_json: b
     if as_json:
         print_json(job)
         return
-    told = {name: each for name, each in job.items() if each is not None and name != "skipped"}
-    skipped = {f"skipped.{name}": count for name, count in job["skipped"].items() if count}
-    print_answer(told | skipped, as_json=False)
+    skipped = {name: count for name, count in job["skipped"].items() if count}
+    print_answer({**job, "skipped": skipped}, as_json=False)
     if job["ended_at"] is None:
         command = "resume" if job["state"] == ReplayState.PAUSED else "pause"
         suggest(words("replays", "show", job["id"]), words("replays", command, job["id"]))

@@ -1,0 +1,108 @@
+"""How deliveries are printed, whoever read them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from rich.text import Text
+
+from service.cli.calls.running import print_answer
+from service.cli.hints import suggest, words
+from service.cli.tables import Column, badge, moment, near, print_table
+from service.cli.terminal import print_line
+from service.core.deliveries.delivery import FINAL_STATES, State
+from service.core.endpoints.gates.gate import Gate
+from service.core.wording import duration
+
+_COLUMNS: Final = (
+    Column("state"),
+    Column("type"),
+    Column("answer"),
+    Column("tries", is_right=True),
+    Column("next (UTC)"),
+    Column("delivery", moves=True),
+)
+_ATTEMPT_COLUMNS: Final = (
+    Column("try", is_right=True),
+    Column("started (UTC)"),
+    Column("took", is_right=True),
+    Column("outcome"),
+    Column("status"),
+    Column("reason"),
+    Column("detail", moves=True),
+    Column("reply", moves=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What one delivery waits for. ``attempts_max`` is None where it is not known."""
+
+    keeper: Gate | None = None
+    attempts_max: int | None = None
+
+
+def print_deliveries(rows: Sequence[Mapping[str, Any]], waiting: Mapping[str, Waiting]) -> None:
+    """Print a list; ``waiting`` has those that have not ended, by id."""
+    now = datetime.now(UTC)
+    cells = [_cells(each, waiting.get(each["id"], Waiting()), now) for each in rows]
+    print_table(_COLUMNS, cells, nothing="No delivery matches.")
+
+
+def print_delivery(delivery: Mapping[str, Any]) -> None:
+    """Print one delivery with its attempts, and what can be done next."""
+    print_answer({name: value for name, value in delivery.items() if name != "attempts"}, as_json=False)
+    print_line("")
+    rows = [
+        (
+            *(each["number"], moment(_instant(each["started_at"])), duration(each["duration_ms"])),
+            *(each[name] for name in ("outcome", "status", "reason", "detail", "reply")),
+        )
+        for each in delivery["attempts"]
+    ]
+    print_table(_ATTEMPT_COLUMNS, rows, nothing="No attempt yet.")
+    if delivery["state"] in FINAL_STATES:
+        suggest(words("deliveries", "replay", delivery["id"]))
+    else:
+        suggest(words("events", "explain", delivery["event_id"]))
+
+
+def _cells(delivery: Mapping[str, Any], waiting: Waiting, now: datetime) -> Sequence[object]:
+    made = delivery["attempts_made"]
+    return (
+        badge(delivery["state"], made, is_held=waiting.keeper is not None),
+        delivery["event_type"],
+        _answer(delivery),
+        f"{made}/{waiting.attempts_max}" if waiting.attempts_max is not None else made,
+        _next(delivery, waiting.keeper, now),
+        Text(delivery["id"], "dim"),
+    )
+
+
+def _answer(delivery: Mapping[str, Any]) -> Text:
+    told = [str(each) for each in (delivery["last_status"], delivery["reason"]) if each is not None]
+    if not told:
+        return Text("no answer" if delivery["attempts_made"] else "not tried yet", "dim")
+    return Text(" ".join(told), {State.DELIVERED: "", State.CANCELLED: "dim"}.get(delivery["state"], "red"))
+
+
+def _next(delivery: Mapping[str, Any], keeper: Gate | None, now: datetime) -> str | None:
+    ended_at, due_at = _instant(delivery["ended_at"]), _instant(delivery["next_attempt_at"])
+    match delivery["state"]:
+        case State.DELIVERED if ended_at is not None:
+            took = ended_at - datetime.fromisoformat(delivery["created_at"])
+            return f"took {duration(took.total_seconds() * 1000)}"
+        case State.DEAD:
+            return "given up"
+        case State.LEASED:
+            return "being sent"
+    if keeper is not None:
+        return f"held to {near(keeper.until, now, '%H:%M')}" if keeper.until else f"held, {keeper.kind}"
+    if due_at is not None:
+        return f"due {near(due_at, now)}"
+    return f"ended {near(ended_at, now)}" if ended_at is not None else None
+
+
+def _instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text is not None else None
