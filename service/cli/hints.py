@@ -20,6 +20,12 @@ def words(*each: str) -> str:
     return shlex.join(each)
 
 
+def add_endpoint_command(organization_id: str | None) -> str:
+    """The command that adds an endpoint, with an example URL."""
+    whose = ("--organization", organization_id) if organization_id is not None else ()
+    return words("endpoints", "add", *whose, "--url", "https://hooks.example.com/", "--event-types", "message.sent")
+
+
 def called_as(*, anywhere: bool = False) -> str:
     """How a shell calls this program: by name if it is on the PATH, else as it was called now.
 

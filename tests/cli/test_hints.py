@@ -30,8 +30,8 @@ async def test_each_command_leads_to_the_next(posthorn: Run) -> None:
     [add] = next_of(made)
     added = await posthorn(*add)
     assert added.code == 0
-    [trigger] = next_of(added)
-    assert trigger[:4] == ["trigger", "message.sent", *ORGANIZATION]
+    [test] = next_of(added)
+    assert (test[:2], test[3:]) == (["endpoints", "test"], [*ORGANIZATION])
     listed = await posthorn("endpoints", "list", *ORGANIZATION)
     [deliveries] = next_of(listed)
     none = await posthorn(*deliveries)

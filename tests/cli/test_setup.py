@@ -41,11 +41,13 @@ async def test_endpoints_are_added_listed_and_removed(posthorn: Run) -> None:
     await posthorn("keys", "create", "--organization", "org_a")
     added = await add(posthorn, "--json")
     assert (added.code, added.err) == (0, "")
-    assert added.json.keys() == {"id", "url", "event_types", "secret", "public_key"}
+    assert added.json.keys() >= {"id", "url", "event_types", "secret", "public_key"}
     assert added.json["event_types"] == ["message.sent", "link.clicked"]
     assert len(decode_secret(added.json["secret"])) == 32
     again = await add(posthorn, "--json")
-    assert again.json == added.json | {"secret": None}
+    assert (again.json["id"], again.json["secret"]) == (added.json["id"], None)
+    more = await add(posthorn, "--event-types", "link.clicked,message.replied", "--json")
+    assert more.json["event_types"] == ["message.sent", "link.clicked", "message.replied"]
     listed = await posthorn("endpoints", "list", "--organization", "org_a", "--json")
     assert [each["id"] for each in listed.json["data"]] == [added.json["id"]]
     assert listed.json["data"][0]["created_at"].endswith("Z")
@@ -56,7 +58,7 @@ async def test_endpoints_are_added_listed_and_removed(posthorn: Run) -> None:
     assert (await posthorn(*remove)).json == {"id": added.json["id"], "removed": True}
     unknown = await posthorn("endpoints", "remove", "ep_unknown", "--organization", "org_a")
     assert (unknown.code, unknown.out) == (1, "")
-    assert "has no endpoint" in unknown.err
+    assert "No endpoint 'ep_unknown'" in unknown.err
 
 
 async def test_an_endpoint_may_sign_with_a_pair_of_keys(posthorn: Run) -> None:
@@ -70,7 +72,7 @@ async def test_an_endpoint_may_sign_with_a_pair_of_keys(posthorn: Run) -> None:
     assert "Give the public key to the receiver" in told.err
     own = ("--signature-style", "ed25519", "--secret", "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
     refused = await add(posthorn, *own, url="https://third.example/")
-    assert (refused.code, refused.err.startswith("--secret: Posthorn makes the keys")) == (2, True)
+    assert (refused.code, "secret: Posthorn makes the keys" in refused.err) == (2, True)
 
 
 async def test_an_endpoint_that_waits_says_why(posthorn: Run, database_url: str) -> None:
@@ -116,16 +118,20 @@ async def test_a_secret_of_ones_own_is_taken(posthorn: Run) -> None:
     assert (await add(posthorn, "--secret", secret, "--json")).json["secret"] == secret
     refused = await add(posthorn, "--secret", "whsec_short", url="https://example.org/2")
     assert (refused.code, refused.out) == (2, "")
-    assert "--secret: " in refused.err
-    assert "short" not in refused.err
+    assert "secret: " in refused.err
+    assert "whsec_short" not in refused.err
+    again = await add(posthorn, "--secret", secret)
+    assert (again.code, "keeps its endpoint, its secret" in again.err) == (0, True)
+    other = await add(posthorn, "--secret", "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+    assert (other.code, other.out) == (1, "")
 
 
 async def test_limits_are_taken_and_shown(posthorn: Run) -> None:
     await posthorn("keys", "create", "--organization", "org_a")
     refused = await add(posthorn, "--rate-limit-per-second", "0", "--max-in-flight", "0")
     assert (refused.code, refused.out) == (2, "")
-    assert refused.err.count("--rate-limit-per-second: must be 0.001 to 1000.") == 1
-    assert refused.err.count("--max-in-flight: must be 1 to 1000.") == 1
+    assert refused.err.count("rate_limit_per_second: must be 0.001 to 1000") == 1
+    assert refused.err.count("max_in_flight: must be 1 to 1000") == 1
     assert (await add(posthorn, "--rate-limit-per-second", "30", "--max-in-flight", "1")).code == 0
     listed = await posthorn("endpoints", "list", "--organization", "org_a", "--json")
     (shown,) = listed.json["data"]
@@ -142,7 +148,7 @@ async def test_an_auth_is_read_from_a_file_and_shown_without_its_secret(posthorn
     assert (refused.code, "is not JSON" in refused.err, "hunter2" in refused.err) == (2, True, False)
     file.write_text(json.dumps({"type": "oauth2", "token_url": "https://10.0.0.1/", "client_id": "a"}))
     refused = await add(posthorn, "--auth-file", str(file))
-    assert (refused.code, "--auth.client-secret: is required." in refused.err) == (2, True)
+    assert (refused.code, "auth.client_secret: is required" in refused.err) == (2, True)
     auth = {"type": "oauth2", "token_url": "https://auth.example.com/", "client_id": "a", "client_secret": "hunter2"}
     file.write_text(json.dumps(auth))
     assert (await add(posthorn, "--auth-file", str(file))).code == 0
@@ -155,8 +161,8 @@ async def test_order_is_taken_and_shown(posthorn: Run) -> None:
     await posthorn("keys", "create", "--organization", "org_a")
     refused = await add(posthorn, "--order-by", "data..id", "--order-wait-seconds", "0")
     assert (refused.code, refused.out) == (2, "")
-    assert "--order-by: a path must be keys joined by single dots, such as data.message.id." in refused.err
-    assert "--order-wait-seconds: must be 1 to 86400." in refused.err
+    assert "order_by: a path must be keys joined by single dots, such as data.message.id" in refused.err
+    assert "order_wait_seconds: must be 1 to 86400" in refused.err
     assert (await add(posthorn, "--order-by", "data.message.id", "--order-wait-seconds", "60")).code == 0
     listed = await posthorn("endpoints", "list", "--organization", "org_a", "--json")
     (shown,) = listed.json["data"]
@@ -166,7 +172,7 @@ async def test_order_is_taken_and_shown(posthorn: Run) -> None:
 async def test_an_end_is_taken_and_shown(posthorn: Run) -> None:
     await posthorn("keys", "create", "--organization", "org_a")
     for given, why in (
-        ("2001-01-01T00:00:00Z", "--valid-until: must be in the future."),
+        ("2001-01-01T00:00:00Z", "valid_until: must be in the future"),
         ("2999-01-31T12:00:00", "is not a time with an offset"),
         ("9999-12-31T23:59:59-12:00", "is not a time with an offset"),
     ):
@@ -196,7 +202,7 @@ async def test_an_endpoint_that_cannot_be_is_refused_with_a_reason(posthorn: Run
 
 async def test_a_url_that_is_wrong_in_itself_is_refused_without_a_setting_that_would_not_help(posthorn: Run) -> None:
     plain = await add(posthorn, url="http://example.org/hook", POSTHORN_ALLOW_HTTP="")
-    assert plain.err == "--url: the URL must start with https://.\nPOSTHORN_ALLOW_HTTP=true allows http:// too.\n"
+    assert plain.err.endswith("  url: the URL must start with https://\nPOSTHORN_ALLOW_HTTP=true allows http:// too.\n")
     for url in ("https://user:hunter2@example.org/hook", "example.org/hook"):
         wrong = await add(posthorn, url=url, POSTHORN_ALLOW_HTTP="")
         assert (wrong.code, wrong.out) == (2, "")
@@ -274,15 +280,15 @@ async def test_help_names_the_exit_codes(commands: CommandServer, bare_environme
     assert (await commands.run(bare_environment, "nonsense")).code == 2
 
 
-async def test_what_would_pass_a_cap_is_refused_by_its_option(posthorn: Run) -> None:
+async def test_what_would_pass_a_cap_is_refused(posthorn: Run) -> None:
     await posthorn("keys", "create", "--organization", "org_a")
     add = ("endpoints", "add", "--organization", "org_a", "--event-types", "message.sent,link.clicked")
     assert (await posthorn(*add, "--url", "https://a.example/")).code == 0
-    for setting, option, what in (
-        ("POSTHORN_MAX_ENDPOINTS", "--url", "1 endpoint"),
-        ("POSTHORN_MAX_SUBSCRIPTIONS", "--event-types", "1 subscription"),
-        ("POSTHORN_MAX_SECRETS", "--secret", "1 secret"),
+    for setting, what in (
+        ("POSTHORN_MAX_ENDPOINTS", "1 endpoint"),
+        ("POSTHORN_MAX_SUBSCRIPTIONS", "1 subscription"),
+        ("POSTHORN_MAX_SECRETS", "1 secret"),
     ):
         refused = await posthorn(*add, "--url", "https://b.example/", **{setting: "1"})
         assert (refused.code, refused.out) == (1, "")
-        assert refused.err.startswith(f"{option}: an organization can have {what} at most: remove some")
+        assert f"n organization can have {what} at most: remove some" in refused.err

@@ -71,10 +71,10 @@ def list_deliveries(
 @reaches_api
 def show_delivery(delivery_id: DeliveryArgument, *, as_json: JsonOption = False, api: ApiOptions) -> None:
     """Show a delivery with every attempt, oldest first."""
-    from service.cli.deliveries.reading import owner_of
+    from service.cli.calls.owners import owner_of_delivery
     from service.cli.deliveries.showing import print_delivery
 
-    found = call(api, None, "get_delivery", path={"id": delivery_id}, whose=owner_of(delivery_id))
+    found = call(api, None, "get_delivery", path={"id": delivery_id}, whose=owner_of_delivery(delivery_id))
     if as_json:
         print_json(found)
     else:
@@ -85,9 +85,9 @@ def show_delivery(delivery_id: DeliveryArgument, *, as_json: JsonOption = False,
 @reaches_api
 def replay_delivery(delivery_id: DeliveryArgument, *, as_json: JsonOption = False, api: ApiOptions) -> None:
     """Deliver an event again: create a new delivery, due at once. The old one stays unchanged."""
-    from service.cli.deliveries.reading import owner_of
+    from service.cli.calls.owners import owner_of_delivery
 
-    made = call(api, None, "replay_delivery", path={"id": delivery_id}, whose=owner_of(delivery_id))
+    made = call(api, None, "replay_delivery", path={"id": delivery_id}, whose=owner_of_delivery(delivery_id))
     print_answer(made, as_json=as_json)
     if not as_json:
         suggest(words("deliveries", "show", made["id"]))

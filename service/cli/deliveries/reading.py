@@ -3,19 +3,16 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from service.api.holding import keeper_of
-from service.cli.calls.calling import Calls, Whose, calling
+from service.cli.calls.calling import Calls, calling
 from service.cli.deliveries.showing import Waiting
 from service.cli.options import LIMIT_MAX
 from service.cli.remote.target import ApiOptions
-from service.cli.terminal import BAD_USAGE, CommandError
-from service.core.deliveries.delivery import FINAL_STATES, DeliveryKey
+from service.cli.terminal import CommandError
+from service.core.deliveries.delivery import FINAL_STATES
 from service.core.endpoints.retry_schedule import STANDARD, read_retry
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
 Found = tuple[Mapping[str, Any], Mapping[str, Waiting]]
 """A page, and what those of its deliveries wait for that have not ended, by id."""
@@ -66,22 +63,3 @@ def attempts_max_of(retry: object, usual: int | None) -> int | None:
         return usual
     schedule = read_retry(retry, STANDARD)
     return None if isinstance(schedule, str) else schedule.attempts_max
-
-
-def owner_of(delivery_id: str) -> Whose:
-    """Find the organization whose delivery this is. Raises ``CommandError`` for what cannot be an id."""
-    key = DeliveryKey.parse(delivery_id)
-    if key is None:
-        form = "an id looks like dlv_<32 hexadecimal digits>_<number>; 'posthorn deliveries list' shows them"
-        raise CommandError(f"{delivery_id!r} is not a delivery's id: {form}.", BAD_USAGE)
-
-    async def find(engine: "AsyncEngine") -> str:
-        from service.adapters.postgres.deliveries.reader import DeliveryReader
-
-        found = await DeliveryReader(engine).show(key)
-        if found is None:
-            gone = "it may be older than POSTHORN_RETENTION_DAYS"
-            raise CommandError(f"There is no delivery {delivery_id}; {gone}.")
-        return found.delivery.organization_id
-
-    return find

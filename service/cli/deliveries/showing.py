@@ -34,6 +34,8 @@ _ATTEMPT_COLUMNS: Final = (
     Column("reply", moves=True),
 )
 
+_STANDING: Final = {State.DEAD: "given up", State.LEASED: "being sent"}
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -89,14 +91,11 @@ def _answer(delivery: Mapping[str, Any]) -> Text:
 
 def _next(delivery: Mapping[str, Any], keeper: Gate | None, now: datetime) -> str | None:
     ended_at, due_at = _instant(delivery["ended_at"]), _instant(delivery["next_attempt_at"])
-    match delivery["state"]:
-        case State.DELIVERED if ended_at is not None:
-            took = ended_at - datetime.fromisoformat(delivery["created_at"])
-            return f"took {duration(took.total_seconds() * 1000)}"
-        case State.DEAD:
-            return "given up"
-        case State.LEASED:
-            return "being sent"
+    if delivery["state"] in _STANDING:
+        return _STANDING[delivery["state"]]
+    if delivery["state"] == State.DELIVERED and ended_at is not None:
+        took = ended_at - datetime.fromisoformat(delivery["created_at"])
+        return f"took {duration(took.total_seconds() * 1000)}"
     if keeper is not None:
         return f"held to {near(keeper.until, now, '%H:%M')}" if keeper.until else f"held, {keeper.kind}"
     if due_at is not None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from service.cli.calls.running import call, is_remote, print_answer, print_page
+from service.cli.calls.running import call, print_answer, print_page
 from service.cli.endpoints import actions
 from service.cli.endpoints.arguments import (
     AuthFileOption,
@@ -18,22 +18,27 @@ from service.cli.endpoints.arguments import (
     StyleOption,
     ValidUntilOption,
 )
-from service.cli.hints import suggest, words
+from service.cli.hints import add_endpoint_command, suggest, words
 from service.cli.options import (
     LIMIT_MAX,
     AnyOrganizationOption,
     CursorOption,
     LimitOption,
-    named,
     of,
     read_json,
     written_time,
 )
 from service.cli.remote.target import ApiOptions, reaches_api
-from service.cli.terminal import BAD_USAGE, CommandError, JsonOption, split_names, tell
-from service.core.endpoints.view import LISTED_STATES, EndpointFilter, EndpointState
+from service.cli.terminal import BAD_USAGE, CommandError, JsonOption, print_json, split_names, tell
+from service.core.endpoints.view import EndpointState
 
-_COLUMNS: Final = {"state": "state", "event types*": "event_types", "endpoint*": "id", "url*": "url"}
+_COLUMNS: Final = {
+    "state": "state",
+    "event types*": "event_types",
+    "created (UTC)": "created_at",
+    "endpoint*": "id",
+    "url*": "url",
+}
 
 _URL_COLUMNS: Final = {"endpoint*": "id", "url*": "url"}
 
@@ -70,47 +75,27 @@ def add_endpoint(
     api: ApiOptions,
 ) -> None:
     """Subscribe a URL to event types. A URL that is already registered gets the types added and keeps its secret."""
-    if is_remote(api):
-        body: dict[str, Any] = {"url": url, "event_types": split_names(event_types), "secret": secret}
-        body |= {"signature_style": signature_style, "rate_limit_per_second": rate_limit_per_second}
-        body |= {"max_in_flight": max_in_flight, "order_by": order_by, "order_wait_seconds": order_wait_seconds}
-        body |= {"valid_until": written_time(valid_until, "--valid-until")}
-        body |= {"auth": auth_file and read_json(auth_file, "--auth-file")}
-        print_answer(_add(api, organization_id, body), as_json=as_json)
-        return
-    from service.cli.endpoints import work
+    body: dict[str, Any] = {"url": url, "event_types": split_names(event_types), "secret": secret}
+    body |= {"signature_style": signature_style, "rate_limit_per_second": rate_limit_per_second}
+    body |= {"max_in_flight": max_in_flight, "order_by": order_by, "order_wait_seconds": order_wait_seconds}
+    body |= {"valid_until": written_time(valid_until, "--valid-until")}
+    body |= {"auth": auth_file and read_json(auth_file, "--auth-file")}
+    from service.cli.endpoints import adding
 
-    work.add_endpoint(
-        named(organization_id),
-        url,
-        event_types,
-        secret,
-        signature_style,
-        rate_limit_per_second,
-        max_in_flight,
-        auth_file=auth_file,
-        order_by=order_by,
-        order_wait_seconds=order_wait_seconds,
-        valid_until=valid_until,
-        as_json=as_json,
-    )
+    answer = adding.add(api, organization_id, body)
+    if not as_json:
+        tell(_of_secret(answer))
+    print_answer(answer, as_json=as_json)
+    if not as_json:
+        suggest(words("endpoints", "test", answer["id"], *of(organization_id)), when=", while the service runs")
 
 
-def _add(api: ApiOptions, organization_id: str | None, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The new endpoint; or that of the URL, with the event types added, as the same beside the database does."""
-    known = call(api, organization_id, "list_endpoints", query={"url": body["url"]})["data"]
-    if not known:
-        asked = {name: value for name, value in body.items() if value is not None}
-        made: Mapping[str, Any] = call(api, organization_id, "create_endpoint", body=asked)
-        return made
-    event_types = [*dict.fromkeys([*known[0]["event_types"], *body["event_types"]])]
-    if body["secret"] is not None:
-        raise CommandError(f"--secret: {body['url']} is registered already; 'posthorn endpoints rotate' replaces it.")
-    path = {"id": known[0]["id"]}
-    changed: Mapping[str, Any] = call(
-        api, organization_id, "update_endpoint", path=path, body={"event_types": event_types}
-    )
-    return changed
+def _of_secret(endpoint: Mapping[str, Any]) -> str:
+    if endpoint.get("public_key") is not None:
+        return "Give the public key to the receiver; the private one stays here."
+    if endpoint.get("secret") is not None:
+        return "Give the secret to the receiver; it is shown only once."
+    return "This URL was already registered: it keeps its endpoint, its secret and its settings."
 
 
 @group.command("list")
@@ -126,17 +111,23 @@ def list_endpoints(
     api: ApiOptions,
 ) -> None:
     """List the organization's endpoints, newest first. Those whose receiver answered 410: with --state gone."""
-    if is_remote(api):
-        query = {"state": state, "url": url, "failing": failing, "limit": LIMIT_MAX, "cursor": cursor}
-        page = call(api, organization_id, "list_endpoints", query=query)
-        print_page(page, _COLUMNS, nothing="There are no such endpoints.", as_json=as_json)
+    query = {"state": state, "url": url, "failing": failing, "limit": LIMIT_MAX, "cursor": cursor}
+    page = call(api, organization_id, "list_endpoints", query=query)
+    if as_json:
+        print_json(page)
         return
-    if cursor is not None:
-        raise CommandError("--cursor: only over HTTP; beside the database all of them are listed.", BAD_USAGE)
-    from service.cli.endpoints import work
+    rows = [{**each, "state": _standing(each)} for each in page["data"]]
+    print_page({**page, "data": rows}, _COLUMNS, nothing="There are no such endpoints.", as_json=False)
+    if rows:
+        suggest(words("deliveries", "list", *of(organization_id), "--endpoint", rows[0]["id"]))
+    else:
+        suggest(add_endpoint_command(organization_id))
 
-    wanted = EndpointFilter(state or LISTED_STATES, url, is_failing=failing)
-    work.list_endpoints(named(organization_id), wanted, as_json=as_json)
+
+def _standing(endpoint: Mapping[str, Any]) -> str:
+    """The state, and the gates that it does not name."""
+    others = [each["kind"] for each in endpoint["gates"] if each["kind"] != endpoint["state"]]
+    return f"{endpoint['state']} ({', '.join(others)})" if others else endpoint["state"]
 
 
 @group.command("urls")
@@ -245,10 +236,9 @@ def remove_endpoint(
     api: ApiOptions,
 ) -> None:
     """Remove an endpoint and cancel its pending deliveries. Past deliveries stay on record. Safe to repeat."""
-    if is_remote(api):
-        call(api, organization_id, "delete_endpoint", path={"id": endpoint_id})
-        print_answer({"id": endpoint_id, "removed": True}, as_json=as_json)
+    call(api, organization_id, "delete_endpoint", path={"id": endpoint_id})
+    if as_json:
+        print_json({"id": endpoint_id, "removed": True})
         return
-    from service.cli.endpoints import work
-
-    work.remove_endpoint(endpoint_id, named(organization_id), as_json=as_json)
+    tell(f"Removed {endpoint_id}.")
+    suggest(words("endpoints", "list", *of(organization_id)))

@@ -27,8 +27,7 @@ def list_event_types(
     api: ApiOptions,
 ) -> None:
     """List the event types: the built-in ones and the organization's own."""
-    page = call(api, organization_id, "list_event_types", query={"limit": limit, "cursor": cursor})
-    print_page(page, _COLUMNS, nothing="There are no event types.", as_json=as_json)
+    _print_list(api, organization_id, "list_event_types", limit, cursor, as_json=as_json)
 
 
 @group.command("names")
@@ -42,7 +41,13 @@ def list_event_type_names(
     api: ApiOptions,
 ) -> None:
     """List the event types without their schemas and samples, which JSON may have megabytes of."""
-    page = call(api, organization_id, "list_event_type_names", query={"limit": limit, "cursor": cursor})
+    _print_list(api, organization_id, "list_event_type_names", limit, cursor, as_json=as_json)
+
+
+def _print_list(
+    api: ApiOptions, organization_id: str | None, name: str, limit: int, cursor: str | None, *, as_json: bool
+) -> None:
+    page = call(api, organization_id, name, query={"limit": limit, "cursor": cursor})
     print_page(page, _COLUMNS, nothing="There are no event types.", as_json=as_json)
 
 

@@ -1,22 +1,26 @@
 """``keys``: create, list, rotate and revoke API keys."""
 
-from typing import Annotated, Final
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
 
 import typer
 
 from service.cli.calls.running import call, is_remote, print_answer, print_page
-from service.cli.options import LIMIT_MAX, AnyOrganizationOption, named
+from service.cli.hints import suggest, words
+from service.cli.options import LIMIT_MAX, AnyOrganizationOption, CursorOption, LimitOption, named, of, order_of
 from service.cli.remote.target import ApiOptions, reaches_api
-from service.cli.terminal import BAD_USAGE, CommandError, JsonOption, split_names
+from service.cli.terminal import BAD_USAGE, CommandError, JsonOption, print_json, print_line, split_names, tell
 from service.core.keys.api_key import parse_key
 from service.core.keys.grant import EXPIRES_IN_DAYS_MAX, OVERLAP_SECONDS_MAX
 
 _COLUMNS: Final = {
+    "state": "state",
     "scopes*": "scopes",
+    "limit/h": "rate_limit_per_hour",
     "last used (UTC)": "last_used_at",
-    "expires (UTC)": "expires_at",
-    "revoked (UTC)": "revoked_at",
     "id*": "id",
+    "key*": "hint",
     "name*": "name",
 }
 RATE_LIMIT_MAX: Final = 1_000_000_000
@@ -59,15 +63,32 @@ def create_key(
 
 @group.command("list")
 @reaches_api
-def list_keys(organization_id: AnyOrganizationOption = None, *, as_json: JsonOption = False, api: ApiOptions) -> None:
+def list_keys(
+    organization_id: AnyOrganizationOption = None,
+    *,
+    limit: LimitOption = LIMIT_MAX,
+    cursor: CursorOption = None,
+    as_json: JsonOption = False,
+    api: ApiOptions,
+) -> None:
     """List the organization's keys, oldest first, including revoked ones. The last use is accurate to a minute."""
-    if is_remote(api):
-        page = call(api, organization_id, "list_keys", query={"limit": LIMIT_MAX, "order": "asc"})
-        print_page(page, _COLUMNS, nothing="There are no keys yet.", as_json=as_json)
+    query = {"limit": limit, "cursor": cursor, **order_of(is_ascending=True)}
+    page = call(api, organization_id, "list_keys", query=query)
+    if as_json:
+        print_json(page)
         return
-    from service.cli.keys import work
+    rows = [{**each, "state": _standing(each)} for each in page["data"]]
+    print_page({**page, "data": rows}, _COLUMNS, nothing="There are no keys yet.", as_json=False)
+    suggest(words("endpoints", "list", *of(organization_id)))
 
-    work.list_keys(named(organization_id), as_json=as_json)
+
+def _standing(key: Mapping[str, Any]) -> str:
+    if key["revoked_at"] is not None:
+        return f"revoked {key['revoked_at'][:10]}"
+    if key["expires_at"] is None:
+        return "active"
+    has_ended = datetime.fromisoformat(key["expires_at"]) <= datetime.now(UTC)
+    return f"{'expired' if has_ended else 'expires'} {key['expires_at'][:10]}"
 
 
 @group.command("rotate")
@@ -86,15 +107,16 @@ def rotate_key(
     api: ApiOptions,
 ) -> None:
     """Make another key with the same scopes, name and rate limit; the old one ends after an overlap."""
-    if is_remote(api):
-        body = {"overlap_seconds": overlap_seconds, "expires_in_days": expires_in_days}
-        print_answer(
-            call(api, None, "rotate_key", path={"id": parse_key(key_id) or key_id}, body=body), as_json=as_json
-        )
-        return
-    from service.cli.keys import work
+    from service.cli.calls.owners import owner_of_key
 
-    work.rotate_key(key_id, overlap_seconds, expires_in_days, as_json=as_json)
+    given_id = parse_key(key_id) or key_id
+    body = {"overlap_seconds": overlap_seconds, "expires_in_days": expires_in_days}
+    made = call(api, None, "rotate_key", path={"id": given_id}, body=body, whose=owner_of_key(given_id))
+    if as_json:
+        print_json(made)
+        return
+    tell(f"It replaces {made['replaces']}, which ends at {made['overlap_ends_at']}. It is shown only once:")
+    print_line(made["key"])
 
 
 @group.command("revoke")
@@ -106,17 +128,17 @@ def revoke_key(
     api: ApiOptions,
 ) -> None:
     """Revoke a key: its next request is refused. Safe to repeat."""
-    if is_remote(api):
-        whole = parse_key(key_id) is not None  # whoever has found a key may end it
-        if whole:
-            call(api, None, "revoke_leaked_key", body={"key": key_id})
-        else:
-            call(api, None, "revoke_key", path={"id": key_id})
-        print_answer({"key_id": parse_key(key_id) or key_id, "revoked": True}, as_json=as_json)
-        return
-    from service.cli.keys import work
+    from service.cli.calls.owners import owner_of_key
 
-    work.revoke_key(key_id, as_json=as_json)
+    given_id = parse_key(key_id) or key_id
+    if is_remote(api) and given_id != key_id:  # whoever has found a whole key may end it
+        call(api, None, "revoke_leaked_key", body={"key": key_id})
+    else:
+        call(api, None, "revoke_key", path={"id": given_id}, whose=owner_of_key(given_id))
+    if as_json:
+        print_json({"key_id": given_id, "revoked": True})
+    else:
+        tell(f"Revoked {given_id}.")
 
 
 @group.command("show")

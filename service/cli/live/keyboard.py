@@ -8,12 +8,14 @@ import os
 import signal
 import sys
 import termios
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, Self
+
+_QUIT: Final = {"q", "Q", "\x04"}
 
 
 class Keyboard:
-    """``async with Keyboard(…) as keys: await keys.get()``. Needs a terminal on standard input."""
+    """``async with Keyboard(…) as keys: async for key in keys.until_quit()``. Needs a terminal on standard input."""
 
     def __init__(self, on_return: Callable[[], None]) -> None:
         """``on_return`` is called when the terminal is ours again, after Ctrl-Z."""
@@ -22,9 +24,10 @@ class Keyboard:
         self._pressed = asyncio.Queue[str]()
         self._before: list[Any] | None = None
 
-    async def get(self) -> str:
-        """The next key."""
-        return await self._pressed.get()
+    async def until_quit(self) -> AsyncIterator[str]:
+        """Each key as it is pressed; ends at q."""
+        while (key := await self._pressed.get()) not in _QUIT:
+            yield key
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()

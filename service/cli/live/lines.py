@@ -66,14 +66,15 @@ class Lines:
             told.append(f"next {_clock(datetime.fromisoformat(attempt['next_attempt_at']))}")
         elif kind is not OutcomeKind.ACCEPTED:
             told.append(state)
-        detail = "" if kind is OutcomeKind.ACCEPTED else first_line(attempt["reply"]) or shown(attempt["detail"])
+        is_told = kind is OutcomeKind.ACCEPTED or attempt["reason"] == Reason.HTTP_STATUS  # the badge has the status
+        detail = first_line(attempt["reply"]) or ("" if is_told else shown(attempt["detail"]))
         return self._laid_out(
             datetime.fromisoformat(attempt["started_at"]),
             (attempt["event_type"], attempt["delivery_id"]),
             self._badge(kind, word, is_retried=is_retried),
             attempt["duration_ms"],
             Text(", ".join(told), "dim"),
-            Text(detail, "yellow" if is_retried else "red"),
+            Text("" if kind is OutcomeKind.ACCEPTED else detail, "yellow" if is_retried else "red"),
         )
 
     def _laid_out(

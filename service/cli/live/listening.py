@@ -93,7 +93,7 @@ class _Session:
         types = "all event types" if wish.types == ("*",) else ", ".join(wish.types)
         some = " that the filter lets through" if wish.filter.clauses else ""
         past = f", beginning with {wish.since.astimezone():%Y-%m-%d %H:%M:%S}" if wish.since is not None else ""
-        given, whose = ("the given secret", "") if wish.secret else (secret, " (this session)")
+        given, whose = ("the given secret", "") if wish.secret else (secret, " (this session only)")
         self._screen.heading(
             [
                 Text.assemble(("Listening", "bold"), f" for {shown(organization_id)}, {types}{some}{past}"),
@@ -137,14 +137,9 @@ class _Session:
 
     async def heed(self, keyboard: Keyboard) -> None:
         """Do what the keys say; returns at q."""
-        while True:
-            match await keyboard.get():
-                case "q" | "Q" | "\x04":
-                    return
-                case "r" | "R":
-                    self._forwarder.resend()
-                case _:
-                    pass
+        async for key in keyboard.until_quit():
+            if key in {"r", "R"}:
+                self._forwarder.resend()
 
     def _count(self) -> None:
         if self._screen.has_status:

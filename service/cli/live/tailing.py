@@ -1,7 +1,7 @@
 """``tail``: attempts as they are settled."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from service.cli.live.ending import ended, first_of
+from service.cli.live.keyboard import Keyboard
 from service.cli.live.lines import Lines
 from service.cli.live.screen import Screen
 from service.cli.live.stream import Gap, Lost, Opened, Skipped, Stream, Told
@@ -34,9 +35,17 @@ def tail(
         async with AsyncExitStack() as stack:
             end = await stack.enter_async_context(ended())
             client = await stack.enter_async_context(ApiClient(target, on_wait=screen.notice))
-            await first_of(_print(screen, Stream(client, query), is_wanted), end.wait())
+            works: list[Coroutine[Any, Any, object]] = [_print(screen, Stream(client, query), is_wanted), end.wait()]
+            if screen.has_status:
+                works.append(_quit(await stack.enter_async_context(Keyboard(screen.redraw))))
+            await first_of(*works)
 
     asyncio.run(run())
+
+
+async def _quit(keyboard: Keyboard) -> None:
+    async for _ in keyboard.until_quit():
+        pass
 
 
 async def _print(screen: Screen, stream: Stream, is_wanted: Callable[[Mapping[str, Any]], bool]) -> None:
@@ -47,7 +56,8 @@ async def _print(screen: Screen, stream: Stream, is_wanted: Callable[[Mapping[st
                     if is_wanted(attempt):
                         screen.result({"kind": "attempt", **attempt}, partial(Lines.of_attempt, attempt=attempt))
                 case Opened(after_seconds=None):
-                    screen.heading([Text("Attempts, as they are settled. Ctrl-C ends this.", "dim")], each.record)
+                    keys = "q or Ctrl-C" if screen.has_status else "Ctrl-C"
+                    screen.heading([Text(f"Attempts, as they are settled. {keys} ends this.", "dim")], each.record)
                 case Gap(deliveries=str(deliveries)):
                     screen.news(each.record, f"{each.sentence}; what was left out: GET {deliveries}")
                 case Opened() | Lost() | Gap() | Skipped():

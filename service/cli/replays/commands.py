@@ -110,7 +110,8 @@ def cancel_replay(job_id: _JobArgument, *, as_json: JsonOption = False, api: Api
 
 def _print_after(api: ApiOptions, name: str, job_id: str, *, as_json: bool) -> None:
     """Call an operation of one job, and print what it has become."""
-    from service.cli.replays.following import owner_of, print_job
+    from service.cli.calls.owners import owner_of_replay
+    from service.cli.replays.following import print_job
 
-    job = call(api, None, name, path={"id": job_id}, whose=owner_of(job_id))
+    job = call(api, None, name, path={"id": job_id}, whose=owner_of_replay(job_id))
     print_job(job, None, as_json=as_json)

@@ -3,38 +3,20 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from service.cli.calls.calling import Calls, Whose, calling
+from service.cli.calls.calling import Calls, calling
 from service.cli.calls.running import print_answer
 from service.cli.hints import suggest, words
 from service.cli.options import of
 from service.cli.remote.target import ApiOptions
-from service.cli.terminal import CommandError, print_json, tell
+from service.cli.terminal import print_json, tell
 from service.core.replays.job import ReplayState
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
 PLAIN_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.5
 _POLL_SECONDS_MAX: Final = 5.0
 """Each look is a request of the organization's budget, so a replay that lasts is looked at less often."""
-
-
-def owner_of(job_id: str) -> Whose:
-    """Find the organization whose job this is."""
-
-    async def find(engine: "AsyncEngine") -> str:
-        from service.adapters.postgres.replays.jobs import ReplayJobs
-
-        found = await ReplayJobs(engine).owner_of(job_id)
-        if found is None:
-            lists = "'posthorn replays list --organization …' lists an organization's"
-            raise CommandError(f"There is no replay {job_id!r}: {lists}.")
-        return found
-
-    return find
 
 
 def begin(

@@ -148,7 +148,8 @@ def attempt(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "rest"),
     [
-        ({}, "↻ 503         96 ms  try 4, next 14:48:55  the receiver answered 503"),
+        ({}, "↻ 503         96 ms  try 4, next 14:48:55"),
+        ({"reply": "busy"}, "↻ 503         96 ms  try 4, next 14:48:55  busy"),
         (
             {"outcome": "accepted", "status": 204, "reason": None, "state": "delivered", "next_attempt_at": None},
             "✓ 204         96 ms  try 4",
@@ -158,7 +159,7 @@ def attempt(**changes: Any) -> dict[str, Any]:
             "✗ timeout     96 ms  try 4, dead  oh",
         ),
         (
-            {"outcome": "gone", "state": "cancelled", "next_attempt_at": None, "status": 410},
+            {"outcome": "gone", "reason": "gone", "state": "cancelled", "next_attempt_at": None, "status": 410},
             "⊘ 410         96 ms  try 4, cancelled  the receiver answered 503",
         ),
         (

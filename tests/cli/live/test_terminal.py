@@ -156,11 +156,12 @@ async def test_the_terminal_is_as_it_was_whatever_ends_it(session: Session, loca
         await shown.shows(f"<ended {code}, terminal as it was>")
 
 
-async def test_tail_ends_with_ctrl_c(session: Session, local: App) -> None:
+@pytest.mark.parametrize(("key", "code"), [("\x03", 130), ("q", 0)])
+async def test_tail_ends_with_ctrl_c_or_q(session: Session, local: App, key: str, code: int) -> None:
     await session.town.administration.add_endpoint(session.organization_id, local.url, ["message.sent"])
     async with terminal(session.environ, "tail") as shown:
         await shown.shows("Attempts, as they are settled")
         await session.publish("evt_1")
         await shown.shows(r"(?s:message\.sent.*✓ 204)")
-        shown.press("\x03")
-        await shown.shows("<ended 130, terminal as it was>")
+        shown.press(key)
+        await shown.shows(f"<ended {code}, terminal as it was>")
