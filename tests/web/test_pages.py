@@ -9,10 +9,11 @@ import pytest
 
 from bench.pages import unmeasured
 from service.core.events.sample import sample_event
+from service.core.wording import duration
 from service.web.code import coloured_json
 from service.web.pages.events import answered_by, message_of
 from service.web.pages.signatures import SIGNED, checked
-from service.web.words import INDENTED_CHARACTERS_MAX, bytes_, duration, percent, relative, span, url
+from service.web.words import INDENTED_CHARACTERS_MAX, bytes_, percent, relative, span, url
 from tests.api.entrance_rig import sql
 from tests.api.test_outage import behind_relay
 from tests.api.whole_rig import OWNER, Things, Whole, make_things

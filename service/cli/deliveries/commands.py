@@ -47,19 +47,17 @@ def list_deliveries(
     query |= {"state": state, "event_type": event_type, "status_code": status_code, "reason": reason}
     query |= {"limit": limit, "cursor": cursor, **order_of(is_ascending=oldest_first)}
     if organization_id is not None or is_remote(api):
-        from service.cli.deliveries import reading
-
-        page, waiting = reading.read_page(api, organization_id, query)
+        page = call(api, organization_id, "list_deliveries", query=query)
     else:
         from service.cli.deliveries import everywhere
 
-        page, waiting = everywhere.read_page(query)
+        page = everywhere.read_page(query)
     if as_json:
         print_json(page)
         return
     from service.cli.deliveries.showing import print_deliveries
 
-    print_deliveries(page["data"], waiting)
+    print_deliveries(page["data"])
     tell_more(page, "newer" if oldest_first else "older")
     if page["data"]:
         suggest(words("deliveries", "show", page["data"][0]["id"]))

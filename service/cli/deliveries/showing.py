@@ -1,7 +1,6 @@
 """How deliveries are printed, whoever read them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,7 +11,6 @@ from service.cli.hints import suggest, words
 from service.cli.tables import Column, badge, moment, near, print_table
 from service.cli.terminal import print_line
 from service.core.deliveries.delivery import FINAL_STATES, State
-from service.core.endpoints.gates.gate import Gate
 from service.core.wording import duration
 
 _COLUMNS: Final = (
@@ -37,19 +35,10 @@ _ATTEMPT_COLUMNS: Final = (
 _STANDING: Final = {State.DEAD: "given up", State.LEASED: "being sent"}
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What one delivery waits for. ``attempts_max`` is None where it is not known."""
-
-    keeper: Gate | None = None
-    attempts_max: int | None = None
-
-
-def print_deliveries(rows: Sequence[Mapping[str, Any]], waiting: Mapping[str, Waiting]) -> None:
-    """Print a list; ``waiting`` has those that have not ended, by id."""
+def print_deliveries(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a list."""
     now = datetime.now(UTC)
-    cells = [_cells(each, waiting.get(each["id"], Waiting()), now) for each in rows]
-    print_table(_COLUMNS, cells, nothing="No delivery matches.")
+    print_table(_COLUMNS, [_cells(each, now) for each in rows], nothing="No delivery matches.")
 
 
 def print_delivery(delivery: Mapping[str, Any]) -> None:
@@ -70,14 +59,14 @@ def print_delivery(delivery: Mapping[str, Any]) -> None:
         suggest(words("events", "explain", delivery["event_id"]))
 
 
-def _cells(delivery: Mapping[str, Any], waiting: Waiting, now: datetime) -> Sequence[object]:
-    made = delivery["attempts_made"]
+def _cells(delivery: Mapping[str, Any], now: datetime) -> Sequence[object]:
+    made, most = delivery["attempts_made"], delivery["attempts_max"]
     return (
-        badge(delivery["state"], made, is_held=waiting.keeper is not None),
+        badge(delivery["state"], made, is_held=delivery["held_by"] is not None),
         delivery["event_type"],
         _answer(delivery),
-        f"{made}/{waiting.attempts_max}" if waiting.attempts_max is not None else made,
-        _next(delivery, waiting.keeper, now),
+        made if most is None else f"{made}/{most}",
+        _next(delivery, now),
         Text(delivery["id"], "dim"),
     )
 
@@ -89,15 +78,17 @@ def _answer(delivery: Mapping[str, Any]) -> Text:
     return Text(" ".join(told), {State.DELIVERED: "", State.CANCELLED: "dim"}.get(delivery["state"], "red"))
 
 
-def _next(delivery: Mapping[str, Any], keeper: Gate | None, now: datetime) -> str | None:
+def _next(delivery: Mapping[str, Any], now: datetime) -> str | None:
+    keeper, state = delivery["held_by"], delivery["state"]
     ended_at, due_at = _instant(delivery["ended_at"]), _instant(delivery["next_attempt_at"])
-    if delivery["state"] in _STANDING:
-        return _STANDING[delivery["state"]]
-    if delivery["state"] == State.DELIVERED and ended_at is not None:
+    if state in _STANDING:
+        return _STANDING[state]
+    if state == State.DELIVERED and ended_at is not None:
         took = ended_at - datetime.fromisoformat(delivery["created_at"])
         return f"took {duration(took.total_seconds() * 1000)}"
     if keeper is not None:
-        return f"held to {near(keeper.until, now, '%H:%M')}" if keeper.until else f"held, {keeper.kind}"
+        until = _instant(keeper["until"])
+        return f"held to {near(until, now, '%H:%M')}" if until else f"held, {keeper['kind']}"
     if due_at is not None:
         return f"due {near(due_at, now)}"
     return f"ended {near(ended_at, now)}" if ended_at is not None else None

@@ -10,9 +10,10 @@ from markupsafe import Markup
 
 from service.core.deliveries.explanation import WHY
 from service.core.reason import Reason
+from service.core.wording import duration
 from service.web.code import coloured_headers, coloured_json
 from service.web.pages.signatures import signed_first
-from service.web.words import INDENTED_CHARACTERS_MAX, duration
+from service.web.words import INDENTED_CHARACTERS_MAX
 
 FIRST_LINE_CHARACTERS_MAX: Final = 120
 _SECOND_MS: Final = 1000

@@ -1,6 +1,6 @@
 """Gates in PostgreSQL, as people see and move them; the road shuts and reads them in its own statements."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import asyncpg
@@ -21,15 +21,6 @@ def gates_of(rows: Sequence[asyncpg.Record] | None) -> tuple[Gate, ...]:
         Gate(GateKind(kind) if kind in _KINDS else kind, since, until, detail)
         for kind, since, until, detail in rows or ()
     )
-
-
-async def read_gates(connection: asyncpg.Connection, endpoint_ids: Collection[str]) -> Mapping[str, tuple[Gate, ...]]:
-    """The shut gates of these endpoints, by id; also of those that have none."""
-    rows = await connection.fetch(
-        f"SELECT e.id, {GATES_OF_E} AS gates FROM endpoints e WHERE e.id = ANY ($1)",  # noqa: S608 - our own text
-        list(endpoint_ids),
-    )
-    return {row["id"]: gates_of(row["gates"]) for row in rows}
 
 
 async def shut_gate(
