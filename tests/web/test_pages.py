@@ -147,6 +147,8 @@ async def test_a_key_that_was_to_expire_never_lasts_for_ever(whole: Whole, days:
     assert (seen.status, "n8n" in seen.text) == (400, True), "what was written is not lost"
     after = await whole.made("GET", "/v1/keys", None)
     assert len(after["data"]) == len(before["data"])
+    again = await visitor.post(f"{BASE}/keys", {"name": "n8n", "expires_in_days": "30"})
+    assert (again.status, '<option value="30" selected>' in again.text) == (400, True), "nor once the form is mended"
 
 
 async def test_only_a_list_that_is_whole_is_counted(whole: Whole) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from service.api.errors import ApiError
 from service.web.done import Done
-from service.web.page import Moved, Page, Result, Shown, Visit
+from service.web.page import Form, Moved, Page, Result, Shown, Visit
 from service.web.pages.filtering import as_file, as_query, asked, is_whole, key_names
 from service.web.words import counted, instant
 
@@ -33,10 +33,19 @@ async def show_keys(visit: Visit, *, made: Mapping[str, Any] | None = None, refu
         "errors": refused.errors or {"name": [refused.sentence]} if refused else {},
         "scopes": SCOPES,
         "expiries": EXPIRIES,
-        "given": {"name": visit.form.get("name"), "scopes": visit.form.all("scopes") or ["read"]},
+        "given": _typed(visit.form) if refused else _typed(Form(())),
     }
     title = counted(valid, "API key") if is_whole(page) else "API keys"
     return Shown("keys.html", title, context, status=refused.status if refused else 200)
+
+
+def _typed(form: Form) -> Mapping[str, Any]:
+    """What was typed stays in a form that was refused."""
+    return {
+        "name": form.get("name"),
+        "scopes": form.all("scopes") or ["read"],
+        "expires_in_days": form.get("expires_in_days"),
+    }
 
 
 async def make_key(visit: Visit) -> Result:
