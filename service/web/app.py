@@ -38,6 +38,8 @@ FORM_BYTES_MAX: Final = 512 * 1024
 _FOREVER: Final = "public, max-age=31536000, immutable"
 """The address of a file has the digest of what is in it."""
 
+_TOLD: Final = frozenset({"Allow", "Retry-After"})
+"""The headers of a refusal that its page has, too."""
 _SENTENCES: Final[Mapping[int, str]] = MappingProxyType(
     {
         404: "There is nothing here",
@@ -167,8 +169,7 @@ class WebApp:
             except web.HTTPException as error:
                 if error.status < HTTPStatus.BAD_REQUEST:
                     raise
-                is_missing = error.status == HTTPStatus.NOT_FOUND
-                refused = not_found() if is_missing else ApiError(error.status, Code.VALIDATION_ERROR, error.reason)
+                refused = _refused_by_router(error)
             except UnavailableError as error:
                 self._observer.tell(Trouble("web", error))
                 sentence = "The database did not answer in time. Reload the page."
@@ -188,9 +189,15 @@ class WebApp:
             "errors": error.errors,
             "request_id": request.get(REQUEST_ID, ""),
         }
-        headers = {name: value for name, value in error.headers.items() if name == "Retry-After"}
+        headers = {name: value for name, value in error.headers.items() if name in _TOLD}
         text = render("error.html", context)
         return web.Response(text=text, status=error.status, content_type="text/html", headers=headers)
+
+
+def _refused_by_router(error: web.HTTPException) -> ApiError:
+    if error.status == HTTPStatus.NOT_FOUND:
+        return not_found()
+    return ApiError(error.status, Code.VALIDATION_ERROR, f"{error.reason}.", headers=dict(error.headers))
 
 
 async def read_form(request: web.Request) -> Form:

@@ -224,7 +224,6 @@ FILTERS: Final[dict[str, Any]] = {
     "due": due,
     "duration": duration,
     "host": host,
-    "json": json,
     "plain_json": plain_json,
     "number": number,
     "percent": percent,
