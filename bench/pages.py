@@ -69,6 +69,8 @@ PATHS: Final = (
     "/endpoints/{endpoint}/history",
     "/deliveries",
     "/deliveries?cursor={deep_delivery}",
+    "/deliveries/chart",
+    "/deliveries/chart?endpoint_id={endpoint}",
     "/deliveries?endpoint_id={endpoint}",
     "/deliveries?endpoint_id={endpoint}&status_code=5xx",
     "/deliveries?state=dead",

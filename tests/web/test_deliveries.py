@@ -1,5 +1,6 @@
 """Deliveries as their pages tell them: what waits and why, what was sent, and how it is sent by hand."""
 
+import html
 import json
 import re
 import shlex
@@ -229,11 +230,20 @@ async def test_the_chart_above_the_list_is_of_the_same_deliveries_or_is_not_ther
         (f"endpoint_id={first}", "2 deliveries in the last 24 hours"),
         (f"endpoint_id={first}&within=30d", "2 deliveries in the last 30 days"),
     ):
-        seen = await visitor.get(f"{BASE}/deliveries?{query}")
-        assert f'aria-label="{told}' in seen.text, query
-        assert "data-chart" in seen.text
-    for query in ("state=pending", "event_type=link.clicked", "within=nonsense", f"endpoint_id={first},ep_x"):
-        seen = await visitor.get(f"{BASE}/deliveries?{query}")
-        assert (seen.status, "data-chart" in seen.text) == (200, False), query
+        place = place_of_chart(await visitor.get(f"{BASE}/deliveries?{query}"))
+        assert f'aria-label="{told}' in (await visitor.get(place)).text, query
     page = await whole.made("GET", "/v1/deliveries?limit=1", None)
-    assert "data-chart" not in (await visitor.get(f"{BASE}/deliveries?cursor={page['next_cursor']}")).text
+    none = ("state=pending", "event_type=link.clicked", "within=nonsense", f"endpoint_id={first},ep_x")
+    for query in (*none, f"cursor={page['next_cursor']}"):
+        assert place_of_chart(await visitor.get(f"{BASE}/deliveries?{query}")) == "", query
+        part = await visitor.get(f"{BASE}/deliveries/chart?{query}")
+        assert (part.status, part.text.strip()) == (200, ""), query
+    stranger = await signed_in(whole, by=STRANGER)
+    assert (await stranger.get(f"/dashboard/o/{STRANGER}/deliveries/chart?endpoint_id={first}")).text.strip() == ""
+    assert (await stranger.get(f"{BASE}/deliveries/chart")).status == 404
+
+
+def place_of_chart(seen: Seen) -> str:
+    """Where the chart of the page is read from; "" if it has none."""
+    found = re.search(r'class="chart[^>]*hx-get="([^"]*)"', seen.text)
+    return html.unescape(found[1]) if found else ""

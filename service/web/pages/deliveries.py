@@ -9,7 +9,7 @@ from service.api.errors import ApiError
 from service.web.done import Done
 from service.web.page import Moved, Page, Result, Shown, Visit
 from service.web.pages.curl import as_curl
-from service.web.pages.delivery_list import FINAL, export_deliveries, show_deliveries
+from service.web.pages.delivery_list import FINAL, export_deliveries, show_chart, show_deliveries
 from service.web.pages.endpoints.choices import spelled_out
 from service.web.pages.exchange import Exchange, exchange_of, is_whole, shown_body
 from service.web.pages.signatures import SIGNED, checked
@@ -132,6 +132,7 @@ def delivery_pages() -> Sequence[Page]:
     return (
         Page("GET", "/deliveries", show_deliveries, section),
         Page("GET", "/deliveries/export", export_deliveries, section),
+        Page("GET", "/deliveries/chart", show_chart, section),
         Page("POST", "/deliveries/replay", replay, section),
         Page("GET", "/deliveries/{id}", show_delivery, section),
         Page("POST", "/deliveries/{id}/check", check_signature, section, scope="read"),

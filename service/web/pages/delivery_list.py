@@ -10,7 +10,6 @@ from service.core.deliveries.delivery import State
 from service.core.reason import Reason
 from service.web.page import Moved, Result, Shown, Visit
 from service.web.pages.filtering import WITHIN, WITHIN_CHOICES, as_file, as_query, asked, urls_by_id
-from service.web.together import together
 from service.web.words import counted, host
 
 FILTERS: Final = ("state", "reason", "event_type", "endpoint_id", "status_code", "event_id", "message_id", "within")
@@ -42,13 +41,13 @@ async def show_deliveries(visit: Visit) -> Result:
     if url is not None:
         return Moved(url)
     filters = {"id": wanted} if wanted else asked(visit, *FILTERS)
-    (page, errors), stats, urls = await together(_page(visit, filters), _stats(visit, filters), urls_by_id(visit))
+    page, errors = await _page(visit, filters)
+    urls = await urls_by_id(visit)
     context = {
         "page": page,
         "filters": filters,
         "errors": errors,
-        "stats": stats,
-        "over": WITHIN[stats["period"]][0] if stats else "",
+        "is_charted": _is_charted(visit, filters),
         "not_there": _none(filters, urls),
         "urls": urls,
         "choices": {
@@ -59,6 +58,16 @@ async def show_deliveries(visit: Visit) -> Result:
         },
     }
     return Shown("deliveries.html", _title(page["data"], filters), context)
+
+
+async def show_chart(visit: Visit) -> Result:
+    """The chart above the list, which comes after the page: the figures take longer to read than the list."""
+    filters = asked(visit, *FILTERS)
+    stats = None
+    if _is_charted(visit, filters):
+        query = {"period": filters.get("within", CHARTED_PERIOD), "endpoint_id": filters.get("endpoint_id", "")}
+        stats = await visit.ask_if_there("get_stats", {}, {name: value for name, value in query.items() if value})
+    return Shown("deliveries-chart.html", "", {"stats": stats, "over": WITHIN[stats["period"]][0] if stats else ""})
 
 
 async def export_deliveries(visit: Visit) -> Result:
@@ -89,14 +98,10 @@ async def _page(visit: Visit, filters: Mapping[str, str]) -> tuple[Mapping[str, 
         return _NOTHING, refused.errors
 
 
-async def _stats(visit: Visit, filters: Mapping[str, str]) -> Any:  # noqa: ANN401 - an operation's answer, as JSON has it
-    """The figures of the same deliveries; None where they know a filter not, or there is nothing to draw."""
-    period = filters.get("within", CHARTED_PERIOD)
-    if visit.query("cursor") or not filters.keys() <= CHARTED or period not in WITHIN:
-        return None
-    query = {"period": period, **{name: filters[name] for name in ("endpoint_id",) if name in filters}}
-    stats = await visit.ask_if_there("get_stats", {}, query)
-    return stats if stats and any(stats["totals"][each] for each in ("delivered", "waiting", "dead", "fresh")) else None
+def _is_charted(visit: Visit, filters: Mapping[str, str]) -> bool:
+    """Whether the figures can be of the same deliveries."""
+    is_known = filters.keys() <= CHARTED and filters.get("within", CHARTED_PERIOD) in WITHIN
+    return is_known and not visit.query("cursor") and "," not in filters.get("endpoint_id", "")
 
 
 def _none(filters: Mapping[str, str], urls: Mapping[str, str]) -> str:

@@ -196,7 +196,6 @@ function refresh(table, read) {
     const old = known.get(keyOf(row));
     if (old && old.innerHTML !== row.innerHTML && !old.querySelector(":checked, :focus")) old.replaceChildren(...row.cloneNode(true).childNodes);
   }
-  document.querySelector("[data-chart]")?.replaceWith(...read.querySelectorAll("[data-chart]"));
   const isBusy = scrollY > 200 || body.querySelector(":checked");
   const waiting = document.querySelector("[data-waiting]");
   waiting.hidden = !(isBusy && came.length);

@@ -22,7 +22,7 @@ EVIL = "http://evil.example"
 
 def shown_paths(whole: Whole, things: Things) -> list[str]:
     """Every page of an organization that is read, with the owner's ids."""
-    is_part = re.compile(r"/find$|/test$|/export$")  # which lead on, are a part of a page, or a file
+    is_part = re.compile(r"/find$|/test$|/chart$|/export$")  # which lead on, are a part of a page, or a file
     templates = templates_of(whole.application, "GET")
     return [
         path_of(each, things) for each in templates if each.startswith(OF_ORGANIZATION) and not is_part.search(each)
