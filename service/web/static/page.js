@@ -72,7 +72,7 @@ for (const choice of document.querySelectorAll("[data-shows]")) showParts(choice
 document.addEventListener("change", (event) => { if (event.target.matches("[data-shows]")) showParts(event.target); });
 
 // On a phone the pages' names are scrolled sideways: the current one is shown.
-document.querySelector(".side > ul [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+document.querySelector(".side > ul [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 
 // Keys: "/" searches, j and k move over rows, Enter opens, x selects, ? helps.
 const KEYS_OFF = "posthorn-keys-off";
