@@ -16,8 +16,8 @@ from service.core.deliveries.request import Fault, Reply
 from service.core.endpoints.gates.breaker import BreakerLimits
 from service.core.events.sample import sample_event
 from service.core.reason import Reason
+from service.web.pages.deliveries.signatures import signed_first
 from service.web.pages.endpoints.choices import spelled_out
-from service.web.pages.signatures import signed_first
 from service.web.words import at_second, until, with_times
 from tests.api.test_stats import answer, publish
 from tests.api.whole_rig import OWNER, STRANGER, Whole

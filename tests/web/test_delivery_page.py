@@ -11,8 +11,8 @@ from markupsafe import Markup
 from service.core.deliveries.request import Reply
 from service.core.endpoints.gates.breaker import BreakerLimits
 from service.core.events.sample import sample_event
-from service.web.pages.exchange import FIRST_LINE_CHARACTERS_MAX, exchange_of
-from service.web.pages.strip import PHONE_LABELS_MAX, strip_of
+from service.web.pages.deliveries.exchange import FIRST_LINE_CHARACTERS_MAX, exchange_of
+from service.web.pages.deliveries.strip import PHONE_LABELS_MAX, strip_of
 from tests.api.test_stats import answer, publish
 from tests.api.whole_rig import OWNER, Whole
 from tests.web.test_deliveries import TIMEOUT, delivery_page, endpoint_of

@@ -11,8 +11,8 @@ from bench.pages import unmeasured
 from service.core.events.sample import sample_event
 from service.core.wording import duration
 from service.web.code import coloured_json
+from service.web.pages.deliveries.signatures import SIGNED, checked
 from service.web.pages.events import answered_by, message_of
-from service.web.pages.signatures import SIGNED, checked
 from service.web.words import INDENTED_CHARACTERS_MAX, bytes_, percent, relative, span, url
 from tests.api.entrance_rig import sql
 from tests.api.test_outage import behind_relay

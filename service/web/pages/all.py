@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from service.web.page import Page
-from service.web.pages.deliveries import delivery_pages
+from service.web.pages.deliveries.all import delivery_pages
 from service.web.pages.endpoints.all import endpoint_pages
 from service.web.pages.events import event_pages
 from service.web.pages.keys import key_pages

@@ -8,8 +8,7 @@ from msgspec import Raw, Struct, ValidationError
 from msgspec.json import Decoder
 
 from service.web.page import Moved, Page, Result, Shown, Visit
-from service.web.pages.deliveries import body_of
-from service.web.pages.exchange import is_whole
+from service.web.pages.body import body_of, fits
 from service.web.pages.filtering import WITHIN_CHOICES, as_file, as_query, asked
 from service.web.pages.story import steps_of
 
@@ -120,7 +119,7 @@ async def show_event(visit: Visit) -> Result:
         "to_get_it": sum(explained["summary"]["findings"].get(each, 0) for each in DELIVERED_FINDINGS),
         "body": body,
         "body_bytes": len(sent),
-        "is_whole": body is not None and is_whole(body),
+        "is_whole": body is not None and fits(body),
         "message": message,
         "answers": message is not None and message["message_id"] == answered_by(sent),
         "steps": steps_of(message, explained["event_id"], explained["event_type"]) if message else (),

@@ -11,9 +11,8 @@ from markupsafe import Markup
 from service.core.deliveries.explanation import WHY
 from service.core.reason import Reason
 from service.core.wording import duration
-from service.web.code import coloured_headers, coloured_json
-from service.web.pages.signatures import signed_first
-from service.web.words import INDENTED_CHARACTERS_MAX
+from service.web.code import coloured_headers
+from service.web.pages.deliveries.signatures import signed_first
 
 FIRST_LINE_CHARACTERS_MAX: Final = 120
 _SECOND_MS: Final = 1000
@@ -65,16 +64,6 @@ def answer_of(attempt: Mapping[str, Any]) -> str:
 def with_phrase(status: int) -> str:
     """A status with its reason phrase, if it has one."""
     return f"{status} {responses[status]}" if status in responses else str(status)
-
-
-def is_whole(body: str) -> bool:
-    """Whether a page shows all of the body: then it can be copied from there."""
-    return len(body) <= INDENTED_CHARACTERS_MAX
-
-
-def shown_body(body: str) -> Markup:
-    """The body for people to read: indented and coloured, or the beginning of a long one."""
-    return coloured_json(body) if is_whole(body) else Markup("{}…").format(body[:INDENTED_CHARACTERS_MAX])
 
 
 def _whole(milliseconds: int) -> str:

@@ -1,19 +1,18 @@
 """One delivery with its attempts, and how deliveries are made again."""
 
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from itertools import takewhile
 from typing import Any
 
-from service.api.errors import ApiError
 from service.web.done import Done
-from service.web.page import Moved, Page, Result, Shown, Visit
-from service.web.pages.curl import as_curl
-from service.web.pages.delivery_list import FINAL, export_deliveries, show_chart, show_deliveries
+from service.web.page import Moved, Result, Shown, Visit
+from service.web.pages.body import body_of, fits, shown_body
+from service.web.pages.deliveries.curl import as_curl
+from service.web.pages.deliveries.exchange import Exchange, exchange_of
+from service.web.pages.deliveries.list import FINAL
+from service.web.pages.deliveries.signatures import SIGNED, checked
+from service.web.pages.deliveries.strip import strip_of
 from service.web.pages.endpoints.choices import spelled_out
-from service.web.pages.exchange import Exchange, exchange_of, is_whole, shown_body
-from service.web.pages.signatures import SIGNED, checked
-from service.web.pages.strip import strip_of
 from service.web.words import counted, in_words
 
 
@@ -33,7 +32,7 @@ async def _delivery_page(visit: Visit, check: Mapping[str, Any] | None = None) -
     context = {
         "body": body,
         "shown_body": shown_body(body) if body else None,
-        "is_whole": body is not None and is_whole(body),
+        "is_whole": body is not None and fits(body),
         "delivery": delivery,
         "exchanges": exchanges,
         "last": last,
@@ -96,16 +95,6 @@ def _is_elsewhere(found: Mapping[str, Any], delivery: Mapping[str, Any]) -> bool
     return bool(found["deliveries"]) and found["subscription_id"] != delivery["subscription_id"]
 
 
-async def body_of(visit: Visit, event_id: str) -> str | None:
-    """The body that is sent of an event, exactly; None if it is no longer stored."""
-    try:
-        return (await visit.inside.answer("get_event_body", visit.caller, path={"event_id": event_id})).text
-    except ApiError as refused:
-        if refused.status != HTTPStatus.NOT_FOUND:
-            raise
-        return None
-
-
 async def check_signature(visit: Visit) -> Result:
     """Check the signature of an attempt with a secret that the visitor has in hand."""
     delivery = await visit.ask("get_delivery", {"id": visit.path("id")})
@@ -124,16 +113,3 @@ async def replay(visit: Visit) -> Result:
         return Moved(visit.url(f"/deliveries/{made['id']}"), Done.REPLAYED)
     job = await visit.ask("create_replay", body={"ids": ids})
     return Moved(visit.url(f"/replays/{job['id']}"), Done.REPLAY_STARTED)
-
-
-def delivery_pages() -> Sequence[Page]:
-    """The pages of deliveries."""
-    section = "deliveries"
-    return (
-        Page("GET", "/deliveries", show_deliveries, section),
-        Page("GET", "/deliveries/export", export_deliveries, section),
-        Page("GET", "/deliveries/chart", show_chart, section),
-        Page("POST", "/deliveries/replay", replay, section),
-        Page("GET", "/deliveries/{id}", show_delivery, section),
-        Page("POST", "/deliveries/{id}/check", check_signature, section, scope="read"),
-    )

@@ -1,0 +1,1 @@
+"""The deliveries of an organization: the list, and everything about one."""
