@@ -86,14 +86,18 @@ class Form:
         return self._values.get(name, [""])[-1].strip()
 
     def number(self, name: str) -> int | str | None:
-        """The value as a number; what is none stays text, which the operation refuses. None if there is none."""
-        text = self.get(name)
-        is_number = text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX
-        return int(text) if is_number else text or None
+        """The value, as ``as_number`` reads it."""
+        return as_number(self.get(name))
 
     def all(self, name: str) -> list[str]:
         """Every value."""
         return list(self._values.get(name, ()))
+
+
+def as_number(text: str) -> int | str | None:
+    """The number; what is none stays text, which the operation refuses. None if there is nothing."""
+    is_number = text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX
+    return int(text) if is_number else text or None
 
 
 @dataclass(frozen=True, slots=True)

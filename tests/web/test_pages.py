@@ -126,6 +126,10 @@ async def test_a_replay_is_counted_before_it_begins(whole: Whole, things: Things
     wrong = await visitor.post(f"{BASE}/replays", {"endpoint_id": things.endpoint_id, "rate": "many"})
     assert wrong.status == 400
     assert "must be a whole number" in wrong.words
+    endless = await visitor.post(f"{BASE}/replays", {"endpoint_id": things.endpoint_id, "rate": "9" * 5_000})
+    assert endless.status == 400
+    away = f"{BASE}/replays/new?endpoint_id={things.endpoint_id}&count=1&since=2026-01-01T00:00:00-05:00"
+    assert "0 would be sent again." in (await visitor.get(away)).words, "a time may have any offset"
 
 
 async def test_a_key_is_shown_once(whole: Whole) -> None:

@@ -1,12 +1,13 @@
 """Replay jobs: what is made again, how far that is, and new ones, counted before they begin."""
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from service.api.errors import ApiError
 from service.web.done import Done
-from service.web.page import Moved, Page, Result, Shown, Visit
+from service.web.page import Moved, Page, Result, Shown, Visit, as_number
 from service.web.pages.filtering import as_file, as_query, key_names, urls_by_id
 from service.web.words import counted, number
 
@@ -84,6 +85,7 @@ async def make_replay(visit: Visit) -> Result:
 
 
 _FIELDS = ("endpoint_id", "event_type", "states", "since", "until", "rate")
+_OFFSET = re.compile(r"T.*([Zz]|[+-]\d\d:\d\d)$")
 
 
 def _body(given: Mapping[str, str]) -> dict[str, Any]:
@@ -94,9 +96,9 @@ def _body(given: Mapping[str, str]) -> dict[str, Any]:
     for name in ("since", "until"):
         if given[name]:
             text = given[name].replace(" ", "T")
-            body[name] = text if text.endswith("Z") or "+" in text else f"{text}{':00' * (text.count(':') == 1)}Z"
+            body[name] = text if _OFFSET.search(text) else f"{text}{':00' * (text.count(':') == 1)}Z"
     if given["rate"]:
-        body["rate"] = int(given["rate"]) if given["rate"].isdecimal() else given["rate"]
+        body["rate"] = as_number(given["rate"])
     return body
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from service.api.errors import ApiError
 from service.core.replays.job import RATE_DEFAULT
 from service.web.done import Done
-from service.web.page import Moved, Result, Shown, Visit
+from service.web.page import Moved, Result, Shown, Visit, as_number
 from service.web.pages.endpoints.form import by_field, in_utc
 from service.web.pages.endpoints.known import is_missing, is_the_callers, known, path_of
 from service.web.pages.endpoints.show import head_of
@@ -23,7 +23,7 @@ async def show_recover(visit: Visit) -> Result:
 async def recover(visit: Visit) -> Result:
     """Replay what has died since then."""
     since, rate = visit.form.get("since"), visit.form.get("rate")
-    body = {"since": in_utc(since), "rate": _number(rate), "resume": "resume" in visit.form}
+    body = {"since": in_utc(since), "rate": as_number(rate), "resume": "resume" in visit.form}
     try:
         job = await visit.ask("recover_endpoint", path_of(visit), body=body)
     except ApiError as error:
@@ -72,7 +72,3 @@ async def _job(visit: Visit, endpoint_id: str) -> dict[str, Any] | None:
             raise
         return None
     return job if job["endpoint_id"] == endpoint_id else None
-
-
-def _number(text: str) -> int | str:
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else text  # noqa: PLR2004 - digits

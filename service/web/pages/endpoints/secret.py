@@ -27,8 +27,7 @@ async def replace(visit: Visit) -> Result:
     endpoint = await known(visit)
     if visit.form.get("newest") != endpoint.newest_secret_at:
         return await _question(visit, "replace", _REPLACED_MEANWHILE, status=409)
-    seconds = visit.form.get("overlap_seconds")
-    body = {"overlap_seconds": int(seconds) if seconds.isascii() and seconds.isdigit() else seconds}
+    body = {"overlap_seconds": visit.form.number("overlap_seconds")}
     try:
         made = await visit.ask("rotate_endpoint_secret", path_of(visit), body=body)
     except ApiError as error:
