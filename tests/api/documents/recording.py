@@ -223,6 +223,7 @@ async def _events(run: Recording, town: Town, endpoint: str) -> str:
     watcher = (await make_key(town.engine, ORGANIZATION, ["read"], rate_limit_per_hour=1_000_000)).text
     for each in (event, tested["event_id"]):
         await until(partial(_is_delivered, run, watcher, each), f"{each} is delivered")
+    await until(partial(_is_counted, run, watcher), "what has ended is counted")
     await run.ask("get_delivery", tested["id"])
     await run.ask("list_deliveries")
     await run.ask("list_events")
@@ -235,11 +236,18 @@ async def _events(run: Recording, town: Town, endpoint: str) -> str:
 
 
 async def _is_delivered(run: Recording, key: str, event: str) -> bool:
-    async with run.session.get(
-        f"{run.url}/v1/deliveries?event_id={event}", headers={"Authorization": f"Bearer {key}"}
-    ) as reply:
-        found = (await reply.json())["data"]
+    found = (await _watched(run, key, f"/v1/deliveries?event_id={event}"))["data"]
     return bool(found) and all(each["state"] == "delivered" for each in found)
+
+
+async def _is_counted(run: Recording, key: str) -> bool:
+    """A service that has just begun has figures only from then on, and says since when."""
+    return (await _watched(run, key, "/v1/stats"))["complete_since"] is None
+
+
+async def _watched(run: Recording, key: str, path: str) -> Any:
+    async with run.session.get(run.url + path, headers={"Authorization": f"Bearer {key}"}) as reply:
+        return await reply.json()
 
 
 async def _replays(run: Recording, endpoint: str) -> None:

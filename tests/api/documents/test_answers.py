@@ -29,8 +29,10 @@ MOVES = {
     "pause_replay",
     "resume_replay",
     "cancel_replay",
+    "test_endpoint",
 }
-"""How far a job has come depends on the moment, also in the audit log: of these answers the fields are compared."""
+"""How far a job, or a test event, has come depends on the moment, also in the audit log: of these answers the fields
+are compared."""
 SAMPLED = re.compile(r"\.(event|data\[\d+\])\.data$")
 """Where the data of a test event stands: a sample, of one of several people."""
 OWN = re.compile(
