@@ -13,7 +13,7 @@ def signed_seconds(seconds: float) -> str:
 
 
 def duration(milliseconds: float | None) -> str:
-    """How long something took: "96 ms", "15.0 s", "2 min 15"; "" for None."""
+    """How long something took: "96 ms", "15.0 s", "2 min 15", "3 h 05", "2 d 4 h"; "" for None."""
     if milliseconds is None:
         return ""
     if round(milliseconds) < 1000:  # noqa: PLR2004 - milliseconds in a second
@@ -22,4 +22,10 @@ def duration(milliseconds: float | None) -> str:
     if round(seconds, 1) < 60:  # noqa: PLR2004 - of a minute
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d}" if rest else f"{minutes} min"
+    if minutes < 60:  # noqa: PLR2004 - of an hour
+        return f"{minutes} min {rest:02d}" if rest else f"{minutes} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours < 48:  # noqa: PLR2004 - where an hour more or less is still of interest
+        return f"{hours} h {minutes:02d}"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"{days} d {hours} h"

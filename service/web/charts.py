@@ -64,12 +64,16 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Bars under a grid line at ``top``, and one at half of it; ``sentence`` says the same for who cannot see it."""
+    """Bars under a grid line at ``top``, and one at half of it; ``sentence`` says the same for who cannot see it.
+
+    ``bar_seconds`` is the time that a bar stands for.
+    """
 
     bars: Sequence[Bar]
     labels: Sequence[Label]
     top: int
     sentence: str
+    bar_seconds: float = 3600
 
 
 def chart_of(stats: Mapping[str, Any], height_px: int = CHART_PX) -> Chart:
@@ -85,7 +89,7 @@ def chart_of(stats: Mapping[str, Any], height_px: int = CHART_PX) -> Chart:
         for place, (each, start) in enumerate(zip(buckets, starts, strict=True))
         if _height(each)
     ]
-    return Chart(bars, _labels(starts, span), top, _sentence(stats["totals"], stats["period"]))
+    return Chart(bars, _labels(starts, span), top, _sentence(stats["totals"], stats["period"]), span.total_seconds())
 
 
 def sparkline_of(line: Mapping[str, Any]) -> Chart:

@@ -193,7 +193,7 @@ class Visit:
     @property
     def done(self) -> Done | None:
         """What the form before this page has done."""
-        return Done.coded(self.query(PARAMETER))
+        return Done.coded(self.request.query.get(PARAMETER, ""))
 
     def url(self, path: str = "", /, **query: object) -> str:
         """The URL of a page of this organization, such as ``/endpoints``. Empty and None parameters are left out."""

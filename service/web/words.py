@@ -146,10 +146,15 @@ def percent(value: float | None) -> str:
 
 def url(value: str) -> Markup:
     """A URL, host first and its path after it, where it may break."""
-    parts = urlsplit(value)
-    host = parts.netloc if parts.scheme == "https" else f"{parts.scheme}://{parts.netloc}"
-    rest = value.partition("://")[2].removeprefix(parts.netloc) if parts.netloc else value
-    return Markup('<span class="url"><b>{}</b><wbr><span>{}</span></span>').format(host, rest)
+    scheme, (netloc, rest) = urlsplit(value).scheme, host_and_rest(value)
+    shown = netloc if scheme == "https" else f"{scheme}://{netloc}"
+    return Markup('<span class="url"><b>{}</b><wbr><span>{}</span></span>').format(shown, rest)
+
+
+def host_and_rest(value: str) -> tuple[str, str]:
+    """The host of a URL, and all that follows it."""
+    netloc = urlsplit(value).netloc
+    return netloc, value.partition("://")[2].removeprefix(netloc) if netloc else value
 
 
 def host(value: str) -> str:

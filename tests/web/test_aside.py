@@ -32,10 +32,12 @@ async def test_what_fails_and_what_is_replayed_is_counted_on_every_page(whole: W
 
 
 async def test_counts_that_take_too_long_are_left_out(whole: Whole) -> None:
+    endpoint = await whole.made("POST", "/v1/endpoints", {"url": "https://a.example/", "event_types": ["*"]})
+    await whole.made("POST", "/v1/replays", {"endpoint_id": endpoint["id"]})
     visitor = await signed_in(whole)
     async with driver(whole.engine) as connection, connection.transaction():
         await connection.execute("LOCK TABLE replay_jobs IN ACCESS EXCLUSIVE MODE")
-        for path in ("event-types", "keys"):  # the second does not even wait
+        for path in ("event-types", "keys"):
             seen = await visitor.get(f"/dashboard/o/{OWNER}/{path}")
             assert (seen.status, "running" in seen.words) == (200, False)
 

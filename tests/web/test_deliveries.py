@@ -232,6 +232,8 @@ async def test_the_chart_above_the_list_is_of_the_same_deliveries_or_is_not_ther
     ):
         place = place_of_chart(await visitor.get(f"{BASE}/deliveries?{query}"))
         assert f'aria-label="{told}' in (await visitor.get(place)).text, query
+    week = (await visitor.get(f"{BASE}/deliveries/chart?within=7d")).words
+    assert "last 7 days, each 2 h" in week, "84 bars of 168 hours"
     page = await whole.made("GET", "/v1/deliveries?limit=1", None)
     none = ("state=pending", "event_type=link.clicked", "within=nonsense", f"endpoint_id={first},ep_x")
     for query in (*none, f"cursor={page['next_cursor']}"):

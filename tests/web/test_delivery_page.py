@@ -35,7 +35,7 @@ def delivery_with(*outcomes: str, next_after: float | None = None) -> dict[str, 
 def test_a_strip_has_the_attempts_made_the_next_and_those_that_may_follow() -> None:
     strip = strip_of(delivery_with("failed", "ours", "failed", next_after=60), TWELVE, has_ended=False)
     assert [each.look for each in strip.segments] == ["bad"] * 2 + ["next"] + ["later"] * 9, "ours counts for nothing"
-    assert [each.after for each in strip.segments[3:]] == [
+    assert [each.told for each in strip.segments[3:]] == [
         *("+45 s", "+2 min", "+7 min", "+20 min", "+1 h", "+3 h", "+9 h", "+24 h", "+24 h")
     ]
     assert strip.segments[2].at == AT + timedelta(seconds=60)
@@ -47,6 +47,22 @@ def test_a_strip_of_what_has_ended_has_the_attempts_made() -> None:
     strip = strip_of(delivery_with("failed", "accepted"), TWELVE, has_ended=True)
     assert [each.look for each in strip.segments] == ["bad", "ok"]
     assert (strip.sentence, strip.given_up_at) == ("1 attempt failed; the last one succeeded.", None)
+    assert strip_of(delivery_with(), TWELVE, has_ended=True).segments == [], "it was cancelled before its first attempt"
+
+
+@pytest.mark.parametrize(("state", "told"), [("leased", "being sent"), ("pending", "in line")])
+def test_a_next_attempt_without_a_time_says_how_it_stands(state: str, told: str) -> None:
+    strip = strip_of(delivery_with("failed") | {"state": state}, TWELVE, has_ended=False)
+    assert strip.segments[1].told == told
+    assert f"the next is {told}" in strip.sentence
+
+
+async def test_what_was_cancelled_before_its_first_attempt_has_a_page(whole: Whole) -> None:
+    endpoint = await endpoint_of(whole)
+    await publish(whole, "evt_1")
+    await whole.ask("DELETE", f"/v1/endpoints/{endpoint}")
+    shown = await delivery_page(whole, await signed_in(whole))
+    assert (shown.status, shown.title) == (200, "link.clicked was cancelled")
 
 
 @pytest.mark.parametrize("until", [AT + timedelta(minutes=46), None])
@@ -54,7 +70,7 @@ def test_what_is_held_goes_when_its_gate_opens(until: datetime | None) -> None:
     gate = {"kind": "breaker", "until": until and until.isoformat()}
     strip = strip_of(delivery_with("failed", next_after=5) | {"held_by": gate}, TWELVE, has_ended=False)
     assert strip.segments[1].at == until
-    assert ("14:48:11" if until else "not known") in strip.sentence
+    assert ("14:48:11" if until else "the next is held back") in strip.sentence
     assert (strip.given_up_at is None) == (until is None)
 
 

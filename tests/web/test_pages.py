@@ -62,6 +62,7 @@ async def test_what_others_wrote_is_text(whole: Whole) -> None:
         "/audit",
         f"/events?message_id={HOSTILE.replace('&', '')}",
         f"/deliveries?event_id={HOSTILE}",
+        "/deliveries?endpoint_id=//[",
         f"/replays/new?endpoint_id={HOSTILE}&count=1",
         f"/find?q={HOSTILE}",
     ):
@@ -273,6 +274,9 @@ def test_a_time_is_told_in_words() -> None:
         (duration(59_940), "59.9 s"),
         (duration(59_960), "1 min"),
         (duration(135_000), "2 min 15"),
+        (duration(11_100_000), "3 h 05"),
+        (duration(3_599_800), "1 h 00"),
+        (duration(187_200_000), "2 d 4 h"),
         (bytes_(999_949), "999.9 kB"),
         (bytes_(999_950), "1.0 MB"),
         (url("https://s/s"), '<span class="url"><b>s</b><wbr><span>/s</span></span>'),

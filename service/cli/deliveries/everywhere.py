@@ -1,15 +1,15 @@
 """Deliveries of all organizations, which only the operator may list: beside the database, without an operation."""
 
 import asyncio
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Final
 
 from service.adapters.postgres.deliveries.reader import DeliveryReader
+from service.api.v1.deliveries import DeliveryItem
+from service.cli.calls.calling import NOWHERE
 from service.cli.database import connected
-from service.cli.terminal import BAD_USAGE, CommandError, json_text
+from service.cli.terminal import BAD_USAGE, CommandError
 from service.core.deliveries.delivery import DeliveryKey
 from service.core.deliveries.view import STATUS_PATTERN, DeliveryFilter, DeliveryView, StatusRange, status_range
 from service.core.walk import Walk
@@ -27,6 +27,8 @@ _FILTERS: Final = {
 def read_page(query: Mapping[str, Any]) -> Mapping[str, Any]:
     """One page, by the same query as the operation's. Raises ``CommandError``."""
     settings = load_settings()
+    if settings.database_url is None:
+        raise CommandError(NOWHERE, BAD_USAGE)
     cursor, limit = query["cursor"], query["limit"]
     after = DeliveryKey.parse(cursor) if cursor is not None else None
     if cursor is not None and after is None:
@@ -43,8 +45,13 @@ def read_page(query: Mapping[str, Any]) -> Mapping[str, Any]:
 
     rows = asyncio.run(read())
     found = rows[:limit]
-    data = [json.loads(json_text(asdict(each))) for each in found]
+    data = [{"organization_id": each.organization_id, **_shown(each)} for each in found]
     return {"data": data, "next_cursor": found[-1].id if len(rows) > limit else None}
+
+
+def _shown(delivery: DeliveryView) -> Mapping[str, Any]:
+    """The delivery as the operation shows it."""
+    return DeliveryItem.model_validate(delivery, from_attributes=True).model_dump(mode="json", exclude={"event"})
 
 
 def _statuses(text: str) -> StatusRange:

@@ -56,7 +56,7 @@ def print_delivery(delivery: Mapping[str, Any]) -> None:
     if delivery["state"] in FINAL_STATES:
         suggest(words("deliveries", "replay", delivery["id"]))
     else:
-        suggest(words("events", "explain", delivery["event_id"]))
+        suggest(words("deliveries", "list", "--event", delivery["event_id"]))
 
 
 def _cells(delivery: Mapping[str, Any], now: datetime) -> Sequence[object]:

@@ -19,14 +19,14 @@ def add(api: ApiOptions, organization_id: str | None, body: Mapping[str, Any]) -
 
     async def run() -> Endpoint:
         async with calling(api, organization_id) as calls:
-            return await _subscribe(calls, body)
+            try:
+                return await _subscribe(calls, body)
+            except CommandError as refused:
+                if is_remote(api) or refused.exit_code != BAD_USAGE:
+                    raise
+                raise CommandError(f"{refused}{_permission(body['url'])}", BAD_USAGE) from None
 
-    try:
-        return asyncio.run(run())
-    except CommandError as refused:
-        if is_remote(api) or refused.exit_code != BAD_USAGE:
-            raise
-        raise CommandError(f"{refused}{_permission(body['url'])}", BAD_USAGE) from None
+    return asyncio.run(run())
 
 
 async def _subscribe(calls: Calls, body: Mapping[str, Any]) -> Endpoint:

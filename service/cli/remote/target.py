@@ -171,6 +171,7 @@ def check_key(text: str) -> str:
     return key
 
 
+@functools.cache  # a command may need it at several places
 def ask_for_key() -> str:
     """A key that is typed without being shown, or the first line of standard input. Raises ``CommandError``."""
     if sys.stdin.isatty():

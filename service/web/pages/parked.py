@@ -60,7 +60,7 @@ class ParkedPages:
         """Publish it again, mended if something in the form differs from what it has."""
         message = await self._found(visit)
         mend = _mend(visit, message)
-        async with _broker():
+        async with _broker("Whether this was done is not known; look at the message again"):
             sweep = await self._reachable().republish(_only(message), mend, limit=1, by=visit.actor)
         if not sweep.done and not sweep.refused:
             raise _not_found(sweep)
@@ -73,7 +73,7 @@ class ParkedPages:
     async def discard(self, visit: Visit) -> Result:
         """Take it out for good. One that somebody else has taken meanwhile is gone all the same."""
         wanted = ParkedFilter(frozenset({visit.path("id")}))
-        async with _broker():
+        async with _broker("Whether this was done is not known; look at the message again"):
             sweep = await self._reachable().discard(wanted, limit=1, by=visit.actor)
         if not sweep.done and sweep.reached_limit:
             raise _not_found(sweep)
@@ -94,7 +94,7 @@ class ParkedPages:
 
     async def _found(self, visit: Visit) -> ParkedMessage:
         wanted = ParkedFilter(frozenset({visit.path("id")}))
-        async with _broker():
+        async with _broker("The parked queue could not be read"):
             look = await self._reachable().look(wanted, limit=1, body_bytes_max=BODY_BYTES_MAX)
         if look.messages:
             return look.messages[0]
@@ -107,13 +107,13 @@ class ParkedPages:
 
 
 @asynccontextmanager
-async def _broker() -> AsyncIterator[None]:
-    """Whatever is not there is the broker: the pages' own sentence is about the database."""
+async def _broker(failed: str) -> AsyncIterator[None]:
+    """Tell that the broker is away, and what ``failed`` for it: the pages' own sentence is about the database."""
     try:
         async with _in_time():
             yield
     except UnavailableError as error:
-        raise ApiError(503, Code.UNAVAILABLE, f"The parked queue could not be read: {error}.") from error
+        raise ApiError(503, Code.UNAVAILABLE, f"{failed}: {error}.") from error
 
 
 @asynccontextmanager

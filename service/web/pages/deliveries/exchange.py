@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import responses
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from markupsafe import Markup
 
@@ -13,6 +12,7 @@ from service.core.reason import Reason
 from service.core.wording import duration
 from service.web.code import coloured_headers
 from service.web.pages.deliveries.signatures import signed_first
+from service.web.words import host_and_rest
 
 FIRST_LINE_CHARACTERS_MAX: Final = 120
 _SECOND_MS: Final = 1000
@@ -73,8 +73,7 @@ def _whole(milliseconds: int) -> str:
 
 def _request_of(attempt: Mapping[str, Any]) -> Markup:
     url, headers = attempt["request"]["url"], attempt["request"]["headers"]
-    host = urlsplit(url).netloc
-    path = url.partition(host)[2] if host else url
+    host, path = host_and_rest(url)
     return Markup("{}\n{}").format(
         f"POST {path if path.startswith('/') else f'/{path}'} HTTP/1.1", coloured_headers({"host": host} | headers)
     )

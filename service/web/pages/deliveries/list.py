@@ -48,7 +48,7 @@ async def show_deliveries(visit: Visit) -> Result:
         "filters": filters,
         "errors": errors,
         "is_charted": _is_charted(visit, filters),
-        "not_there": _none(filters, urls),
+        "not_there": _nothing_found(filters, urls),
         "urls": urls,
         "choices": {
             "state": [("", "any"), *((each.value, each.value) for each in State)],
@@ -104,10 +104,11 @@ def _is_charted(visit: Visit, filters: Mapping[str, str]) -> bool:
     return is_known and not visit.query("cursor") and "," not in filters.get("endpoint_id", "")
 
 
-def _none(filters: Mapping[str, str], urls: Mapping[str, str]) -> str:
+def _nothing_found(filters: Mapping[str, str], urls: Mapping[str, str]) -> str:
     """What is not there, in a sentence."""
     among = WITHIN.get(filters.get("within", ""))
-    values = {**filters, "endpoint_id": host(urls.get(filters.get("endpoint_id", ""), filters.get("endpoint_id", "")))}
+    endpoint_id = filters.get("endpoint_id", "")
+    values = {**filters, "endpoint_id": host(urls[endpoint_id]) if endpoint_id in urls else endpoint_id}
     asked_for = [words.format(values[name].replace(",", " or ")) for name, words in _WORDS.items() if name in filters]
     where = f"Among those of the {among[0]} there" if among else "There"
     return f"{where} is none {', '.join(asked_for)}".rstrip() + "."

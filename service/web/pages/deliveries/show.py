@@ -51,9 +51,11 @@ async def _delivery_page(visit: Visit, check: Mapping[str, Any] | None = None) -
 
 
 def _failures(exchanges: Sequence[Exchange]) -> Mapping[str, Any]:
-    """How many of the newest attempts failed in a row, also in words."""
-    count = len(list(takewhile(lambda each: not each.is_good, exchanges)))
+    """How many of the newest attempts failed in a row, also in words; those that do not count are passed over."""
+    counted_ones = [each for each in exchanges if each.shown["is_counted"]]
+    count = len(list(takewhile(lambda each: not each.is_good, counted_ones)))
     return {
+        "last_failed": counted_ones[0] if count else None,
         "failed_count": count,
         "failed_words": f"{in_words(count).capitalize()} attempt{'s' if count > 1 else ''}",
     }
@@ -88,7 +90,9 @@ def _delivery_title(delivery: Mapping[str, Any]) -> str:
 
 def _ordinal(position: int) -> str:
     words = {1: "first", 2: "second", 3: "third"}
-    return words.get(position, f"{position}th")
+    endings = {1: "st", 2: "nd", 3: "rd"}
+    ending = "th" if position % 100 in {11, 12, 13} else endings.get(position % 10, "th")
+    return words.get(position, f"{position}{ending}")
 
 
 def _is_elsewhere(found: Mapping[str, Any], delivery: Mapping[str, Any]) -> bool:

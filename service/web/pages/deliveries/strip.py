@@ -26,8 +26,8 @@ class Segment:
 
     look: str
     at: datetime | None
-    after: str
-    """How long after the one before it, of those that may follow."""
+    told: str
+    """How long after the one before it, of those that may follow; of the next, how it stands if it has no time."""
     is_told: bool = True
     is_told_on_phones: bool = True
 
@@ -45,14 +45,12 @@ class Strip:
 def strip_of(delivery: Mapping[str, Any], schedule: Mapping[str, Any] | None, *, has_ended: bool) -> Strip:
     """The strip. ``schedule`` None: it is not known how many attempts may follow."""
     made = [each for each in delivery["attempts"] if each["is_counted"]]
-    looks: list[_Look] = [
-        ("ok" if each["outcome"] == "accepted" else "bad", instant(each["started_at"]), "") for each in made
-    ]
+    looks = [_made(each) for each in made]
     given_up_at = None
     if not has_ended:
-        next_at = _next_at(delivery)
+        next_at, told = _next(delivery)
         delays = schedule["delays_seconds"][len(made) :] if schedule else []
-        looks += [("next", next_at, ""), *(("later", None, f"+{_about(each)}") for each in delays)]
+        looks += [("next", next_at, told), *(("later", None, f"+{_about(each)}") for each in delays)]
         given_up_at = next_at and next_at + timedelta(seconds=sum(delays)) if schedule else None
     return Strip(_labelled(looks, len(made)), _sentence(looks), given_up_at, has_ended)
 
@@ -61,16 +59,19 @@ def _made(attempt: Mapping[str, Any]) -> _Look:
     return ("ok" if attempt["outcome"] == "accepted" else "bad", instant(attempt["started_at"]), "")
 
 
-def _next_at(delivery: Mapping[str, Any]) -> datetime | None:
-    """When the next attempt is made: once it is due, and what holds it back is over. None if nobody knows."""
-    at = delivery["held_by"]["until"] if delivery["held_by"] else delivery["next_attempt_at"]
-    return instant(at) if at else None
+def _next(delivery: Mapping[str, Any]) -> tuple[datetime | None, str]:
+    """When the next attempt is made: once it is due, and what holds it back is over; or how it stands instead."""
+    keeper = delivery["held_by"]
+    at = keeper["until"] if keeper else delivery["next_attempt_at"]
+    if at:
+        return instant(at), ""
+    return None, "held back" if keeper else "being sent" if delivery["state"] == "leased" else "in line"
 
 
 def _labelled(looks: Sequence[_Look], anchor: int) -> Sequence[Segment]:
     """Every label where there is room, else every second or third: always that of the next, or of the last."""
-    step = ceil(len(looks) / LABELS_MAX)
-    steps = (step, step * ceil(len(looks) / step / PHONE_LABELS_MAX))
+    step = max(1, ceil(len(looks) / LABELS_MAX))
+    steps = (step, step * max(1, ceil(len(looks) / step / PHONE_LABELS_MAX)))
     anchor = min(anchor, len(looks) - 1)
     return [
         Segment(*each, *((position - anchor) % each_step == 0 for each_step in steps))
@@ -90,9 +91,9 @@ def _sentence(looks: Sequence[_Look]) -> str:
     parts = [f"{counted(count['bad'], 'attempt')} failed"]
     if count["ok"]:
         parts.append("the last one succeeded")
-    for look, at, _ in looks:
+    for look, at, told in looks:
         if look == "next":
-            parts.append(f"the next is due at {at:%H:%M:%S} UTC" if at else "it is not known when the next is made")
+            parts.append(f"the next is due at {at:%H:%M:%S} UTC" if at else f"the next is {told}")
     if count["later"]:
         parts.append(f"{count['later']} more may follow")
     return "; ".join(parts) + "."

@@ -26,9 +26,10 @@ class Choice:
     tone: str = ""
 
 
+FAILING: Final = Choice("Failing", {"failing": "true"}, "bad-text")
 CHOICES: Final = (
     Choice("All", {}),
-    Choice("Failing", {"failing": "true"}, "bad-text"),
+    FAILING,
     Choice("Healthy", {"failing": "false", "state": "active"}),
     Choice("Paused", {"state": "paused"}),
     Choice("Disabled", {"state": "disabled"}, "bad-text"),
@@ -57,7 +58,7 @@ async def show_list(visit: Visit) -> Result:
         "look_of": look_of,
     }
     title = _title(endpoints, query, is_part=bool(page["next_cursor"]))
-    failing = counts[1] or "0"
+    failing = counts[CHOICES.index(FAILING)] or "0"
     is_known = failing.isdecimal() and "search" not in query
     return Shown("endpoints.html", title, context, failing_count=int(failing) if is_known else None)
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from service.api.errors import ApiError
 from service.core.replays.job import RATE_DEFAULT
 from service.web.done import Done
-from service.web.page import Moved, Result, Shown, Visit, as_number
+from service.web.page import Moved, Result, Shown, Visit
 from service.web.pages.endpoints.form import by_field, in_utc
 from service.web.pages.endpoints.known import is_missing, is_the_callers, known, path_of
 from service.web.pages.endpoints.show import head_of
@@ -23,7 +23,7 @@ async def show_recover(visit: Visit) -> Result:
 async def recover(visit: Visit) -> Result:
     """Replay what has died since then."""
     since, rate = visit.form.get("since"), visit.form.get("rate")
-    body = {"since": in_utc(since), "rate": as_number(rate), "resume": "resume" in visit.form}
+    body = {"since": in_utc(since), "rate": visit.form.number("rate"), "resume": "resume" in visit.form}
     try:
         job = await visit.ask("recover_endpoint", path_of(visit), body=body)
     except ApiError as error:
