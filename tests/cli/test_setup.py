@@ -215,10 +215,13 @@ async def test_a_url_that_is_wrong_in_itself_is_refused_without_a_setting_that_w
 async def test_without_a_database_url_one_is_told_how_to_set_it(
     commands: CommandServer, bare_environment: dict[str, str]
 ) -> None:
-    for command in (["migrate"], ["deliveries", "list", "--json"], ["serve"]):
+    for command in (["migrate"], ["organizations", "list"], ["serve"]):
         told = await commands.run(bare_environment, *command)
         assert (told.code, told.out) == (2, "")
         assert "export DATABASE_URL=postgresql://" in told.err
+    either = await commands.run(bare_environment, "deliveries", "list", "--json")
+    assert (either.code, either.out) == (2, "")
+    assert either.err.startswith("Neither an API nor a database is named.")
 
 
 async def test_a_database_that_is_away_is_named_without_its_password(posthorn: Run) -> None:
