@@ -1,5 +1,7 @@
 """The table, the operator's rules, and the URLs that must never be registered."""
 
+from ipaddress import IPv4Address, IPv4Network
+
 import pytest
 
 from service.core.endpoints.target_policy import (
@@ -14,20 +16,38 @@ from service.core.endpoints.target_policy import (
 SHIPPED = EgressPolicy()
 DEMO = EgressPolicy(allow=(parse_cidr_rule("127.0.0.0/8"), parse_cidr_rule("::1/128")), allow_http=True)
 
-REFUSED = """
-0.0.0.0 0.1.2.3 10.0.0.1 ::ffff:aff:ffff 100.64.0.1 100.127.255.254 127.0.0.1 127.255.255.254 169.254.0.1
-169.254.169.254 169.254.170.2 172.16.0.1 172.31.255.255 192.0.0.1 192.0.0.192 192.0.2.1 192.31.196.1 192.52.193.1
-192.88.99.1 192.168.0.1 192.168.255.255 192.175.48.1 198.18.0.1 198.19.255.255 198.51.100.7 ::ffff:cb00:71ff 224.0.0.1
-239.255.255.250 240.0.0.1 255.255.255.255 168.63.129.16
-:: ::1 ::127.0.0.1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:a9fe:a9fe ::ffff:168.63.129.16 64:ff9b::169.254.169.254
+NETWORKS = """
+0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 168.63.129.16/32 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24
+192.31.196.0/24 192.52.193.0/24 192.88.99.0/24 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 198.51.100.0/24
+203.0.113.0/24 224.0.0.0/4 240.0.0.0/4
+""".split()  # noqa: SIM905  a table reads better
+REFUSED_NETWORKS = [IPv4Network(each) for each in NETWORKS]
+EDGES = [str(edge) for each in REFUSED_NETWORKS for edge in (each[0], each[-1])]
+NEIGHBOURS = [
+    str(beside)
+    for each in REFUSED_NETWORKS
+    for beside in (
+        *([each[0] - 1] if int(each[0]) else []),
+        *([each[-1] + 1] if each[-1] != IPv4Address("255.255.255.255") else []),
+    )
+    if not any(beside in other for other in REFUSED_NETWORKS)
+]
+REFUSED = [
+    *dict.fromkeys(EDGES),
+    *(f"::ffff:{each}" for each in dict.fromkeys(EDGES)),
+    *"""
+0.1.2.3 10.0.0.1 127.0.0.1 169.254.169.254 ::ffff:a9fe:aa02 ::ffff:c000:c0 239.255.255.250
+:: ::1 ::127.0.0.1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:a9fe:a9fe 64:ff9b::169.254.169.254
 64:ff9b::7f00:1 64:ff9b:1::1 100::1 fc00::1 fd00:ec2::254 fdff::1 fe80::1 fe80::1%eth0 2606:4700::1%1 fec0::1 ff02::1
 2001::1 2001:1ff::1 2001:10::1 2001:db8::1 2002:7f00:1:: 2002:a9fe:a9fe::1 2620:4f:8000::1 3fff::1 4000::1 8000::1
-""".split()  # noqa: SIM905  a table reads better
-ALLOWED = """
-1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.1 100.63.255.255 100.128.0.1 126.0.0.1 128.0.0.1 168.63.129.15 169.253.0.1
-172.15.255.255 172.32.0.1 192.0.1.1 192.167.0.1 198.17.0.1 198.20.0.1 223.255.255.255 ::ffff:8.8.8.8 2001:200::1
-2001:4860:4860::8888 2003::1 2606:4700::1111 2a00:1450::1 3ffe::1
-""".split()  # noqa: SIM905
+""".split(),  # noqa: SIM905  a table reads better
+]
+ALLOWED = [
+    *dict.fromkeys(NEIGHBOURS),
+    *"""
+1.1.1.1 8.8.8.8 ::ffff:8.8.8.8 2001:200::1 2001:4860:4860::8888 2003::1 2606:4700::1111 2a00:1450::1 3ffe::1
+""".split(),  # noqa: SIM905
+]
 
 
 @pytest.mark.parametrize("address", REFUSED)
@@ -61,20 +81,20 @@ def test_closed_ports(port: int) -> None:
 
 def test_the_operators_word_comes_before_the_table_and_a_denial_before_a_permission() -> None:
     policy = EgressPolicy(
-        deny=(parse_cidr_rule("10.1.0.0/16"), parse_cidr_rule("8.8.8.8:443")),
-        allow=(parse_cidr_rule("10.0.0.0/8"), parse_cidr_rule("[fd00::/8]:443"), parse_cidr_rule("192.168.1.9:5432")),
+        deny=(parse_cidr_rule("10.0.1.0/24"), parse_cidr_rule("8.8.8.8:443")),
+        allow=(parse_cidr_rule("10.0.0.0/8"), parse_cidr_rule("[fd00::/8]:443"), parse_cidr_rule("192.168.0.5:5432")),
     )
-    assert policy.judge_address("10.2.0.1", 443) is Verdict.ALLOWED_BY_OPERATOR
-    assert policy.judge_address("::ffff:10.2.0.1", 443) is Verdict.ALLOWED_BY_OPERATOR
-    assert policy.judge_address("10.1.0.1", 443) is Verdict.DENIED_BY_OPERATOR
-    assert policy.judge_address("::ffff:10.1.0.1", 443) is Verdict.DENIED_BY_OPERATOR
+    assert policy.judge_address("10.0.0.1", 443) is Verdict.ALLOWED_BY_OPERATOR
+    assert policy.judge_address("::ffff:10.0.0.1", 443) is Verdict.ALLOWED_BY_OPERATOR
+    assert policy.judge_address("10.0.1.5", 443) is Verdict.DENIED_BY_OPERATOR
+    assert policy.judge_address("::ffff:10.0.1.5", 443) is Verdict.DENIED_BY_OPERATOR
     assert policy.judge_address("8.8.8.8", 443) is Verdict.DENIED_BY_OPERATOR
     assert policy.judge_address("8.8.8.8", 80) is Verdict.ALLOWED
-    assert policy.judge_address("fd00::1", 443) is Verdict.ALLOWED_BY_OPERATOR
-    assert policy.judge_address("fd00::1", 80) is Verdict.DENIED_NOT_GLOBAL
-    assert policy.judge_address("10.2.0.1", 5432) is Verdict.DENIED_PORT  # a rule without a port opens no port
-    assert policy.judge_address("192.168.1.9", 5432) is Verdict.ALLOWED_BY_OPERATOR
-    assert policy.judge_address("192.168.1.9", 443) is Verdict.DENIED_SPECIAL_RANGE
+    assert policy.judge_address("fd12:3456::1", 443) is Verdict.ALLOWED_BY_OPERATOR
+    assert policy.judge_address("fd12:3456::1", 80) is Verdict.DENIED_NOT_GLOBAL
+    assert policy.judge_address("10.0.0.1", 5432) is Verdict.DENIED_PORT  # a rule without a port opens no port
+    assert policy.judge_address("192.168.0.5", 5432) is Verdict.ALLOWED_BY_OPERATOR
+    assert policy.judge_address("192.168.0.5", 443) is Verdict.DENIED_SPECIAL_RANGE
 
 
 def test_no_permission_can_switch_the_table_off() -> None:
@@ -88,7 +108,7 @@ def test_rules_are_read() -> None:
     assert parse_cidr_rule("127.0.0.0/8:8080").port == 8080
     assert parse_cidr_rule(" ::1/128 ").port is None
     assert parse_cidr_rule("[fd00::/8]:443").port == 443
-    assert str(parse_cidr_rule("10.0.0.7").network) == "10.0.0.7/32"
+    assert str(parse_cidr_rule("10.0.0.1").network) == "10.0.0.1/32"
     assert str(parse_cidr_rule("[::1]").network) == "::1/128"
 
 
@@ -225,10 +245,10 @@ def test_the_operator_opens_http_and_ports() -> None:
     assert isinstance(DEMO.judge_url("http://example.com/"), Target)
     assert isinstance(DEMO.judge_url("http://127.0.0.1:8080/hook"), Target)
     assert isinstance(DEMO.judge_url("ftp://127.0.0.1:8080/hook"), TargetRefused)
-    opened = EgressPolicy(allow=(parse_cidr_rule("10.0.0.7:5432"),))
-    assert isinstance(opened.judge_url("https://10.0.0.7:5432/"), Target)
+    opened = EgressPolicy(allow=(parse_cidr_rule("10.0.0.1:5432"),))
+    assert isinstance(opened.judge_url("https://10.0.0.1:5432/"), Target)
     assert isinstance(opened.judge_url("https://db.example:5432/"), Target)  # a name is judged at dial
-    assert isinstance(opened.judge_url("https://10.0.0.8:5432/"), TargetRefused)
+    assert isinstance(opened.judge_url("https://10.0.0.2:5432/"), TargetRefused)
 
 
 @pytest.mark.parametrize(
