@@ -165,7 +165,7 @@ def v1_operations(parts: Parts, streams: StreamDesk) -> Sequence[Operation]:
     schedule = parts.settings.retry_schedule
     events, deliveries = EventReader(engine), DeliveryReader(engine, schedule)
     types = EventTypeStore(engine, parts.settings.caps)
-    showing = Showing(health, parts.settings.endpoint_rules.schedule, now)
+    showing = Showing(health, schedule, now)
     return (
         me_operation(),
         LeakedKeys(keys, keys, parts.observer, now).operation(),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from service.web.words import counted, instant, number
+from service.web.words import PERIODS, counted, instant, number
 
 CHART_PX: Final = 150
 SPARKLINE_PX: Final = 24
@@ -159,12 +159,10 @@ def _of_bucket(bucket: Mapping[str, int], start: datetime, span: timedelta) -> s
 
 def _sentence(totals: Mapping[str, int], period: str) -> str:
     """What the chart shows, for who hears it."""
-    over = {"1h": "the last hour", "24h": "the last 24 hours", "7d": "the last 7 days", "30d": "the last 30 days"}
+    over = f"the {PERIODS[period]}"
     if not _height(totals):
-        return f"No deliveries in {over[period]}."
-    told = [
-        f"{counted(_height(totals), 'delivery', 'deliveries')} in {over[period]}: {number(totals['delivered'])} arrived"
-    ]
+        return f"No deliveries in {over}."
+    told = [f"{counted(_height(totals), 'delivery', 'deliveries')} in {over}: {number(totals['delivered'])} arrived"]
     for state, (one, more) in _VERBS.items():
         told += [f"{number(totals[state])} {one if totals[state] == 1 else more}"] if totals[state] else []
     return ", ".join(told) + "."

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.endpoints.retry_schedule import DELAYS_MAX, PRESETS, STANDARD, RetrySchedule, read_retry
+from service.core.endpoints.retry_schedule import DELAYS_MAX, PRESETS, STANDARD, RetrySchedule, read_retry, schedule_of
 
 HOUR = 3600
 
@@ -83,3 +83,13 @@ def test_anything_else_is_refused_in_a_sentence(value: object) -> None:
     problem = read_retry(value, SERVICE)
     assert isinstance(problem, str)
     assert all(part in problem for part in (*PRESETS, "1 to 20", "1 to 86400"))
+
+
+def test_an_endpoints_own_schedule_goes_before_the_services_and_what_cannot_be_read_is_none() -> None:
+    service = RetrySchedule(attempts_max=3, age_max_seconds=30)
+    own = schedule_of([4, 16, 64], service)
+    assert own is not None
+    assert list(own.planned_delays_seconds()) == [4, 16], "the third would come when the event is too old"
+    assert schedule_of(None, service) is service
+    assert list(service.planned_delays_seconds()) == [5, 15]
+    assert schedule_of("nonsense", service) is None

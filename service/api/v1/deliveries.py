@@ -99,7 +99,9 @@ class DeliveryItem(AnswerModel):
     attempts_made: int = Field(description="Attempts that count towards the limit.")
     created_at: Instant
     attempts_max: int | None = Field(
-        description="The attempts that its endpoint's schedule allows now; null once it has ended.", examples=[12]
+        description="The attempts that its endpoint's schedule allows now; null once it has ended, and if the schedule "
+        "cannot be read.",
+        examples=[12],
     )
     next_attempt_at: Instant | None = Field(description="When a pending delivery is due.")
     held_by: GateShown | None = Field(

@@ -75,10 +75,10 @@ def read_retry(value: object, service_schedule: RetrySchedule) -> RetrySchedule 
     )
 
 
-def schedule_of(retry: object, service_schedule: RetrySchedule) -> RetrySchedule:
-    """The schedule of an endpoint that has stored ``retry``: the service's where that is nothing, or not known."""
+def schedule_of(retry: object, service_schedule: RetrySchedule) -> RetrySchedule | None:
+    """The schedule that an endpoint's ``retry`` means, the service's own where it is None; None if it is not valid."""
     schedule = service_schedule if retry is None else read_retry(retry, service_schedule)
-    return service_schedule if isinstance(schedule, str) else schedule
+    return None if isinstance(schedule, str) else schedule
 
 
 def _is_delay(value: object) -> bool:

@@ -13,7 +13,7 @@ from service.web.pages.filtering import WITHIN_CHOICES, as_file, as_query, asked
 from service.web.pages.story import steps_of
 
 FILTERS: Final = ("event_type", "message_id", "brand_id", "campaign_id", "project_id", "within")
-DELIVERED_FINDINGS: Final = ("delivered", "gated", "pending", "leased", "dead", "cancelled", "fanning_out")
+MEANT_FOR: Final = ("delivered", "gated", "pending", "leased", "dead", "cancelled", "fanning_out")
 """Of subscriptions that were to get the event, whatever became of that."""
 
 ABOUT_CHARACTERS_MAX: Final = 80
@@ -116,7 +116,7 @@ async def show_event(visit: Visit) -> Result:
     message = await _message_told(visit, sent)
     context = {
         "explained": explained,
-        "to_get_it": sum(explained["summary"]["findings"].get(each, 0) for each in DELIVERED_FINDINGS),
+        "to_get_it": sum(explained["summary"]["findings"].get(each, 0) for each in MEANT_FOR),
         "body": body,
         "body_bytes": len(sent),
         "is_whole": body is not None and fits(body),

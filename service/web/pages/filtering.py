@@ -8,12 +8,13 @@ from service.api.errors import invalid
 from service.api.lists.page import Format
 from service.core.timestamp import format_timestamp
 from service.web.page import Download, Visit
+from service.web.words import PERIODS
 
 WITHIN: Final[Mapping[str, tuple[str, timedelta]]] = {
-    "1h": ("last hour", timedelta(hours=1)),
-    "24h": ("last 24 hours", timedelta(hours=24)),
-    "7d": ("last 7 days", timedelta(days=7)),
-    "30d": ("last 30 days", timedelta(days=30)),
+    "1h": (PERIODS["1h"], timedelta(hours=1)),
+    "24h": (PERIODS["24h"], timedelta(hours=24)),
+    "7d": (PERIODS["7d"], timedelta(days=7)),
+    "30d": (PERIODS["30d"], timedelta(days=30)),
 }
 """The times within which an event was received, as the URL names them."""
 WITHIN_CHOICES: Final = [("", "any time"), *((name, words) for name, (words, _) in WITHIN.items())]

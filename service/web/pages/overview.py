@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from service.web.page import Page, Result, Shown, Visit
-from service.web.words import counted, in_words
+from service.web.words import PERIODS, counted, in_words
 
 _PERIOD: Final = "24h"
-_OVER: Final = {"1h": "last hour", "24h": "last 24 hours", "7d": "last 7 days", "30d": "last 30 days"}
 _GATES: Final = {
     "breaker": "Left alone after failures",
     "retry_after": "Asked us to wait",
@@ -36,7 +35,7 @@ async def show_overview(visit: Visit) -> Result:
     lines = (await visit.ask("list_endpoint_stats", query=query))["data"] if failing else []
     context = {
         "stats": stats,
-        "over": _OVER[stats["period"]],
+        "over": PERIODS[stats["period"]],
         "lead": lead_of(stats),
         "lines": {each["endpoint_id"]: each for each in lines},
         "gates": [{**each, "label": _GATES.get(each["kind"], each["kind"])} for each in stats["gates"]],
@@ -80,7 +79,7 @@ def lead_of(stats: Mapping[str, Any]) -> str:
     if dead:
         was = "was" if dead == 1 else "were"
         told = counted(dead, "delivery", "deliveries")
-        sentences.append(f"{told} of the {_OVER[stats['period']]} {was} given up.")
+        sentences.append(f"{told} of the {PERIODS[stats['period']]} {was} given up.")
     return " ".join(sentences)
 
 

@@ -116,8 +116,9 @@ async def _views(
 
 def _waiting(view: DeliveryView, endpoint: asyncpg.Record, schedule: RetrySchedule) -> DeliveryView:
     keeper = keeping_back(gates_of(endpoint["gates"]), view.next_attempt_at) if view.state == State.PENDING else None
-    delays = schedule_of(endpoint["retry"], schedule).planned_delays_seconds()
-    return replace(view, held_by=keeper, attempts_max=len(delays) + 1)
+    own = schedule_of(endpoint["retry"], schedule)
+    attempts_max = len(own.planned_delays_seconds()) + 1 if own is not None else None
+    return replace(view, held_by=keeper, attempts_max=attempts_max)
 
 
 async def _event_uids(connection: asyncpg.Connection, wanted: DeliveryFilter) -> Sequence[UUID] | None:

@@ -14,7 +14,7 @@ from service.api.validation import AnswerModel
 from service.core.endpoints.auth import HIDDEN, expiry_of, masked_auth, shown_auth
 from service.core.endpoints.gates.gate import HEEDED_WITHIN_SECONDS, Gate, GateKind
 from service.core.endpoints.health import Health, Percentiles, Stats
-from service.core.endpoints.retry_schedule import RetrySchedule, read_retry
+from service.core.endpoints.retry_schedule import RetrySchedule, schedule_of
 from service.core.endpoints.url import masked_url
 from service.core.endpoints.view import EndpointView
 
@@ -109,8 +109,8 @@ class ScheduleShown(AnswerModel):
     @classmethod
     def of(cls, retry: object, service_schedule: RetrySchedule) -> "ScheduleShown | None":
         """Spell a ``retry`` out, as far as its age limit lets it go; None if it is not a valid one."""
-        schedule = service_schedule if retry is None else read_retry(retry, service_schedule)
-        if isinstance(schedule, str):
+        schedule = schedule_of(retry, service_schedule)
+        if schedule is None:
             return None
         delays = list(schedule.planned_delays_seconds())
         return cls(attempts_max=len(delays) + 1, delays_seconds=delays)

@@ -57,7 +57,7 @@ def answer_of(attempt: Mapping[str, Any]) -> str:
     if attempt["status"]:
         return with_phrase(attempt["status"])
     if attempt["reason"] == Reason.TIMEOUT:
-        return f"no answer within {_whole(attempt['duration_ms'])}"
+        return f"no answer within {_limit(attempt['duration_ms'])}"
     return str(attempt["detail"] or WHY.get(attempt["reason"], attempt["reason"]))
 
 
@@ -66,7 +66,7 @@ def with_phrase(status: int) -> str:
     return f"{status} {responses[status]}" if status in responses else str(status)
 
 
-def _whole(milliseconds: int) -> str:
+def _limit(milliseconds: int) -> str:
     """A time limit that was reached: "15 s", where a duration is "15.0 s"."""
     return f"{round(milliseconds / _SECOND_MS, 1):g} s" if milliseconds >= _SECOND_MS else duration(milliseconds)
 

@@ -6,14 +6,13 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from service.api.errors import ApiError
-from service.core.deliveries.delivery import State
+from service.core.deliveries.delivery import FINAL_STATES, State
 from service.core.reason import Reason
 from service.web.page import Moved, Result, Shown, Visit
 from service.web.pages.filtering import WITHIN, WITHIN_CHOICES, as_file, as_query, asked, urls_by_id
 from service.web.words import counted, host
 
 FILTERS: Final = ("state", "reason", "event_type", "endpoint_id", "status_code", "event_id", "message_id", "within")
-FINAL: Final = frozenset({"delivered", "dead", "cancelled"})
 STATUSES: Final = [("", "any"), ("2xx", "2xx"), ("3xx", "3xx"), ("4xx", "4xx"), ("5xx", "5xx")]
 CHARTED: Final = frozenset({"endpoint_id", "within"})
 """The filters that the figures know, too: of others there is no chart."""
@@ -120,7 +119,7 @@ def _title(rows: Sequence[Mapping[str, Any]], filters: Mapping[str, str]) -> str
         return "No delivery matches" if filters else "Nothing was delivered yet"
     if filters.get("state"):
         return f"Deliveries that are {filters['state'].replace(',', ' or ')}"
-    waiting = sum(each["state"] not in FINAL for each in rows)
+    waiting = sum(each["state"] not in FINAL_STATES for each in rows)
     dead = sum(each["state"] == "dead" for each in rows)
     if dead:
         return (

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
+from service.core.deliveries.delivery import FINAL_STATES
 from service.web.done import Done
 from service.web.page import Moved, Result, Shown, Visit
 from service.web.pages.body import body_of, fits, shown_body
 from service.web.pages.deliveries.curl import as_curl
 from service.web.pages.deliveries.exchange import Exchange, exchange_of
-from service.web.pages.deliveries.list import FINAL
 from service.web.pages.deliveries.signatures import SIGNED, checked
 from service.web.pages.deliveries.strip import strip_of
 from service.web.pages.endpoints.choices import spelled_out
@@ -37,7 +37,7 @@ async def _delivery_page(visit: Visit, check: Mapping[str, Any] | None = None) -
         "exchanges": exchanges,
         "last": last,
         **_failures(exchanges),
-        "strip": strip_of(delivery, schedule, has_ended=delivery["state"] in FINAL),
+        "strip": strip_of(delivery, schedule, has_ended=delivery["state"] in FINAL_STATES),
         "endpoint": endpoint,
         "keeper": delivery["held_by"],
         "elsewhere": [each for each in (elsewhere or {"data": []})["data"] if _is_elsewhere(each, delivery)],
