@@ -66,14 +66,13 @@ class Aside:
         kept = self._kept.get(visit.organization_id)
         if kept is not None and self._clock() < kept[0] and failing_count in {None, kept[1].failing}:
             return kept[1]
-        self._keep(visit.organization_id, kept[1] if kept else Counts())  # for whoever comes while they are read
-        found = Counts()
+        before = kept[1] if kept else Counts()
+        self._keep(visit.organization_id, before)  # for whoever comes while they are read, and if they cannot be
         try:
             found = await Patience(READ_SECONDS_MAX).wait(_read(visit, failing_count))
         except (ApiError, UnavailableError):
-            pass
-        finally:
-            self._keep(visit.organization_id, found)
+            return before
+        self._keep(visit.organization_id, found)
         return found
 
     def _keep(self, organization_id: str, counts: Counts) -> None:

@@ -21,13 +21,15 @@ def owner_of_delivery(delivery_id: str) -> Whose:
         raise CommandError(f"{delivery_id!r} is not a delivery's id: {form}.", BAD_USAGE)
 
     async def find(engine: "AsyncEngine") -> str:
-        from service.adapters.postgres.deliveries.reader import DeliveryReader
+        from service.adapters.postgres.deliveries.reader import owner_of
+        from service.adapters.postgres.engine import driver
 
-        found = await DeliveryReader(engine).show(key)
+        async with driver(engine) as connection:
+            found = await owner_of(connection, key)
         if found is None:
             gone = "it may be older than POSTHORN_RETENTION_DAYS"
             raise CommandError(f"There is no delivery {delivery_id}; {gone}.")
-        return found.delivery.organization_id
+        return found
 
     return find
 

@@ -81,6 +81,18 @@ class DeliveryReader:
         return DeliveryDetail(delivery, shown, masked_url(url), style, body_bytes)
 
 
+async def owner_of(connection: asyncpg.Connection, key: DeliveryKey) -> str | None:
+    """Whose delivery it is; None if there is none."""
+    owner: str | None = await connection.fetchval(
+        """SELECT organization_id FROM deliveries
+            WHERE event_uid = $1 AND subscription_id = $2 AND replay_number = $3""",
+        key.event_uid,
+        key.subscription_id,
+        key.replay_number,
+    )
+    return owner
+
+
 async def read_one(
     connection: asyncpg.Connection, key: DeliveryKey, organization_id: str | None, schedule: RetrySchedule
 ) -> DeliveryView | None:
@@ -109,12 +121,12 @@ async def _views(
     if not waited_for:
         return views
     endpoints = {each["id"]: each for each in await connection.fetch(_ENDPOINTS, waited_for)}
-    return [
-        _waiting(each, endpoints[each.endpoint_id], schedule) if each.state in OPEN_STATES else each for each in views
-    ]
+    return [_waiting(each, endpoints.get(each.endpoint_id), schedule) for each in views]
 
 
-def _waiting(view: DeliveryView, endpoint: asyncpg.Record, schedule: RetrySchedule) -> DeliveryView:
+def _waiting(view: DeliveryView, endpoint: asyncpg.Record | None, schedule: RetrySchedule) -> DeliveryView:
+    if view.state not in OPEN_STATES or endpoint is None:  # the endpoint may have been dropped since the row was read
+        return view
     keeper = keeping_back(gates_of(endpoint["gates"]), view.next_attempt_at) if view.state == State.PENDING else None
     own = schedule_of(endpoint["retry"], schedule)
     attempts_max = len(own.planned_delays_seconds()) + 1 if own is not None else None
